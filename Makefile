@@ -1,0 +1,41 @@
+# make train and make test do all the set-up they need, in .venv.
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && break; done)
+BIN := .venv/bin
+RUN := outputs/$(shell date +%Y-%m-%d/%H-%M-%S)
+
+.PHONY: help setup train test lint type check bench clean
+
+help:  ## this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+setup: .venv/ready  ## a virtual environment with everything needed
+
+.venv/ready: pyproject.toml
+	@test -n "$(PYTHON)" || { echo "reward needs Python 3.11, 3.12 or 3.13: install one, or name it with PYTHON=..."; exit 1; }
+	@echo "setting up .venv with $(PYTHON): a few minutes the first time"
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet -e '.[dev]'
+	@touch $@
+
+train: setup  ## train on the bundled log and judge the result
+	$(BIN)/python train.py hydra.run.dir=$(RUN)
+	$(BIN)/python evaluate.py run=$(RUN)
+
+test: setup  ## the test suite with coverage
+	$(BIN)/python -m pytest --cov --cov-fail-under=90
+
+lint: setup  ## ruff: lint and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+type: setup  ## mypy, strict
+	$(BIN)/mypy
+
+check: lint type test  ## everything CI runs
+
+bench: setup  ## the benchmarks, each into benchmarks/results
+	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+
+clean:  ## remove what tools wrote; runs are kept
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .coverage build *.egg-info

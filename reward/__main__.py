@@ -1,0 +1,95 @@
+"""python -m reward: score a log with a saved scoring function."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+from collections.abc import Iterable, Sequence
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from rich.console import Console
+from rich.progress import track
+
+from reward.artifact import ArtifactError, load
+from reward.schema import SchemaError, reading
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parse the command line and run it; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m reward", description="Score a log with a learned reward.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    score = commands.add_parser(
+        "score",
+        help="write a log's rows with their values and rewards",
+        description="Writes the log's rows, in their order, with value_before, value_exposed, value_after, reward and "
+        "reward_std in the artefact's unit.",
+    )
+    score.add_argument(
+        "--artifact", required=True, help="folder, hf://org/name[@rev] or wandb://entity/project/name:alias"
+    )
+    score.add_argument(
+        "--events", required=True, help="parquet file, folder, glob or object-store URL, in the log's schema"
+    )
+    score.add_argument("--out", required=True, type=Path, help="parquet file to write, whole or not at all")
+    score.add_argument("--items", help="parquet with features of items that the artefact does not know")
+    score.add_argument(
+        "--as-of",
+        type=datetime.fromisoformat,
+        metavar="TIME",
+        help="also write value_as_of: what was known of each row's outcome at this moment (ISO 8601, UTC unless it says)",
+    )
+    score.add_argument(
+        "--history-start",
+        type=date.fromisoformat,
+        metavar="DATE",
+        help="first day the log covers; the training log's if left out",
+    )
+    options = parser.parse_args(arguments)
+    console = Console(stderr=True)
+    try:
+        return _score(options, console)
+    except (ArtifactError, SchemaError) as error:
+        console.print(f"{type(error).__name__}: {error}", style="red", markup=False)
+        return 2
+
+
+def _score(options: argparse.Namespace, console: Console) -> int:
+    function = load(options.artifact)
+    with reading(f"--events {options.events}"):
+        events = pl.scan_parquet(options.events).collect()
+    items = None
+    if options.items is not None:
+        with reading(f"--items {options.items}"):
+            items = pl.scan_parquet(options.items).collect()
+
+    def progress(batches: Sequence[Any]) -> Iterable[Any]:
+        return track(batches, "scoring", console=console)
+
+    scored = function.score_events(
+        events, as_of=options.as_of, items_table=items, history_start=options.history_start, progress=progress
+    )
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    handle, scratch = tempfile.mkstemp(prefix=f".{options.out.name}-", dir=options.out.parent)
+    os.close(handle)
+    try:
+        scored.write_parquet(scratch)
+        Path(scratch).replace(options.out)
+    except BaseException:
+        Path(scratch).unlink(missing_ok=True)
+        raise
+    unknown = function.unknown_items(events["item_id"], items)
+    console.print(
+        f"{scored.height:,} events of {events['user_id'].n_unique():,} users scored in {function.unit}; {unknown:,} "
+        f"show items that training did not know; written to {options.out}",
+        markup=False,
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,182 @@
+"""The artefact: a folder that holds a scoring function, readable without the code that trained it."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from safetensors.torch import load_file, save_file
+
+from reward.card import model_card
+from reward.function import RewardFunction
+from reward.network import RewardNetwork
+from reward.sequences.features import Features
+from reward.wiring import TARGET, locate
+
+FORMAT_VERSION = 1
+MANIFEST = "reward.json"
+WEIGHTS = "weights.safetensors"
+ITEMS = "items.parquet"
+CARD = "README.md"
+
+
+class ArtifactError(ValueError):
+    """A folder that is no intact artefact, or one of a format this version does not read."""
+
+
+def part(instance: Any) -> dict[str, Any]:
+    """How to build a part again: its class and constructor arguments, kept as attributes of the same name."""
+    kind = type(instance)
+    names = list(inspect.signature(kind).parameters)
+    return {TARGET: f"{kind.__module__}.{kind.__qualname__}", **{name: getattr(instance, name) for name in names}}
+
+
+def save(function: RewardFunction, folder: str | os.PathLike[str]) -> Path:
+    """Write a scoring function to ``folder``, whole or not at all; an artefact already there is replaced.
+
+    Args:
+        function: what to save.
+        folder: where.
+    """
+    target = Path(folder)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as scratch:
+        fresh = Path(scratch) / "new"
+        fresh.mkdir()
+        save_file(
+            {name: tensor.contiguous() for name, tensor in function.network.state_dict().items()}, fresh / WEIGHTS
+        )
+        function.features.items.write_parquet(fresh / ITEMS)
+        (fresh / CARD).write_text(model_card(function, function.facts), encoding="utf-8")
+        manifest = {
+            "format_version": FORMAT_VERSION,
+            "unit": function.unit,
+            "horizon_days": function.horizon_days,
+            "columns": {
+                "required": ["user_id", "item_id", "timestamp"],
+                "feedback": list(function.features.feedback),
+                "context": list(function.features.context),
+                "item_features": list(function.features.item_features),
+                "timestamp_unit": function.timestamp_unit,
+            },
+            "parts": {
+                "encoder": part(function.network.encoder),
+                "head": part(function.network.head),
+                "outcome": part(function.outcome),
+                "item_dropout": function.network.item_dropout,
+                "max_events": function.max_events,
+            },
+            "normalisation": function.features.to_json(),
+            "facts": function.facts,
+            "sha256": {name: _sha256(fresh / name) for name in (WEIGHTS, ITEMS, CARD)},
+        }
+        (fresh / MANIFEST).write_text(_sealed(manifest), encoding="utf-8")
+        if target.exists():
+            target.rename(Path(scratch) / "old")
+        fresh.rename(target)
+    return target
+
+
+def load(source: str | os.PathLike[str], *, trust: Sequence[str] = ("reward.",)) -> RewardFunction:
+    """Read a scoring function.
+
+    Args:
+        source: a folder, ``hf://org/name[@revision]`` (with the extra ``reward[hub]``) or
+            ``wandb://entity/project/name:alias``.
+        trust: prefixes of the modules whose classes the artefact may name as its parts. Add your own package's to
+            load an artefact with an encoder of yours; nothing else in an artefact runs code.
+
+    Raises:
+        ArtifactError: the folder is missing a file, a byte of it changed, its format version is unknown, or it names
+            a part outside ``trust``.
+    """
+    folder = _fetch(str(source))
+    manifest = _manifest(folder)
+    parts = manifest["parts"]
+    features = Features.from_json(manifest["normalisation"], pl.read_parquet(folder / ITEMS))
+    encoder, head, outcome = (_build(parts[name], trust) for name in ("encoder", "head", "outcome"))
+    network = RewardNetwork(encoder, head, sizes=features.sizes(), item_dropout=parts["item_dropout"])
+    network.load_state_dict(load_file(folder / WEIGHTS))
+    return RewardFunction(
+        network,
+        features,
+        outcome,
+        max_events=parts["max_events"],
+        timestamp_unit=manifest["columns"]["timestamp_unit"],
+        facts=manifest["facts"],
+    )
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    missing = [name for name in (MANIFEST, WEIGHTS, ITEMS, CARD) if not (folder / name).is_file()]
+    if missing:
+        raise ArtifactError(
+            f"{folder} is no artefact: expected {', '.join((MANIFEST, WEIGHTS, ITEMS, CARD))}, missing "
+            f"{', '.join(missing)}; give the folder that training printed, or copy it again"
+        )
+    broken = f"{folder / MANIFEST} was changed after it was written: copy the artefact again from where it was made"
+    try:
+        text = (folder / MANIFEST).read_text(encoding="utf-8")
+        manifest: dict[str, Any] = json.loads(text)
+        version = manifest["format_version"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ArtifactError(broken) from error
+    if version != FORMAT_VERSION:
+        raise ArtifactError(
+            f"{folder} has format version {version!r}, this version of reward reads {FORMAT_VERSION}: install the "
+            "version that wrote it, or train again"
+        )
+    if _sealed({name: value for name, value in manifest.items() if name != "seal"}) != text:
+        raise ArtifactError(broken)
+    for name, expected in manifest["sha256"].items():
+        if _sha256(folder / name) != expected:
+            raise ArtifactError(
+                f"{folder / name} was changed after it was written (sha256 differs): copy the artefact again from "
+                "where it was made"
+            )
+    return manifest
+
+
+def _sealed(manifest: Mapping[str, Any]) -> str:
+    """The manifest as text, with the hash of itself at its end."""
+    text = json.dumps(manifest, indent=1, ensure_ascii=False, allow_nan=False)
+    return json.dumps({**manifest, "seal": hashlib.sha256(text.encode()).hexdigest()}, indent=1, ensure_ascii=False)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _build(spec: Mapping[str, Any], trust: Sequence[str]) -> Any:
+    target = spec[TARGET]
+    if not target.startswith(tuple(trust)):
+        raise ArtifactError(
+            f"the artefact names {target} as one of its parts, which is outside {', '.join(trust)}: if you trust it, "
+            f"load with trust=(..., {target.partition('.')[0] + '.'!r})"
+        )
+    return locate(target)(**{name: value for name, value in spec.items() if name != TARGET})
+
+
+def _fetch(source: str) -> Path:
+    """The local folder of ``source``."""
+    if source.startswith("hf://"):
+        try:
+            from huggingface_hub import snapshot_download
+        except ImportError as error:
+            raise ArtifactError(f"{source} needs the extra reward[hub]: pip install 'reward[hub]'") from error
+        name, _, revision = source.removeprefix("hf://").partition("@")
+        return Path(snapshot_download(name, revision=revision or None))
+    if source.startswith("wandb://"):
+        import wandb
+
+        artifact = wandb.Api().artifact(source.removeprefix("wandb://"))
+        return Path(artifact.download(root=tempfile.mkdtemp(prefix="reward-")))
+    return Path(source)

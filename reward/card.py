@@ -1,0 +1,57 @@
+"""The model card: what an artefact is, on what it was trained, and what it can and cannot claim."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from reward.function import RewardFunction
+
+CAN = """\
+- **Values** (`value_before`, `value_exposed`, `value_after`) are forecasts: the expected {unit} of a user in that state.
+- **`reward`** is the exposure term of the ledger, V(item shown) − V(slot still open): how much more or less the
+  model expects of users who were shown this item than of users in the same state who were shown whatever the service
+  would have put there. **It is a difference of forecasts, not an effect**: an item that is shown to users who would have come
+  back anyway, for reasons the log does not hold, is credited with it. Check it against an experiment before a launch.
+- **`reward_std`** is the spread over an ensemble that shares one encoder, each member trained on its own resample of
+  the users. It covers the noise of the log, not confounding and not a change of the service.
+- It was fitted to one window of one service. Train again when the service, its users or its catalogue change.
+"""
+
+
+def model_card(function: RewardFunction, facts: Mapping[str, Any]) -> str:
+    """Markdown for an artefact's README."""
+    features = function.features
+    sentences = "\n".join(f"- {sentence}" for sentence in facts.get("carry", [])) or "- not evaluated"
+    rows = "\n".join(f"| {name} | {value} |" for name, value in facts.get("table", {}).items())
+    return f"""# A reward signal in {function.unit}
+
+Made by `reward`. It scores what showing an item does to a user's mid-term outcome.
+
+```python
+import reward
+
+fn = reward.load("this/folder")
+scored = fn.score_events(events)                   # value_before, value_exposed, value_after, reward, reward_std
+history = fn.encode(events, now=moment)
+rewards = fn.score_candidates(history, items)      # mean and std, (users, candidates), in {function.unit}
+```
+
+| | |
+|---|---|
+{rows}
+
+**Reads**: `user_id`, `item_id`, `timestamp`; feedback {_names(features.feedback)}; context {_names(features.context)};
+of the items table {_names(features.item_features)}.
+
+## What the log carried
+
+{sentences}
+
+## What it can and cannot claim
+
+{CAN.format(unit=function.unit)}"""
+
+
+def _names(columns: tuple[str, ...]) -> str:
+    return ", ".join(f"`{column}`" for column in columns) or "none"

@@ -1,0 +1,427 @@
+"""The scoring function: a trained network with everything it takes to score a log, as one folder or one module."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import Any, Self
+
+import numpy as np
+import polars as pl
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from reward.effects.exposure import Rewards, exposure
+from reward.encoders import Memory
+from reward.network import RewardNetwork
+from reward.outcomes.activity import OBSERVED, TRACE, ActivityTrace, local_day
+from reward.schema import (
+    DUPLICATE,
+    ITEM,
+    REASON,
+    SESSION,
+    TIMESTAMP,
+    USER,
+    EventLog,
+    SchemaError,
+    check,
+    row_keys,
+)
+from reward.sequences.features import Features
+from reward.sequences.split import EPOCH
+from reward.sequences.stream import Batch, Stream, Tokens, Windows
+
+SCORES = ("value_before", "value_exposed", "value_after", "reward", "reward_std")
+AS_OF = "value_as_of"
+_BATCH_ROWS = 8192
+_ATTENTION_CELLS = 1 << 24
+
+Ids = Sequence[Any] | pl.Series | NDArray[Any] | Tensor
+Progress = Callable[[Sequence[Any]], Iterable[Any]]
+
+
+@dataclass(frozen=True)
+class History:
+    """Users' histories, read once, each with the slot that is about to be filled.
+
+    Attributes:
+        users: whose row is whose.
+        memory: what the encoder keeps of each history, (users, length, ·).
+        slots: the slots, (users, 1).
+        visible: events each slot reads, (users, 1).
+    """
+
+    users: pl.Series
+    memory: Memory
+    slots: Tokens
+    visible: Tensor
+
+    def __len__(self) -> int:
+        return len(self.users)
+
+    def __getitem__(self, index: slice | Sequence[int] | Tensor) -> History:
+        """The chosen rows."""
+        rows = torch.arange(len(self))[index]
+        return self._map(lambda tensor: tensor[rows.to(tensor.device)], self.users[rows.numpy()])
+
+    def to(self, device: torch.device | str) -> History:
+        """The same histories on ``device``."""
+        return self._map(lambda tensor: tensor.to(device), self.users)
+
+    def _map(self, change: Callable[[Tensor], Tensor], users: pl.Series) -> History:
+        memory = Memory(
+            change(self.memory.states), change(self.memory.hours), tuple(change(layer) for layer in self.memory.layers)
+        )
+        return History(users, memory, Tokens(*map(change, self.slots)), change(self.visible))
+
+
+class RewardFunction(nn.Module):
+    """Scores what showing an item does to a user's mid-term outcome.
+
+    Frozen and always in eval mode, also as a part of a module that is training; deterministic; a score depends on
+    the user's own history alone. Make one with `reward.load`.
+
+    Attributes:
+        features: how a log's columns become the network's inputs.
+        outcome: what is predicted; `unit` and `horizon_days` are its.
+        facts: training window, log fingerprint, metrics and whatever else the artefact says of itself; plain JSON.
+
+    Args:
+        network: trained and calibrated.
+        features: see above.
+        outcome: see above.
+        max_events: longest history a slot reads.
+        timestamp_unit: of logs whose timestamps are integers.
+        facts: see above.
+    """
+
+    def __init__(
+        self,
+        network: RewardNetwork,
+        features: Features,
+        outcome: ActivityTrace,
+        *,
+        max_events: int,
+        timestamp_unit: str | None,
+        facts: Mapping[str, Any],
+    ) -> None:
+        super().__init__()
+        self.network = network.requires_grad_(False)
+        self.features = features
+        self.outcome = outcome
+        self.max_events = max_events
+        self.timestamp_unit = timestamp_unit
+        self.facts = dict(facts)
+        self.eval()
+
+    def train(self, mode: bool = True) -> Self:  # noqa: ARG002
+        """Stay in eval mode: a ranker that trains with this function in it does not train it."""
+        return super().train(False)
+
+    def forward(self, history: History, items: Ids) -> Rewards:
+        """`score_candidates`."""
+        return self.score_candidates(history, items)
+
+    @property
+    def unit(self) -> str:
+        """What one point of a value or a reward means."""
+        return self.outcome.unit
+
+    @property
+    def horizon_days(self) -> int:
+        """H, the days an outcome is summed over."""
+        return self.outcome.horizon_days
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.network.parameters()).device
+
+    @torch.no_grad()
+    def score_events(
+        self,
+        events: pl.DataFrame,
+        *,
+        as_of: datetime | None = None,
+        items_table: pl.DataFrame | None = None,
+        history_start: date | None = None,
+        progress: Progress = iter,
+    ) -> pl.DataFrame:
+        """Score every row of a log in the light of the rows before it.
+
+        Args:
+            events: the log's columns as in training. Give each user's history from the beginning: it is read in time
+                order, whatever the order of the rows.
+            as_of: also say what was known of each row's outcome at this moment (naive: UTC), in ``value_as_of``: the
+                active days seen since, and for the days still open the forecast of the user's latest state. Null for
+                rows that had not happened yet.
+            items_table: features of items that the artefact does not hold.
+            history_start: the first day the given histories cover; None: the training log's first day.
+            progress: wraps the batches, to show how far along it is.
+
+        Returns:
+            The same rows in the same order with ``value_before`` V(Q), ``value_exposed`` V(E), ``value_after`` V(F),
+            ``reward`` and ``reward_std``, all in `unit` (Float64). A row that repeats another gets the same scores.
+
+        Raises:
+            SchemaError: a column is missing or of the wrong type, or a value cannot be used.
+        """
+        names = SCORES if as_of is None else (*SCORES, AS_OF)
+        if events.is_empty():
+            return events.with_columns(pl.lit(None, pl.Float64).alias(name) for name in names)
+        clean = self._clean(events)
+        windows = self._windows(clean, None, items_table, history_start)
+        scores = torch.full((len(names), len(windows.stream.events)), torch.nan, dtype=torch.float64)
+        for batch in self._batches(windows, progress):
+            before, exposed, after = (self.network.head.value(state) for state in self.network(batch))
+            rewards = exposure(before, exposed)
+            row, happened = batch.slots.row, batch.history.row
+            columns = torch.stack([before.mean(-1), exposed.mean(-1), rewards.mean, rewards.std])
+            scores[torch.tensor([0, 1, 3, 4]).unsqueeze(1), row[row >= 0].cpu()] = columns[:, row >= 0].cpu().double()
+            scores[2, happened[happened >= 0].cpu()] = after.mean(-1)[happened >= 0].cpu().double()
+        if as_of is not None:
+            scores[5] = torch.from_numpy(self._as_of(clean, windows.stream, as_of, items_table, history_start))
+        return self._in_order(events, clean, windows.stream, dict(zip(names, scores.numpy(), strict=True)))
+
+    @torch.no_grad()
+    def forecast(
+        self,
+        events: pl.DataFrame,
+        *,
+        items_table: pl.DataFrame | None = None,
+        history_start: date | None = None,
+    ) -> NDArray[np.float64]:
+        """Probability, after each row's feedback, of being active on each of the next H days: (rows, H)."""
+        clean = self._clean(events)
+        windows = self._windows(clean, None, items_table, history_start)
+        days = {str(day): column for day, column in enumerate(self._forecast(windows).T)}
+        return (
+            self._in_order(events.select(USER, ITEM, TIMESTAMP), clean, windows.stream, days).select(*days).to_numpy()
+        )
+
+    def unknown_items(self, items: Ids, items_table: pl.DataFrame | None = None) -> int:
+        """How many of ``items`` are not in the vocabulary: they are scored by their features alone."""
+        ids, _ = _flat(items, self.features.items.schema[ITEM])
+        return int((self.features.item_inputs(ids, items_table).code == 0).sum())
+
+    @torch.no_grad()
+    def encode(
+        self,
+        events: pl.DataFrame,
+        *,
+        now: datetime | pl.DataFrame,
+        items_table: pl.DataFrame | None = None,
+        history_start: date | None = None,
+    ) -> History:
+        """Read users' histories once, up to the slots that are about to be filled.
+
+        Args:
+            events: the users' events so far, the log's columns as in training. Events at or after a slot's moment are
+                not read by it.
+            now: the moment of the slots (naive: UTC), one slot for each user of ``events`` in the order of their ids,
+                with unknown context; or a frame with one row a slot: ``user_id``, ``timestamp`` and any of the
+                context columns, for users with or without events.
+            items_table: features of items in ``events`` that the artefact does not hold.
+            history_start: the first day the given histories cover; None: the training log's first day.
+
+        Returns:
+            One row a slot, in the order of ``now``.
+
+        Raises:
+            SchemaError: a column is missing or of the wrong type, or a value cannot be used.
+        """
+        clean = self._clean(events)
+        slots = self._slots(clean, now)
+        windows = self._windows(clean, slots, items_table, history_start)
+        owner = np.repeat(np.arange(len(windows)), np.diff(windows.slot_bounds))
+        place = np.empty(len(slots), np.int64)
+        place[windows.stream.slots.source[windows.slots]] = np.arange(len(slots))
+        needed, which = np.unique(owner[place], return_inverse=True)
+        batch = _to(windows.batch(needed), self.device)
+        memory = self.network.read(batch.history)
+        rows = torch.from_numpy(which).to(self.device)
+        column = torch.from_numpy(place - windows.slot_bounds[owner[place]]).to(self.device)
+        return History(
+            slots[USER],
+            Memory(memory.states[rows], memory.hours[rows], tuple(layer[rows] for layer in memory.layers)),
+            Tokens(*(tensor[rows, column].unsqueeze(1) for tensor in batch.slots)),
+            batch.visible[rows, column].unsqueeze(1),
+        )
+
+    @torch.no_grad()
+    def score_candidates(self, history: History, items: Ids, *, items_table: pl.DataFrame | None = None) -> Rewards:
+        """Score the effect of showing each candidate next.
+
+        Args:
+            history: from `encode`.
+            items: item ids, (candidates,) for all users alike or (users, candidates).
+            items_table: features of items that the artefact does not hold. Items known to neither are scored as an
+                average new item; `unknown_items` counts them.
+
+        Returns:
+            Rewards of shape (users, candidates) in `unit`, float32.
+
+        Raises:
+            ValueError: ``items`` has another shape.
+        """
+        ids, shape = _flat(items, self.features.items.schema[ITEM])
+        if len(shape) not in (1, 2) or (len(shape) == 2 and shape[0] != len(history)):
+            raise ValueError(
+                f"items expected shape (candidates,) or ({len(history)}, candidates) for {len(history)} histories, "
+                f"got {shape}"
+            )
+        distinct = ids.unique().sort()
+        table = self.features.item_inputs(distinct, items_table)
+        vectors = self.network.embedding.item(
+            *(torch.from_numpy(part).to(self.device) for part in (table.code, table.categories, table.numbers))
+        )
+        codes = torch.from_numpy(distinct.search_sorted(ids).to_numpy().astype(np.int64)).to(self.device)
+        filling = vectors[codes.view(shape)].expand(len(history), -1, -1) if shape[-1] else None
+        mean = torch.zeros(len(history), shape[-1], device=self.device)
+        std = torch.zeros_like(mean)
+        cells = max(history.memory.hours.shape[1] * max(shape[-1], 1), 1)
+        step = max(_ATTENTION_CELLS // cells, 1)
+        for start in range(0, len(history) if filling is not None else 0, step):
+            part = history[start : start + step]
+            blank = self._value(part, None)
+            mean[start : start + step], std[start : start + step] = exposure(
+                blank,
+                self._value(part, filling[start : start + step]),  # type: ignore[index]
+            )
+        return Rewards(mean, std)
+
+    def _value(self, history: History, filling: Tensor | None) -> Tensor:
+        candidates = 1 if filling is None else filling.shape[1]
+        hours = history.slots.hours.expand(-1, candidates)
+        slots = history.slots._replace(hours=hours)
+        visible = history.visible.expand(-1, candidates)
+        return self.network.head.value(self.network.query(history.memory, slots, visible, filling))
+
+    def _clean(self, events: pl.DataFrame) -> pl.DataFrame:
+        """The rows in the schema, repeated ones once."""
+        features = self.features
+        integer = events.schema.get(TIMESTAMP, pl.Null()).is_integer()
+        log = EventLog(
+            events=events.lazy(),
+            feedback=features.feedback,
+            context=features.context,
+            timezone=features.timezone,
+            timestamp_unit=self.timestamp_unit if integer else None,
+            session_gap_minutes=features.session_gap_minutes,
+            max_rejected_share=1.0,
+        )
+        checked = check(log, least_users=0)
+        flawed = checked.rejected.filter(pl.col(REASON) != DUPLICATE)
+        if not flawed.is_empty():
+            counts = flawed[REASON].value_counts(sort=True).rows()
+            raise SchemaError(
+                f"{flawed.height} of {events.height} events cannot be scored: "
+                + "; ".join(f"{count} row(s): {reason}" for reason, count in counts)
+                + ". Mend or drop these rows first: every row given is scored"
+            )
+        return checked.log.events.collect()
+
+    def _slots(self, clean: pl.DataFrame, now: datetime | pl.DataFrame) -> pl.DataFrame:
+        """The slots asked about, in the schema, unknown context null."""
+        schema = clean.schema
+        if isinstance(now, datetime):
+            moment = now if now.tzinfo else now.replace(tzinfo=UTC)
+            given = clean.select(pl.col(USER).unique().sort()).with_columns(
+                pl.lit(moment.astimezone(UTC)).cast(schema[TIMESTAMP]).alias(TIMESTAMP)
+            )
+        else:
+            missing = [name for name in (USER, TIMESTAMP) if name not in now.columns]
+            if missing:
+                raise SchemaError(
+                    f"now expected a frame with user_id and timestamp, it has no {' and no '.join(missing)}"
+                )
+            given = now.with_columns(row_keys(now, self.timestamp_unit))
+        known = [name for name in (USER, TIMESTAMP, SESSION, *self.features.context) if name in schema]
+        return given.select(
+            (pl.col(name) if name in given.columns else pl.lit(None)).cast(schema[name]).alias(name) for name in known
+        )
+
+    def _windows(
+        self,
+        clean: pl.DataFrame,
+        slots: pl.DataFrame | None,
+        items_table: pl.DataFrame | None,
+        history_start: date | None,
+    ) -> Windows:
+        first_day = None if history_start is None else (history_start - EPOCH).days
+        stream = Stream.build(clean.lazy(), self.features, first_day=first_day, at=slots, items_table=items_table)
+        return Windows.cut(stream, self.max_events)
+
+    def _batches(self, windows: Windows, progress: Progress = iter) -> Iterator[Batch]:
+        for index in progress(windows.batches(_BATCH_ROWS)):
+            yield _to(windows.batch(index), self.device)
+
+    def _forecast(self, windows: Windows) -> NDArray[np.float64]:
+        """(events, H) in stream order."""
+        days = torch.zeros(len(windows.stream.events), self.horizon_days, dtype=torch.float64)
+        for batch in self._batches(windows):
+            row = batch.history.row
+            states = self.network.read(batch.history).states[row >= 0]
+            days[row[row >= 0].cpu()] = self.network.head.probabilities(states).cpu().double()
+        return days.numpy()
+
+    def _as_of(
+        self,
+        clean: pl.DataFrame,
+        stream: Stream,
+        as_of: datetime,
+        items_table: pl.DataFrame | None,
+        history_start: date | None,
+    ) -> NDArray[np.float64]:
+        """``value_as_of`` of each event of ``stream``: active days seen by then plus the forecast of the open ones."""
+        moment = (as_of if as_of.tzinfo else as_of.replace(tzinfo=UTC)).astimezone(UTC)
+        value = np.full(len(stream.events), np.nan)
+        happened = stream.events.time < int(moment.timestamp() * 1e6)
+        if not happened.any():
+            return value
+        known = clean.filter(pl.col(TIMESTAMP) < moment)
+        windows = self._windows(known, None, items_table, history_start)
+        seen = windows.stream
+        zone = self.features.timezone
+        day = known.select(local_day(zone)).to_series().to_numpy()[seen.events.source]
+        today = pl.DataFrame({TIMESTAMP: [moment]}).select(local_day(zone)).item()
+        last = seen.offsets[seen.events.user + 1] - 1
+        log = EventLog(known.lazy(), self.features.feedback, self.features.session_gap_minutes, 1.0, timezone=zone)
+        label = self.outcome.label(log, today).select(TRACE, OBSERVED).collect()
+        word = label[TRACE].to_numpy()[seen.events.source]
+        ahead = np.arange(1, self.horizon_days + 1)
+        active = (word[:, None] >> (ahead - 1)) & 1
+        ahead_of_last = day[:, None] + ahead - day[last][:, None]
+        open_days = day[:, None] + ahead >= today
+        forecast = self._forecast(windows)[last]
+        chance = np.take_along_axis(forecast, np.clip(ahead_of_last - 1, 0, self.horizon_days - 1), 1)
+        chance = np.where(ahead_of_last > 0, chance, ahead_of_last == 0)
+        value[happened] = np.where(open_days, chance, active).sum(1)
+        return value
+
+    def _in_order(
+        self, events: pl.DataFrame, clean: pl.DataFrame, stream: Stream, columns: Mapping[str, NDArray[np.float64]]
+    ) -> pl.DataFrame:
+        """``events`` as they came, with columns given in stream order."""
+        place = np.argsort(stream.events.source)
+        keys = [USER, ITEM, TIMESTAMP]
+        scored = clean.select(keys).with_columns(pl.Series(name, column[place]) for name, column in columns.items())
+        found = row_keys(events, self.timestamp_unit).join(scored, on=keys, how="left", maintain_order="left")
+        return events.with_columns(found.select(*columns))
+
+
+def _to(batch: Batch, device: torch.device) -> Batch:
+    def move(tokens: Tokens) -> Tokens:
+        return Tokens(*(tensor.to(device) for tensor in tokens))
+
+    return Batch(move(batch.history), move(batch.slots), batch.visible.to(device))
+
+
+def _flat(items: Ids, dtype: pl.DataType) -> tuple[pl.Series, tuple[int, ...]]:
+    """Item ids as one series of the vocabulary's type, and the shape they came in."""
+    if isinstance(items, Tensor):
+        items = items.cpu().numpy()
+    array = items.to_numpy() if isinstance(items, pl.Series) else np.asarray(items)
+    return pl.Series(ITEM, array.reshape(-1)).cast(dtype), array.shape

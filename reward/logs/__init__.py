@@ -1,0 +1,1 @@
+"""Logs: from a source to an `EventLog`, one file a source."""

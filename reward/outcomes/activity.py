@@ -1,0 +1,131 @@
+"""The activity trace: on which of the next days a user was active, and which of those days the log can tell."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import polars as pl
+
+from reward.schema import ITEM, TIMESTAMP, USER, EventLog, SchemaError
+
+DAY = "day"
+TRACE = "trace"
+OBSERVED = "observed"
+MAX_HORIZON_DAYS = 63
+
+
+def local_day(timezone: str, column: str = TIMESTAMP) -> pl.Expr:
+    """Days since 1970-01-01 of the local date of ``column`` in ``timezone`` (Int64)."""
+    return pl.col(column).dt.convert_time_zone(timezone).dt.date().cast(pl.Int32).cast(pl.Int64).alias(DAY)
+
+
+def observed_days(day: pl.Expr, end_day: int, horizon_days: int) -> pl.Expr:
+    """Word whose bit d−1 says that day D+d lies wholly before ``end_day``, for d = 1..``horizon_days``.
+
+    Args:
+        day: D, the row's day (days since 1970-01-01).
+        end_day: the first day that is not wholly known.
+        horizon_days: H, at most 63.
+
+    Returns:
+        Int64 expression; 0 where not even the next day is known.
+    """
+    known = (pl.lit(end_day - 1, pl.Int64) - day).clip(0, horizon_days)
+    return pl.lit(2, pl.Int64).pow(known).cast(pl.Int64) - 1
+
+
+def activity_words(days: pl.LazyFrame, keys: list[str], span_days: int, *, past: bool = False) -> pl.LazyFrame:
+    """For each (keys, day), the word of the active days around it.
+
+    Args:
+        days: columns ``keys``, ``day`` and ``active`` (bool), one row for each (keys, day).
+        keys: who comes back: the user, or the user and what they come back to.
+        span_days: how far to look, at most 63 days.
+        past: look back instead of ahead.
+
+    Returns:
+        ``days`` with ``trace`` (Int64): bit d−1 is set where ``active`` on day D+d (D−d for ``past``).
+    """
+    step = 1 if past else -1
+    bits = []
+    for neighbour in range(1, span_days + 1):
+        apart = (pl.col(DAY) - pl.col(DAY).shift(step * neighbour)).abs()
+        same = pl.all_horizontal(pl.col(key) == pl.col(key).shift(step * neighbour) for key in keys)
+        hit = same & (apart <= span_days) & pl.col("active").shift(step * neighbour)
+        power = pl.lit(2, pl.Int64).pow((apart - 1).clip(0, MAX_HORIZON_DAYS - 1)).cast(pl.Int64)
+        bits.append(pl.when(hit).then(power).otherwise(pl.lit(0, pl.Int64)))
+    return days.sort([*keys, DAY]).with_columns(pl.sum_horizontal(bits).alias(TRACE))
+
+
+@dataclass(frozen=True)
+class ActivityTrace:
+    """Which of the next ``horizon_days`` days see the user active again.
+
+    For an event on day D (local date in the log's time zone) bit d−1 of ``trace`` is set where the user, or with
+    another ``scope`` the user together with the same item or creator, is active on day D+d. The window opens at the
+    midnight after the event and closes at the end of day D+H; what happens later on day D does not count. Bit d−1
+    of ``observed`` is set where day D+d lies wholly inside the log: a day not yet over is unknown, never silent.
+
+    Attributes:
+        horizon_days: H, 1 to 63, so that trace and mask each fit one 64-bit word.
+        scope: ``user``, ``item``, or a column of the items table ("did they come back to *this*").
+        active_if: a feedback column that must be above 0 for an exposure to count as activity; None: any
+            exposure counts. With a scope other than ``user`` being shown a thing is not coming back to it, so
+            name one there.
+    """
+
+    horizon_days: int
+    scope: str = "user"
+    active_if: str | None = None
+
+    targets = (TRACE, OBSERVED)
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.horizon_days <= MAX_HORIZON_DAYS:
+            raise ValueError(
+                f"outcome.horizon_days must be from 1 to {MAX_HORIZON_DAYS}, got {self.horizon_days}: a trace is "
+                "one 64-bit word"
+            )
+
+    @property
+    def unit(self) -> str:
+        """The unit of a value: what one point of it means."""
+        what = "active days" if self.scope == "user" else f"days back to the same {self.scope}"
+        return f"{what} in the next {self.horizon_days} days"
+
+    def label(self, log: EventLog, end_day: int) -> pl.LazyFrame:
+        """The log's events, in their order, with ``day``, ``trace`` and ``observed``.
+
+        Args:
+            log: a checked log.
+            end_day: first day that is not wholly known (days since 1970-01-01).
+
+        Raises:
+            SchemaError: ``scope`` is no column of the items table, or ``active_if`` no feedback column.
+        """
+        events = log.events.with_columns(local_day(log.timezone))
+        keys = [USER]
+        if self.scope != "user":
+            keys.append(self.scope if self.scope != "item" else ITEM)
+        if self.scope not in ("user", "item"):
+            columns = log.items.collect_schema().names() if log.items is not None else []
+            if log.items is None or self.scope not in columns:
+                raise SchemaError(
+                    f"outcome.scope={self.scope!r} expected user, item or a column of the items table, which has "
+                    f"{columns or 'not been given'}; name the column in data.item_features so that it is read"
+                )
+            groups = log.items.select(ITEM, self.scope)
+            events = events.join(groups, on=ITEM, how="left", maintain_order="left")
+        if self.active_if is not None and self.active_if not in log.feedback:
+            raise SchemaError(
+                f"outcome.active_if={self.active_if!r} expected one of the feedback columns {list(log.feedback)}"
+            )
+        active = pl.lit(True) if self.active_if is None else pl.col(self.active_if) > 0
+        days = events.group_by([*keys, DAY]).agg(active.any().alias("active"))
+        words = activity_words(days, keys, self.horizon_days).drop("active")
+        known = observed_days(pl.col(DAY), end_day, self.horizon_days)
+        return (
+            events.join(words, on=[*keys, DAY], how="left", nulls_equal=True, maintain_order="left")
+            .with_columns(pl.when(pl.col(keys[-1]).is_null()).then(0).otherwise(known).alias(OBSERVED))
+            .with_columns((pl.col(TRACE) & pl.col(OBSERVED)).alias(TRACE))
+        )

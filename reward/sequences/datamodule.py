@@ -1,0 +1,135 @@
+"""The training and validation windows as batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+import torch
+from pytorch_lightning import LightningDataModule
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from reward.outcomes import Outcome
+from reward.outcomes.activity import OBSERVED, TRACE
+from reward.schema import EventLog
+from reward.sequences.features import Features
+from reward.sequences.split import Split, known_at
+from reward.sequences.stream import Batch, Index, Stream, Windows
+
+
+class Example(NamedTuple):
+    """A batch of the stream and what came of it.
+
+    Attributes:
+        batch: windows and slots.
+        slot_targets: targets of the slots' states Q and E, (windows, slots) each, by name.
+        event_targets: targets of the events' states F, (windows, length) each, by name.
+        weight: (windows, members) how often each ensemble member's resample drew the window's user.
+    """
+
+    batch: Batch
+    slot_targets: dict[str, Tensor]
+    event_targets: dict[str, Tensor]
+    weight: Tensor
+
+
+class _Examples(Dataset[Example]):
+    """Examples by the indices of their windows."""
+
+    def __init__(self, windows: Windows, targets: dict[str, Tensor], weight: Tensor) -> None:
+        self.windows, self.targets, self.weight = windows, targets, weight
+
+    def __getitem__(self, index: Index) -> Example:
+        batch = self.windows.batch(index)
+        user = self.windows.stream.offsets.searchsorted(self.windows.start[index], side="right") - 1
+        return Example(batch, self._at(batch.slots.row), self._at(batch.history.row), self.weight[user])
+
+    def _at(self, row: Tensor) -> dict[str, Tensor]:
+        inside = row >= 0
+        return {name: target[row.clamp(min=0)] * inside for name, target in self.targets.items()}
+
+
+class _Epochs(Sampler[Index]):
+    """Batches of windows, drawn anew each epoch from the seed and the epoch alone."""
+
+    def __init__(self, windows: Windows, batch_rows: int, seed: int | None) -> None:
+        self.windows, self.batch_rows, self.seed, self.epoch = windows, batch_rows, seed, 0
+        self.count = len(windows.batches(batch_rows))
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __iter__(self) -> Iterator[Index]:
+        shuffle = None if self.seed is None else np.random.default_rng([self.seed, self.epoch])
+        return iter(self.windows.batches(self.batch_rows, shuffle)[: self.count])
+
+
+class StreamData(LightningDataModule):
+    """A log's training rows with the outcomes known at the end of training, and what validation revealed since.
+
+    Args:
+        log: a checked log; nothing after ``split.validation_end`` is read.
+        outcome: what is predicted.
+        features: fitted on the training window.
+        split: the windows.
+        max_events: longest history a slot reads; even.
+        batch_rows: padded rows in a batch.
+        members: ensemble members, each with its own resample of the users.
+        seed: draws the batches and the resamples.
+    """
+
+    def __init__(
+        self,
+        log: EventLog,
+        outcome: Outcome,
+        features: Features,
+        split: Split,
+        *,
+        max_events: int,
+        batch_rows: int,
+        members: int,
+        seed: int,
+    ) -> None:
+        super().__init__()
+        self.log, self.outcome, self.features, self.split = log, outcome, features, split
+        self.max_events, self.batch_rows, self.members, self.seed = max_events, batch_rows, members, seed
+
+    def setup(self, stage: str | None = None) -> None:  # noqa: ARG002
+        """Build both windows' streams; ``stage`` makes no difference."""
+        split = self.split
+        generator = torch.Generator().manual_seed(self.seed)
+        training, targets = self._window(split.train_end, None)
+        draws = torch.poisson(torch.ones(len(training.stream.users), self.members), generator)
+        self.training = _Examples(training, targets, draws if self.members > 1 else torch.ones_like(draws))
+        validation, targets = self._window(split.validation_end, split.train_end)
+        weight = torch.ones(len(validation.stream.users), self.members)
+        self.validation = _Examples(validation, targets, weight)
+
+    def _window(self, end: int, known_before: int | None) -> tuple[Windows, dict[str, Tensor]]:
+        """The stream as known at ``end``, with the target bits revealed by then but not by ``known_before``."""
+        log = known_at(self.log, end)
+        stream = Stream.build(log.events, self.features)
+        labels = self.outcome.label(log, end)
+        if known_before is not None:
+            earlier = self.outcome.label(log, known_before).select(OBSERVED).collect()[OBSERVED]
+            labels = labels.with_columns(pl.col(OBSERVED) & ~earlier)
+            labels = labels.with_columns(pl.col(TRACE) & pl.col(OBSERVED))
+        frame = labels.select(self.outcome.targets).collect()[stream.events.source]
+        targets = {name: torch.from_numpy(frame[name].to_numpy().copy()) for name in self.outcome.targets}
+        return Windows.cut(stream, self.max_events), targets
+
+    def train_dataloader(self) -> DataLoader[Example]:
+        return self._loader(self.training, self.seed)
+
+    def val_dataloader(self) -> DataLoader[Example]:
+        return self._loader(self.validation, None)
+
+    def _loader(self, examples: _Examples, seed: int | None) -> DataLoader[Example]:
+        sampler = _Epochs(examples.windows, self.batch_rows, seed)
+        return DataLoader(examples, batch_size=None, sampler=sampler)

@@ -1,0 +1,98 @@
+"""The time split: to train as of T is to see the log as it was known at T."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import polars as pl
+
+from reward.outcomes.activity import local_day
+from reward.schema import TIMESTAMP, EventLog, SchemaError
+
+EPOCH = date(1970, 1, 1)
+
+
+@dataclass(frozen=True)
+class Split:
+    """The days that separate training, validation and test; each bound is the first day of what follows.
+
+    Every bit of a trace belongs to the window whose days reveal it. Training sees the rows before ``train_end`` with
+    the bits revealed before it. Validation sees the rows before ``validation_end`` with the bits that the validation
+    days revealed, so it covers the whole horizon even where it is shorter than that. Test sees the rows from
+    ``validation_end`` on with what was revealed of their traces since. No bit is in two windows.
+
+    Attributes:
+        start, train_end, validation_end, end: days since 1970-01-01 in the log's time zone; ``end`` is the first
+            day that is not wholly inside the log.
+    """
+
+    start: int
+    train_end: int
+    validation_end: int
+    end: int
+
+    def __post_init__(self) -> None:
+        if not self.start < self.train_end < self.validation_end < self.end:
+            raise SchemaError(
+                "the log is too short for its split: expected first day < end of training < end of validation < end "
+                f"of the log, got {', '.join(str(day_to_date(day)) for day in self.days)}; give a longer log, or set "
+                "split.train_days and split.validation_days (training takes at least 2 days to observe any outcome)"
+            )
+        if self.train_end - self.start < 2:
+            raise SchemaError(
+                "no outcome can be observed in training: a row's first outcome day is the day after it, so "
+                f"split.train_days must be at least 2, got {self.train_end - self.start}; the log has "
+                f"{self.end - self.start} whole days"
+            )
+
+    @property
+    def days(self) -> tuple[int, int, int, int]:
+        """The four bounds in order."""
+        return self.start, self.train_end, self.validation_end, self.end
+
+
+def day_to_date(day: int) -> date:
+    """The calendar date of a day number."""
+    return EPOCH + timedelta(days=day)
+
+
+def midnight(day: int, zone: str) -> datetime:
+    """The moment, in UTC, at which ``day`` begins in the time zone ``zone``."""
+    return datetime.combine(day_to_date(day), datetime.min.time(), ZoneInfo(zone)).astimezone(UTC)
+
+
+def bounds(log: EventLog) -> tuple[int, int]:
+    """First day of a checked log, and the first day that is not wholly inside it."""
+    first, last = log.events.select(pl.col(TIMESTAMP).min(), pl.col(TIMESTAMP).max().alias("last")).collect().row(0)
+    end = last if log.end is None else log.end
+    if end.tzinfo is None:
+        end = end.replace(tzinfo=ZoneInfo(log.timezone))
+    moments = pl.DataFrame({TIMESTAMP: [first, end]}, schema={TIMESTAMP: pl.Datetime("us", "UTC")})
+    start_day, end_day = moments.select(local_day(log.timezone)).to_series().to_list()
+    return start_day, end_day
+
+
+def split(log: EventLog, *, train_days: int | None, validation_days: int | None) -> Split:
+    """Lay the split over a checked log.
+
+    Args:
+        log: a checked log.
+        train_days: days from the log's first day; None: 60% of its days.
+        validation_days: days after those; None: 15% of its days.
+
+    Raises:
+        SchemaError: a window is empty, or training is too short to observe an outcome.
+    """
+    start, end = bounds(log)
+    total = end - start
+    train = max(2, round(0.6 * total)) if train_days is None else train_days
+    validation = max(1, round(0.15 * total)) if validation_days is None else validation_days
+    return Split(start, start + train, start + train + validation, end)
+
+
+def known_at(log: EventLog, day: int) -> EventLog:
+    """The log as it was known when ``day`` began: nothing after that moment exists."""
+    moment = midnight(day, log.timezone)
+    return replace(log, events=log.events.filter(pl.col(TIMESTAMP) < moment), end=moment)

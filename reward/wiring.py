@@ -1,0 +1,105 @@
+"""Wiring by name: parts are checked against each other and against their signatures before anything is built."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from reward.heads import Head
+from reward.outcomes import Outcome
+
+TARGET = "_target_"
+RESERVED = {TARGET, "_partial_", "_args_", "_convert_", "_recursive_"}
+
+
+def locate(target: str) -> Callable[..., Any]:
+    """The object at a full dotted path, such as ``reward.heads.trace.TraceHead``.
+
+    Raises:
+        TypeError: nothing is there.
+    """
+    module, _, name = target.rpartition(".")
+    try:
+        owner = importlib.import_module(module)
+        return getattr(owner, name)
+    except (ImportError, AttributeError, ValueError):
+        pass
+    try:
+        outer, _, cls = module.rpartition(".")
+        return getattr(getattr(importlib.import_module(outer), cls), name)
+    except (ImportError, AttributeError, ValueError):
+        raise TypeError(
+            f"_target_={target!r} expected the full path of a class or function, found nothing there"
+        ) from None
+
+
+def check_signatures(config: Mapping[str, Any]) -> None:
+    """Bind every node with a ``_target_`` to the target's signature, without calling it.
+
+    Args:
+        config: a resolved config as plain containers.
+
+    Raises:
+        TypeError: lists every key that a target does not take and every argument that is missing.
+    """
+    problems = [problem for path, node in _nodes(config, "") for problem in _misfits(path, node)]
+    if problems:
+        raise TypeError("the config does not fit the parts it names:\n" + "\n".join(f"  - {line}" for line in problems))
+
+
+def _nodes(node: Any, path: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    if isinstance(node, Mapping):
+        if TARGET in node:
+            yield path, node
+        for key, child in node.items():
+            yield from _nodes(child, f"{path}.{key}" if path else str(key))
+    elif isinstance(node, list):
+        for place, child in enumerate(node):
+            yield from _nodes(child, f"{path}[{place}]")
+
+
+def _misfits(path: str, node: Mapping[str, Any]) -> Iterator[str]:
+    try:
+        target = locate(node[TARGET])
+    except TypeError as error:
+        yield f"{path}: {error}"
+        return
+    parameters = inspect.signature(target).parameters
+    given = {key for key in node if key not in RESERVED}
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return
+    unknown = sorted(given - parameters.keys())
+    if unknown:
+        yield f"{path}: {node[TARGET]} takes no {', '.join(unknown)}; it takes {', '.join(parameters)}"
+    needed = [name for name, parameter in parameters.items() if parameter.default is parameter.empty]
+    missing = [name for name in needed if name not in given]
+    if missing and not node.get("_partial_"):
+        yield f"{path}: {node[TARGET]} needs {', '.join(missing)}"
+
+
+def check_names(head: Head, outcome: Outcome, objective: Callable[..., Any]) -> None:
+    """An objective's parameters are the head's outputs and the outcome's targets, by name.
+
+    Raises:
+        TypeError: lists what the objective reads that nobody provides, and what is provided that it does not read.
+    """
+    wanted = {
+        name
+        for name, parameter in inspect.signature(objective).parameters.items()
+        if parameter.default is parameter.empty
+    }
+    provided = {*head.outputs, *outcome.targets}
+    missing, unread = sorted(wanted - provided), sorted(provided - wanted)
+    if missing or unread:
+        raise TypeError(
+            f"head, outcome and objective do not fit: {_name(objective)} reads {', '.join(sorted(wanted))}; "
+            f"{type(head).__name__} gives {', '.join(head.outputs)} and {type(outcome).__name__} gives "
+            f"{', '.join(outcome.targets)}; missing: {', '.join(missing) or 'nothing'}; "
+            f"unread: {', '.join(unread) or 'nothing'}"
+        )
+
+
+def _name(part: Callable[..., Any]) -> str:
+    return str(getattr(getattr(part, "func", part), "__name__", part))

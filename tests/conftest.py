@@ -1,0 +1,150 @@
+"""A small log with everything a log may have, and the parts that read it."""
+
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+from reward.encoders.gru import GRU
+from reward.heads.trace import TraceHead
+from reward.network import RewardNetwork
+from reward.outcomes.activity import ActivityTrace
+from reward.schema import EventLog, check
+from reward.sequences.features import Features
+from reward.sequences.split import known_at, split
+from reward.sequences.stream import Stream
+
+USERS, DAYS, ITEMS = 40, 20, 30
+FIRST = datetime(2024, 3, 20, tzinfo=UTC)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread():
+    torch.set_num_threads(1)
+
+
+def _events(rng):
+    """Visits of slates of one to three items: some slates share one moment, some have no request."""
+    rows = []
+    loyalty = rng.beta(1.5, 1.5, USERS)
+    for user, day in np.argwhere(rng.random((USERS, DAYS)) < loyalty[:, None]):
+        moment = FIRST + timedelta(days=int(day), minutes=int(rng.integers(0, 23 * 60)))
+        session, visit = f"{user}.{day}", rng.integers(1, 4)
+        for slate in range(visit):
+            request = f"{session}.{slate}" if rng.random() < 0.9 else None
+            surface = (None, "home", "search")[rng.integers(3)]
+            volume = float(rng.normal()) if rng.random() < 0.8 else None
+            at_once = rng.random() < 0.5
+            for position, item in enumerate(rng.choice(ITEMS, size=rng.integers(1, 4), replace=False)):
+                click = rng.random() < 0.2 + 0.6 * loyalty[user]
+                listened = float(click * rng.integers(1_000, 200_000))
+                rows.append((user, item, moment, session, request, position, click, listened, surface, volume))
+                moment += timedelta(seconds=0 if at_once else 40)
+            moment += timedelta(minutes=int(rng.integers(1, 50)))
+    names = "user_id item_id timestamp session_id request_id position click listen_ms surface volume".split()
+    return pl.DataFrame(rows, schema=names, orient="row", infer_schema_length=None)
+
+
+def _items(rng):
+    return pl.DataFrame(
+        {
+            "item_id": range(ITEMS),
+            "creator": [f"c{item % 7}" for item in range(ITEMS)],
+            "genre": [None if item % 10 == 0 else "abc"[item % 3] for item in range(ITEMS)],
+            "minutes": [None if item % 6 == 0 else float(rng.gamma(2.0, 10.0)) for item in range(ITEMS)],
+            "vector": [rng.normal(size=3).tolist() for _ in range(ITEMS)],
+        }
+    )
+
+
+@pytest.fixture(scope="session")
+def log():
+    """A checked log of 40 users over 20 days, in a time zone whose clocks change on the way."""
+    rng = np.random.default_rng(0)
+    items = _items(rng)
+    raw = EventLog(
+        _events(rng).lazy(),
+        feedback=("click", "listen_ms"),
+        context=("surface", "volume"),
+        items=items.lazy(),
+        item_features=("genre", "minutes", "vector"),
+        timezone="Europe/Paris",
+        end=FIRST + timedelta(days=DAYS),
+        session_gap_minutes=30,
+        max_rejected_share=0.0,
+    )
+    return check(raw).log
+
+
+@pytest.fixture(scope="session")
+def outcome():
+    return ActivityTrace(horizon_days=7)
+
+
+@pytest.fixture(scope="session")
+def windows_of_time(log):
+    """The split: 12 days of training and 3 of validation."""
+    return split(log, train_days=12, validation_days=3)
+
+
+@pytest.fixture(scope="session")
+def fit():
+    """Features of a log that is taken as the training window."""
+
+    def features(log, **changes):
+        settings = {"min_item_events": 5, "min_category_events": 2, "weekday_from_days": 8}
+        return Features.fit(log, **(settings | changes))
+
+    return features
+
+
+@pytest.fixture(scope="session")
+def features(log, windows_of_time, fit):
+    return fit(known_at(log, windows_of_time.train_end))
+
+
+@pytest.fixture(scope="session")
+def stream(log, features):
+    return Stream.build(log.events, features)
+
+
+@pytest.fixture
+def network_of(features, outcome):
+    """A network of 8 units in eval mode; by default a recurrent one."""
+
+    def build(encoder=None, *, members=2, item_dropout=0.0, seed=0):
+        torch.manual_seed(seed)
+        encoder = encoder or GRU(width=8, layers=1, dropout=0.0)
+        head = TraceHead(width=8, hidden=4, horizon_days=outcome.horizon_days, members=members)
+        network = RewardNetwork(encoder, head, sizes=features.sizes(), item_dropout=item_dropout)
+        torch.nn.init.normal_(network.embedding.blank)
+        return network.eval()
+
+    return build
+
+
+@pytest.fixture
+def small():
+    """A checked-like log by hand: events as (user, moment), with any other columns by name."""
+
+    def build(rows, timezone="UTC", **columns):
+        users, moments = zip(*rows, strict=True)
+        frame = pl.DataFrame(
+            {
+                "user_id": pl.Series(users, dtype=pl.Int64),
+                "item_id": pl.Series(columns.pop("item_id", range(len(rows))), dtype=pl.Int64),
+                "timestamp": pl.Series(
+                    [datetime.fromisoformat(text).replace(tzinfo=UTC) for text in moments],
+                    dtype=pl.Datetime("us", "UTC"),
+                ),
+                "click": [1.0] * len(rows),
+                **columns,
+            }
+        )
+        return EventLog(
+            frame.lazy(), feedback=("click",), timezone=timezone, session_gap_minutes=30, max_rejected_share=0.0
+        )
+
+    return build

@@ -1,0 +1,188 @@
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+
+import numpy as np
+import polars as pl
+import pytest
+
+from reward.outcomes.activity import ActivityTrace, activity_words, local_day
+from reward.schema import SchemaError
+
+EPOCH = date(1970, 1, 1)
+
+
+def day_number(text):
+    return (date.fromisoformat(text) - EPOCH).days
+
+
+def bits(word):
+    """The days whose bits are set, from 1."""
+    return [day for day in range(1, 64) if word >> (day - 1) & 1]
+
+
+def traces(log, end, horizon_days, **options):
+    found = ActivityTrace(horizon_days, **options).label(log, day_number(end)).collect()
+    return [bits(word) for word in found["trace"]], [bits(word) for word in found["observed"]]
+
+
+def test_a_trace_has_the_later_active_days_and_not_the_day_itself(small):
+    log = small(
+        [(1, "2024-05-01T08:00"), (1, "2024-05-01T22:00"), (1, "2024-05-03T09:00"), (1, "2024-05-07T09:00")]
+        + [(2, "2024-05-02T09:00"), (2, "2024-05-04T09:00")]
+    )
+    trace, observed = traces(log, "2024-06-01", 5)
+    assert trace == [[2], [2], [4], [], [2], []]
+    assert observed == [[1, 2, 3, 4, 5]] * 6
+
+
+def test_days_the_log_does_not_wholly_cover_are_unknown_and_never_silent(small):
+    log = small([(1, "2024-05-01T08:00"), (1, "2024-05-03T09:00"), (1, "2024-05-04T09:00"), (2, "2024-05-05T00:30")])
+    trace, observed = traces(log, "2024-05-04", 3)
+    # the events of the 4th are in the log, but that day is not over
+    assert trace == [[2], [], [], []]
+    assert observed == [[1, 2], [], [], []]
+    trace, observed = traces(log, "2024-05-05", 3)
+    assert trace == [[2, 3], [1], [], []]
+    assert observed == [[1, 2, 3], [1], [], []]
+
+
+def test_the_days_are_those_of_the_logs_time_zone(small):
+    rows = [(1, "2024-05-01T02:00"), (1, "2024-05-01T12:00"), (1, "2024-05-02T03:59"), (1, "2024-05-02T04:00")]
+    found = ActivityTrace(3).label(small(rows), day_number("2024-05-10")).collect()
+    assert found["trace"].to_list() == [1, 1, 0, 0]
+    # midnight in New York is at 4 o'clock UTC in May
+    found = ActivityTrace(3).label(small(rows, timezone="America/New_York"), day_number("2024-05-10")).collect()
+    assert found["day"].to_list() == [day_number(f"2024-{day}") for day in ("04-30", "05-01", "05-01", "05-02")]
+    assert [bits(word) for word in found["trace"]] == [[1, 2], [1], [1], []]
+
+
+def test_a_day_of_23_hours_is_one_day(small):
+    rows = [(1, f"2024-03-{day}T22:30") for day in (29, 30, 31)]
+    log = small(rows, timezone="Europe/Paris")  # clocks go forward on the 31st
+    found = log.events.select(local_day(log.timezone)).collect()["day"].to_list()
+    assert found == [day_number(text) for text in ("2024-03-29", "2024-03-30", "2024-04-01")]
+    assert traces(log, "2024-04-05", 3) == ([[1, 3], [2], []], [[1, 2, 3], [1, 2, 3], [1, 2, 3]])
+
+
+@pytest.mark.parametrize("horizon_days", [1, 7, 63])
+def test_a_user_who_comes_daily_fills_the_word_whatever_the_horizon(small, horizon_days):
+    start = datetime(2024, 1, 1, 12, tzinfo=UTC)
+    log = small([(1, (start + timedelta(days=day)).isoformat()) for day in range(70)])
+    found = ActivityTrace(horizon_days).label(log, day_number("2024-01-01") + 70).collect()
+    ahead = [min(horizon_days, 69 - day) for day in range(70)]
+    assert found["trace"].to_list() == found["observed"].to_list() == [2**days - 1 for days in ahead]
+    assert found["trace"].dtype == found["observed"].dtype == pl.Int64
+
+
+def test_the_63rd_day_has_a_bit_of_its_own(small):
+    start = datetime(2024, 1, 1, 12, tzinfo=UTC)
+    log = small([(1, start.isoformat()), (1, (start + timedelta(days=63)).isoformat())])
+    found = ActivityTrace(63).label(log, day_number("2024-01-01") + 100).collect()
+    assert found["trace"].to_list() == [2**62, 0]
+    assert found["observed"].to_list() == [2**63 - 1, 2**36 - 1]
+    log = small([(1, start.isoformat()), (1, (start + timedelta(days=64)).isoformat())])
+    assert traces(log, "2024-12-01", 63)[0] == [[], []]
+
+
+def test_what_lies_a_horizon_apart_in_other_users_is_nobodys_return(small):
+    log = small([(1, "2024-05-01T08:00"), (2, "2024-05-02T08:00"), (3, "2024-05-03T08:00")])
+    assert traces(log, "2024-06-01", 63)[0] == [[], [], []]
+
+
+def test_only_exposures_with_the_feedback_count_as_activity_if_asked(small):
+    log = small(
+        [(1, "2024-05-01T08:00"), (1, "2024-05-02T08:00"), (1, "2024-05-03T08:00"), (1, "2024-05-03T09:00")],
+        listen_ms=[5.0, 0.0, 0.0, 0.5],
+    )
+    log = replace(log, feedback=("listen_ms",))
+    assert traces(log, "2024-05-05", 3)[0] == [[1, 2], [1], [], []]
+    trace, observed = traces(log, "2024-05-05", 3, active_if="listen_ms")
+    assert trace == [[2], [1], [], []]
+    assert observed == [[1, 2, 3], [1, 2], [1], [1]]
+
+
+def test_the_scope_says_what_a_user_comes_back_to(small):
+    log = small(
+        [(1, "2024-05-01T08:00"), (1, "2024-05-02T08:00"), (1, "2024-05-03T08:00"), (1, "2024-05-04T08:00")],
+        item_id=[7, 8, 9, 7],
+    )
+    items = pl.LazyFrame({"item_id": [7, 8, 9], "creator": ["a", "b", "b"]})
+    log = replace(log, items=items)
+    assert traces(log, "2024-05-05", 3)[0] == [[1, 2, 3], [1, 2], [1], []]
+    assert traces(log, "2024-05-05", 3, scope="item")[0] == [[3], [], [], []]
+    assert traces(log, "2024-05-05", 3, scope="creator")[0] == [[3], [1], [], []]
+
+
+def test_an_item_without_a_creator_has_an_unknown_trace(small):
+    log = small([(1, "2024-05-01T08:00"), (1, "2024-05-02T08:00"), (1, "2024-05-03T08:00")], item_id=[7, 8, 9])
+    log = replace(log, items=pl.LazyFrame({"item_id": [7, 8], "creator": [None, "b"]}))
+    trace, observed = traces(log, "2024-05-05", 3, scope="creator")
+    assert trace == [[], [], []]
+    assert observed == [[], [1, 2], []]
+
+
+@pytest.mark.parametrize(
+    ("scope", "active_if"), [("user", None), ("user", "click"), ("item", None), ("creator", "click")]
+)
+@pytest.mark.parametrize("horizon_days", [1, 5, 63])
+def test_labels_are_those_of_a_loop_over_days(log, scope, active_if, horizon_days):
+    end = day_number("2024-04-07")
+    found = ActivityTrace(horizon_days, scope=scope, active_if=active_if).label(log, end).collect()
+    assert found.select(log.events.collect_schema().names()).equals(log.events.collect())
+    creator = dict(log.items.select("item_id", "creator").collect().iter_rows())
+    target = {"user": lambda item: None, "item": lambda item: item, "creator": creator.get}[scope]
+    days = found["timestamp"].dt.convert_time_zone(log.timezone).dt.date().to_list()
+    rows = [
+        (user, target(item), (day - EPOCH).days, click)
+        for user, item, day, click in zip(found["user_id"], found["item_id"], days, found["click"], strict=True)
+    ]
+    active = {row[:3] for row in rows if active_if is None or row[3] > 0}
+    for (user, what, day, _), trace, observed in zip(rows, found["trace"], found["observed"], strict=True):
+        seen = [ahead for ahead in range(1, horizon_days + 1) if day + ahead < end]
+        assert bits(observed) == seen
+        assert bits(trace) == [ahead for ahead in seen if (user, what, day + ahead) in active]
+
+
+def test_a_later_end_reveals_days_and_takes_none_back(log):
+    outcome = ActivityTrace(7)
+    frames = [outcome.label(log, day_number(f"2024-04-0{day}")).collect() for day in (1, 2, 5)]
+    for before, after in zip(frames, frames[1:], strict=False):
+        assert ((after["observed"] & before["observed"]) == before["observed"]).all()
+        assert ((after["trace"] & before["observed"]) == before["trace"]).all()
+        assert (after["observed"] != before["observed"]).any()
+
+
+def test_the_past_is_the_same_word_looking_back():
+    days = np.array([0, 1, 5, 62, 63, 64])
+    frame = pl.LazyFrame({"user_id": 1, "day": days, "active": [True, True, False, True, True, True]})
+    found = activity_words(frame, ["user_id"], 63, past=True).collect()
+    active = days[[True, True, False, True, True, True]]
+    expected = [[int(day - past) for past in active[::-1] if 0 < day - past <= 63] for day in days]
+    assert [bits(word) for word in found["trace"]] == expected
+
+
+@pytest.mark.parametrize("horizon_days", [0, 64, -1])
+def test_a_horizon_beyond_one_word_is_refused(horizon_days):
+    with pytest.raises(ValueError, match=f"horizon_days must be from 1 to 63, got {horizon_days}"):
+        ActivityTrace(horizon_days)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [({}, r"scope='show' expected .* has \['item_id', 'creator'"), ({"items": None}, "has not been given")],
+)
+def test_an_unknown_scope_is_refused(log, changes, message):
+    with pytest.raises(SchemaError, match=message):
+        ActivityTrace(7, scope="show").label(replace(log, **changes), 0)
+
+
+def test_an_unknown_feedback_column_is_refused(log):
+    with pytest.raises(SchemaError, match=r"active_if='like' expected one of .*\['click', 'listen_ms'\]"):
+        ActivityTrace(7, active_if="like").label(log, 0)
+
+
+def test_the_unit_says_what_is_counted():
+    assert ActivityTrace(14).unit == "active days in the next 14 days"
+    assert (
+        ActivityTrace(7, scope="creator", active_if="click").unit == "days back to the same creator in the next 7 days"
+    )

@@ -1,0 +1,110 @@
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+
+import polars as pl
+import pytest
+
+from reward.outcomes.activity import local_day
+from reward.schema import SchemaError
+from reward.sequences.split import Split, bounds, day_to_date, known_at, midnight, split
+
+
+def daily(small, days, **options):
+    start = datetime(2024, 5, 1, 12)
+    return small(
+        [(user, (start + timedelta(days=day)).isoformat()) for user in (1, 2) for day in range(days)], **options
+    )
+
+
+def test_the_last_day_of_a_log_without_an_end_is_not_whole(small):
+    start, end = bounds(daily(small, 14))
+    assert (day_to_date(start), day_to_date(end)) == (date(2024, 5, 1), date(2024, 5, 14))
+
+
+@pytest.mark.parametrize(
+    ("end", "expected"),
+    [
+        (datetime(2024, 5, 15, tzinfo=UTC), date(2024, 5, 14)),  # 20 o'clock on the 14th in New York
+        (datetime(2024, 5, 15, 4, tzinfo=UTC), date(2024, 5, 15)),
+        (datetime(2024, 5, 15), date(2024, 5, 15)),  # naive: in the log's time zone
+        (datetime(2024, 5, 15, 2, tzinfo=UTC), date(2024, 5, 14)),
+    ],
+)
+def test_an_end_is_read_in_the_logs_time_zone(small, end, expected):
+    log = replace(daily(small, 14, timezone="America/New_York"), end=end)
+    assert day_to_date(bounds(log)[1]) == expected
+
+
+def test_windows_follow_one_another_by_days(small):
+    found = split(daily(small, 14), train_days=8, validation_days=2)
+    assert [day_to_date(day).day for day in found.days] == [1, 9, 11, 14]
+    assert found.days == (found.start, found.train_end, found.validation_end, found.end)
+
+
+def test_without_days_training_takes_60_and_validation_15_percent(small):
+    found = split(daily(small, 41), train_days=None, validation_days=None)
+    assert [day - found.start for day in found.days] == [0, 24, 30, 40]
+    assert [day - found.start for day in split(daily(small, 5), train_days=None, validation_days=None).days] == [
+        0,
+        2,
+        3,
+        4,
+    ]
+
+
+@pytest.mark.parametrize(("train_days", "validation_days"), [(12, 1), (8, 5), (8, 0), (0, 2), (8, 20)])
+def test_a_window_without_a_day_is_refused_with_the_dates(small, train_days, validation_days):
+    with pytest.raises(SchemaError, match=r"too short for its split: .* 2024-05-01, .*set split.train_days"):
+        split(daily(small, 14), train_days=train_days, validation_days=validation_days)
+
+
+def test_one_day_of_training_is_refused_for_it_observes_no_outcome(small):
+    with pytest.raises(SchemaError, match=r"train_days must be at least 2, got 1; the log has 13 whole days"):
+        split(daily(small, 14), train_days=1, validation_days=2)
+
+
+def test_bounds_in_the_wrong_order_are_refused():
+    with pytest.raises(SchemaError, match="got 1970-01-01, 1970-01-09, 1970-01-05"):
+        Split(0, 8, 4, 14)
+
+
+def test_midnight_is_the_moment_at_which_the_day_begins_there():
+    day = (date(2024, 5, 1) - date(1970, 1, 1)).days
+    assert midnight(day, "UTC") == datetime(2024, 5, 1, tzinfo=UTC)
+    assert midnight(day, "America/New_York") == datetime(2024, 5, 1, 4, tzinfo=UTC)
+    assert midnight(day, "Asia/Kolkata") == datetime(2024, 4, 30, 18, 30, tzinfo=UTC)
+
+
+def test_what_was_known_at_a_day_is_what_happened_before_its_midnight(log, windows_of_time):
+    for day in windows_of_time.days[1:3]:
+        known = known_at(log, day)
+        expected = log.events.filter(local_day(log.timezone) < day).collect()
+        assert known.events.collect().equals(expected)
+        assert 0 < expected.height < log.events.select(pl.len()).collect().item()
+        assert bounds(known) == (windows_of_time.start, day)
+
+
+def test_no_day_of_a_trace_is_in_two_windows_and_none_that_was_seen_in_time_is_lost(log, outcome, windows_of_time):
+    start, train_end, validation_end, end = windows_of_time.days
+    everything = outcome.label(log, end).collect()
+
+    def observed(known_until, revealed_by):
+        """The mask of each of the log's rows as it stood at a day, 0 for rows after it."""
+        frame = outcome.label(known_at(log, known_until), revealed_by).select(
+            "user_id", "item_id", "timestamp", "observed"
+        )
+        joined = everything.select("user_id", "item_id", "timestamp").join(
+            frame.collect(), on=["user_id", "item_id", "timestamp"], how="left", maintain_order="left"
+        )
+        return joined["observed"].fill_null(0)
+
+    training = observed(train_end, train_end)
+    validation = observed(validation_end, validation_end) & ~observed(validation_end, train_end)
+    rows_of_test = everything["day"] >= validation_end
+    test = everything["observed"] * rows_of_test.cast(pl.Int64)
+    assert ((training & validation) == 0).all()
+    assert (((training | validation) & test) == 0).all()
+    by_validation = outcome.label(log, validation_end).collect()["observed"]
+    assert (training | validation).equals(by_validation)
+    assert (training | validation | test).filter(rows_of_test).equals(everything["observed"].filter(rows_of_test))
+    assert all((mask != 0).any() for mask in (training, validation, test))

@@ -1,0 +1,192 @@
+"""python train.py: from a log to a scoring function.
+
+Trains on the bundled log, or on yours (data=log data.events=PATH 'data.feedback=[click,listen_ms]'), prints what the
+log can carry and how well the model forecasts, and prints the run folder last. Any value of conf/ can be set on the
+command line; see what there is with --cfg job.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import tempfile
+import warnings
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import hydra
+import polars as pl
+import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning import Trainer, seed_everything
+from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint, RichProgressBar
+from reward.evaluation.judge import judge
+from reward.evaluation.report import sentences, summary_table
+from rich.console import Console
+
+from reward.artifact import save
+from reward.function import RewardFunction
+from reward.model import RewardModel
+from reward.network import RewardNetwork
+from reward.schema import Checked, SchemaError, check
+from reward.sequences.datamodule import StreamData
+from reward.sequences.features import Features
+from reward.sequences.split import Split, day_to_date, known_at, split
+from reward.wiring import check_names, check_signatures
+
+console = Console()
+
+OmegaConf.register_new_resolver("run_folder", lambda resume, fresh: resume or fresh, replace=True)
+OmegaConf.register_new_resolver("record_folder", lambda resume: None if resume else ".hydra", replace=True)
+
+
+@hydra.main(version_base="1.3", config_path="conf", config_name="train")
+def main(config: DictConfig) -> float:
+    """Train, or go on training, and judge; returns the validation loss for sweeps to minimise."""
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    if config.resume is not None:
+        saved = folder / ".hydra" / "config.yaml"
+        if not saved.is_file():
+            raise SystemExit(f"resume={config.resume}: expected a run folder with .hydra/config.yaml, found none there")
+        config = OmegaConf.load(saved)  # type: ignore[assignment]
+    try:
+        return train(config, folder)
+    except (SchemaError, TypeError) as error:
+        raise SystemExit(f"{type(error).__name__}: {error}") from error
+
+
+def train(config: DictConfig, folder: Path) -> float:
+    """Everything between a log and the run folder: ``reward/``, ``metrics.json`` and ``checkpoints/``."""
+    plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
+    check_signatures(plain)
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    seed_everything(config.seed, verbose=False)
+    log, checked, window = read(config, folder)
+    outcome, head, objective = (instantiate(config[name]) for name in ("outcome", "head", "objective"))
+    check_names(head, outcome, objective)
+    features = Features.fit(known_at(checked.log, window.train_end), **config.features)
+    data = StreamData(checked.log, outcome, features, window, members=head.members, seed=config.seed, **config.batches)
+    network = RewardNetwork(instantiate(config.encoder), head, sizes=features.sizes(), **config.network)
+    model = RewardModel(network, objective, seed=config.seed, **instantiate(config.model))
+    loss = fit(model, data, config, folder)
+    model.calibrate(data.val_dataloader(), **config.calibration)
+    function = RewardFunction(
+        network,
+        features,
+        outcome,
+        max_events=config.batches.max_events,
+        timestamp_unit=log.timestamp_unit,
+        facts={},
+    )
+    console.print("judging it on the test days ...")
+    assessment = judge(function, checked.log, window, boosting=None, seed=config.seed, **plain["evaluation"])
+    function.facts.update(facts(checked, window, assessment, plain))
+    save(function, folder / "reward")
+    write_json(folder / "metrics.json", {"validation/loss": loss, **assessment})
+    console.print(summary_table(assessment))
+    for sentence in sentences(assessment):
+        console.print(f"• {sentence}")
+    console.print(f"\nscoring function: {folder / 'reward'}   full report: python evaluate.py run={folder}")
+    print(folder)
+    return loss
+
+
+def read(config: DictConfig, folder: Path) -> tuple[Any, Checked, Split]:
+    """The log as it came, checked, and its windows; what was set aside is written to ``rejected.parquet``."""
+    log = instantiate(config.data)
+    checked = check(log)
+    window = split(checked.log, **config.split)
+    rejected = checked.rejected.height
+    if rejected:
+        with tempfile.TemporaryDirectory(dir=folder) as scratch:
+            checked.rejected.write_parquet(Path(scratch) / "rejected.parquet")
+            (Path(scratch) / "rejected.parquet").rename(folder / "rejected.parquet")
+    start, train_end, validation_end, end = (day_to_date(day) for day in window.days)
+    rows, users, items = (
+        checked.log.events.select(
+            pl.len(), pl.col("user_id").n_unique().alias("users"), pl.col("item_id").n_unique().alias("items")
+        )
+        .collect()
+        .row(0)
+    )
+    console.print(
+        f"{rows:,} events of {users:,} users on {items:,} items; {rejected:,} rows set aside"
+        + (f" ({folder / 'rejected.parquet'} says why)" if rejected else "")
+    )
+    console.print(
+        f"learn from {start} to {train_end}, validate until {validation_end}, test until {end} (ends exclusive)"
+    )
+    return log, checked, window
+
+
+def fit(model: RewardModel, data: StreamData, config: DictConfig, folder: Path) -> float:
+    """Train to the lowest validation loss, from the last checkpoint if there is one; leaves its weights in ``model``."""
+    checkpoints = folder / "checkpoints"
+    best = ModelCheckpoint(
+        checkpoints, "best", monitor="validation/loss", enable_version_counter=False, save_on_train_epoch_end=True
+    )
+    last = ModelCheckpoint(checkpoints, "last", enable_version_counter=False, save_on_train_epoch_end=True)
+    settings: dict[str, Any] = OmegaConf.to_container(config.trainer)  # type: ignore[assignment]
+    stop = EarlyStopping("validation/loss", patience=settings.pop("patience"), check_on_train_epoch_end=True)
+    trainer = Trainer(
+        logger=instantiate(config.logger, folder),
+        callbacks=[stop, best, last, RichProgressBar(leave=True)],
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        default_root_dir=folder,
+        log_every_n_steps=1,
+        **settings,
+    )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty.*")
+        resumed = checkpoints / "last.ckpt"
+        trainer.fit(model, data, ckpt_path=resumed if resumed.is_file() else None)
+    state = torch.load(checkpoints / "best.ckpt", weights_only=True, map_location="cpu")
+    model.load_state_dict(state["state_dict"])
+    return float(best.best_model_score or torch.nan)
+
+
+def facts(checked: Checked, window: Split, assessment: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
+    """What the artefact says of itself."""
+    start, train_end, validation_end, end = (day_to_date(day).isoformat() for day in window.days)
+    training = known_at(checked.log, window.train_end).events.collect()
+    return {
+        "made_with": f"reward {version('reward')}",
+        "reward": "exposure term: a difference of forecasts, not a causal effect",
+        "window": {"start": start, "train_end": train_end, "validation_end": validation_end, "end": end},
+        "log_fingerprint": fingerprint(training),
+        "table": {
+            "trained on": f"{start} to {train_end} (exclusive), {training.height:,} events",
+            "validated until": validation_end,
+            "judged on": f"{validation_end} to {end} (exclusive)",
+        },
+        "carry": sentences(assessment),
+        "metrics": assessment["models"],
+        "config": dict(config),
+    }
+
+
+def fingerprint(events: pl.DataFrame) -> str:
+    """sha256 of a checked log's events, as an Arrow stream."""
+    with tempfile.TemporaryFile() as file:
+        events.rechunk().write_ipc_stream(file)
+        file.seek(0)
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_json(path: Path, values: Mapping[str, Any]) -> None:
+    """Write ``values`` whole or not at all."""
+    scratch = path.with_suffix(f".{os.getpid()}")
+    scratch.write_text(json.dumps(values, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    scratch.replace(path)
+
+
+if __name__ == "__main__":
+    main()
