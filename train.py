@@ -8,9 +8,7 @@ command line; see what there is with --cfg job.
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
-import os
 import tempfile
 import warnings
 from collections.abc import Mapping
@@ -26,11 +24,11 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Trainer, seed_everything
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint, RichProgressBar
-from reward.evaluation.judge import judge
-from reward.evaluation.report import sentences, summary_table
 from rich.console import Console
 
 from reward.artifact import save
+from reward.evaluation.judge import judge
+from reward.evaluation.report import sentences, summary_table
 from reward.function import RewardFunction
 from reward.model import RewardModel
 from reward.network import RewardNetwork
@@ -39,6 +37,7 @@ from reward.sequences.datamodule import StreamData
 from reward.sequences.features import Features
 from reward.sequences.split import Split, day_to_date, known_at, split
 from reward.wiring import check_names, check_signatures
+from reward.writing import whole, write_json
 
 console = Console()
 
@@ -85,7 +84,14 @@ def train(config: DictConfig, folder: Path) -> float:
         facts={},
     )
     console.print("judging it on the test days ...")
-    assessment = judge(function, checked.log, window, boosting=None, seed=config.seed, **plain["evaluation"])
+    assessment = judge(
+        function,
+        checked.log,
+        window,
+        seed=config.seed,
+        calibration=config.calibration,
+        **plain["evaluation"] | {"boosting": None},
+    )
     function.facts.update(facts(checked, window, assessment, plain))
     save(function, folder / "reward")
     write_json(folder / "metrics.json", {"validation/loss": loss, **assessment})
@@ -104,9 +110,8 @@ def read(config: DictConfig, folder: Path) -> tuple[Any, Checked, Split]:
     window = split(checked.log, **config.split)
     rejected = checked.rejected.height
     if rejected:
-        with tempfile.TemporaryDirectory(dir=folder) as scratch:
-            checked.rejected.write_parquet(Path(scratch) / "rejected.parquet")
-            (Path(scratch) / "rejected.parquet").rename(folder / "rejected.parquet")
+        with whole(folder / "rejected.parquet") as scratch:
+            checked.rejected.write_parquet(scratch)
     start, train_end, validation_end, end = (day_to_date(day) for day in window.days)
     rows, users, items = (
         checked.log.events.select(
@@ -126,7 +131,7 @@ def read(config: DictConfig, folder: Path) -> tuple[Any, Checked, Split]:
 
 
 def fit(model: RewardModel, data: StreamData, config: DictConfig, folder: Path) -> float:
-    """Train to the lowest validation loss, from the last checkpoint if there is one; leaves its weights in ``model``."""
+    """Train, from the last checkpoint if there is one, and leave the weights of the best epoch in ``model``."""
     checkpoints = folder / "checkpoints"
     best = ModelCheckpoint(
         checkpoints, "best", monitor="validation/loss", enable_version_counter=False, save_on_train_epoch_end=True
@@ -135,7 +140,7 @@ def fit(model: RewardModel, data: StreamData, config: DictConfig, folder: Path) 
     settings: dict[str, Any] = OmegaConf.to_container(config.trainer)  # type: ignore[assignment]
     stop = EarlyStopping("validation/loss", patience=settings.pop("patience"), check_on_train_epoch_end=True)
     trainer = Trainer(
-        logger=instantiate(config.logger, folder),
+        logger=instantiate(config.logger),
         callbacks=[stop, best, last, RichProgressBar(leave=True)],
         enable_model_summary=False,
         num_sanity_val_steps=0,
@@ -153,7 +158,7 @@ def fit(model: RewardModel, data: StreamData, config: DictConfig, folder: Path) 
     return float(best.best_model_score or torch.nan)
 
 
-def facts(checked: Checked, window: Split, assessment: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
+def facts(checked: Checked, window: Split, assessment: dict[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
     """What the artefact says of itself."""
     start, train_end, validation_end, end = (day_to_date(day).isoformat() for day in window.days)
     training = known_at(checked.log, window.train_end).events.collect()
@@ -168,7 +173,7 @@ def facts(checked: Checked, window: Split, assessment: Mapping[str, Any], config
             "judged on": f"{validation_end} to {end} (exclusive)",
         },
         "carry": sentences(assessment),
-        "metrics": assessment["models"],
+        "metrics": assessment["metrics"],
         "config": dict(config),
     }
 
@@ -179,13 +184,6 @@ def fingerprint(events: pl.DataFrame) -> str:
         events.rechunk().write_ipc_stream(file)
         file.seek(0)
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def write_json(path: Path, values: Mapping[str, Any]) -> None:
-    """Write ``values`` whole or not at all."""
-    scratch = path.with_suffix(f".{os.getpid()}")
-    scratch.write_text(json.dumps(values, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    scratch.replace(path)
 
 
 if __name__ == "__main__":

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
-import tempfile
 from collections.abc import Iterable, Sequence
 from datetime import date, datetime
 from pathlib import Path
@@ -17,6 +15,7 @@ from rich.progress import track
 
 from reward.artifact import ArtifactError, load
 from reward.schema import SchemaError, reading
+from reward.writing import whole
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -41,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--as-of",
         type=datetime.fromisoformat,
         metavar="TIME",
-        help="also write value_as_of: what was known of each row's outcome at this moment (ISO 8601, UTC unless it says)",
+        help="also write value_as_of: what was known of each row's outcome at this moment (ISO 8601, else UTC)",
     )
     score.add_argument(
         "--history-start",
@@ -73,15 +72,8 @@ def _score(options: argparse.Namespace, console: Console) -> int:
     scored = function.score_events(
         events, as_of=options.as_of, items_table=items, history_start=options.history_start, progress=progress
     )
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    handle, scratch = tempfile.mkstemp(prefix=f".{options.out.name}-", dir=options.out.parent)
-    os.close(handle)
-    try:
+    with whole(options.out) as scratch:
         scored.write_parquet(scratch)
-        Path(scratch).replace(options.out)
-    except BaseException:
-        Path(scratch).unlink(missing_ok=True)
-        raise
     unknown = function.unknown_items(events["item_id"], items)
     console.print(
         f"{scored.height:,} events of {events['user_id'].n_unique():,} users scored in {function.unit}; {unknown:,} "

@@ -8,10 +8,11 @@ from typing import Any
 from reward.function import RewardFunction
 
 CAN = """\
-- **Values** (`value_before`, `value_exposed`, `value_after`) are forecasts: the expected {unit} of a user in that state.
+- **Values** (`value_before`, `value_exposed`, `value_after`) are forecasts: the expected {unit} of a user in that
+  state.
 - **`reward`** is the exposure term of the ledger, V(item shown) − V(slot still open): how much more or less the
   model expects of users who were shown this item than of users in the same state who were shown whatever the service
-  would have put there. **It is a difference of forecasts, not an effect**: an item that is shown to users who would have come
+  would have put there. **It is a difference of forecasts, not an effect**: an item shown to users who would have come
   back anyway, for reasons the log does not hold, is credited with it. Check it against an experiment before a launch.
 - **`reward_std`** is the spread over an ensemble that shares one encoder, each member trained on its own resample of
   the users. It covers the noise of the log, not confounding and not a change of the service.

@@ -409,7 +409,7 @@ class RewardFunction(nn.Module):
         keys = [USER, ITEM, TIMESTAMP]
         scored = clean.select(keys).with_columns(pl.Series(name, column[place]) for name, column in columns.items())
         found = row_keys(events, self.timestamp_unit).join(scored, on=keys, how="left", maintain_order="left")
-        return events.with_columns(found.select(*columns))
+        return events.with_columns(found.select(pl.col(*columns).fill_nan(None)))
 
 
 def _to(batch: Batch, device: torch.device) -> Batch:

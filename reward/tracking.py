@@ -8,7 +8,7 @@ from pathlib import Path
 from pytorch_lightning.loggers import CSVLogger, WandbLogger
 
 
-def wandb_logger(folder: str | os.PathLike[str], *, project: str) -> WandbLogger:
+def wandb_logger(*, folder: str | os.PathLike[str], project: str) -> WandbLogger:
     """Weights & Biases: online where an API key or ``WANDB_MODE`` is set, else offline, without asking.
 
     Args:
@@ -23,6 +23,6 @@ def wandb_logger(folder: str | os.PathLike[str], *, project: str) -> WandbLogger
     return WandbLogger(project=project, save_dir=str(folder), mode=mode, settings=settings, name=Path(folder).name)
 
 
-def csv_logger(folder: str | os.PathLike[str]) -> CSVLogger:
+def csv_logger(*, folder: str | os.PathLike[str]) -> CSVLogger:
     """A table, ``metrics.csv``, in the run folder."""
     return CSVLogger(str(folder), name="", version="")

@@ -24,15 +24,15 @@ def locate(target: str) -> Callable[..., Any]:
     try:
         owner = importlib.import_module(module)
         return getattr(owner, name)
-    except (ImportError, AttributeError, ValueError):
-        pass
+    except (ImportError, AttributeError, ValueError) as error:
+        reason = error
     try:
         outer, _, cls = module.rpartition(".")
         return getattr(getattr(importlib.import_module(outer), cls), name)
     except (ImportError, AttributeError, ValueError):
         raise TypeError(
-            f"_target_={target!r} expected the full path of a class or function, found nothing there"
-        ) from None
+            f"_target_={target!r} expected the full path of a class or function, found nothing there: {reason}"
+        ) from reason
 
 
 def check_signatures(config: Mapping[str, Any]) -> None:
@@ -66,14 +66,20 @@ def _misfits(path: str, node: Mapping[str, Any]) -> Iterator[str]:
     except TypeError as error:
         yield f"{path}: {error}"
         return
-    parameters = inspect.signature(target).parameters
-    given = {key for key in node if key not in RESERVED}
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+    try:
+        parameters = inspect.signature(target).parameters
+    except ValueError:  # a builtin such as dict, which does not say what it takes
         return
+    given = {key for key in node if key not in RESERVED}
     unknown = sorted(given - parameters.keys())
-    if unknown:
+    if unknown and not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
         yield f"{path}: {node[TARGET]} takes no {', '.join(unknown)}; it takes {', '.join(parameters)}"
-    needed = [name for name, parameter in parameters.items() if parameter.default is parameter.empty]
+    needed = [
+        name
+        for name, parameter in parameters.items()
+        if parameter.default is parameter.empty
+        and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+    ]
     missing = [name for name in needed if name not in given]
     if missing and not node.get("_partial_"):
         yield f"{path}: {node[TARGET]} needs {', '.join(missing)}"

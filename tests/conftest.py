@@ -1,12 +1,17 @@
 """A small log with everything a log may have, and the parts that read it."""
 
+import importlib
+import inspect
+import pkgutil
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import polars as pl
 import pytest
 import torch
+from torch import nn
 
+from reward import encoders, heads, objectives
 from reward.encoders.gru import GRU
 from reward.heads.trace import TraceHead
 from reward.network import RewardNetwork
@@ -16,8 +21,67 @@ from reward.sequences.features import Features
 from reward.sequences.split import known_at, split
 from reward.sequences.stream import Stream
 
+# what a small part is made of, by the names of constructors' arguments
+SMALL = {"width": 8, "hidden": 4, "layers": 2, "heads": 2, "dropout": 0.3, "horizon_days": 5, "members": 3}
 USERS, DAYS, ITEMS = 40, 20, 30
+FEEDBACK, CONTEXT = ("click", "listen_ms"), ("surface", "volume")
 FIRST = datetime(2024, 3, 20, tzinfo=UTC)
+
+
+def _members(room, wanted):
+    """The public classes or functions that the files of a room define."""
+    files = [importlib.import_module(file.name) for file in pkgutil.walk_packages(room.__path__, f"{room.__name__}.")]
+    found = [part for file in files for name, part in inspect.getmembers(file, wanted) if not name.startswith("_")]
+    return sorted({part for part in found if part.__module__.startswith(room.__name__)}, key=lambda part: part.__name__)
+
+
+def _has(*names):
+    return lambda part: inspect.isclass(part) and issubclass(part, nn.Module) and all(hasattr(part, n) for n in names)
+
+
+def _is_objective(part):
+    """Whether a function's required parameters are all tensors: named tensors in, losses out."""
+    if not inspect.isfunction(part):
+        return False
+    needed = [each for each in inspect.signature(part).parameters.values() if each.default is each.empty]
+    return bool(needed) and all(each.annotation == "Tensor" for each in needed)
+
+
+def pytest_generate_tests(metafunc):
+    """Run a test that takes one of these arguments for every part of the room."""
+    for name, room, wanted in (
+        ("encoder_class", encoders, _has("read", "query")),
+        ("head_class", heads, _has("value", "outputs")),
+        ("objective", objectives, _is_objective),
+    ):
+        if name in metafunc.fixturenames:
+            parts = _members(room, wanted)
+            metafunc.parametrize(name, parts, ids=[part.__name__ for part in parts])
+
+
+@pytest.fixture(scope="session")
+def small_arguments():
+    """A part's arguments, each taken from the small ones by its name."""
+
+    def arguments(part, **changes):
+        parameters = inspect.signature(part).parameters.values()
+        known = SMALL | changes
+        lacking = {each.name for each in parameters if each.default is each.empty} - set(known)
+        assert not lacking, f"give {part.__name__} small values for {lacking} in SMALL"
+        return {each.name: known[each.name] for each in parameters if each.name in known}
+
+    return arguments
+
+
+@pytest.fixture(scope="session")
+def build(small_arguments):
+    """A small instance of a part, in eval mode."""
+
+    def instance(part, **changes):
+        torch.manual_seed(0)
+        return part(**small_arguments(part, **changes)).eval()
+
+    return instance
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -28,7 +92,7 @@ def _one_thread():
 def _events(rng):
     """Visits of slates of one to three items: some slates share one moment, some have no request."""
     rows = []
-    loyalty = rng.beta(1.5, 1.5, USERS)
+    loyalty = rng.beta(0.8, 0.8, USERS)
     for user, day in np.argwhere(rng.random((USERS, DAYS)) < loyalty[:, None]):
         moment = FIRST + timedelta(days=int(day), minutes=int(rng.integers(0, 23 * 60)))
         session, visit = f"{user}.{day}", rng.integers(1, 4)
@@ -43,7 +107,7 @@ def _events(rng):
                 rows.append((user, item, moment, session, request, position, click, listened, surface, volume))
                 moment += timedelta(seconds=0 if at_once else 40)
             moment += timedelta(minutes=int(rng.integers(1, 50)))
-    names = "user_id item_id timestamp session_id request_id position click listen_ms surface volume".split()
+    names = ["user_id", "item_id", "timestamp", "session_id", "request_id", "position", *FEEDBACK, *CONTEXT]
     return pl.DataFrame(rows, schema=names, orient="row", infer_schema_length=None)
 
 
@@ -66,8 +130,8 @@ def log():
     items = _items(rng)
     raw = EventLog(
         _events(rng).lazy(),
-        feedback=("click", "listen_ms"),
-        context=("surface", "volume"),
+        feedback=FEEDBACK,
+        context=CONTEXT,
         items=items.lazy(),
         item_features=("genre", "minutes", "vector"),
         timezone="Europe/Paris",
@@ -112,11 +176,11 @@ def stream(log, features):
 
 @pytest.fixture
 def network_of(features, outcome):
-    """A network of 8 units in eval mode; by default a recurrent one."""
+    """A network of 8 units in eval mode, with the encoder that ``encoder()`` makes or a recurrent one."""
 
     def build(encoder=None, *, members=2, item_dropout=0.0, seed=0):
         torch.manual_seed(seed)
-        encoder = encoder or GRU(width=8, layers=1, dropout=0.0)
+        encoder = GRU(width=8, layers=1, dropout=0.0) if encoder is None else encoder()
         head = TraceHead(width=8, hidden=4, horizon_days=outcome.horizon_days, members=members)
         network = RewardNetwork(encoder, head, sizes=features.sizes(), item_dropout=item_dropout)
         torch.nn.init.normal_(network.embedding.blank)

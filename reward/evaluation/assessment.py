@@ -17,7 +17,7 @@ import polars as pl
 
 from reward.evaluation.metrics import Measurement, compare, evaluate
 from reward.evaluation.resampling import Bools, Floats, Ints, Statistic, interval, quotient, ratio
-from reward.evaluation.wording import amount, interval_name, places, readable, side_of_zero
+from reward.evaluation.wording import amount, percentage, side_of_zero
 from reward.schema import ITEM, USER
 
 BASE_RATE = "base rate"
@@ -38,6 +38,7 @@ _KNOWS: dict[str, tuple[str, ...]] = {
     ACTIVITY_FEEDBACK: ("past activity", "feedback"),
     EVERYTHING: ("past activity", "feedback", "item information"),
 }
+_ORDER = (LIGHTGBM, EVERYTHING, ACTIVITY_FEEDBACK, ACTIVITY, FEEDBACK_ONLY, BASE_RATE)
 _SCORES = ("value_before", "value_exposed", "value_after", "reward", "reward_std")
 _BARS = 60  # of a histogram, which spans the middle 99% of the rows
 _ROUNDING = 1e-3  # above what single precision leaves of a sum of values, below any reward that matters
@@ -64,8 +65,8 @@ def assess(
 
     An item's click rate is its mean of the first feedback column. Where surprise is grouped by it, it is the rate
     among the other half of the users: with a row's own click on both sides, surprise would rise with it in a
-    perfect model too. The correlation of click rate with mean reward is over items, weighted by rows; its interval
-    has the width of the resamples' and is centred on the value, for resampling adds noise that lowers it.
+    perfect model too. The correlation of click rate with mean reward is over items, weighted by rows; resampled is the
+    covariance, and the standard deviations stay, which resampling would raise by adding noise.
 
     Args:
         predictions: probabilities (n, H) of being active on each day, by name. Beside ``model`` the names
@@ -98,6 +99,9 @@ def assess(
 
     """
     _check(predictions, trace, rows, model, feedback)
+    predictions = {
+        name: predictions[name] for name in dict.fromkeys((model, *_ORDER, *predictions)) if name in predictions
+    }
     codes, user = np.unique(rows[USER].to_numpy(), return_inverse=True)
     setting: dict[str, Any] = {"resamples": resamples, "seed": seed, "level": level}
     asked = {"trace": trace, "observed": observed, "user": user, "bins": bins, **setting}
@@ -137,6 +141,18 @@ def assess(
     }
 
 
+def overview(assessment: Json) -> dict[str, list[Json | None]]:
+    """Columns that sum an assessment up, over the horizon: an estimate for each prediction, None if there is none."""
+    metrics = assessment["metrics"]
+    gains = assessment["carry"]["gains"].get(ACTIVITY, {})
+    named = {"Brier": "brier", "AUC": "auc", "C-index": "c_index", "calibration error": "calibration_error"}
+    return {
+        "log-loss": [it["log_loss"] for it in metrics.values()],
+        f"gain over {ACTIVITY}": [None if name == ACTIVITY else gains.get(name) for name in metrics],
+        **{column: [it[metric] for it in metrics.values()] for column, metric in named.items()},
+    }
+
+
 @dataclass
 class _Sample:
     """The users that the rows are of, how to resample them, and what could not be computed from them."""
@@ -154,12 +170,18 @@ class _Sample:
             values = statistic(np.ones(self.users)).ravel()
             ends = interval(statistic, self.users, resamples=self.resamples, seed=self.seed, level=self.level)
         undefined = ~np.isfinite(values)
-        low, high = (np.where(undefined, np.nan, end.ravel()) for end in ends)
+        low, high = (end.ravel() for end in ends)
         if undefined.any():
             self.notes.append(f"{what}: {undefined.sum()} of {len(values)} without a value, for {why}")
         if count := int((np.isnan(low) & ~undefined).sum()):
             self.notes.append(f"{what}: {count} of {len(values)} without an interval, for {_too_few(self.users)}")
         return [_estimate(*numbers) for numbers in zip(values, low, high, strict=True)]
+
+    def ratio_over(self, rows: Bools, numerator: npt.ArrayLike, denominator: npt.ArrayLike) -> Statistic:
+        """`ratio` over some of the rows, of the weights of all users."""
+        codes, user = np.unique(self.user[rows], return_inverse=True)
+        statistic = ratio(numerator, denominator, user)
+        return lambda weights: statistic(weights[codes])
 
 
 def _too_few(users: int) -> str:
@@ -167,8 +189,10 @@ def _too_few(users: int) -> str:
 
 
 def _estimate(value: float, low: float, high: float) -> Json:
-    numbers = {"value": value, "low": low, "high": high}
-    return {end: float(number) if np.isfinite(number) else None for end, number in numbers.items()}
+    """Plain numbers; no interval around what has no value."""
+    known = bool(np.isfinite([value, low, high]).all())
+    ends = {"low": float(low) if known else None, "high": float(high) if known else None}
+    return {"value": float(value) if np.isfinite(value) else None, **ends}
 
 
 def _check(
@@ -307,11 +331,7 @@ def _sentences(carry: Json, differences: Json, model: str, level: float) -> list
             "unknown": f"whether {subject} improve{s} on {known_already} cannot be said ({gained})",
         }[side_of_zero(step)]
         if step["to"] == ACTIVITY and share and share["low"] is not None:
-            decimals = max(places([share]) - 2, 0)
-            value, low, high = (f"{readable(100 * share[end], decimals)}%" for end in ("value", "low", "high"))
-            text += (
-                f"; this is {value} of what {carry['share']['of']} gains on it ({interval_name(level)} {low} to {high})"
-            )
+            text += f"; this is {percentage(share, level=level)} of what {carry['share']['of']} gains on it"
         said.append(text)
     rivals = [name for name in (ACTIVITY, EVERYTHING, LIGHTGBM) if name in differences] or list(differences)
     for rival in rivals:
@@ -320,7 +340,7 @@ def _sentences(carry: Json, differences: Json, model: str, level: float) -> list
         said.append(
             {
                 "above": f"{model} predicts better than {rival} ({gained})",
-                "open": f"{model} and {rival} predict alike, as far as this log can show ({gained})",
+                "open": f"{model} and {rival} predict alike as far as this log shows ({gained})",
                 "below": f"{model} predicts worse than {rival} ({gained})",
                 "unknown": f"whether {model} predicts better than {rival} cannot be said ({gained})",
             }[side_of_zero(gain)]
@@ -363,9 +383,10 @@ def _slices(
         sums["gain"] = ((losses[ACTIVITY] - losses[model]).sum(axis=1), days)
     measured = {}
     for metric, (above, below) in sums.items():
-        statistic = ratio(above[:, None] * inside, below[:, None] * inside, sample.user)
-        found = sample.estimates(statistic, f"{metric} by slice", _INFINITE) if large else []
-        measured[metric] = dict(zip(large, found, strict=True))
+        if large:
+            statistic = ratio(above[:, None] * inside, below[:, None] * inside, sample.user)
+            found = sample.estimates(statistic, f"{metric} by slice", _INFINITE)
+            measured[metric] = dict(zip(large, found, strict=True))
     metrics = ("log_loss", "gain", "predicted", "observed")
     return [
         {"slice": name, "rows": count, "users": users, "measured": name in large}
@@ -382,7 +403,7 @@ def _reliability(p: Floats, trace: Bools, observed: Bools, bins: int, name: str,
         predicted, came = p[seen, day], trace[seen, day]
         inside, count = _grouped(predicted, bins)
         means = predicted @ inside / count
-        statistic = ratio(came[:, None] & inside, inside, sample.user[seen])
+        statistic = sample.ratio_over(seen, came[:, None] & inside, inside)
         shares = sample.estimates(statistic, f"reliability of {name} on day {day + 1}", "no row is in the bin")
         groups = zip(means.tolist(), shares, count.tolist(), strict=True)
         table = [{"predicted": mean, "observed": share, "rows": size} for mean, share, size in groups]
@@ -434,7 +455,7 @@ def _ledger(rows: pl.DataFrame, feedback: str, unit: str, bins: int, min_item_ro
             f"{unit} off.",
             {
                 "above": f"Surprise rises with {of_item} (slope {told}): what gets much of it is underrated.",
-                "open": f"Surprise does not depend on {of_item}, as far as this log can show (slope {told}).",
+                "open": f"Surprise does not depend on {of_item} as far as this log shows (slope {told}).",
                 "below": f"Surprise falls with {of_item} (slope {told}): what gets much of it is overrated.",
                 "unknown": f"Whether surprise depends on {of_item} cannot be said (slope: {told}).",
             }[side_of_zero(slope)],
@@ -466,29 +487,36 @@ def _surprise_by_rate(
             f"surprise by {feedback}: no item has min_item_rows={min_item_rows} rows in either half of the users"
         )
         return [], _estimate(np.nan, np.nan, np.nan)
-    rate, surprise, user, item = (
-        clicks[other[there]] / count[other[there]],
-        surprise[there],
-        sample.user[there],
-        item[there],
-    )
+    rate = clicks[other[there]] / count[other[there]]
+    surprise, item = surprise[there], item[there]
     inside, sizes = _grouped(rate, bins)
-    statistic = ratio(surprise[:, None] * inside, inside, user)
+    statistic = sample.ratio_over(there, surprise[:, None] * inside, inside)
     means = sample.estimates(statistic, f"surprise by {feedback}", "no row is in the group")
     rates = rate @ inside / sizes
     groups = [
         {"rate": float(mean_rate), "rows": int(size), "items": len(np.unique(item[members])), **mean}
         for mean_rate, size, members, mean in zip(rates, sizes, inside.T, means, strict=True)
     ]
-    x = rate - rate[0]  # exactly 0 where all rates are equal
-    moments = ratio(np.column_stack([x, surprise, x * x, x * surprise]), np.ones((len(x), 4)), user)
+    covariances = _covariances(there, rate, surprise, sample)
 
     def slope(weights: Floats) -> Floats:
-        mean_x, mean_y, mean_xx, mean_xy = moments(weights)
-        return quotient(mean_xy - mean_x * mean_y, mean_xx - mean_x**2)[None]
+        covariance, variance = covariances(weights)
+        return quotient(covariance, variance)
 
     [estimate] = sample.estimates(slope, f"slope of surprise on {feedback}", f"all items have one mean {feedback}")
     return groups, estimate
+
+
+def _covariances(rows: Bools, x: Floats, y: Floats, sample: _Sample) -> Statistic:
+    """Make the covariance of x and y over some rows and the variance of x a statistic, (2, 1)."""
+    x, y = x - x[0], y - y[0]  # a constant is exactly 0
+    means = sample.ratio_over(rows, np.column_stack([x, y, x * y, x * x]), np.ones((len(x), 4)))
+
+    def statistic(weights: Floats) -> Floats:
+        mean_x, mean_y, mean_xy, mean_xx = means(weights)
+        return np.array([[mean_xy - mean_x * mean_y], [mean_xx - mean_x**2]])
+
+    return statistic
 
 
 def _reward(rows: pl.DataFrame, feedback: str, min_item_rows: int, sample: _Sample) -> Json:
@@ -511,12 +539,18 @@ def _reward(rows: pl.DataFrame, feedback: str, min_item_rows: int, sample: _Samp
         "std": _spread(std) | {"mean": float(std.mean()), "histogram": _histogram(std)},
         "beyond_two_std": clear,
         "correlation": correlation | {"items": items},
-        "sentence": {
-            "above": f"An item's mean reward rises with {rate} (correlation {told}).",
-            "open": f"An item's mean reward does not go with {rate}, as far as this log can show (correlation {told}).",
-            "below": f"An item's mean reward falls with {rate} (correlation {told}).",
-            "unknown": f"Whether an item's mean reward goes with {rate} cannot be said (correlation: {told}).",
-        }[side_of_zero(correlation)],
+        "sentences": [
+            "How many rewards stand out from their standard deviation cannot be said."
+            if clear["value"] is None
+            else f"On {percentage(clear, level=sample.level)} of the rows the reward is more than two of its standard "
+            "deviations away from zero.",
+            {
+                "above": f"An item's mean reward rises with {rate} (correlation {told}).",
+                "open": f"An item's mean reward does not go with {rate} as far as this log shows (correlation {told}).",
+                "below": f"An item's mean reward falls with {rate} (correlation {told}).",
+                "unknown": f"Whether an item's mean reward goes with {rate} cannot be said (correlation: {told}).",
+            }[side_of_zero(correlation)],
+        ],
     }
 
 
@@ -526,31 +560,23 @@ def _clickability(
     """Correlation of items' mean reward with their click rate, weighted by rows, and how many items have both."""
     _, item, count = np.unique(rows[ITEM].to_numpy(), return_inverse=True, return_counts=True)
     there = count[item] >= min_item_rows
-    codes, item = np.unique(item[there], return_inverse=True)
-    if len(codes) < 3:
+    items = int((count >= min_item_rows).sum())
+    if items < 3:
         sample.notes.append(
-            f"correlation of reward with {feedback}: {len(codes)} items, of 3 at least, have "
+            f"correlation of reward with {feedback}: {items} items, of 3 at least, have "
             f"min_item_rows={min_item_rows} rows"
         )
-        return _estimate(np.nan, np.nan, np.nan), len(codes)
-    user = sample.user[there]
-    columns = [column - column[0] for column in (reward[there], _numbers(rows, feedback)[there])]  # constants: 0
-
-    def correlation(weights: Floats) -> Floats:
-        drawn = weights[user]
-        mass = np.bincount(item, drawn)
-        held = mass > 0
-        means = np.stack([np.bincount(item, drawn * column)[held] / mass[held] for column in columns])
-        share = mass[held] / mass.sum()
-        means -= (means @ share)[:, None]
-        covariance = (means * share) @ means.T
-        return quotient(covariance[:1, 1], np.sqrt(covariance[:1, 0] * covariance[1:, 1]))
-
-    [found] = sample.estimates(correlation, f"correlation of reward with {feedback}", "one of the two does not vary")
-    if found["low"] is not None:
-        half = (found["high"] - found["low"]) / 2
-        found = _estimate(found["value"], max(found["value"] - half, -1.0), min(found["value"] + half, 1.0))
-    return found, len(codes)
+        return _estimate(np.nan, np.nan, np.nan), items
+    reward, clicks = (column - column[there][0] for column in (reward, _numbers(rows, feedback)))  # a constant is 0
+    means, rates = ((np.bincount(item, column) / count)[item][there] for column in (reward, clicks))
+    scale = np.array([means.std() * rates.std()])
+    covariances = _covariances(there, rates, reward[there], sample)
+    [found] = sample.estimates(
+        lambda weights: quotient(covariances(weights)[0], scale),
+        f"correlation of reward with {feedback}",
+        "one of the two does not vary",
+    )
+    return found, items
 
 
 def _histogram(values: Floats) -> Json:

@@ -1,24 +1,533 @@
-"""An assessment as one self-contained page: sentences, plots and tables, legible on light and dark screens."""
+"""An assessment for people: one self-contained page, legible on light and on dark screens, and a terminal's table."""
 
 from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from html import escape
-from itertools import count
+from string import Template
+from textwrap import fill
+from typing import Any
 
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import MaxNLocator
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+from rich.text import Text
 
-from reward.evaluation.assessment import ACTIVITY, BASE_RATE, EVERYTHING, LIGHTGBM, Json
-from reward.evaluation.wording import Estimate, amount, interval_name, places, readable
+from reward.evaluation.assessment import ACTIVITY, BASE_RATE, EVERYTHING, LIGHTGBM, Json, overview
+from reward.evaluation.wording import Estimate, interval_name, places, readable
 
-# Plots are drawn in stand-ins, which the page replaces by the colours of the reader's light or dark scheme.
+# Plots are drawn in stand-ins for the colours of the page, which follow the reader's light or dark scheme.
 _INK, _MUTED, _RULE, _PAPER = "#0a0a01", "#0a0a02", "#0a0a03", "#0a0a04"
 _MODEL, _SECOND, _THIRD, _FOURTH = "#0a0a05", "#0a0a06", "#0a0a07", "#0a0a08"
-_NAMES = dict(zip((_INK, _MUTED, _RULE, _PAPER, _MODEL, _SECOND, _THIRD, _FOURTH), "ink muted rule paper model second third fourth".split(), strict=True))
-_LIGHT = "--ink:#1c2530;--muted:#667180;--rule:#e1e5ea;--paper:#fdfdfc;--model:#0b6e83;--second:#c0702a;--third:#7b5ea7;--fourth:#8f9aa7"
-_DARK = "--ink:#e4e8ed;--muted:#98a3b1;--rule:#2e3641;--paper:#14181e;--model:#4fbcd2;--second:#e6a05f;--third:#b99ce6;--fourth:#717d8c"
+_COLOURS = {
+    "ink": (_INK, "#1b2430", "#e6eaef"),
+    "muted": (_MUTED, "#5d6875", "#9ba6b4"),
+    "rule": (_RULE, "#e2e6ea", "#2d3540"),
+    "paper": (_PAPER, "#fdfdfb", "#14181e"),
+    "model": (_MODEL, "#0b6e83", "#4fbcd2"),
+    "second": (_SECOND, "#c06a1f", "#e8a562"),
+    "third": (_THIRD, "#7757a6", "#b99ce6"),
+    "fourth": (_FOURTH, "#8792a0", "#76828f"),
+}
+_RIVALS = {ACTIVITY: _SECOND, LIGHTGBM: _THIRD, EVERYTHING: _FOURTH}
+_STYLE: dict[Any, Any] = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "reward",
+    "text.parse_math": False,
+    "font.size": 8.5,
+    "text.color": _INK,
+    "axes.edgecolor": _RULE,
+    "axes.labelcolor": _MUTED,
+    "axes.titlecolor": _INK,
+    "axes.titlesize": 9,
+    "axes.titlelocation": "left",
+    "axes.titlepad": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.spines.left": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.formatter.useoffset": False,
+    "axes.formatter.limits": (-7, 7),
+    "grid.color": _RULE,
+    "grid.linewidth": 0.7,
+    "xtick.color": _RULE,
+    "ytick.color": _RULE,
+    "xtick.labelcolor": _MUTED,
+    "ytick.labelcolor": _MUTED,
+    "xtick.major.size": 0,
+    "ytick.major.size": 0,
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+}
+_WIDTH = 10.0  # inches, which the page shows across its column
+_PANELS = 5  # days of reliability: more are thinned to as many
+_PAGE = Template("""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>$title</title>
+<style>
+:root{$light}
+@media(prefers-color-scheme:dark){:root{$dark}}
+$style
+</style>
+</head>
+<body><main>
+<header><h1>$title</h1><dl>$facts</dl></header>
+$sections
+</main></body>
+</html>
+""")
+_WITH_INTERVALS = 2  # columns in the terminal, which a table has to fit
+_NUMBERS = r"\([^()]*interval[^()]*\)"  # in a sentence: set back, so that the statement stands out
+
+_CSS = """
+*{box-sizing:border-box}
+body{margin:0;background:var(--paper);color:var(--ink);font:16px/1.55 system-ui,-apple-system,"Segoe UI",sans-serif}
+main{max-width:66rem;margin:0 auto;padding:3.5rem 1.5rem 5rem}
+h1{font-size:2rem;line-height:1.2;letter-spacing:-.02em;margin:0 0 1.4rem}
+h2{font-size:1.25rem;letter-spacing:-.01em;margin:0 0 .5rem}
+section{margin-top:3.2rem;padding-top:1.6rem;border-top:1px solid var(--rule)}
+p,li{max-width:46rem}
+p{margin:.4rem 0 .9rem}
+.lead{color:var(--muted)}
+ul{padding-left:1.1rem;margin:.6rem 0}
+li{margin:.4rem 0}
+li::marker{color:var(--model)}
+li span{color:var(--muted);font-size:.9em;font-variant-numeric:tabular-nums}
+dl{display:grid;grid-template-columns:repeat(auto-fill,minmax(11rem,1fr));gap:1rem 1.5rem;margin:0}
+dt{color:var(--muted);font-size:.8rem}
+dd{margin:0;font-variant-numeric:tabular-nums;overflow-wrap:anywhere}
+.wide{overflow-x:auto;margin:1.2rem 0}
+svg{display:block;width:100%;min-width:40rem;height:auto;overflow:visible}
+svg text{font-family:system-ui,-apple-system,"Segoe UI",sans-serif;font-variant-numeric:tabular-nums}
+table{border-collapse:collapse;width:100%;font-size:.875rem;font-variant-numeric:tabular-nums}
+th,td{padding:.45rem .6rem;text-align:right;vertical-align:top;white-space:nowrap}
+th:first-child,td:first-child{text-align:left;padding-left:0}
+.legend{display:flex;flex-wrap:wrap;gap:.3rem 1.4rem;font-size:.85rem;max-width:none;margin:1.2rem 0 -.4rem}
+.legend i{display:inline-block;width:.65rem;height:.65rem;border-radius:50%;margin-right:.45rem}
+thead th{white-space:normal;color:var(--muted);font-weight:500;vertical-align:bottom}
+tbody tr{border-top:1px solid var(--rule)}
+tbody th{font-weight:400}
+tr.model th{font-weight:600;color:var(--model)}
+h3{font-size:1rem;margin:1.8rem 0 0}
+small{display:block;color:var(--muted);font-size:.75rem}
+"""
+
+
+def report(assessment: Json, *, title: str, facts: Sequence[tuple[str, str]]) -> str:
+    """Write an assessment as an HTML page without scripts, links or anything to load.
+
+    Args:
+        assessment: what `assess` returned, also after a round trip through JSON.
+        title: of the page.
+        facts: labels and values shown under the title, such as the log, the split and the commit.
+
+    Returns:
+        The page.
+
+    """
+    span = interval_name(assessment["level"])
+    sizes = [(name, f"{assessment[name]:,}") for name in ("rows", "users", "items")]
+    shown = [
+        *facts,
+        *(("test " + name, size) for name, size in sizes),
+        ("horizon", f"{assessment['horizon_days']} days"),
+        ("intervals", f"{100 * assessment['level']:.4g}%, {assessment['resamples']} resamples of users"),
+    ]
+    with matplotlib.rc_context(_STYLE):
+        sections = [
+            _in_words(assessment),
+            _gains(assessment, span),
+            _by_day(assessment),
+            _reliability(assessment),
+            _return_time(assessment),
+            _slices(assessment),
+            _ledger(assessment),
+            _reward(assessment),
+            _claims(assessment),
+        ]
+    light, dark = (";".join(f"--{name}:{shades[at]}" for name, shades in _COLOURS.items()) for at in (1, 2))
+    listed = "".join(f"<div><dt>{escape(label)}</dt><dd>{escape(str(value))}</dd></div>" for label, value in shown)
+    return _PAGE.substitute(
+        title=escape(title), light=light, dark=dark, style=_CSS, facts=listed, sections="".join(sections)
+    )
+
+
+def sentences(assessment: Json) -> list[str]:
+    """What carries the prediction, and the reward model against its rivals, in words that follow the intervals."""
+    return list(assessment["carry"]["sentences"])
+
+
+def summary_table(assessment: Json) -> Table:
+    """Every prediction over the horizon, the reward model first: log-loss and gain with their intervals, and the rest.
+
+    Args:
+        assessment: what `assess` returned.
+
+    Returns:
+        A table to print with rich, beside the `sentences`.
+
+    """
+    told = f"{interval_name(assessment['level'])}s over {assessment['users']:,} users; log-loss in nats a day"
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), caption=told, caption_justify="left")
+    table.add_column("prediction")
+    columns = []
+    for number, (header, estimates) in enumerate(overview(assessment).items()):
+        table.add_column(fill(header, 13), justify="right", min_width=max(map(len, header.split())))
+        decimals = places(it for it in estimates if it)
+        cells = [Text(readable(it["value"] if it else None, decimals)) for it in estimates]
+        for cell, it in zip(cells, estimates, strict=True):
+            if it and it["low"] is not None and number < _WITH_INTERVALS:
+                cell.append(f"\n{readable(it['low'], decimals)} to {readable(it['high'], decimals)}", style="dim")
+        columns.append(cells)
+    for name, *row in zip(assessment["metrics"], *columns, strict=True):
+        table.add_row(Text(name, style="bold" if name == assessment["model"] else ""), *row)
+    return table
+
+
+def _section(heading: str, lead: str, *blocks: str) -> str:
+    return f'<section><h2>{escape(heading)}</h2><p class="lead">{escape(lead)}</p>{"".join(blocks)}</section>'
+
+
+def _list(sentences: Sequence[str]) -> str:
+    lines = (re.sub(_NUMBERS, r"<span>\g<0></span>", escape(it)) for it in sentences)
+    return f"<ul>{''.join(f'<li>{line}</li>' for line in lines)}</ul>"
+
+
+def _table(header: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]], model: str = "") -> str:
+    """Rows of cells that are HTML, each under the name of its row."""
+    head = "".join(f"<th>{escape(name)}</th>" for name in header)
+    body = "".join(
+        f'<tr{" class=model" if name == model else ""}><th scope="row">{escape(name)}</th>'
+        f"{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
+        for name, cells in rows
+    )
+    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def _cells(estimates: Sequence[Estimate | None]) -> list[str]:
+    """Values above their intervals, a column of a table."""
+    decimals = places(it for it in estimates if it)
+    return [_cell(it, decimals) for it in estimates]
+
+
+def _cell(estimate: Estimate | None, decimals: int) -> str:
+    if not estimate or estimate["value"] is None:
+        return "–"
+    value, low, high = (readable(estimate[end], decimals) for end in ("value", "low", "high"))
+    span = "no interval" if estimate["low"] is None else f"{low} to {high}"
+    return f"{value}<small>{span}</small>"
+
+
+def _columns(names: Sequence[str], columns: Sequence[Sequence[Estimate | None]]) -> list[tuple[str, Sequence[str]]]:
+    return list(zip(names, zip(*map(_cells, columns), strict=True), strict=True))
+
+
+def _svg(figure: Figure, label: str) -> str:
+    """The drawing as part of a page: the page's fonts and colours, and ids of its own."""
+    file = io.StringIO()
+    figure.savefig(file, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
+    drawing = file.getvalue()
+    drawing = drawing[drawing.index("<svg") :]
+    drawing = re.sub(
+        r'<svg [^>]*?viewBox="([^"]*)"[^>]*>', rf'<svg viewBox="\1" role="img" aria-label="{escape(label)}">', drawing
+    )
+    key = re.sub(r"\W+", "-", label)
+    drawing = re.sub(r'\bid="', f'id="{key}-', drawing)
+    drawing = re.sub(r'(?:xlink:)?href="#', f'href="#{key}-', drawing).replace("url(#", f"url(#{key}-")
+    for name, (stand_in, *_) in _COLOURS.items():
+        drawing = drawing.replace(stand_in, f"var(--{name})")
+    return f'<div class="wide">{drawing}</div>'
+
+
+def _figure(rows: int, columns: int, height: float) -> tuple[Figure, list[Axes]]:
+    layout = ConstrainedLayoutEngine(wspace=0.06, hspace=0.08)
+    figure = Figure(figsize=(_WIDTH, height), layout=layout)
+    return figure, list(figure.subplots(rows, columns, squeeze=False).flat)
+
+
+def _colour(assessment: Json, name: str) -> str:
+    return _MODEL if name == assessment["model"] else _RIVALS.get(name, _MUTED)
+
+
+def _point(axes: Axes, place: float, estimate: Estimate, colour: str, *, across: bool) -> None:
+    """A dot on its interval, which lies across the plot or stands up in it."""
+    if estimate["value"] is None:
+        return
+    line, dot = ([estimate["low"], estimate["high"]], [place, place]), ([estimate["value"]], [place])
+    if estimate["low"] is not None:
+        axes.plot(*(line if across else line[::-1]), color=colour, lw=1.7, solid_capstyle="round")
+    axes.plot(*(dot if across else dot[::-1]), "o", color=colour, ms=5.5, mec=_PAPER, mew=0.8)
+
+
+def _forest(
+    axes: Axes, title: str, estimates: dict[str, Estimate], colour: Callable[[str], str], *, at: float | None
+) -> None:
+    """One interval a line, its value at the right, against a vertical line ``at``."""
+    decimals = places(estimates.values())
+    if at is not None:
+        axes.axvline(at, color=_MUTED, lw=0.9)
+    for place, (name, estimate) in enumerate(estimates.items()):
+        _point(axes, place, estimate, colour(name), across=True)
+        axes.annotate(
+            readable(estimate["value"], decimals),
+            (1, place),
+            (5, 0),
+            axes.get_yaxis_transform(),
+            "offset points",
+            va="center",
+        )
+    axes.set_yticks(range(len(estimates)), list(estimates), color=_INK)
+    axes.set_ylim(len(estimates) - 0.5, -0.5)
+    axes.set_title(title)
+    axes.grid(visible=False, axis="y")
+    axes.locator_params(axis="x", nbins=5)
+
+
+def _in_words(assessment: Json) -> str:
+    return _section(
+        "In words",
+        "What the intervals below say: where one covers zero, this log cannot tell the two apart.",
+        _list(sentences(assessment)),
+    )
+
+
+def _gains(assessment: Json, span: str) -> str:
+    names, gains = list(assessment["metrics"]), assessment["carry"]["gains"]
+    blocks = []
+    if gains:
+        figure, axes = _figure(1, len(gains), 0.75 + 0.3 * len(names))
+        for panel, (reference, by_name) in zip(axes, gains.items(), strict=True):
+            shown = {name: by_name[name] for name in names if name not in (reference, BASE_RATE)}
+            if reference != BASE_RATE:  # weaker ones lie so far off that the others could not be told apart
+                shown = {name: it for name, it in shown.items() if _no_weaker(gains, name, reference)}
+            _forest(panel, f"gain over {reference}, nats a day", shown, partial(_colour, assessment), at=0)
+        blocks.append(_svg(figure, "gains in log-loss"))
+    columns = overview(assessment)
+    blocks.append(_table(["prediction", *columns], _columns(names, list(columns.values())), assessment["model"]))
+    lead = (
+        "How much less log-loss each prediction has than the base rate and, enlarged, than past activity "
+        "alone, without those that come nowhere near it: to the right of the line is better. Below, every "
+        f"metric over the horizon with its {span}. Noise lifts the calibration error above zero; its "
+        "interval, from which that is taken off, mostly lies below the value."
+    )
+    return _section("Gains in log-loss", lead, *blocks)
+
+
+def _no_weaker(gains: Json, name: str, reference: str) -> bool:
+    gain, bar = (gains.get(BASE_RATE, {}).get(it, {}).get("value") for it in (name, reference))
+    return gain is None or bar is None or gain > bar / 2
+
+
+def _by_day(assessment: Json) -> str:
+    metrics, gains, model = assessment["metrics"], assessment["carry"]["gains"], assessment["model"]
+    panels = {f"gain over {reference}, nats a day": by_name for reference, by_name in gains.items()}
+    panels["AUC"] = {name: it["auc"] for name, it in metrics.items()}
+    shown = [name for name in (*reversed(_RIVALS), model) if name in metrics]
+    figure, axes = _figure(1, len(panels), 2.9)
+    for panel, (title, by_name) in zip(axes, panels.items(), strict=True):
+        for place, name in enumerate(shown):
+            if title == f"gain over {name}, nats a day":
+                continue
+            days = [it for it in by_name[name]["by_day"] if it["value"] is not None]
+            x = [it["day"] + 0.09 * (place - (len(shown) - 1) / 2) for it in days]
+            colour = _colour(assessment, name)
+            panel.plot(x, [it["value"] for it in days], color=colour, lw=1.2, alpha=0.6)
+            for at, it in zip(x, days, strict=True):
+                _point(panel, at, it, colour, across=False)
+        panel.set_title(title)
+        panel.set_xlabel("day after the row")
+        panel.xaxis.set_major_locator(MaxNLocator(integer=True))
+        panel.grid(visible=False, axis="x")
+        if title == f"gain over {ACTIVITY}, nats a day":
+            panel.axhline(0, color=_MUTED, lw=0.9)
+    lead = (
+        "The same predictions day by day: log-loss gains should stay above zero, and AUC, the chance that "
+        "of an active and an absent user the first got the higher prediction, above one half. Days that no "
+        "row has seen yet are left out."
+    )
+    return _section("Day by day", lead, _legend(assessment, shown[::-1]), _svg(figure, "gains and AUC by day"))
+
+
+def _legend(assessment: Json, names: Sequence[str]) -> str:
+    variables = {stand_in: name for name, (stand_in, *_) in _COLOURS.items()}
+    marks = [
+        f'<i style="background:var(--{variables[_colour(assessment, name)]})"></i>{escape(name)}' for name in names
+    ]
+    return f'<p class="legend">{"".join(f"<span>{mark}</span>" for mark in marks)}</p>'
+
+
+def _reliability(assessment: Json) -> str:
+    metrics, curves = assessment["metrics"], assessment["reliability"]
+    days = [it["day"] for it in curves[assessment["model"]]]
+    days = [days[at] for at in np.unique(np.linspace(0, len(days) - 1, min(_PANELS, len(days))).round().astype(int))]
+    figure, axes = _figure(2, len(days), 1.2 + 1.6 * _WIDTH / max(len(days), 3))
+    for place, day in enumerate(days):
+        curve, gap = axes[place], axes[place + len(days)]
+        curve.plot([0, 1], [0, 1], color=_MUTED, lw=0.9, transform=curve.transAxes)
+        gap.axhline(0, color=_MUTED, lw=0.9)
+        for name in reversed(curves):
+            colour = _colour(assessment, name)
+            for group in next(it["bins"] for it in curves[name] if it["day"] == day):
+                _point(curve, group["predicted"], group["observed"], colour, across=False)
+                _point(gap, group["predicted"], _less(group["observed"], group["predicted"]), colour, across=False)
+        curve.set_title(f"day {day}")
+        gap.set_xlabel("predicted")
+    top = max(max(panel.get_xlim()[1], panel.get_ylim()[1]) for panel in axes[: len(days)])
+    widest = max(max(map(abs, panel.get_ylim())) for panel in axes[len(days) :])
+    for panel in axes[: len(days)]:
+        panel.set(xlim=(0, top), ylim=(0, top), aspect="equal")
+        panel.locator_params(nbins=4)
+    for panel in axes[len(days) :]:
+        panel.set(xlim=(0, top), ylim=(-widest, widest))
+        panel.locator_params(nbins=4)
+    for panel in (it for place, it in enumerate(axes) if place % len(days)):
+        panel.tick_params(labelleft=False)
+    axes[0].set_ylabel("observed")
+    axes[len(days)].set_ylabel("observed − predicted")
+    kinds = ("predicted", "observed", "ratio")
+    columns = [[it[f"active_days_{kind}"] for it in metrics.values()] for kind in kinds]
+    lead = (
+        "Where the model says 30%, do 30% come? Each dot is one of equally large groups of rows: on the "
+        "diagonal the model is right, below it promises too much. The lower row enlarges the distance to "
+        "the diagonal. The table sums over the days that are known of a row: with a ratio above 1 fewer "
+        "active days came than were promised."
+    )
+    table = _table(["active days a row", *kinds], _columns(list(metrics), columns), assessment["model"])
+    return _section("Reliability", lead, _legend(assessment, list(curves)), _svg(figure, "reliability by day"), table)
+
+
+def _less(estimate: Estimate, number: float) -> Estimate:
+    return {end: None if it is None else it - number for end, it in estimate.items()}
+
+
+def _return_time(assessment: Json) -> str:
+    found = {name: it["c_index"] for name, it in assessment["metrics"].items() if name != BASE_RATE}
+    figure, [axes] = _figure(1, 1, 0.75 + 0.26 * len(found))
+    _forest(axes, "C-index of the return time", found, partial(_colour, assessment), at=None)
+    lead = (
+        "Of two users, does the one who is back first have the higher predicted chance of being back? The "
+        "C-index is the share of such pairs in order, with those counted whose order the log can tell: one "
+        "half is chance, 1 is perfect."
+    )
+    return _section("Return time", lead, _svg(figure, "C-index of the return time"))
+
+
+def _slices(assessment: Json) -> str:
+    slices = assessment["slices"]
+    gains = {it["slice"]: it["gain"] for it in slices if it["gain"]}
+    blocks = []
+    if gains:
+        figure, [axes] = _figure(1, 1, 0.75 + 0.26 * len(gains))
+        title = f"gain of {assessment['model']} over {ACTIVITY}, nats a day"
+        _forest(axes, title, gains, lambda _: _MODEL, at=0)
+        blocks.append(_svg(figure, "gain by slice"))
+    header = ["slice", "rows", "users", "log-loss", f"gain over {ACTIVITY}", "active days predicted", "observed"]
+    columns = [_cells([it[metric] for it in slices]) for metric in ("log_loss", "gain", "predicted", "observed")]
+    rows = [
+        (
+            it["slice"],
+            [f"{it['rows']:,}", f"{it['users']:,}", *(cells if it["measured"] else ["too small", "–", "–", "–"])],
+        )
+        for it, cells in zip(slices, zip(*columns, strict=True), strict=True)
+    ]
+    lead = (
+        "Whether the gain over past activity holds for every kind of row, or is earned by some and paid by "
+        f"others. A slice with fewer than {assessment['min_slice_users']} users is too small to say."
+    )
+    return _section("Slices", lead, *blocks, _table(header, rows))
+
+
+def _ledger(assessment: Json) -> str:
+    ledger, unit, feedback = assessment["ledger"], assessment["unit"], assessment["feedback"]
+    steps, groups = [it for it in ledger["steps"] if it["sd"] is not None], ledger["surprise"]
+    figure, axes = _figure(1, 2 if groups else 1, 2.9)
+    axes[0].axvline(0, color=_MUTED, lw=0.9)
+    for place, it in enumerate(steps):
+        spread = it["quantiles"]
+        for low, high, thick, alpha in (("0.05", "0.95", 2, 0.55), ("0.25", "0.75", 9, 0.4)):
+            axes[0].plot(
+                [spread[low], spread[high]], [place] * 2, color=_MODEL, lw=thick, alpha=alpha, solid_capstyle="butt"
+            )
+        axes[0].plot(it["value"], place, "o", color=_MODEL, mec=_PAPER, ms=6)
+    axes[0].set_yticks(range(len(steps)), [it["step"] for it in steps], color=_INK)
+    axes[0].set_ylim(len(steps) - 0.5, -0.5)
+    axes[0].set_title("mean, middle half and middle 90% of the rows")
+    axes[0].set_xlabel(unit)
+    axes[0].grid(visible=False, axis="y")
+    for panel in axes[1:]:
+        panel.axhline(0, color=_MUTED, lw=0.9)
+        for it in groups:
+            _point(panel, it["rate"], it, _MODEL, across=False)
+        panel.set_title("mean surprise by the item's click rate")
+        panel.set_xlabel(f"the item's mean {feedback} among other users")
+        panel.grid(visible=False, axis="x")
+    sds = places([{"low": 0, "high": it["sd"]} for it in steps])
+    rows = [
+        (it["step"], [f"{it['rows']:,}", mean, readable(it["sd"], sds)])
+        for it, mean in zip(ledger["steps"], _cells(ledger["steps"]), strict=True)
+    ]
+    lead = (
+        "From one feedback to the next the value moves in three steps: arrival (the user came back), "
+        "exposure (this item rather than another) and surprise (what the feedback revealed). A good model "
+        "is not surprised on average, whatever the item's click rate: the dots on the right should lie on "
+        "zero."
+    )
+    table = _table(["step", "rows", f"mean ({unit})", "standard deviation"], rows)
+    return _section("The ledger", lead, _list(ledger["sentences"]), _svg(figure, "the ledger"), table)
+
+
+def _reward(assessment: Json) -> str:
+    reward, unit = assessment["reward"], assessment["unit"]
+    figure, axes = _figure(1, 2, 2.7)
+    titles = ("reward", "its standard deviation")
+    for panel, title, it, colour in zip(axes, titles, (reward, reward["std"]), (_MODEL, _FOURTH), strict=True):
+        panel.stairs(it["histogram"]["counts"], it["histogram"]["edges"], fill=True, color=colour, alpha=0.75)
+        panel.set_title(f"{title}, middle 99% of the rows")
+        panel.set_xlabel(unit)
+        panel.set_yticks([])
+        panel.grid(visible=False, axis="y")
+    axes[0].axvline(0, color=_MUTED, lw=0.9)
+    axes[1].set_xlim(left=0)
+    quantiles = list(reward["quantiles"])
+    decimals = places([{"low": reward["quantiles"]["0.25"], "high": reward["quantiles"]["0.75"]}])
+    rows = [
+        (title, [readable(number, decimals) for number in (it["mean"], it["sd"], *it["quantiles"].values())])
+        for title, it in zip(titles, (reward, reward["std"]), strict=True)
+    ]
+    lead = (
+        "How large rewards are, against how sure the ensemble is of them, and whether the reward is more "
+        "than clickability: a correlation with click rate near 1 or −1 would say that it is not."
+    )
+    header = [unit, "mean", "sd", *(f"{100 * float(q):g}%" for q in quantiles)]
+    return _section("The reward", lead, _list(reward["sentences"]), _svg(figure, "the reward"), _table(header, rows))
+
+
+def _claims(assessment: Json) -> str:
+    said = [
+        "The reward here is the exposure step: what the model expects of users who were shown this item, "
+        "less what it expects of users in the same state who were shown anything. It is a difference of "
+        "predictions, not yet a causal effect: an item that is shown to users about to come back anyway is "
+        "credited with it, as far as the state does not know them.",
+        "Log-loss judges the prediction, not the reward: true effects of single items are worth too little "
+        "of it to be seen. A better log-loss is no proof of better rewards, and a ranker has to be tested "
+        "in an experiment or against logged propensities.",
+        "The intervals resample the users of this log. They say what other users would have changed, not "
+        "other weeks, another logging policy or another training run.",
+        "Surprise without a trend in click rate is what a good model must show; it is not all that one must show.",
+    ]
+    lead = "What was measured is how well activity is predicted and how the reward behaves, no more."
+    notes = f"<h3>Not computed</h3>{_list(assessment['notes'])}" if assessment["notes"] else ""
+    return _section("What this can and cannot claim", lead, _list(said), notes)

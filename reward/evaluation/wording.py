@@ -61,6 +61,20 @@ def amount(estimate: Estimate, *, unit: str, level: float) -> str:
     return f"{value}{unit}, {interval_name(level)} {low} to {high}"
 
 
+def percentage(share: Estimate, *, level: float) -> str:
+    """A share in per cent with its interval.
+
+    >>> percentage({"value": 0.5, "low": 0.48, "high": 0.52}, level=0.95)
+    '50.0% (95% interval 48.0% to 52.0%)'
+
+    """
+    if share["low"] is None:
+        return "–" if share["value"] is None else f"{share['value']:.0%} (no interval)"
+    decimals = max(places([share]) - 2, 0)
+    value, low, high = (f"{readable(100 * share[end], decimals)}%" for end in ("value", "low", "high"))
+    return f"{value} ({interval_name(level)} {low} to {high})"
+
+
 def side_of_zero(estimate: Estimate) -> Literal["above", "open", "below", "unknown"]:
     """Where the interval lies; ``open`` if it holds zero.
 

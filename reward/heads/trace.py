@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from reward.heads.calibration import platt
+
 
 class TraceHead(nn.Module):
     """An ensemble of small networks, each predicting the days of the trace as independent given the state.
@@ -51,32 +53,15 @@ class TraceHead(nn.Module):
 
     @torch.no_grad()
     def calibrate(self, logits: Tensor, trace: Tensor, observed: Tensor, *, prior_events: float) -> None:
-        """Fit ``scale`` and ``offset`` to outcomes that training did not see.
-
-        Minimises the log-loss of the members' mean probability plus ``prior_events`` / 2 · (log² scale + Σ offset²),
-        a Gaussian prior worth that many observations at no correction.
+        """Fit ``scale`` and ``offset`` to outcomes that training did not see; see `platt`.
 
         Args:
-            logits: (rows, M, H), of the uncalibrated head.
+            logits: (rows, M, H), of the head as it is; an earlier calibration is undone first.
             trace: (rows, H) bool, active days.
             observed: (rows, H) bool, known days.
             prior_events: weight of the prior, in observations.
         """
-        known = observed.double()
-        target = trace.double()
-        fixed = logits.double()
-        parameters = torch.zeros(1 + self.horizon_days, dtype=torch.float64, requires_grad=True)
-        solver = torch.optim.LBFGS([parameters], max_iter=100, line_search_fn="strong_wolfe")
-
-        def closure() -> Tensor:
-            solver.zero_grad()
-            probability = (parameters[0].exp() * fixed + parameters[1:]).sigmoid().mean(-2)
-            loss = F.binary_cross_entropy(probability, target, known, reduction="sum")
-            loss = loss + 0.5 * prior_events * parameters.square().sum()
-            loss.backward()
-            return loss
-
-        with torch.enable_grad():
-            solver.step(closure)
-        self.scale.copy_(parameters[0].exp())
-        self.offset.copy_(parameters[1:])
+        uncalibrated = (logits.double() - self.offset) / self.scale
+        scale, offset = platt(uncalibrated, trace, observed, prior_events=prior_events)
+        self.scale.copy_(scale)
+        self.offset.copy_(offset)

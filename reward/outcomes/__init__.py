@@ -17,7 +17,8 @@ class Outcome(Protocol):
         horizon_days: H.
     """
 
-    targets: tuple[str, ...]
+    @property
+    def targets(self) -> tuple[str, ...]: ...
 
     @property
     def horizon_days(self) -> int: ...

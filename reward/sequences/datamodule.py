@@ -67,7 +67,7 @@ class _Epochs(Sampler[Index]):
 
     def __iter__(self) -> Iterator[Index]:
         shuffle = None if self.seed is None else np.random.default_rng([self.seed, self.epoch])
-        return iter(self.windows.batches(self.batch_rows, shuffle)[: self.count])
+        return iter(self.windows.batches(self.batch_rows, shuffle))
 
 
 class StreamData(LightningDataModule):

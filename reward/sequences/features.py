@@ -10,9 +10,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from reward.outcomes.activity import local_day
-from reward.schema import ITEM, EventLog
-from reward.sequences.slots import RATE_DAYS, TIMING, slots
+from reward.outcomes.activity import TRACE, local_day
+from reward.schema import ITEM, EventLog, SchemaError
+from reward.sequences.slots import OWN_COLUMNS, RATE_DAYS, TIMING, slots
 
 CODE = "code"
 COUNTS = (
@@ -91,7 +91,11 @@ class Features:
             min_item_events: exposures an item needs for a place of its own in the vocabulary.
             min_category_events: exposures a category value needs for a code of its own.
             weekday_from_days: days of training from which the day of the week is a feature.
+
+        Raises:
+            SchemaError: a column has the name of one of the model's own inputs, or of two columns.
         """
+        _refuse_taken_names(log)
         days = log.events.select(local_day(log.timezone).alias("day")).select(
             pl.col("day").min().alias("first"), pl.col("day").max().alias("last")
         )
@@ -142,9 +146,9 @@ class Features:
                 if source.schema[name] == pl.String
             },
             embedding_sizes={
-                name: int(shown[name].list.len().max() or 0)  # type: ignore[arg-type]
+                name: int(table[name].list.len().max() or 0)  # type: ignore[arg-type]
                 for name in log.item_features
-                if shown.schema[name].base_type() == pl.List
+                if table.schema[name].base_type() == pl.List
             },
             items=table,
         )
@@ -214,10 +218,13 @@ class Features:
         Args:
             items: item ids; ones that training did not know get code 0.
             items_table: features of items that the artefact does not hold, one row an item.
+
+        Raises:
+            SchemaError: ``items_table`` lacks a column, or has one that does not fit.
         """
         table = self.items
         if items_table is not None:
-            fresh = items_table.select(ITEM, *self.item_features).join(table, on=ITEM, how="anti")
+            fresh = self._fitting(items_table).join(table, on=ITEM, how="anti")
             table = pl.concat([table, fresh.with_columns(pl.lit(0, pl.Int64).alias(CODE))], how="diagonal_relaxed")
         found = items.to_frame(ITEM).join(table, on=ITEM, how="left", maintain_order="left")
         columns = self._item_columns()
@@ -247,6 +254,29 @@ class Features:
         plain["moments"] = {name: (mean, deviation) for name, (mean, deviation) in plain["moments"].items()}
         plain["vocabularies"] = {name: tuple(known) for name, known in plain["vocabularies"].items()}
         return cls(**plain, items=items)
+
+    def _fitting(self, items_table: pl.DataFrame) -> pl.DataFrame:
+        """The columns of an items table that are read, in the types of the one that training saw."""
+        columns, problems = [], []
+        for name in (ITEM, *self.item_features):
+            dtype = self.items.schema[name]
+            if name not in items_table.columns:
+                problems.append(f"it has no column {name!r}; its columns are {', '.join(items_table.columns)}")
+                continue
+            try:
+                column = items_table[name].cast(dtype)
+            except pl.exceptions.PolarsError:
+                problems.append(f"it has {name!r} as {items_table.schema[name]}, expected {dtype}")
+                continue
+            size = self.embedding_sizes.get(name)
+            if name == ITEM and not column.is_unique().all():
+                problems.append(f"{name!r} is not unique, expected one row an item")
+            if size is not None and not (column.list.len().drop_nulls() == size).all():
+                problems.append(f"{name!r} has embeddings of another length, expected {size}")
+            columns.append(column.fill_nan(None) if dtype.is_float() else column)
+        if problems:
+            raise SchemaError("the items table does not fit: " + "; ".join(problems))
+        return pl.DataFrame(columns)
 
     def _slot_columns(self) -> list[pl.Expr]:
         timing = [pl.col(name).cast(pl.Float64).fill_null(0.0) for name in TIMING]
@@ -281,6 +311,17 @@ class Features:
         codes = pl.Series(range(1, len(values) + 1), dtype=pl.Int64)
         old = pl.Series(values, dtype=pl.String)
         return pl.col(name).replace_strict(old, codes, default=0, return_dtype=pl.Int64)
+
+
+def _refuse_taken_names(log: EventLog) -> None:
+    named = [*log.feedback, *log.context, *log.item_features]
+    own = {*OWN_COLUMNS, *(f"rate_{span}d" for span in RATE_DAYS), TRACE, CODE, "events"}
+    taken = sorted({name for name in named if name in own or named.count(name) > 1})
+    if taken:
+        raise SchemaError(
+            f"{', '.join(taken)}: a column's name is taken, by another column or by one that the model makes; "
+            "expected feedback, context and item features to differ from both: rename the column"
+        )
 
 
 def _values(column: pl.Series, least: int) -> tuple[str, ...]:

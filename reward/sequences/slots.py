@@ -24,6 +24,11 @@ TIMING = (
     "hour_sin",
     "hour_cos",
 )
+OWN_COLUMNS = (
+    *("row", "is_event", "slate", VISIBLE, "weekday"),
+    *TIMING,
+    *(f"{kind}_{span}d" for kind in ("active", "known") for span in RATE_DAYS),
+)
 
 
 def stream_order(names: list[str]) -> list[str]:

@@ -189,7 +189,8 @@ class Windows:
             order = np.argsort(lengths, kind="stable")
         else:
             order = np.argsort(lengths * shuffle.uniform(0.8, 1.25, len(lengths)), kind="stable")
-        batch = np.cumsum(np.maximum(lengths[order], 1)) // max_rows
+        # a window counts for at most a batch, so that the number of batches is the same in any order
+        batch = (np.cumsum(np.clip(lengths[order], 1, max_rows)) - 1) // max_rows
         groups = np.split(order, np.flatnonzero(np.diff(batch)) + 1) if len(order) else []
         if shuffle is not None:
             groups = [groups[place] for place in shuffle.permutation(len(groups))]

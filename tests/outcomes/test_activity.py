@@ -1,5 +1,6 @@
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
 
 import numpy as np
 import polars as pl
@@ -26,10 +27,8 @@ def traces(log, end, horizon_days, **options):
 
 
 def test_a_trace_has_the_later_active_days_and_not_the_day_itself(small):
-    log = small(
-        [(1, "2024-05-01T08:00"), (1, "2024-05-01T22:00"), (1, "2024-05-03T09:00"), (1, "2024-05-07T09:00")]
-        + [(2, "2024-05-02T09:00"), (2, "2024-05-04T09:00")]
-    )
+    ours = [(1, f"2024-05-{moment}") for moment in ("01T08:00", "01T22:00", "03T09:00", "07T09:00")]
+    log = small([*ours, (2, "2024-05-02T09:00"), (2, "2024-05-04T09:00")])
     trace, observed = traces(log, "2024-06-01", 5)
     assert trace == [[2], [2], [4], [], [2], []]
     assert observed == [[1, 2, 3, 4, 5]] * 6
@@ -146,7 +145,7 @@ def test_labels_are_those_of_a_loop_over_days(log, scope, active_if, horizon_day
 def test_a_later_end_reveals_days_and_takes_none_back(log):
     outcome = ActivityTrace(7)
     frames = [outcome.label(log, day_number(f"2024-04-0{day}")).collect() for day in (1, 2, 5)]
-    for before, after in zip(frames, frames[1:], strict=False):
+    for before, after in pairwise(frames):
         assert ((after["observed"] & before["observed"]) == before["observed"]).all()
         assert ((after["trace"] & before["observed"]) == before["trace"]).all()
         assert (after["observed"] != before["observed"]).any()

@@ -7,8 +7,9 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
+from reward.schema import SchemaError
 from reward.sequences.features import Features
-from reward.sequences.slots import slots
+from reward.sequences.slots import OWN_COLUMNS, slots
 from reward.sequences.split import known_at
 
 
@@ -164,7 +165,9 @@ def test_an_items_own_inputs_are_those_of_its_row_in_the_table(log, features):
     assert found.numbers[:, 0] == pytest.approx(expected, abs=1e-5)
     assert found.numbers[:, 1].tolist() == items["minutes"].is_null().cast(pl.Float64).to_list()
     assert found.numbers[:, 2:] == pytest.approx(np.array(items["vector"].to_list()), abs=1e-6)
-    assert found.categories[:, 0].tolist() == [0 if genre is None else "abc".index(genre) + 1 for genre in items["genre"]]
+    assert found.categories[:, 0].tolist() == [
+        0 if genre is None else "abc".index(genre) + 1 for genre in items["genre"]
+    ]
     order = np.array([3, 0, 3, 29])
     again = features.item_inputs(items["item_id"][order])
     for name in ("code", "categories", "numbers"):
@@ -191,6 +194,59 @@ def test_a_table_gives_features_to_items_that_training_did_not_know(features):
     assert found.numbers[0].tolist() == [0, 1, 0, 0, 0]
     assert found.numbers[1] == pytest.approx(plain.numbers[1])  # what training knew of an item stands
     assert found.code[1] == plain.code[1]
+
+
+def items_of(**columns):
+    found = {"item_id": [500], "genre": ["a"], "minutes": [1.0], "vector": [[1.0, 2.0, 3.0]], **columns}
+    return pl.DataFrame({name: values for name, values in found.items() if values is not None})
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"vector": None, "genre": None}, "no column 'genre'; .*no column 'vector'; its columns are item_id, minutes"),
+        ({"item_id": ["x"]}, "has 'item_id' as String, expected Int64"),
+        ({"minutes": ["long"]}, "has 'minutes' as String, expected Float64"),
+        ({"vector": [[1.0, 2.0]]}, "'vector' has embeddings of another length, expected 3"),
+        (
+            {"item_id": [5, 5], "genre": ["a", "b"], "minutes": [1.0, 2.0], "vector": [[1.0] * 3] * 2},
+            "'item_id' is not unique",
+        ),
+    ],
+)
+def test_an_items_table_that_does_not_fit_is_refused(features, columns, message):
+    with pytest.raises(SchemaError, match=f"the items table does not fit: .*{message}"):
+        features.item_inputs(pl.Series("item_id", [500]), items_of(**columns))
+
+
+def test_an_items_table_may_come_in_other_types_of_the_same_meaning(features):
+    wanted = pl.Series("item_id", [500])
+    plain = features.item_inputs(wanted, items_of())
+    other = items_of(minutes=[1], vector=[[1, 2, 3]], extra=[0]).cast({"item_id": pl.Int16, "genre": pl.Categorical})
+    assert np.array_equal(features.item_inputs(wanted, other).numbers, plain.numbers)
+    assert np.array_equal(features.item_inputs(wanted, other).categories, plain.categories)
+    assert features.item_inputs(wanted, items_of(minutes=[math.nan])).numbers[0, :2].tolist() == [0, 1]
+
+
+def test_embeddings_that_only_unseen_items_have_are_read(log, fit):
+    seen = pl.col("item_id") < 5
+    items = log.items.with_columns(vector=pl.when(seen).then(None).otherwise("vector"))
+    features = fit(replace(log, events=log.events.filter(seen), items=items))
+    found = features.item_inputs(pl.Series("item_id", [3, 9]))
+    assert found.numbers[0, 2:].tolist() == [0, 0, 0]
+    assert found.numbers[1, 2:].all()
+
+
+@pytest.mark.parametrize("name", ["weekday", "visible", "gap_hours", "active_2d", "rate_7d", "code", "trace", "genre"])
+def test_a_column_with_a_name_that_is_taken_is_refused(log, fit, name):
+    changed = replace(log, events=log.events.rename({"surface": name}), context=(name, "volume"))
+    with pytest.raises(SchemaError, match=f"^{name}: a column's name is taken, .* rename the column"):
+        fit(changed)
+
+
+def test_every_column_that_slots_make_is_a_taken_name(log, features):
+    made = set(frame_of(log, features).columns) - set(log.events.collect_schema().names())
+    assert made == set(OWN_COLUMNS)
 
 
 def test_flags_enter_as_they_are_and_quantities_as_standardised_logarithms(frame, features):

@@ -126,6 +126,7 @@ def test_the_past_ends_63_days_ago(small):
     moments = [datetime(2024, 1, 1, 12) + timedelta(days=day) for day in (0, 63, 127)]
     found = slots_of(small([(1, moment.isoformat()) for moment in moments]))
     assert found["active_28d"].to_list() == pytest.approx([0, math.exp(-63 / 28), 0])
+    assert found["known_28d"].to_list() == pytest.approx([sum(math.exp(-day / 28) for day in range(1, 64))] * 3)
 
 
 def test_the_rows_of_a_slate_do_not_see_each_other(small):

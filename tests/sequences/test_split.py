@@ -84,8 +84,15 @@ def test_what_was_known_at_a_day_is_what_happened_before_its_midnight(log, windo
         assert bounds(known) == (windows_of_time.start, day)
 
 
+def test_an_event_at_midnight_belongs_to_the_day_that_begins(small):
+    log = small([(1, "2024-05-01T03:59:59"), (1, "2024-05-01T04:00:00")], timezone="America/New_York")
+    day = (date(2024, 5, 1) - date(1970, 1, 1)).days
+    assert known_at(log, day).events.collect()["item_id"].to_list() == [0]
+    assert known_at(log, day + 1).events.collect()["item_id"].to_list() == [0, 1]
+
+
 def test_no_day_of_a_trace_is_in_two_windows_and_none_that_was_seen_in_time_is_lost(log, outcome, windows_of_time):
-    start, train_end, validation_end, end = windows_of_time.days
+    train_end, validation_end, end = windows_of_time.days[1:]
     everything = outcome.label(log, end).collect()
 
     def observed(known_until, revealed_by):

@@ -1,0 +1,55 @@
+"""python evaluate.py run=DIR: judge a finished run on its test days.
+
+Writes DIR/evaluation/metrics.json and DIR/evaluation/report.html, and prints the results table.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+
+import reward
+from reward.evaluation.judge import judge
+from reward.evaluation.report import report, sentences, summary_table
+from reward.schema import check
+from reward.sequences.split import split
+from reward.writing import whole, write_json
+
+console = Console()
+
+
+@hydra.main(version_base="1.3", config_path="conf", config_name="evaluate")
+def main(config: DictConfig) -> None:
+    """Judge the run folder ``config.run``."""
+    run, folder = Path(config.run), Path(HydraConfig.get().runtime.output_dir)
+    saved = run / ".hydra" / "config.yaml"
+    if not saved.is_file():
+        raise SystemExit(f"run={run}: expected a run folder of train.py with .hydra/config.yaml, found none there")
+    training = OmegaConf.load(saved)
+    try:
+        function = reward.load(run / "reward")
+        log = check(instantiate(training.data)).log
+        window = split(log, **training.split)
+    except (reward.ArtifactError, reward.SchemaError) as error:
+        raise SystemExit(f"{type(error).__name__}: {error}") from error
+    settings: dict[str, Any] = OmegaConf.to_container(config.evaluation, resolve=True)  # type: ignore[assignment]
+    with console.status("scoring the test days and fitting the baselines ..."):
+        assessment = judge(function, log, window, seed=training.seed, calibration=training.calibration, **settings)
+    page = report(assessment, title=f"A reward signal in {function.unit}", facts=list(function.facts["table"].items()))
+    with whole(folder / "report.html") as scratch:
+        scratch.write_text(page, encoding="utf-8")
+    write_json(folder / "metrics.json", assessment)
+    console.print(summary_table(assessment))
+    for sentence in sentences(assessment):
+        console.print(f"• {sentence}")
+    console.print(f"\nreport: {folder / 'report.html'}")
+
+
+if __name__ == "__main__":
+    main()

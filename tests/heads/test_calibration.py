@@ -1,0 +1,93 @@
+import pytest
+import torch
+
+from reward.heads.calibration import platt
+from reward.heads.trace import TraceHead
+
+
+def drawn(rows, members=1, days=2, seed=0):
+    """Logits, and outcomes that a scale of 0.5 and offsets of 1 and -1 would predict."""
+    generator = torch.Generator().manual_seed(seed)
+    logits = 2 * torch.randn(rows, members, days, generator=generator)
+    chance = (0.5 * logits + torch.tensor([1.0, -1.0])[:days]).sigmoid().mean(-2)
+    return logits, torch.rand(rows, days, generator=generator) < chance
+
+
+def test_without_a_prior_an_offset_is_the_log_odds_of_its_day():
+    trace = torch.tensor([[True, False], [True, False], [True, True], [False, False]])
+    scale, offset = platt(torch.zeros(4, 1, 2), trace, torch.ones_like(trace), prior_events=0)
+    assert scale.item() == 1
+    torch.testing.assert_close(offset, torch.tensor([3.0, 1 / 3]).double().log(), atol=1e-5, rtol=0)
+
+
+def test_the_fit_is_stationary():
+    # d/d log scale = Σ (p - y) scale logit + prior log scale, d/d offset = Σ (p - y) + prior offset
+    logits, trace = drawn(500)
+    scale, offset = platt(logits, trace, torch.ones_like(trace), prior_events=20)
+    error = (scale * logits[:, 0] + offset).sigmoid() - trace.double()
+    assert ((error * scale * logits[:, 0]).sum() + 20 * scale.log()).item() == pytest.approx(0, abs=1e-2)
+    torch.testing.assert_close(error.sum(0) + 20 * offset, torch.zeros(2).double(), atol=1e-2, rtol=0)
+
+
+def test_a_prior_of_more_events_moves_the_logits_less():
+    logits, trace = drawn(300)
+    moves = []
+    for prior_events in (0, 30, 300, 1e9):
+        scale, offset = platt(logits, trace, torch.ones_like(trace), prior_events=prior_events)
+        moves.append(scale.log().square().item() + offset.square().sum().item())
+    assert moves == sorted(moves, reverse=True)
+    assert moves[0] > 1
+    assert moves[-1] < 1e-9
+
+
+def test_what_is_found_does_not_depend_on_the_logits_own_scale():
+    logits, trace = drawn(400)
+    scale, offset = platt(logits, trace, torch.ones_like(trace), prior_events=0)
+    wider, same = platt(3 * logits, trace, torch.ones_like(trace), prior_events=0)
+    torch.testing.assert_close(3 * wider, scale, atol=1e-4, rtol=0)
+    torch.testing.assert_close(same, offset, atol=1e-4, rtol=0)
+
+
+def test_members_that_agree_count_as_one():
+    logits, trace = drawn(200)
+    alone = platt(logits, trace, torch.ones_like(trace), prior_events=5)
+    crowd = platt(logits.expand(-1, 4, -1), trace, torch.ones_like(trace), prior_events=5)
+    torch.testing.assert_close(alone, crowd, atol=1e-6, rtol=0)
+
+
+def test_outcomes_that_nobody_observed_are_not_read():
+    logits, trace = drawn(200)
+    observed = torch.rand(trace.shape, generator=torch.Generator().manual_seed(3)) < 0.5
+    found = platt(logits, trace, observed, prior_events=5)
+    assert all(map(torch.equal, found, platt(logits, trace ^ ~observed, observed, prior_events=5)))
+    assert platt(logits, trace, torch.zeros_like(observed), prior_events=5)[1].tolist() == [0, 0]
+
+
+def test_a_head_is_calibrated_by_the_same_fit():
+    logits, trace = drawn(200, members=3)
+    head = TraceHead(width=4, hidden=2, horizon_days=2, members=3)
+    head.calibrate(logits, trace, torch.ones_like(trace), prior_events=5)
+    scale, offset = platt(logits, trace, torch.ones_like(trace), prior_events=5)
+    torch.testing.assert_close(head.scale, scale.float())
+    torch.testing.assert_close(head.offset, offset.float())
+
+
+def test_it_fits_where_gradients_are_off_and_leaves_none_behind():
+    logits, trace = drawn(50)
+    logits.requires_grad_()
+    with torch.no_grad():
+        scale, offset = platt(logits, trace, torch.ones_like(trace), prior_events=5)
+    assert scale != 1
+    assert not scale.requires_grad
+    assert not offset.requires_grad
+    assert logits.grad is None
+
+
+@pytest.mark.parametrize(
+    ("logits", "trace", "observed"),
+    [((5, 2), (5, 2), (5, 2)), ((5, 1, 2), (5, 3), (5, 3)), ((5, 1, 2), (5, 2), (5,)), ((5, 1, 2), (4, 2), (4, 2))],
+)
+def test_shapes_that_do_not_fit_are_refused(logits, trace, observed):
+    bits = (torch.ones(shape, dtype=torch.bool) for shape in (trace, observed))
+    with pytest.raises(ValueError, match=r"expected logits \(rows, M, H\) with trace and observed \(rows, H\), got"):
+        platt(torch.zeros(logits), *bits, prior_events=1)

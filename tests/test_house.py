@@ -1,0 +1,92 @@
+import ast
+import doctest
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import reward
+
+HOUSE = Path(reward.__file__).parent
+
+# a room may import from the rooms of the lines above its own
+LEVELS = [
+    {"schema", "writing"},
+    {"logs", "outcomes"},
+    {"sequences"},
+    {"encoders", "heads", "objectives"},
+    {"network", "wiring"},
+    {"model"},
+    {"effects"},
+    {"function"},
+    {"card"},
+    {"artifact"},
+    {"ranking", "evaluation", "experiments"},
+    {"simulation", "engines"},
+]
+LEVEL = {room: place for place, rooms in enumerate(LEVELS) for room in rooms}
+FILES = sorted(HOUSE.rglob("*.py"))
+
+
+def name_of(file):
+    parts = file.relative_to(HOUSE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports(file):
+    """The modules a file imports, by full name."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}: write imports with their full path"
+            yield from (f"reward.{name.name}" for name in node.names) if node.module == "reward" else [node.module]
+
+
+def room_of(module):
+    """``reward.heads.trace`` → heads; nothing for the package itself and for other packages."""
+    package, *inside = module.split(".")
+    return inside[0] if package == "reward" and inside else None
+
+
+@pytest.mark.parametrize("file", [file for file in FILES if room_of(name_of(file)) in LEVEL], ids=name_of)
+def test_a_room_imports_only_from_rooms_to_its_left(file):
+    room = room_of(name_of(file))
+    for module in imports(file):
+        assert module != "reward", f"{room} imports the whole house"
+        other = room_of(module)
+        if other not in (None, room):
+            assert LEVEL.get(other, 99) < LEVEL[room], f"{room} imports {module}, which is not to its left"
+
+
+@pytest.mark.parametrize("file", FILES, ids=name_of)
+def test_hydra_is_for_the_scripts_alone(file):
+    assert not {module.split(".")[0] for module in imports(file)} & {"hydra", "omegaconf"}
+
+
+@pytest.mark.parametrize("file", [file for file in FILES if ">>>" in file.read_text()], ids=name_of)
+def test_the_examples_in_docstrings_are_true(file):
+    found = doctest.testmod(importlib.import_module(name_of(file)))
+    assert found.attempted > 0
+    assert found.failed == 0
+
+
+@pytest.mark.parametrize("room", ["encoders", "heads", "objectives", "ranking"])
+def test_what_turns_tensors_into_tensors_knows_torch_and_nothing_of_the_data(room):
+    for file in (HOUSE / room).rglob("*.py"):
+        outside = {module for module in imports(file) if room_of(module) != room}
+        assert {module.split(".")[0] for module in outside} <= {*sys.stdlib_module_names, "torch"}, name_of(file)
+
+
+def test_every_room_has_its_place():
+    rooms = {room_of(name_of(file)) for file in FILES if len(file.relative_to(HOUSE).parts) > 1}
+    assert rooms <= set(LEVEL), f"say in LEVELS where {rooms - set(LEVEL)} stands"
+
+
+def test_importing_the_package_loads_nothing_that_scoring_does_not_need():
+    heavy = ["hydra", "omegaconf", "wandb", "pytorch_lightning", "matplotlib"]
+    probe = f"import reward, sys; print(*sorted(set({heavy}) & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
