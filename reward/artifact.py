@@ -44,8 +44,15 @@ def save(function: RewardFunction, folder: str | os.PathLike[str]) -> Path:
     Args:
         function: what to save.
         folder: where.
+
+    Raises:
+        FileExistsError: what is there is not an artefact.
     """
     target = Path(folder)
+    if target.exists() and not (target / MANIFEST).is_file() and not (target.is_dir() and not any(target.iterdir())):
+        raise FileExistsError(
+            f"{target} is there and is no artefact: expected a folder to make or an artefact to replace"
+        )
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as scratch:
         fresh = Path(scratch) / "new"
@@ -78,9 +85,15 @@ def save(function: RewardFunction, folder: str | os.PathLike[str]) -> Path:
             "sha256": {name: _sha256(fresh / name) for name in (WEIGHTS, ITEMS, CARD)},
         }
         (fresh / MANIFEST).write_text(_sealed(manifest), encoding="utf-8")
+        old = Path(scratch) / "old"
         if target.exists():
-            target.rename(Path(scratch) / "old")
-        fresh.rename(target)
+            target.rename(old)
+        try:
+            fresh.rename(target)
+        except OSError:
+            if old.exists():
+                old.rename(target)
+            raise
     return target
 
 
@@ -126,6 +139,7 @@ def _manifest(folder: Path) -> dict[str, Any]:
         text = (folder / MANIFEST).read_text(encoding="utf-8")
         manifest: dict[str, Any] = json.loads(text)
         version = manifest["format_version"]
+        intact = _sealed({name: value for name, value in manifest.items() if name != "seal"}) == text
     except (ValueError, KeyError, TypeError) as error:
         raise ArtifactError(broken) from error
     if version != FORMAT_VERSION:
@@ -133,7 +147,7 @@ def _manifest(folder: Path) -> dict[str, Any]:
             f"{folder} has format version {version!r}, this version of reward reads {FORMAT_VERSION}: install the "
             "version that wrote it, or train again"
         )
-    if _sealed({name: value for name, value in manifest.items() if name != "seal"}) != text:
+    if not intact:
         raise ArtifactError(broken)
     for name, expected in manifest["sha256"].items():
         if _sha256(folder / name) != expected:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from typing import Any, Self
+from typing import Any, Self, TypeVar, cast
 
 import numpy as np
 import polars as pl
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from reward.effects.exposure import Rewards, exposure
 from reward.encoders import Memory
 from reward.network import RewardNetwork
-from reward.outcomes.activity import OBSERVED, TRACE, ActivityTrace, local_day
+from reward.outcomes.activity import TRACE, ActivityTrace, local_day
 from reward.schema import (
     DUPLICATE,
     ITEM,
@@ -29,7 +29,7 @@ from reward.schema import (
     check,
     row_keys,
 )
-from reward.sequences.features import Features
+from reward.sequences.features import Features, ItemTable
 from reward.sequences.split import EPOCH
 from reward.sequences.stream import Batch, Stream, Tokens, Windows
 
@@ -40,6 +40,12 @@ _ATTENTION_CELLS = 1 << 24
 
 Ids = Sequence[Any] | pl.Series | NDArray[Any] | Tensor
 Progress = Callable[[Sequence[Any]], Iterable[Any]]
+_Method = TypeVar("_Method", bound=Callable[..., Any])
+
+
+def _eager(method: _Method) -> _Method:
+    """Leave ``method`` out of torch.compile, which cannot trace a data frame."""
+    return cast(_Method, torch.compiler.disable(method))
 
 
 @dataclass(frozen=True)
@@ -83,6 +89,9 @@ class RewardFunction(nn.Module):
     Frozen and always in eval mode, also as a part of a module that is training; deterministic; a score depends on
     the user's own history alone. Make one with `reward.load`.
 
+    In forked processes, such as a DataLoader's workers, `score_candidates` works; what reads frames (`score_events`,
+    `encode`, an ``items_table``) needs workers that are spawned, because the threads of polars do not survive a fork.
+
     Attributes:
         features: how a log's columns become the network's inputs.
         outcome: what is predicted; `unit` and `horizon_days` are its.
@@ -114,6 +123,9 @@ class RewardFunction(nn.Module):
         self.max_events = max_events
         self.timestamp_unit = timestamp_unit
         self.facts = dict(facts)
+        known = features.items[ITEM]
+        self._ids = _plain(known.to_numpy())
+        self._inputs = features.item_inputs(known.extend_constant(None, 1))
         self.eval()
 
     def train(self, mode: bool = True) -> Self:  # noqa: ARG002
@@ -139,6 +151,7 @@ class RewardFunction(nn.Module):
         """Where the weights are."""
         return next(self.network.parameters()).device
 
+    @_eager
     @torch.no_grad()
     def score_events(
         self,
@@ -166,8 +179,14 @@ class RewardFunction(nn.Module):
             ``reward`` and ``reward_std``, all in `unit` (Float64). A row that repeats another gets the same scores.
 
         Raises:
-            SchemaError: a column is missing or of the wrong type, or a value cannot be used.
+            SchemaError: a column is missing or of the wrong type, or a value cannot be used; or ``as_of`` is asked of
+                an outcome whose scope is not the user.
         """
+        if as_of is not None and self.outcome.scope != "user":
+            raise SchemaError(
+                f"as_of expected an outcome with scope=user, this one has scope={self.outcome.scope!r}, whose open "
+                "days the user's latest state does not forecast: score without as_of"
+            )
         names = SCORES if as_of is None else (*SCORES, AS_OF)
         if events.is_empty():
             return events.with_columns(pl.lit(None, pl.Float64).alias(name) for name in names)
@@ -203,9 +222,10 @@ class RewardFunction(nn.Module):
 
     def unknown_items(self, items: Ids, items_table: pl.DataFrame | None = None) -> int:
         """How many of ``items`` are not in the vocabulary: they are scored by their features alone."""
-        ids, _ = _flat(items, self.features.items.schema[ITEM])
-        return int((self.features.item_inputs(ids, items_table).code == 0).sum())
+        distinct, place = np.unique(self._ids_of(items), return_inverse=True)
+        return int((self._item_inputs(distinct, items_table).code[place] == 0).sum())
 
+    @_eager
     @torch.no_grad()
     def encode(
         self,
@@ -250,6 +270,7 @@ class RewardFunction(nn.Module):
             batch.visible[rows, column].unsqueeze(1),
         )
 
+    @_eager
     @torch.no_grad()
     def score_candidates(self, history: History, items: Ids, *, items_table: pl.DataFrame | None = None) -> Rewards:
         """Score the effect of showing each candidate next.
@@ -264,21 +285,25 @@ class RewardFunction(nn.Module):
             Rewards of shape (users, candidates) in `unit`, float32.
 
         Raises:
-            ValueError: ``items`` has another shape.
+            ValueError: ``items`` has another shape, or ids of another type than the vocabulary's.
         """
-        ids, shape = _flat(items, self.features.items.schema[ITEM])
+        ids = self._ids_of(items)
+        shape = ids.shape
         if len(shape) not in (1, 2) or (len(shape) == 2 and shape[0] != len(history)):
             raise ValueError(
                 f"items expected shape (candidates,) or ({len(history)}, candidates) for {len(history)} histories, "
                 f"got {shape}"
             )
-        distinct = ids.unique().sort()
-        table = self.features.item_inputs(distinct, items_table)
+        distinct, place = np.unique(ids, return_inverse=True)
+        table = self._item_inputs(distinct, items_table)
         vectors = self.network.embedding.item(
             *(torch.from_numpy(part).to(self.device) for part in (table.code, table.categories, table.numbers))
         )
-        codes = torch.from_numpy(distinct.search_sorted(ids).to_numpy().astype(np.int64)).to(self.device)
-        filling = vectors[codes.view(shape)].expand(len(history), -1, -1) if shape[-1] else None
+        filling = (
+            vectors[torch.from_numpy(place.reshape(shape)).to(self.device)].expand(len(history), -1, -1)
+            if shape[-1]
+            else None
+        )
         mean = torch.zeros(len(history), shape[-1], device=self.device)
         std = torch.zeros_like(mean)
         cells = max(history.memory.hours.shape[1] * max(shape[-1], 1), 1)
@@ -299,12 +324,38 @@ class RewardFunction(nn.Module):
         visible = history.visible.expand(-1, candidates)
         return self.network.head.value(self.network.query(history.memory, slots, visible, filling))
 
+    def _ids_of(self, items: Ids) -> NDArray[Any]:
+        """Item ids as an array of the vocabulary's type, in the shape they came in."""
+        if isinstance(items, Tensor):
+            items = items.cpu().numpy()
+        ids = _plain(items.to_numpy() if isinstance(items, pl.Series) else np.asarray(items))
+        kinds = "U" if self._ids.dtype.kind == "U" else "iu"
+        if ids.size and ids.dtype.kind not in kinds:
+            raise ValueError(
+                f"items expected {self.features.items.schema[ITEM]} ids, as in training, got {ids.dtype}: cast them"
+            )
+        return ids.astype(np.str_ if kinds == "U" else np.int64)
+
+    def _item_inputs(self, ids: NDArray[Any], items_table: pl.DataFrame | None) -> ItemTable:
+        """The inputs of items; without a table of others no polars, which a forked process cannot use."""
+        if items_table is not None:
+            return self.features.item_inputs(pl.Series(ITEM, ids, self.features.items.schema[ITEM]), items_table)
+        place = np.searchsorted(self._ids, ids)
+        known = np.append(self._ids, self._ids[-1:])[place] == ids
+        return self._inputs[np.where(known, place, len(self._ids))]
+
     def _clean(self, events: pl.DataFrame) -> pl.DataFrame:
-        """The rows in the schema, repeated ones once."""
+        """The rows in the schema and in the types that training saw, repeated ones once."""
         features = self.features
-        integer = events.schema.get(TIMESTAMP, pl.Null()).is_integer()
+        types: dict[str, pl.DataType] = {ITEM: features.items.schema[ITEM]}
+        types |= {name: pl.String() if name in features.vocabularies else pl.Float64() for name in features.context}
+        came = events.schema
+        integer = came.get(TIMESTAMP, pl.Null()).is_integer()
+        numbers = [name for name in features.context if types[name] == pl.Float64 and name in came]
         log = EventLog(
-            events=events.lazy(),
+            events=events.lazy().with_columns(
+                pl.col(name).cast(pl.Float64) for name in numbers if came[name].is_integer() or came[name] == pl.Null
+            ),
             feedback=features.feedback,
             context=features.context,
             timezone=features.timezone,
@@ -321,7 +372,15 @@ class RewardFunction(nn.Module):
                 + "; ".join(f"{count} row(s): {reason}" for reason, count in counts)
                 + ". Mend or drop these rows first: every row given is scored"
             )
-        return checked.log.events.collect()
+        clean = checked.log.events.collect()
+        unlike = [
+            f"{name} is {clean.schema[name]}, expected {dtype}"
+            for name, dtype in types.items()
+            if clean.schema[name] != dtype
+        ]
+        if unlike:
+            raise SchemaError(f"events differ from those of training: {'; '.join(unlike)}: cast what differs")
+        return clean
 
     def _slots(self, clean: pl.DataFrame, now: datetime | pl.DataFrame) -> pl.DataFrame:
         """The slots asked about, in the schema, unknown context null."""
@@ -332,16 +391,32 @@ class RewardFunction(nn.Module):
                 pl.lit(moment.astimezone(UTC)).cast(schema[TIMESTAMP]).alias(TIMESTAMP)
             )
         else:
-            missing = [name for name in (USER, TIMESTAMP) if name not in now.columns]
-            if missing:
-                raise SchemaError(
-                    f"now expected a frame with user_id and timestamp, it has no {' and no '.join(missing)}"
-                )
-            given = now.with_columns(row_keys(now, self.timestamp_unit))
+            given = self._clean_slots(now)
+        for name in (USER, SESSION):
+            types = [frame.schema.get(name) for frame in (given, clean)]
+            if None not in types and types[0] != types[1]:
+                raise SchemaError(f"now has {name} as {types[0]}, events as {types[1]}: expected one type, cast one")
         known = [name for name in (USER, TIMESTAMP, SESSION, *self.features.context) if name in schema]
         return given.select(
-            (pl.col(name) if name in given.columns else pl.lit(None)).cast(schema[name]).alias(name) for name in known
+            (pl.col(name) if name in given.columns else pl.lit(None, schema[name])).alias(name) for name in known
         )
+
+    def _clean_slots(self, now: pl.DataFrame) -> pl.DataFrame:
+        """A frame of slots, row by row: checked as a log whose items are the numbers of the rows."""
+        missing = [name for name in (USER, TIMESTAMP) if name not in now.columns]
+        if missing:
+            raise SchemaError(f"now expected a frame with user_id and timestamp, it has no {' and no '.join(missing)}")
+        read = (USER, TIMESTAMP, SESSION, *self.features.context)
+        rows = now.select(
+            *(name for name in read if name in now.columns),
+            *(pl.lit(None).alias(name) for name in self.features.context if name not in now.columns),
+            *(pl.lit(0.0).alias(name) for name in self.features.feedback),
+            pl.int_range(pl.len()).cast(self.features.items.schema[ITEM]).alias(ITEM),
+        )
+        try:
+            return self._clean(rows).sort(pl.col(ITEM).cast(pl.Int64))
+        except SchemaError as error:
+            raise SchemaError(f"now does not fit: {error}") from error
 
     def _windows(
         self,
@@ -378,7 +453,7 @@ class RewardFunction(nn.Module):
         """``value_as_of`` of each event of ``stream``: active days seen by then plus the forecast of the open ones."""
         moment = (as_of if as_of.tzinfo else as_of.replace(tzinfo=UTC)).astimezone(UTC)
         value = np.full(len(stream.events), np.nan)
-        happened = stream.events.time < int(moment.timestamp() * 1e6)
+        happened = (clean[TIMESTAMP] < moment).to_numpy()[stream.events.source]
         if not happened.any():
             return value
         known = clean.filter(pl.col(TIMESTAMP) < moment)
@@ -389,15 +464,14 @@ class RewardFunction(nn.Module):
         today = pl.DataFrame({TIMESTAMP: [moment]}).select(local_day(zone)).item()
         last = seen.offsets[seen.events.user + 1] - 1
         log = EventLog(known.lazy(), self.features.feedback, self.features.session_gap_minutes, 1.0, timezone=zone)
-        label = self.outcome.label(log, today).select(TRACE, OBSERVED).collect()
+        label = self.outcome.label(log, today + 1).select(TRACE).collect()  # with what today has shown so far
         word = label[TRACE].to_numpy()[seen.events.source]
         ahead = np.arange(1, self.horizon_days + 1)
         active = (word[:, None] >> (ahead - 1)) & 1
         ahead_of_last = day[:, None] + ahead - day[last][:, None]
-        open_days = day[:, None] + ahead >= today
         forecast = self._forecast(windows)[last]
         chance = np.take_along_axis(forecast, np.clip(ahead_of_last - 1, 0, self.horizon_days - 1), 1)
-        chance = np.where(ahead_of_last > 0, chance, ahead_of_last == 0)
+        open_days = (day[:, None] + ahead >= today) & (ahead_of_last > 0)
         value[happened] = np.where(open_days, chance, active).sum(1)
         return value
 
@@ -419,9 +493,6 @@ def _to(batch: Batch, device: torch.device) -> Batch:
     return Batch(move(batch.history), move(batch.slots), batch.visible.to(device))
 
 
-def _flat(items: Ids, dtype: pl.DataType) -> tuple[pl.Series, tuple[int, ...]]:
-    """Item ids as one series of the vocabulary's type, and the shape they came in."""
-    if isinstance(items, Tensor):
-        items = items.cpu().numpy()
-    array = items.to_numpy() if isinstance(items, pl.Series) else np.asarray(items)
-    return pl.Series(ITEM, array.reshape(-1)).cast(dtype), array.shape
+def _plain(ids: NDArray[Any]) -> NDArray[Any]:
+    """Ids as numpy's own integers or strings: what came as objects is one or the other."""
+    return np.array(ids.tolist()) if ids.dtype == object else ids

@@ -27,7 +27,7 @@ class RewardModel(LightningModule):
         optimizer: makes an optimizer of the parameters.
         warmup_steps: steps over which the learning rate rises from 0.
         state_weights: weight of the loss at ``before`` (Q), ``exposed`` (E) and ``after`` (F).
-        seed: draws dropout, anew each epoch from the seed and the epoch alone, so that a resumed run repeats it.
+        seed: draws dropout, anew each step from the seed and the step alone, so that a resumed run repeats it.
 
     Raises:
         ValueError: ``state_weights`` does not name the three states.
@@ -55,9 +55,9 @@ class RewardModel(LightningModule):
         self.reads = tuple(inspect.signature(objective).parameters)
         self.validation_loss = MeanMetric()
 
-    def on_train_epoch_start(self) -> None:
-        """Tie the epoch's randomness to the seed and the epoch."""
-        torch.manual_seed(self.seed * 1_000_003 + self.current_epoch)
+    def on_train_batch_start(self, batch: Example, batch_idx: int) -> None:  # noqa: ARG002
+        """Tie the step's randomness to the seed and the step."""
+        torch.manual_seed(self.seed * 1_000_003 + self.global_step)
 
     def row_losses(self, state: Tensor, targets: Mapping[str, Tensor]) -> Tensor:
         """Loss of each row by ensemble member, (windows, length, M)."""

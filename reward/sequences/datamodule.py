@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -53,21 +53,18 @@ class _Examples(Dataset[Example]):
 
 
 class _Epochs(Sampler[Index]):
-    """Batches of windows, drawn anew each epoch from the seed and the epoch alone."""
+    """Batches of windows, drawn anew each epoch from the seed and the steps done before it."""
 
-    def __init__(self, windows: Windows, batch_rows: int, seed: int | None) -> None:
-        self.windows, self.batch_rows, self.seed, self.epoch = windows, batch_rows, seed, 0
+    def __init__(self, windows: Windows, batch_rows: int, seed: int | None, step: Callable[[], int]) -> None:
+        self.windows, self.batch_rows, self.seed, self.step = windows, batch_rows, seed, step
         self.count = len(windows.batches(batch_rows))
-
-    def set_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
 
     def __len__(self) -> int:
         return self.count
 
     def __iter__(self) -> Iterator[Index]:
-        shuffle = None if self.seed is None else np.random.default_rng([self.seed, self.epoch])
-        return iter(self.windows.batches(self.batch_rows, shuffle))
+        shuffle = None if self.seed is None else np.random.default_rng([self.seed, self.step()])
+        yield from self.windows.batches(self.batch_rows, shuffle)
 
 
 class StreamData(LightningDataModule):
@@ -130,6 +127,10 @@ class StreamData(LightningDataModule):
     def val_dataloader(self) -> DataLoader[Example]:
         return self._loader(self.validation, None)
 
+    def _step(self) -> int:
+        """Steps done when an epoch's first batch is asked for; a resumed run knows these before it knows its epoch."""
+        return 0 if self.trainer is None else self.trainer.global_step
+
     def _loader(self, examples: _Examples, seed: int | None) -> DataLoader[Example]:
-        sampler = _Epochs(examples.windows, self.batch_rows, seed)
+        sampler = _Epochs(examples.windows, self.batch_rows, seed, self._step)
         return DataLoader(examples, batch_size=None, sampler=sampler)

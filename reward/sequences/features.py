@@ -58,7 +58,7 @@ class Features:
         feedback, context, item_features: the log's columns, as in `EventLog`.
         timezone, session_gap_minutes: as in `EventLog`.
         first_day: first day of the training log; the history before it is unknown.
-        past_rate: share of the past days on which training users were active: what a short history is shrunk to.
+        past_rate: share of the past days on which training users were active: what stands in on the log's first day.
         weekday: whether the training window is long enough to tell weekdays from single days.
         moments: (mean, standard deviation) of each numeric input, by name.
         flags: feedback columns that are only ever 0 or 1.
@@ -284,7 +284,10 @@ class Features:
             column.clip(0).log1p() if name in COUNTS else column for name, column in zip(TIMING, timing, strict=True)
         ]
         rates = [
-            ((pl.col(f"active_{span}d") + self.past_rate) / (pl.col(f"known_{span}d") + 1)).alias(f"rate_{span}d")
+            pl.when(pl.col(f"known_{span}d") > 0)
+            .then(pl.col(f"active_{span}d") / pl.col(f"known_{span}d"))
+            .otherwise(self.past_rate)
+            .alias(f"rate_{span}d")
             for span in RATE_DAYS
         ]
         numbers = [name for name in self.context if name not in self.vocabularies]

@@ -1,11 +1,9 @@
-import inspect
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
-from hydra.utils import get_method
 from omegaconf import OmegaConf
 from polars.testing import assert_frame_equal
 
@@ -22,7 +20,6 @@ FRAME = pl.DataFrame(
     }
 )
 ITEMS = pl.DataFrame({"item_id": [1, 2], "genre": ["news", "music"]})
-CONF = Path(__file__).parents[2] / "conf" / "data"
 
 
 @pytest.fixture
@@ -107,10 +104,3 @@ def test_files_of_different_schemas_are_refused(folder):
     FRAME.drop("item_id").write_parquet(folder / "events" / "three.parquet")
     with pytest.raises(SchemaError, match=r"events \[.*one.parquet.*\] cannot be read: .*item_id.*have one schema"):
         check(read_seconds(folder / "events"))
-
-
-@pytest.mark.parametrize("path", sorted(CONF.glob("*.yaml")), ids=lambda path: path.stem)
-def test_every_key_of_a_yaml_binds_to_its_target(path):
-    conf = OmegaConf.load(path)
-    names = set(conf) - {"_target_"}
-    inspect.signature(get_method(conf._target_)).bind(**dict.fromkeys(names))

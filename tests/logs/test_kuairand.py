@@ -20,7 +20,7 @@ START, END = datetime(2022, 4, 24, 16, tzinfo=UTC), datetime(2022, 5, 8, 16, tzi
 
 @pytest.fixture(scope="module")
 def bundled() -> EventLog:
-    log: EventLog = instantiate(OmegaConf.load(CONF / "kuairand.yaml"))
+    log: EventLog = instantiate(OmegaConf.load(CONF / "kuairand.yaml").data)
     return log
 
 

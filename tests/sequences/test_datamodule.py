@@ -1,4 +1,5 @@
 from dataclasses import replace
+from types import SimpleNamespace
 
 import polars as pl
 import pytest
@@ -119,10 +120,14 @@ def test_one_member_and_validation_take_every_user_once(prepared, data):
     assert all((example.weight == 1).all() for example in data.val_dataloader())
 
 
-def test_an_epoch_is_drawn_from_the_seed_and_the_epoch_alone(prepared, data):
+def after(steps):
+    return SimpleNamespace(global_step=steps)
+
+
+def test_an_epoch_is_drawn_from_the_seed_and_the_step_alone(prepared, data):
     def order(source, epoch):
         loader = source.train_dataloader()
-        loader.sampler.set_epoch(epoch)
+        source.trainer = after(epoch)
         return [example.batch.history.row[:, -1].tolist() for example in loader]
 
     again, other = prepared(), prepared(seed=1)
@@ -134,9 +139,10 @@ def test_an_epoch_is_drawn_from_the_seed_and_the_epoch_alone(prepared, data):
 
 @pytest.mark.parametrize("batch_rows", [1, 7, 10_000])
 def test_every_epoch_has_every_row_and_the_length_it_says(prepared, batch_rows):
-    loader = prepared(batch_rows=batch_rows).train_dataloader()
+    data = prepared(batch_rows=batch_rows)
+    loader = data.train_dataloader()
     for epoch in range(3):
-        loader.sampler.set_epoch(epoch)
+        data.trainer = after(epoch)
         examples = list(loader)
         assert len(examples) == len(loader)
         rows = torch.cat([example.batch.history.row.flatten() for example in examples])

@@ -82,14 +82,14 @@ def test_inputs_by_hand(small, fit):
     assert categories.shape == (3, 0)
 
 
-def test_a_short_history_is_shrunk_to_the_share_of_days_that_training_users_were_active(small, fit):
+def test_a_rate_is_the_share_of_past_days_and_the_training_users_share_where_there_are_none(small, fit):
     rows = [(1, "2024-05-01T08:00"), (1, "2024-05-02T08:00"), (2, "2024-05-01T08:00"), (2, "2024-05-03T08:00")]
     log = small(rows)
     features = fit(log)
     one, two = math.exp(-1 / 28), math.exp(-2 / 28)
     rate = (0 + one + 0 + two) / (0 + one + 0 + one + two)  # active over covered past days of the four rows
     assert features.past_rate == pytest.approx(rate)
-    raw = np.array([rate, (one + rate) / (one + 1), rate, (two + rate) / (one + two + 1)])
+    raw = np.array([rate, one / one, rate, two / (one + two)])
     mean, deviation = features.moments["rate_28d"]
     assert (mean, deviation) == pytest.approx((raw.mean(), raw.std(ddof=1)))
     numbers, _ = features.slot_inputs(frame_of(log, features))

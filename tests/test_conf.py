@@ -1,0 +1,53 @@
+"""Every choice of every group fits the part it names."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+import train  # noqa: F401  registers the resolvers
+from reward.wiring import check_names, check_signatures, locate
+
+CONF = Path(__file__).parents[1] / "conf"
+GROUPS = sorted(path.name for path in CONF.iterdir() if path.is_dir())
+CHOICES = [(path.parent.name, path.stem) for path in sorted(CONF.glob("*/*.yaml"))]
+NEEDED = {"log": ["data.events=e.parquet", "data.feedback=[click]"], "kuairand_official": ["data.folder=f"]}
+
+
+def composed(*overrides):
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose("train", overrides=[*overrides, "+hydra.runtime.output_dir=out"], return_hydra_config=False)
+
+
+def plain(config):
+    OmegaConf.clear_resolver("hydra")
+    OmegaConf.register_new_resolver("hydra", lambda key: "out", replace=True)
+    return OmegaConf.to_container(config, resolve=True)
+
+
+@pytest.mark.parametrize(("group", "choice"), CHOICES)
+def test_every_choice_binds_to_the_signature_it_names(group, choice):
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose("train", overrides=[f"{group}={choice}", *NEEDED.get(choice, [])])
+    check_signatures(plain(config))
+
+
+def test_the_defaults_fit_by_name():
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = plain(compose("train"))
+    head, outcome, objective = (locate(config[name]["_target_"]) for name in ("head", "outcome", "objective"))
+    check_names(head, outcome, objective)
+
+
+def test_an_unknown_key_and_a_missing_one_are_listed_together():
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = plain(compose("train", overrides=["+encoder.depth=3", "~head.hidden"]))
+    with pytest.raises(TypeError, match=r"(?s)encoder: .* takes no depth.*head: .* needs hidden"):
+        check_signatures(config)
+
+
+def test_a_default_stands_in_one_yaml_alone():
+    targets = [yaml.safe_load(path.read_text()).get("_target_") for path in CONF.glob("encoder/*.yaml")]
+    assert len(targets) == len(set(targets)) > 1

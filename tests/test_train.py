@@ -1,0 +1,198 @@
+"""The whole path on a small log: training, resuming, judging, and what is said of a log that does not do."""
+
+import json
+import os
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import reward
+
+ROOT = Path(__file__).parents[1]
+SMALL = [
+    "data=log",
+    "data.feedback=[click,listen_ms]",
+    "data.context=[surface]",
+    "data.end=2024-03-21T00:00:00",
+    "outcome.horizon_days=5",
+    "split.train_days=12",
+    "split.validation_days=4",
+    "encoder.width=8",
+    "encoder.layers=1",
+    "encoder.heads=2",
+    "head.hidden=4",
+    "head.members=2",
+    "batches.max_events=16",
+    "batches.batch_rows=256",
+    "trainer.max_epochs=3",
+    "trainer.accelerator=cpu",
+    "evaluation.intervals.resamples=20",
+    "evaluation.intervals.min_slice_users=5",
+    "features.min_item_events=2",
+    "logger=csv",
+]
+
+
+def small_log(users=60, days=20, seed=0):
+    draw = np.random.default_rng(seed)
+    rate = draw.uniform(0.1, 0.9, users)
+    user, day = np.nonzero(draw.random((users, days)) < rate[:, None])
+    repeat = draw.integers(1, 4, len(user))
+    user, day = np.repeat(user, repeat), np.repeat(day, repeat)
+    seconds = day * 86_400 + draw.integers(0, 86_399, len(user))
+    click = draw.random(len(user)) < 0.4
+    return pl.DataFrame(
+        {
+            "user_id": user,
+            "item_id": draw.integers(0, 25, len(user)),
+            "timestamp": [datetime(2024, 3, 1, tzinfo=UTC) + timedelta(seconds=int(second)) for second in seconds],
+            "click": click,
+            "listen_ms": np.where(click, draw.exponential(60_000, len(user)), 0.0),
+            "surface": draw.choice(["home", "search"], len(user)),
+        }
+    ).unique(["user_id", "item_id", "timestamp"], maintain_order=True)
+
+
+def command(script, *arguments, cwd):
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "200", "PYTHONWARNINGS": "default"}
+    environment.pop("WANDB_API_KEY", None)
+    return subprocess.run(
+        [sys.executable, str(ROOT / script), *arguments], cwd=cwd, env=environment, capture_output=True, text=True
+    )
+
+
+def trained(folder, events, *arguments, cwd):
+    done = command("train.py", *SMALL, f"data.events={events}", f"hydra.run.dir={folder}", *arguments, cwd=cwd)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+def weights(folder):
+    return load_file(folder / "reward" / "weights.safetensors")
+
+
+def assert_same(first, second):
+    assert first.keys() == second.keys()
+    for name, tensor in first.items():
+        assert torch.equal(tensor, second[name]), name
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("train")
+    small_log().write_parquet(folder / "events.parquet")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(place):
+    trained(place / "run", place / "events.parquet", cwd=place)
+    return place / "run"
+
+
+def test_training_prints_the_run_folder_last(place):
+    done = trained(place / "printed", place / "events.parquet", "trainer.max_epochs=1", cwd=place)
+    assert done.stdout.strip().splitlines()[-1] == str(place / "printed")
+    assert "reward model" in done.stdout
+    assert "Past activity" in done.stdout
+
+
+def test_a_run_folder_holds_what_the_readme_says(run):
+    for name in ("reward/reward.json", "metrics.json", "checkpoints/last.ckpt", ".hydra/config.yaml"):
+        assert (run / name).is_file(), name
+    assert json.loads((run / "metrics.json").read_text())["metrics"]["reward model"]
+    fn = reward.load(run / "reward")
+    assert fn.facts["window"]["train_end"] == "2024-03-13"
+    assert fn.unit == "active days in the next 5 days"
+
+
+def test_evaluating_a_run_writes_metrics_and_a_report(run, place):
+    done = command(
+        "evaluate.py",
+        f"run={run}",
+        "evaluation.intervals.resamples=20",
+        "evaluation.intervals.min_slice_users=5",
+        cwd=place,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    page = (run / "evaluation" / "report.html").read_text()
+    assert page.startswith("<!doctype html>") or page.startswith("<!DOCTYPE html>")
+    metrics = json.loads((run / "evaluation" / "metrics.json").read_text())["metrics"]
+    assert {"reward model", "activity only", "feedback only", "base rate", "LightGBM"} <= metrics.keys()
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_gives_others(run, place):
+    trained(place / "again", place / "events.parquet", cwd=place)
+    trained(place / "other", place / "events.parquet", "seed=1", cwd=place)
+    assert_same(weights(run), weights(place / "again"))
+    assert any(not torch.equal(tensor, weights(place / "other")[name]) for name, tensor in weights(run).items())
+
+
+def test_training_on_the_whole_log_equals_training_on_a_copy_cut_where_validation_ends(run, place):
+    # one test day is left in the copy, since a run judges itself; its rows are others than the whole log's
+    cut = datetime(2024, 3, 17, tzinfo=UTC)
+    events = small_log()
+    other_future = events.filter(pl.col("timestamp") >= cut).with_columns(
+        pl.col("timestamp") + timedelta(seconds=1),
+        pl.lit(False).alias("click"),
+        item_id=pl.col("item_id") + 1000,
+        listen_ms=pl.lit(1e6),
+        surface=pl.lit("elsewhere"),
+    )
+    half = other_future.filter(pl.col("user_id") % 2 == 0, pl.col("timestamp") < cut + timedelta(days=2, hours=3))
+    pl.concat([events.filter(pl.col("timestamp") < cut), half]).write_parquet(place / "cut.parquet")
+    trained(place / "cut", place / "cut.parquet", "data.end=2024-03-19T03:00:00", cwd=place)
+    assert_same(weights(run), weights(place / "cut"))
+
+
+def test_a_run_stopped_after_an_epoch_resumes_to_the_weights_of_an_unbroken_one(run, place):
+    killed, script = place / "killed", place / "kill.py"
+    script.write_text(
+        "import os, runpy\n"
+        "from pytorch_lightning.callbacks import ModelCheckpoint\n"
+        "stop = lambda self, trainer, model: os._exit(9) if trainer.current_epoch == 1 else None\n"
+        "ModelCheckpoint.on_train_epoch_start = stop\n"
+        f"runpy.run_path({str(ROOT / 'train.py')!r}, run_name='__main__')\n"
+    )
+    events = f"data.events={place / 'events.parquet'}"
+    died = command(script, *SMALL, events, f"hydra.run.dir={killed}", cwd=place)
+    assert died.returncode == 9, died.stdout + died.stderr
+    assert not (killed / "reward").exists()
+    assert torch.load(killed / "checkpoints" / "last.ckpt", weights_only=True)["epoch"] == 0
+    done = command("train.py", f"resume={killed}", cwd=place)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert_same(weights(run), weights(killed))
+
+
+@pytest.mark.parametrize(
+    ("change", "overrides", "message"),
+    [
+        (lambda log: log.drop("click"), [], "events has no column 'click'"),
+        (lambda log: log.head(0), [], "events is empty"),
+        (lambda log: log.filter(pl.col("user_id") == pl.col("user_id").max()), [], "1 user"),
+        (lambda log: log, ["data.feedback=[clik,listen_ms]"], "no column 'clik' (did you mean 'click'"),
+        (lambda log: log, ["data.end=null", "split.train_days=40"], "too short for its split"),
+        (lambda log: log, ["split.train_days=1"], "no outcome can be observed"),
+        (lambda log: log.with_columns(pl.col("listen_ms") - 1), [], "listen_ms is not a finite number of at least 0"),
+        (lambda log: log.with_columns(pl.col("timestamp").dt.epoch("ms")), ["data.timestamp_unit=us"], "1970"),
+        (lambda log: log.with_columns(pl.col("timestamp").dt.epoch("ms")), ["data.timestamp_unit=s"], "year 5"),
+        (lambda log: log, ["+encoder.depth=3"], "takes no depth"),
+    ],
+)
+def test_a_log_or_config_that_does_not_do_is_one_clear_error(change, overrides, message, tmp_path):
+    change(small_log()).write_parquet(tmp_path / "events.parquet")
+    done = command(
+        "train.py", *SMALL, f"data.events={tmp_path / 'events.parquet'}", "hydra.run.dir=run", *overrides, cwd=tmp_path
+    )
+    assert done.returncode != 0
+    assert message in done.stderr + done.stdout
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "run" / "reward").exists()
+    assert not (tmp_path / "run" / "metrics.json").exists()
