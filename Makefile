@@ -2,7 +2,6 @@
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
-RUN := outputs/$(shell date +%Y-%m-%d/%H-%M-%S)
 
 .PHONY: help setup train test lint type check bench clean
 
@@ -19,8 +18,7 @@ setup: .venv/ready  ## a virtual environment with everything needed
 	@touch $@
 
 train: setup  ## train on the bundled log and judge the result
-	$(BIN)/python train.py hydra.run.dir=$(RUN)
-	$(BIN)/python evaluate.py run=$(RUN)
+	$(BIN)/python train.py
 
 test: setup  ## the test suite with coverage
 	$(BIN)/python -m pytest --cov --cov-fail-under=90

@@ -1,5 +1,6 @@
-"""python evaluate.py run=DIR: judge a finished run on its test days.
+"""python evaluate.py run=DIR: judge a finished run on its test days again.
 
+train.py does so once; this is for other settings (evaluation.intervals.resamples=1000) or a run from elsewhere.
 Writes DIR/evaluation/metrics.json and DIR/evaluation/report.html, and prints the results table.
 """
 
@@ -16,10 +17,9 @@ from rich.console import Console
 
 import reward
 from reward.evaluation.judge import judge
-from reward.evaluation.report import report, sentences, summary_table
+from reward.evaluation.publish import publish
 from reward.schema import check
 from reward.sequences.split import split
-from reward.writing import whole, write_json
 
 console = Console()
 
@@ -41,14 +41,7 @@ def main(config: DictConfig) -> None:
     settings: dict[str, Any] = OmegaConf.to_container(config.evaluation, resolve=True)  # type: ignore[assignment]
     with console.status("scoring the test days and fitting the baselines ..."):
         assessment = judge(function, log, window, seed=training.seed, calibration=training.calibration, **settings)
-    page = report(assessment, title=f"A reward signal in {function.unit}", facts=list(function.facts["table"].items()))
-    with whole(folder / "report.html") as scratch:
-        scratch.write_text(page, encoding="utf-8")
-    write_json(folder / "metrics.json", assessment)
-    console.print(summary_table(assessment))
-    for sentence in sentences(assessment):
-        console.print(f"• {sentence}")
-    console.print(f"\nreport: {folder / 'report.html'}")
+    publish(function, assessment, folder, console)
 
 
 if __name__ == "__main__":

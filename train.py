@@ -1,8 +1,8 @@
 """python train.py: from a log to a scoring function.
 
-Trains on the bundled log, or on yours (data=log data.events=PATH 'data.feedback=[click,listen_ms]'), prints what the
-log can carry and how well the model forecasts, and prints the run folder last. Any value of conf/ can be set on the
-command line; see what there is with --cfg job.
+Trains on the bundled log, or on yours (data=log data.events=PATH 'data.feedback=[click,listen_ms]'), judges the result
+on the test days, prints how well it forecasts and what the log can carry, and prints the run folder last. Any value
+of conf/ can be set on the command line; --cfg job shows what there is.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ from rich.console import Console
 
 from reward.artifact import save
 from reward.evaluation.judge import judge
-from reward.evaluation.report import sentences, summary_table
+from reward.evaluation.publish import publish
+from reward.evaluation.report import sentences
 from reward.function import RewardFunction
 from reward.model import RewardModel
 from reward.network import RewardNetwork
@@ -83,22 +84,15 @@ def train(config: DictConfig, folder: Path) -> float:
         timestamp_unit=log.timestamp_unit,
         facts={},
     )
-    console.print("judging it on the test days ...")
-    assessment = judge(
-        function,
-        checked.log,
-        window,
-        seed=config.seed,
-        calibration=config.calibration,
-        **plain["evaluation"] | {"boosting": None},
-    )
+    with console.status("scoring the test days and fitting the baselines ..."):
+        assessment = judge(
+            function, checked.log, window, seed=config.seed, calibration=config.calibration, **plain["evaluation"]
+        )
     function.facts.update(facts(checked, window, assessment, plain))
     save(function, folder / "reward")
     write_json(folder / "metrics.json", {"validation/loss": loss, **assessment})
-    console.print(summary_table(assessment))
-    for sentence in sentences(assessment):
-        console.print(f"• {sentence}")
-    console.print(f"\nscoring function: {folder / 'reward'}   full report: python evaluate.py run={folder}")
+    publish(function, assessment, folder / "evaluation", console)
+    console.print(f"scoring function: {folder / 'reward'}", soft_wrap=True)
     print(folder)
     return loss
 
@@ -150,6 +144,7 @@ def fit(model: RewardModel, data: StreamData, config: DictConfig, folder: Path) 
     )
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        warnings.filterwarnings("ignore", message=".*LeafSpec.*")
         warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty.*")
         resumed = checkpoints / "last.ckpt"
         trainer.fit(model, data, ckpt_path=resumed if resumed.is_file() else None)

@@ -8,7 +8,7 @@ The lists are the bundled log's own: the item that was shown, and others of that
 from __future__ import annotations
 
 import argparse
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -50,7 +50,7 @@ class TwoTower(nn.Module):
 def lists(
     events: pl.DataFrame, codes: pl.DataFrame, *, start: datetime, end: datetime, limit: int, seed: int
 ) -> pl.DataFrame:
-    """Clicked exposures in [start, end): the user's earlier clicks, the item, and items shown to others in that time."""
+    """Clicked exposures in [start, end): the user's earlier clicks, the item, and items shown to others then."""
     clicks = events.filter(pl.col("is_click") > 0).join(codes, on="item_id").sort("user_id", "timestamp")
     past = [pl.col("code").shift(back).over("user_id").fill_null(0) for back in range(1, PAST_CLICKS + 1)]
     inside = clicks.with_columns(pl.concat_list(past).alias("clicked")).filter(
@@ -131,7 +131,7 @@ def main() -> None:
     events = log.events.collect()
     ids = np.concatenate([[-1], np.sort(events["item_id"].unique().to_numpy())])
     codes = pl.DataFrame({"item_id": ids[1:], "code": np.arange(1, len(ids))})
-    last = datetime(2022, 5, 9, tzinfo=ZoneInfo(log.timezone))
+    last = datetime(2022, 5, 9, tzinfo=ZoneInfo(log.timezone)).astimezone(UTC)
     later = last - timedelta(days=4)
     train_rows = lists(
         events, codes, start=last - timedelta(days=14), end=later, limit=options.lists, seed=options.seed

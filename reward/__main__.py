@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _score(options, console)
     except (ArtifactError, SchemaError) as error:
-        console.print(f"{type(error).__name__}: {error}", style="red", markup=False)
+        console.print(f"{type(error).__name__}: {error}", style="red", markup=False, soft_wrap=True)
         return 2
 
 
@@ -79,6 +79,7 @@ def _score(options: argparse.Namespace, console: Console) -> int:
         f"{scored.height:,} events of {events['user_id'].n_unique():,} users scored in {function.unit}; {unknown:,} "
         f"show items that training did not know; written to {options.out}",
         markup=False,
+        soft_wrap=True,
     )
     return 0
 

@@ -297,7 +297,7 @@ class RewardFunction(nn.Module):
         distinct, place = np.unique(ids, return_inverse=True)
         table = self._item_inputs(distinct, items_table)
         vectors = self.network.embedding.item(
-            *(torch.from_numpy(part).to(self.device) for part in (table.code, table.categories, table.numbers))
+            *(torch.tensor(part, device=self.device) for part in (table.code, table.categories, table.numbers))
         )
         filling = (
             vectors[torch.from_numpy(place.reshape(shape)).to(self.device)].expand(len(history), -1, -1)

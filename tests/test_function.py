@@ -23,20 +23,25 @@ from reward.outcomes.activity import ActivityTrace, local_day
 from reward.schema import SchemaError
 
 NEAR = {"abs_tol": 1e-5, "rel_tol": 1e-5}
+TRANSFORMER = partial(Transformer, width=8, layers=2, heads=2, dropout=0.0)
 NOW = datetime(2024, 4, 3, 9, 30, tzinfo=UTC)
 
 
 @pytest.fixture(scope="module")
 def events(log):
-    return log.events.collect()
+    return log.events.filter(pl.col("user_id") < 16).collect()
 
 
-@pytest.fixture
-def function_of(network_of, features, outcome):
+@pytest.fixture(scope="module")
+def function_of(features, outcome):
     """A scoring function of random weights, large enough for rewards to differ."""
 
     def build(encoder=None, *, max_events=1000, **changes):
-        network = network_of(encoder)
+        torch.manual_seed(0)
+        encoder = GRU(width=8, layers=1, dropout=0.0) if encoder is None else encoder()
+        head = TraceHead(width=8, hidden=4, horizon_days=7, members=2)
+        network = RewardNetwork(encoder, head, sizes=features.sizes(), item_dropout=0.0)
+        torch.nn.init.normal_(network.embedding.blank)
         torch.nn.init.normal_(network.embedding.items.weight)
         settings = {"timestamp_unit": None, "facts": {}} | changes
         return RewardFunction(network, features, outcome, max_events=max_events, **settings)
@@ -44,9 +49,21 @@ def function_of(network_of, features, outcome):
     return build
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def fn(function_of):
     return function_of()
+
+
+@pytest.fixture(scope="module")
+def scored(fn, events):
+    """The log with its scores."""
+    return fn.score_events(events)
+
+
+@pytest.fixture(scope="module")
+def history(fn, events):
+    """Everyone's history at one moment."""
+    return fn.encode(events, now=NOW)
 
 
 @pytest.fixture
@@ -74,8 +91,7 @@ def slots_of(events):
     return events.select("user_id", slate.alias("timestamp"), "session_id", "surface", "volume")
 
 
-def test_every_row_comes_back_in_its_place_with_finite_scores(fn, events):
-    scored = fn.score_events(events)
+def test_every_row_comes_back_in_its_place_with_finite_scores(fn, events, scored):
     assert_frame_equal(scored.drop(SCORES), events)
     assert scored.columns == [*events.columns, *SCORES]
     assert scored.select(pl.col(SCORES).is_finite().all()).row(0) == (True,) * 5
@@ -83,12 +99,12 @@ def test_every_row_comes_back_in_its_place_with_finite_scores(fn, events):
     assert scored["reward"].std() > 1e-3
 
 
-def test_the_order_of_the_rows_changes_no_score(fn, events):
+def test_the_order_of_the_rows_changes_no_score(fn, events, scored):
     shuffled = events.sample(fraction=1, shuffle=True, seed=3)
-    scored = fn.score_events(shuffled)
-    assert_frame_equal(scored.drop(SCORES), shuffled)
+    found = fn.score_events(shuffled)
+    assert_frame_equal(found.drop(SCORES), shuffled)
     key = ["user_id", "item_id", "timestamp"]
-    same_scores(scored.sort(key), fn.score_events(events).sort(key))
+    same_scores(found.sort(key), scored.sort(key))
 
 
 @pytest.mark.parametrize("max_events", [8, 1000])
@@ -107,13 +123,13 @@ def test_a_user_alone_has_the_scores_they_have_among_others(function_of, events)
         same_scores(fn.score_events(events.filter(mine)), among.filter(mine))
 
 
-def test_a_repeated_row_gets_the_scores_of_the_first(fn, events):
+def test_a_repeated_row_gets_the_scores_of_the_first(fn, events, scored):
     again = events[100:120].sample(fraction=1, shuffle=True, seed=0)
-    scored = fn.score_events(pl.concat([again, events]))
-    same_scores(scored[20:], fn.score_events(events))
+    found = fn.score_events(pl.concat([again, events]))
+    same_scores(found[20:], scored)
     key = ["user_id", "item_id", "timestamp"]
-    twin = again.select(key).join(scored[20:], on=key, how="left", maintain_order="left")
-    assert_frame_equal(scored[:20].select(SCORES), twin.select(SCORES))
+    twin = again.select(key).join(found[20:], on=key, how="left", maintain_order="left")
+    assert_frame_equal(found[:20].select(SCORES), twin.select(SCORES))
 
 
 def test_an_empty_log_comes_back_with_the_columns(fn, events):
@@ -122,8 +138,7 @@ def test_an_empty_log_comes_back_with_the_columns(fn, events):
     assert scored.schema == {**events.schema, **dict.fromkeys([*SCORES, "value_as_of"], pl.Float64)}
 
 
-def test_arrival_exposure_and_surprise_add_up_to_the_move_of_the_value(fn, events):
-    scored = fn.score_events(events)
+def test_arrival_exposure_and_surprise_add_up_to_the_move_of_the_value(fn, events, scored):
     previous = scored.select(pl.col("value_after").shift(1).over("user_id"))["value_after"]
     arrival = scored["value_before"] - previous
     surprise = scored["value_after"] - scored["value_exposed"]
@@ -132,16 +147,14 @@ def test_arrival_exposure_and_surprise_add_up_to_the_move_of_the_value(fn, event
     assert surprise.std() > 1e-3
 
 
-def test_the_reward_is_the_exposure_step_and_its_deviation_is_never_negative(fn, events):
-    scored = fn.score_events(events)
+def test_the_reward_is_the_exposure_step_and_its_deviation_is_never_negative(fn, events, scored):
     gained = (scored["value_exposed"] - scored["value_before"]).to_numpy()
     np.testing.assert_allclose(scored["reward"].to_numpy(), gained, atol=1e-6)
     assert scored["reward_std"].min() >= 0
     assert scored["reward_std"].max() > 0
 
 
-@pytest.mark.parametrize("max_events", [8, 1000])
-@pytest.mark.parametrize("encoder", [None, partial(Transformer, width=8, layers=1, heads=2, dropout=0.0)])
+@pytest.mark.parametrize(("encoder", "max_events"), [(None, 8), (TRANSFORMER, 1000)])
 def test_the_future_moves_no_earlier_value(function_of, events, encoder, max_events):
     fn = function_of(encoder, max_events=max_events)
     scored = fn.score_events(events)
@@ -165,11 +178,11 @@ def test_the_future_moves_no_earlier_value(function_of, events, encoder, max_eve
     assert moved.abs().max() > 1e-3  # the change is one that a function which looks ahead would notice
 
 
-def test_a_rows_own_feedback_moves_what_follows_it_alone(fn, events):
+def test_a_rows_own_feedback_moves_what_follows_it_alone(fn, events, scored):
     row = 200
     mine = pl.int_range(pl.len()) == row
     changed = events.with_columns(click=pl.when(mine).then(1 - pl.col("click")).otherwise("click"))
-    one, two = fn.score_events(events), fn.score_events(changed)
+    one, two = scored, fn.score_events(changed)
     same_scores(one[:row], two[:row])
     early = ["value_before", "value_exposed", "reward", "reward_std"]
     assert_frame_equal(one[row].select(early), two[row].select(early), **NEAR)
@@ -182,7 +195,7 @@ def test_a_rows_own_feedback_moves_what_follows_it_alone(fn, events):
         (
             "click",
             math.nan,
-            r"2 of 1562 events cannot be scored: 2 row\(s\): click is not a finite number.*Mend or drop",
+            r"2 of {rows} events cannot be scored: 2 row\(s\): click is not a finite number.*Mend or drop",
         ),
         ("listen_ms", -1.0, r"2 row\(s\): listen_ms is not a finite number of at least 0"),
         ("user_id", None, r"2 row\(s\): user_id is null"),
@@ -194,8 +207,8 @@ def test_a_rows_own_feedback_moves_what_follows_it_alone(fn, events):
 def test_a_flawed_row_is_refused_for_every_row_given_is_scored(fn, events, column, value, message):
     two = pl.int_range(pl.len()).is_in([3, 9])
     flawed = events.with_columns(pl.when(two).then(pl.lit(value)).otherwise(column).alias(column))
-    for read in (fn.score_events, fn.forecast, partial(fn.encode, now=NOW)):
-        with pytest.raises(SchemaError, match=message):
+    for read in (fn.score_events, partial(fn.encode, now=NOW)):
+        with pytest.raises(SchemaError, match=message.replace("{rows}", str(events.height))):
             read(flawed)
 
 
@@ -261,16 +274,15 @@ def test_unknown_users_and_items_are_scored_and_counted(fn, events):
     assert fn.unknown_items([1, -5, 10**12, 10**12]) == 3
 
 
-def test_a_user_is_scored_by_their_history_and_not_by_their_name(fn, events):
-    same_scores(fn.score_events(events.with_columns(pl.col("user_id") + 99)), fn.score_events(events))
+def test_a_user_is_scored_by_their_history_and_not_by_their_name(fn, events, scored):
+    same_scores(fn.score_events(events.with_columns(pl.col("user_id") + 99)), scored)
 
 
-def test_the_features_of_a_new_item_are_read_from_the_items_table(fn, events):
+def test_the_features_of_a_new_item_are_read_from_the_items_table(fn, events, history):
     new = events.with_columns(item_id=pl.lit(777))
     table = pl.DataFrame({"item_id": [777], "genre": ["b"], "minutes": [90.0], "vector": [[3.0, -3.0, 3.0]]})
     plain, told = fn.score_events(new), fn.score_events(new, items_table=table)
     assert (plain["reward"] - told["reward"]).abs().min() > 1e-6
-    history = fn.encode(events, now=NOW)
     unknown = fn.score_candidates(history, [777])
     known = fn.score_candidates(history, [777, 3], items_table=table)
     assert (unknown.mean - known.mean[:, :1]).abs().min() > 1e-6
@@ -278,9 +290,9 @@ def test_the_features_of_a_new_item_are_read_from_the_items_table(fn, events):
     assert fn.unknown_items([777, 3], table) == 1
 
 
-def test_an_items_table_that_lacks_a_feature_is_refused(fn, events):
+def test_an_items_table_that_lacks_a_feature_is_refused(fn, events, history):
     with pytest.raises(SchemaError, match="the items table does not fit: it has no column 'genre'"):
-        fn.score_candidates(fn.encode(events, now=NOW), [777], items_table=pl.DataFrame({"item_id": [777]}))
+        fn.score_candidates(history, [777], items_table=pl.DataFrame({"item_id": [777]}))
 
 
 def test_the_first_day_of_the_given_histories_can_be_said(fn, events):
@@ -350,7 +362,7 @@ def test_what_was_known_at_a_moment_is_days_seen_and_a_forecast_of_the_open_ones
 
 def test_rows_up_to_the_last_microsecond_before_a_moment_are_known_at_it(fn, events):
     ticks = 987_653 + 2 * np.arange(300)
-    for tick in ticks[::37].tolist():
+    for tick in ticks[::150].tolist():
         moment = NOW.replace(microsecond=tick)
         rows = events[:2].with_columns(
             timestamp=pl.Series([moment - timedelta(microseconds=1), moment]), item_id=pl.Series([1, 2])
@@ -363,7 +375,7 @@ def test_after_everything_is_over_what_is_known_are_the_active_days(fn, events, 
     label = outcome.label(log, 10**6).collect()
     active = label["trace"].bitwise_count_ones().cast(pl.Float64)
     scored = fn.score_events(events, as_of=datetime(2025, 1, 1))
-    assert scored["value_as_of"].to_list() == active.to_list()
+    assert scored["value_as_of"].to_list() == active.head(events.height).to_list()
     assert active.n_unique() > 3
 
 
@@ -390,8 +402,7 @@ def test_a_return_to_the_same_item_has_no_forecast_as_of_a_moment(network_of, fe
         fn.score_events(events, as_of=NOW)
 
 
-@pytest.mark.parametrize("max_events", [6, 1000])
-@pytest.mark.parametrize("encoder", [None, partial(Transformer, width=8, layers=2, heads=2, dropout=0.0)])
+@pytest.mark.parametrize(("encoder", "max_events"), [(None, 1000), (None, 6), (TRANSFORMER, 6)])
 def test_a_logged_item_as_a_candidate_in_its_slot_gets_the_reward_of_its_row(function_of, events, encoder, max_events):
     fn = function_of(encoder, max_events=max_events)
     scored = fn.score_events(events)
@@ -401,11 +412,6 @@ def test_a_logged_item_as_a_candidate_in_its_slot_gets_the_reward_of_its_row(fun
     found = fn.score_candidates(history, events["item_id"].to_numpy()[:, None])
     np.testing.assert_allclose(found.mean[:, 0], scored["reward"], atol=1e-5)
     np.testing.assert_allclose(found.std[:, 0], scored["reward_std"], atol=1e-5)
-
-
-@pytest.fixture
-def history(fn, events):
-    return fn.encode(events, now=NOW)
 
 
 def test_candidates_together_are_candidates_one_by_one(fn, history):
@@ -441,7 +447,7 @@ def test_ids_may_come_in_any_container(fn, history):
     ]
     for items in same:
         assert torch.equal(fn.score_candidates(history, items).mean, expected)
-    assert torch.equal(expected[:, 0], expected[:, 3])
+    assert_close(expected[:, 0], expected[:, 3])
 
 
 def test_ids_may_be_strings(worded):
@@ -460,7 +466,7 @@ def test_ids_may_be_strings(worded):
 
 @pytest.mark.parametrize("items", [["a", "b"], [1.5, 2.0], [True, False]])
 def test_ids_of_another_type_are_refused(fn, history, items):
-    with pytest.raises(ValueError, match="items expected Int64 ids, as in training, got .*: cast them"):
+    with pytest.raises(ValueError, match=r"items expected Int64 ids, as in training, got .*: cast them"):
         fn.score_candidates(history, items)
 
 
@@ -503,7 +509,7 @@ def test_a_moment_asks_for_every_user_in_the_order_of_their_ids(fn, events):
     frame = pl.DataFrame({"user_id": history.users, "timestamp": [NOW] * len(history)})
     expected = fn.score_candidates(fn.encode(events, now=frame), range(5)).mean
     tokyo = NOW.astimezone(timezone(timedelta(hours=9)))
-    for moment in (NOW, NOW.replace(tzinfo=None), tokyo):
+    for moment in (NOW.replace(tzinfo=None), tokyo):
         assert_close(fn.score_candidates(fn.encode(events, now=moment), range(5)).mean, expected)
     other = fn.encode(events, now=NOW + timedelta(hours=9))
     assert (fn.score_candidates(other, range(5)).mean - expected).abs().max() > 1e-5
@@ -517,7 +523,7 @@ def test_a_frame_asks_for_several_slots_of_a_user_and_for_users_without_events(f
     assert history.users.to_list() == users
     assert history.visible[2].item() == 0
     together = fn.score_candidates(history, range(6))
-    for row in range(5):
+    for row in (2, 3):
         alone = fn.score_candidates(fn.encode(events, now=slots[row]), range(6))
         assert_close(together.mean[row], alone.mean[0], atol=1e-5, rtol=0)
     backwards = fn.score_candidates(fn.encode(events, now=slots.reverse()), range(6))

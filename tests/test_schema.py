@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from reward.schema import EventLog, SchemaError, check
+from reward.schema import EventLog, SchemaError, check, row_keys
 
 NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)
 
@@ -273,6 +273,14 @@ def test_a_log_of_one_user_is_refused():
         check(log(events().with_columns(user_id=pl.lit("me"))))
 
 
+def test_a_log_that_is_only_scored_may_be_empty_or_of_one_user():
+    assert check(log(events().clear()), least_users=0).log.events.collect().schema == clean(events()).schema
+    one = events().with_columns(user_id=pl.lit("me"))
+    assert check(log(one), least_users=0).log.events.collect().height == 10
+    with pytest.raises(SchemaError, match=r"events has 2 user\(s\); expected at least 3"):
+        check(log(events()), least_users=3)
+
+
 @pytest.mark.parametrize("name", ["user_id", "item_id", "timestamp"])
 def test_a_missing_column_is_named_with_its_near_names(name):
     frame = events().rename({name: f"{name}s"})
@@ -447,3 +455,33 @@ def test_a_file_with_damaged_pages_is_named(tmp_path: Path):
     path.write_bytes(content)
     with pytest.raises(SchemaError, match=r"events \[.*log.parquet\] cannot be read"):
         check(log(pl.scan_parquet(path)))
+
+
+@pytest.mark.parametrize(("unit", "ticks"), [("s", 1), ("ms", 10**3), ("us", 10**6), ("ns", 10**9)])
+def test_row_keys_are_the_clean_keys_in_the_order_of_the_rows(unit, ticks):
+    frame = integers(ticks).reverse()
+    found = row_keys(frame, unit)
+    assert_frame_equal(found.reverse().sort("user_id", "timestamp"), clean(events()).select(found.columns))
+    assert found["item_id"].to_list() == list(range(9, -1, -1))
+
+
+def test_row_keys_are_of_one_type_whatever_they_came_in():
+    frame = events().with_columns(
+        pl.col("user_id").cast(pl.UInt8),
+        pl.col("item_id").cast(pl.String).cast(pl.Categorical),
+        pl.col("timestamp").dt.convert_time_zone("Asia/Tokyo").dt.cast_time_unit("ms"),
+    )
+    found = row_keys(frame, "s")  # the unit is for integers and this log has none
+    assert found.schema == {"user_id": pl.Int64, "item_id": pl.String, "timestamp": pl.Datetime("us", "UTC")}
+    assert found["timestamp"].to_list() == events()["timestamp"].to_list()
+
+
+def test_row_keys_has_only_the_keys_there_are():
+    assert row_keys(events().select("click", "timestamp", "user_id"), None).columns == ["user_id", "timestamp"]
+
+
+def test_row_keys_of_a_type_that_no_log_has_are_refused():
+    with pytest.raises(SchemaError, match="expected an integer or a string: cast it"):
+        row_keys(events().cast({"item_id": pl.Float64}), None)
+    with pytest.raises(SchemaError, match="expected timestamp_unit to be one of s, ms, us, ns, got None"):
+        row_keys(integers(1), None)

@@ -1,0 +1,329 @@
+import hashlib
+import json
+import math
+import shutil
+import sys
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from polars.testing import assert_frame_equal
+
+import reward
+from reward.artifact import ArtifactError, load, save
+from reward.card import model_card
+from reward.function import RewardFunction
+from reward.network import RewardNetwork
+
+NOW = datetime(2024, 4, 3, 9, 30, tzinfo=UTC)
+FILES = ["README.md", "items.parquet", "reward.json", "weights.safetensors"]
+FACTS = {
+    "trained_on": {"first_day": "2024-03-20", "days": 12},
+    "fingerprint": "abc",
+    "metrics": {"loss": 0.123456789012345678},
+    "carry": ["the value beats a count of past days"],
+    "table": {"trained on": "12 days"},
+}
+
+
+@pytest.fixture(scope="module")
+def events(log):
+    return log.events.filter(pl.col("user_id") < 8).collect()
+
+
+@pytest.fixture
+def fn(network_of, features, outcome):
+    network = network_of()
+    network.head.scale.fill_(0.7)
+    network.head.offset.copy_(torch.linspace(-0.5, 0.5, 7))
+    return RewardFunction(network, features, outcome, max_events=16, timestamp_unit="ms", facts=FACTS)
+
+
+@pytest.fixture
+def folder(fn, tmp_path):
+    return save(fn, tmp_path / "runs" / "reward")
+
+
+def manifest_of(folder):
+    return json.loads((folder / "reward.json").read_text(encoding="utf-8"))
+
+
+def names_in(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def reseal(folder, manifest):
+    """Write a manifest with every hash in order: what someone who forges an artefact would do."""
+    manifest = {name: value for name, value in manifest.items() if name != "seal"}
+    for name in manifest.get("sha256", {}):
+        manifest["sha256"][name] = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+    text = json.dumps(manifest, indent=1, ensure_ascii=False)
+    sealed = {**manifest, "seal": hashlib.sha256(text.encode()).hexdigest()}
+    (folder / "reward.json").write_text(json.dumps(sealed, indent=1, ensure_ascii=False), encoding="utf-8")
+
+
+def test_what_is_read_scores_exactly_as_what_was_written(fn, folder, events):
+    again = load(folder)
+    assert_frame_equal(again.score_events(events), fn.score_events(events), check_exact=True)
+    one, two = (each.score_candidates(each.encode(events, now=NOW), range(35)) for each in (fn, again))
+    assert torch.equal(one.mean, two.mean)
+    assert torch.equal(one.std, two.std)
+    np.testing.assert_array_equal(again.forecast(events), fn.forecast(events))
+    assert again.network.head.scale == pytest.approx(0.7)
+    assert again.facts == FACTS
+    assert (again.unit, again.horizon_days) == (fn.unit, fn.horizon_days)
+    assert (again.max_events, again.timestamp_unit) == (16, "ms")
+    assert not any(part.training for part in again.modules())
+
+
+def test_every_encoder_and_head_is_built_again(encoder_class, head_class, build, features, outcome, tmp_path, events):
+    head = build(head_class, horizon_days=7)
+    network = RewardNetwork(build(encoder_class), head, sizes=features.sizes(), item_dropout=0.1).eval()
+    fn = RewardFunction(network, features, outcome, max_events=16, timestamp_unit=None, facts={})
+    again = load(save(fn, tmp_path / "reward"))
+    assert_frame_equal(again.score_events(events), fn.score_events(events), check_exact=True)
+
+
+def test_the_folder_holds_four_files_and_no_pickle(folder):
+    assert names_in(folder) == FILES
+    assert names_in(folder.parent) == ["reward"]
+    assert (folder / "items.parquet").read_bytes()[:4] == b"PAR1"
+    header = int.from_bytes((folder / "weights.safetensors").read_bytes()[:8], "little")
+    assert json.loads((folder / "weights.safetensors").read_bytes()[8 : 8 + header])
+
+
+def test_the_manifest_says_what_the_function_needs_and_what_it_gives(fn, folder):
+    found = manifest_of(folder)
+    assert found["format_version"] == 1
+    assert found["unit"] == "active days in the next 7 days"
+    assert found["horizon_days"] == 7
+    assert found["columns"] == {
+        "required": ["user_id", "item_id", "timestamp"],
+        "feedback": ["click", "listen_ms"],
+        "context": ["surface", "volume"],
+        "item_features": ["genre", "minutes", "vector"],
+        "timestamp_unit": "ms",
+    }
+    assert found["normalisation"]["moments"]["volume"] == list(fn.features.moments["volume"])
+    assert found["normalisation"]["timezone"] == "Europe/Paris"
+    assert found["facts"] == FACTS
+    assert found["parts"]["encoder"] == {"_target_": "reward.encoders.gru.GRU", "width": 8, "layers": 1, "dropout": 0.0}
+    assert found["sha256"] == {
+        name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in FILES if name != "reward.json"
+    }
+
+
+def test_the_card_names_unit_and_columns_and_what_cannot_be_claimed(fn, folder):
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    assert card == model_card(fn, FACTS)
+    assert card.startswith("# A reward signal in active days in the next 7 days")
+    for said in (
+        "feedback `click`, `listen_ms`; context `surface`, `volume`",
+        "of the items table `genre`, `minutes`, `vector`",
+        "- the value beats a count of past days",
+        "| trained on | 12 days |",
+        "a difference of forecasts, not an effect",
+        "not confounding",
+    ):
+        assert said in card
+    assert "- not evaluated" in model_card(fn, {})
+
+
+def test_a_log_without_context_has_a_card_that_says_so(network_of, features, outcome):
+    bare = replace(features, context=(), item_features=())
+    fn = RewardFunction(network_of(), features, outcome, max_events=16, timestamp_unit=None, facts={})
+    fn.features = bare
+    assert "context none;\nof the items table none." in model_card(fn, {})
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_missing_file_is_named(folder, name):
+    (folder / name).unlink()
+    with pytest.raises(ArtifactError, match=f"is no artefact: expected .*, missing {name}; give the folder that"):
+        load(folder)
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(
+        ArtifactError, match=r"nowhere is no artefact: .*missing reward.json, weights.safetensors, items"
+    ):
+        load(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("name", ["README.md", "items.parquet", "weights.safetensors"])
+def test_a_changed_byte_anywhere_in_a_file_is_found(folder, name):
+    path = folder / name
+    content = path.read_bytes()
+    for place in np.linspace(0, len(content) - 1, 9).astype(int):
+        changed = bytearray(content)
+        changed[place] ^= 1
+        path.write_bytes(changed)
+        with pytest.raises(ArtifactError, match=rf"{name} was changed after it was written \(sha256 differs\): copy"):
+            load(folder)
+    path.write_bytes(content[:-1])
+    with pytest.raises(ArtifactError, match="sha256 differs"):
+        load(folder)
+
+
+def test_a_changed_byte_anywhere_in_the_manifest_is_found(folder):
+    path = folder / "reward.json"
+    content = path.read_bytes()
+    places = {*range(0, len(content), 11), *range(40), *range(len(content) - 90, len(content))}
+    for place in sorted(places):
+        for bit in (1, 128):
+            changed = bytearray(content)
+            changed[place] ^= bit
+            path.write_bytes(changed)
+            with pytest.raises(ArtifactError, match=r"was changed after it was written|has format version"):
+                load(folder)
+    path.write_bytes(content + b"\n")
+    with pytest.raises(ArtifactError, match="was changed after it was written"):
+        load(folder)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "3", '{"unit": 1}', '{"format_version": 1, "x": 1e999}', '{"format_version": 1, "x": "\\ud800"}']
+)
+def test_a_manifest_that_is_not_one_is_refused(folder, text):
+    (folder / "reward.json").write_text(text)
+    with pytest.raises(ArtifactError, match=r"reward.json was changed after it was written: copy the artefact again"):
+        load(folder)
+
+
+@pytest.mark.parametrize("version", [0, 2, "1", None])
+def test_an_unknown_format_version_is_refused(folder, version):
+    reseal(folder, manifest_of(folder) | {"format_version": version})
+    with pytest.raises(
+        ArtifactError, match=rf"has format version {version!r}, this version of reward reads 1: install"
+    ):
+        load(folder)
+
+
+@pytest.fixture
+def foreign(folder, tmp_path, monkeypatch):
+    """An artefact, sealed, whose encoder is of a package of somebody's."""
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "__init__.py").write_text("")
+    (tmp_path / "mine" / "encoders.py").write_text(
+        "from reward.encoders.gru import GRU\nbuilt = []\n\n\nclass Mine(GRU):\n"
+        "    def __init__(self, **settings):\n        built.append(settings)\n        super().__init__(**settings)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    manifest = manifest_of(folder)
+    manifest["parts"]["encoder"]["_target_"] = "mine.encoders.Mine"
+    reseal(folder, manifest)
+    yield folder
+    for name in ("mine", "mine.encoders"):
+        sys.modules.pop(name, None)
+
+
+def test_a_part_outside_the_package_is_refused_by_name_and_not_imported(foreign):
+    with pytest.raises(ArtifactError, match=r"names mine.encoders.Mine .* outside reward\.: if you trust .*'mine\.'"):
+        load(foreign)
+    assert "mine" not in sys.modules
+
+
+def test_a_part_of_a_trusted_package_is_built(foreign, fn, events):
+    found = load(foreign, trust=("reward.", "mine."))
+    assert sys.modules["mine.encoders"].built == [{"width": 8, "layers": 1, "dropout": 0.0}]
+    assert_frame_equal(found.score_events(events), fn.score_events(events), check_exact=True)
+
+
+@pytest.mark.parametrize("target", ["os.system", "rewards.of.Somebody", "builtins.eval"])
+def test_no_code_outside_the_package_runs(folder, target):
+    manifest = manifest_of(folder)
+    manifest["parts"]["outcome"] = {"_target_": target, "command": "false"}
+    reseal(folder, manifest)
+    with pytest.raises(ArtifactError, match=f"names {target} as one of its parts"):
+        load(folder)
+
+
+def test_saving_over_an_artefact_replaces_it(fn, folder, network_of, features, outcome, events):
+    (folder / "left_over.txt").write_text("from before")
+    other = RewardFunction(network_of(seed=5), features, outcome, max_events=16, timestamp_unit=None, facts={})
+    save(other, folder)
+    assert names_in(folder) == FILES
+    assert names_in(folder.parent) == ["reward"]
+    assert_frame_equal(load(folder).score_events(events), other.score_events(events), check_exact=True)
+    assert (other.score_events(events)["reward"] - fn.score_events(events)["reward"]).abs().max() > 1e-4
+
+
+def contents(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_failure_while_writing_leaves_the_old_artefact(fn, folder):
+    before = contents(folder.parent)
+    fn.facts = {"loss": math.nan}
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        save(fn, folder)
+    assert contents(folder.parent) == before
+    assert names_in(folder.parent) == ["reward"]
+
+
+def test_a_failure_at_the_last_moment_leaves_the_old_artefact(fn, folder, monkeypatch):
+    before, rename = contents(folder.parent), Path.rename
+
+    def fail(path, target):
+        if path.name == "new":
+            raise OSError("the disk went away")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", fail)
+    with pytest.raises(OSError, match="the disk went away"):
+        save(fn, folder)
+    assert contents(folder.parent) == before
+    assert names_in(folder.parent) == ["reward"]
+    with pytest.raises(OSError, match="the disk went away"):
+        save(fn, folder.parent / "another")
+    assert names_in(folder.parent) == ["reward"]
+
+
+def test_a_folder_that_is_no_artefact_is_never_replaced(fn, tmp_path):
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter.txt").write_text("years of work")
+    (tmp_path / "file").write_text("a file")
+    for name in ("thesis", "file"):
+        with pytest.raises(FileExistsError, match=f"{name} is there and is no artefact: expected a folder to make or"):
+            save(fn, tmp_path / name)
+    assert (tmp_path / "thesis" / "chapter.txt").read_text() == "years of work"
+    (tmp_path / "empty").mkdir()
+    assert save(fn, str(tmp_path / "empty")) == tmp_path / "empty"
+
+
+@pytest.mark.parametrize(("source", "revision"), [("hf://org/name", None), ("hf://org/name@v2", "v2")])
+def test_an_artefact_on_the_hub_is_downloaded(folder, monkeypatch, source, revision):
+    asked = []
+    hub = ModuleType("huggingface_hub")
+    hub.snapshot_download = lambda name, *, revision: asked.append((name, revision)) or str(folder)
+    monkeypatch.setitem(sys.modules, "huggingface_hub", hub)
+    assert isinstance(reward.load(source), RewardFunction)
+    assert asked == [("org/name", revision)]
+
+
+def test_without_the_extra_the_hub_names_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(
+        ArtifactError, match=r"hf://org/name needs the extra reward\[hub\]: pip install 'reward\[hub\]'"
+    ):
+        load("hf://org/name")
+
+
+def test_an_artefact_of_a_tracked_run_is_downloaded(folder, monkeypatch, tmp_path):
+    asked = []
+
+    def download(root):
+        shutil.copytree(folder, root, dirs_exist_ok=True)
+        return root
+
+    wandb = ModuleType("wandb")
+    wandb.Api = lambda: SimpleNamespace(artifact=lambda name: asked.append(name) or SimpleNamespace(download=download))
+    monkeypatch.setitem(sys.modules, "wandb", wandb)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    assert isinstance(load("wandb://entity/project/name:best"), RewardFunction)
+    assert asked == ["entity/project/name:best"]

@@ -1,0 +1,168 @@
+import re
+from datetime import UTC, datetime
+
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+from reward.__main__ import main
+from reward.artifact import load, save
+from reward.function import SCORES, RewardFunction
+
+NOW = datetime(2024, 4, 3, 9, 30, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+def events(log):
+    return log.events.filter(pl.col("user_id") < 8).collect().sample(fraction=1, shuffle=True, seed=0)
+
+
+@pytest.fixture
+def place(network_of, features, outcome, events, tmp_path):
+    """A folder with an artefact and a log."""
+    fn = RewardFunction(network_of(), features, outcome, max_events=64, timestamp_unit=None, facts={})
+    save(fn, tmp_path / "reward")
+    events.write_parquet(tmp_path / "events.parquet")
+    return tmp_path
+
+
+@pytest.fixture
+def score(place):
+    def run(*options, **changes):
+        paths = {
+            "artifact": place / "reward",
+            "events": place / "events.parquet",
+            "out": place / "out" / "scored.parquet",
+        }
+        given = [text for name, path in (paths | changes).items() for text in (f"--{name}", str(path))]
+        return main(["score", *given, *options])
+
+    return run
+
+
+def scored(place):
+    assert [path.name for path in (place / "out").iterdir()] == ["scored.parquet"]
+    return pl.read_parquet(place / "out" / "scored.parquet")
+
+
+def test_a_log_is_written_with_its_scores(place, score, events, capsys):
+    assert score() == 0
+    found = scored(place)
+    assert_frame_equal(found, load(place / "reward").score_events(events), check_exact=True)
+    assert found.columns == [*events.columns, *SCORES]
+    said = " ".join(capsys.readouterr().err.split())
+    fn = load(place / "reward")
+    users, unknown = events["user_id"].n_unique(), fn.unknown_items(events["item_id"])
+    assert f"{events.height} events of {users} users scored in active days in the next 7 days; {unknown} show" in said
+    assert said.endswith("scored.parquet")
+
+
+def test_a_folder_of_files_is_one_log(place, score, events):
+    (place / "parts").mkdir()
+    events[:100].write_parquet(place / "parts" / "a.parquet")
+    events[100:].write_parquet(place / "parts" / "b.parquet")
+    assert score(events=place / "parts") == 0
+    assert_frame_equal(scored(place).select(events.columns), events)
+
+
+@pytest.mark.parametrize("text", ["2024-04-03T09:30:00", "2024-04-03T11:30:00+02:00"])
+def test_what_was_known_at_a_moment_is_written_too(place, score, events, text):
+    assert score("--as-of", text) == 0
+    expected = load(place / "reward").score_events(events, as_of=NOW)
+    assert_frame_equal(scored(place), expected, check_exact=True)
+    assert 0 < expected["value_as_of"].null_count() < events.height
+
+
+def test_new_items_and_the_first_day_are_read(place, score, events, capsys):
+    table = pl.DataFrame({"item_id": [500], "genre": ["b"], "minutes": [90.0], "vector": [[3.0, -3.0, 3.0]]})
+    table.write_parquet(place / "items.parquet")
+    new = events.with_columns(item_id=pl.lit(500))
+    new.write_parquet(place / "new.parquet")
+    assert (
+        score("--items", str(place / "items.parquet"), "--history-start", "2024-03-25", events=place / "new.parquet")
+        == 0
+    )
+    fn = load(place / "reward")
+    start = datetime(2024, 3, 25).date()
+    expected = fn.score_events(new, items_table=table, history_start=start)
+    assert_frame_equal(scored(place), expected, check_exact=True)
+    assert (expected["reward"] - fn.score_events(new)["reward"]).abs().max() > 1e-6
+    assert f"{events.height} show items that training did not know" in " ".join(capsys.readouterr().err.split())
+
+
+def broken(place):
+    content = (place / "events.parquet").read_bytes()
+    (place / "events.parquet").write_bytes(content[: len(content) // 2])
+
+
+def without_clicks(place):
+    pl.read_parquet(place / "events.parquet").drop("click").write_parquet(place / "events.parquet")
+
+
+def with_a_flaw(place):
+    frame = pl.read_parquet(place / "events.parquet")
+    frame.with_columns(click=-pl.col("click") - 1).write_parquet(place / "events.parquet")
+
+
+def without_weights(place):
+    (place / "reward" / "weights.safetensors").unlink()
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (broken, "SchemaError: --events .*events.parquet cannot be read: .*write a damaged"),
+        (lambda place: (place / "events.parquet").unlink(), "SchemaError: --events .*events.parquet cannot be read"),
+        (without_clicks, "SchemaError: .*events has no column 'click'"),
+        (with_a_flaw, "SchemaError: .*events cannot be scored: .*click is not a finite number"),
+        (without_weights, "ArtifactError: .*missing weights.safetensors"),
+    ],
+    ids=["broken", "no log", "no column", "a flaw", "no weights"],
+)
+def test_what_cannot_be_scored_is_said_and_nothing_is_written(place, score, capsys, damage, message):
+    damage(place)
+    assert score() == 2
+    out, err = capsys.readouterr()
+    assert re.search(f"(?s){message}", err)
+    assert "Traceback" not in err
+    assert out == ""
+    assert not (place / "out").exists()
+
+
+def test_an_items_table_that_cannot_be_read_is_named(place, score, capsys):
+    assert score("--items", str(place / "nothing.parquet")) == 2
+    assert "--items" in capsys.readouterr().err
+    assert not (place / "out").exists()
+
+
+def test_a_failure_while_writing_leaves_no_scratch_file_and_the_old_result(place, score, monkeypatch):
+    (place / "out").mkdir()
+    (place / "out" / "scored.parquet").write_text("old")
+
+    def fail(frame, path):
+        path.write_bytes(b"half")
+        raise OSError("no space left")
+
+    monkeypatch.setattr(pl.DataFrame, "write_parquet", fail)
+    with pytest.raises(OSError, match="no space left"):
+        score()
+    assert [path.name for path in (place / "out").iterdir()] == ["scored.parquet"]
+    assert (place / "out" / "scored.parquet").read_text() == "old"
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["score", "--help"]])
+def test_help_is_given(capsys, arguments):
+    with pytest.raises(SystemExit) as left:
+        main(arguments)
+    assert left.value.code == 0
+    assert "score" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["score"], ["score", "--artifact", "a", "--events", "e", "--out", "o", "--as-of", "soon"]]
+)
+def test_a_command_line_that_cannot_be_read_is_refused(capsys, arguments):
+    with pytest.raises(SystemExit) as left:
+        main(arguments)
+    assert left.value.code == 2
+    assert "usage: python -m reward" in capsys.readouterr().err
