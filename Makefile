@@ -20,8 +20,8 @@ setup: .venv/ready  ## a virtual environment with everything needed
 train: setup  ## train on the bundled log and judge the result
 	$(BIN)/python train.py
 
-test: setup  ## the test suite with coverage
-	$(BIN)/python -m pytest --cov --cov-fail-under=90
+test: setup  ## the test suite with coverage, on two cores
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --cov --cov-fail-under=90
 
 lint: setup  ## ruff: lint and format
 	$(BIN)/ruff check .
