@@ -6,6 +6,7 @@ Writes DIR/evaluation/metrics.json and DIR/evaluation/report.html, and prints th
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,9 @@ def main(config: DictConfig) -> None:
     run, folder = Path(config.run), Path(HydraConfig.get().runtime.output_dir)
     saved = run / ".hydra" / "config.yaml"
     if not saved.is_file():
+        with suppress(OSError):  # Hydra made the folders that were not there
+            folder.rmdir()
+            run.rmdir()
         raise SystemExit(f"run={run}: expected a run folder of train.py with .hydra/config.yaml, found none there")
     training = OmegaConf.load(saved)
     try:

@@ -12,6 +12,7 @@ import logging
 import tempfile
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,8 @@ def main(config: DictConfig) -> float:
     if config.resume is not None:
         saved = folder / ".hydra" / "config.yaml"
         if not saved.is_file():
+            with suppress(OSError):  # Hydra made the folder if it was not there
+                folder.rmdir()
             raise SystemExit(f"resume={config.resume}: expected a run folder with .hydra/config.yaml, found none there")
         config = OmegaConf.load(saved)  # type: ignore[assignment]
     try:

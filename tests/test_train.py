@@ -196,3 +196,11 @@ def test_a_log_or_config_that_does_not_do_is_one_clear_error(change, overrides, 
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "run" / "reward").exists()
     assert not (tmp_path / "run" / "metrics.json").exists()
+
+
+@pytest.mark.parametrize(("script", "argument"), [("train.py", "resume"), ("evaluate.py", "run")])
+def test_a_run_folder_that_is_none_is_named_and_not_made(script, argument, tmp_path):
+    done = command(script, f"{argument}={tmp_path / 'nowhere'}", cwd=tmp_path)
+    assert done.returncode != 0
+    assert f"{argument}={tmp_path / 'nowhere'}: expected a run folder" in done.stderr
+    assert not (tmp_path / "nowhere").exists()

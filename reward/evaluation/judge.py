@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import torch
 
 from reward.evaluation.assessment import PREVIOUS, SLICE, Json, assess
 from reward.evaluation.baselines import baselines
@@ -79,8 +80,6 @@ def judge(
 
 
 def _days(words: pl.Series, horizon_days: int) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    import torch
-
     return trace_bits(torch.from_numpy(words.to_numpy().copy()), horizon_days).numpy()
 
 
