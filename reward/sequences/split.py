@@ -18,10 +18,11 @@ EPOCH = date(1970, 1, 1)
 class Split:
     """The days that separate training, validation and test; each bound is the first day of what follows.
 
-    Every bit of a trace belongs to the window whose days reveal it. Training sees the rows before ``train_end`` with
-    the bits revealed before it. Validation sees the rows before ``validation_end`` with the bits that the validation
-    days revealed, so it covers the whole horizon even where it is shorter than that. Test sees the rows from
-    ``validation_end`` on with what was revealed of their traces since. No bit is in two windows.
+    A bit of a trace belongs to at most one window, that of the days which reveal it. Training sees the rows before
+    ``train_end`` with the bits revealed before it. Validation sees the rows before ``validation_end`` with the bits
+    that the validation days revealed, so it covers the whole horizon even where it is shorter than that. Test sees
+    the rows from ``validation_end`` on with what was revealed of their traces since. What the test days reveal of
+    earlier rows is in none.
 
     Attributes:
         start, train_end, validation_end, end: days since 1970-01-01 in the log's time zone; ``end`` is the first
