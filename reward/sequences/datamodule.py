@@ -76,7 +76,7 @@ class StreamData(LightningDataModule):
         features: fitted on the training window.
         split: the windows.
         max_events: longest history a slot reads; even.
-        batch_rows: padded rows in a batch.
+        batch_rows: rows in a batch, padding apart.
         members: ensemble members, each with its own resample of the users.
         seed: draws the batches and the resamples.
     """

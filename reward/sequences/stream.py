@@ -178,23 +178,19 @@ class Windows:
         return np.maximum(self.stop - self.start, np.diff(self.slot_bounds))
 
     def batches(self, max_rows: int, shuffle: np.random.Generator | None = None) -> list[Index]:
-        """Windows of similar length, together at most about ``max_rows`` rows, as indices into the windows.
+        """Windows by groups of at most about ``max_rows`` rows, as indices into the windows.
 
         Args:
-            max_rows: padded rows a batch should not exceed.
-            shuffle: draws the order; None: from the shortest to the longest.
+            max_rows: rows a group should not exceed, padding apart.
+            shuffle: draws the order, and groups are fair samples of the windows: a step on windows of one length would
+                learn what is true of users with so long a history and unlearn it in the next. None: from the shortest
+                to the longest, so that there is next to no padding.
         """
         lengths = self.lengths
-        if shuffle is None:
-            order = np.argsort(lengths, kind="stable")
-        else:
-            order = np.argsort(lengths * shuffle.uniform(0.8, 1.25, len(lengths)), kind="stable")
+        order = np.argsort(lengths, kind="stable") if shuffle is None else shuffle.permutation(len(lengths))
         # a window counts for at most a batch, so that the number of batches is the same in any order
         batch = (np.cumsum(np.clip(lengths[order], 1, max_rows)) - 1) // max_rows
-        groups = np.split(order, np.flatnonzero(np.diff(batch)) + 1) if len(order) else []
-        if shuffle is not None:
-            groups = [groups[place] for place in shuffle.permutation(len(groups))]
-        return groups
+        return np.split(order, np.flatnonzero(np.diff(batch)) + 1) if len(order) else []
 
     def batch(self, windows: Index) -> Batch:
         """The chosen windows as padded tensors."""

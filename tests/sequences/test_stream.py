@@ -121,6 +121,21 @@ def test_a_shuffle_draws_other_batches_and_the_same_seed_the_same(stream):
     assert [batch.tolist() for batch in first] != [batch.tolist() for batch in other]
 
 
+def test_a_shuffled_batch_is_a_fair_sample_of_the_lengths(stream):
+    windows = Windows.cut(stream, 8)
+    lengths = windows.lengths.astype(float)
+
+    def between(batches):
+        """Share of the variance of the lengths that lies between batches; (batches - 1) / (windows - 1) by chance."""
+        means = np.concatenate([np.full(len(batch), lengths[batch].mean()) for batch in batches])
+        return means.var() / lengths.var()
+
+    shares = [between(windows.batches(100, np.random.default_rng(seed))) for seed in range(20)]
+    by_chance = (len(windows.batches(100)) - 1) / (len(windows) - 1)
+    assert by_chance / 2 < np.mean(shares) < 1.5 * by_chance
+    assert between(windows.batches(100)) > 0.9
+
+
 def test_padding_is_zero_and_belongs_to_no_row(stream):
     windows = Windows.cut(stream, 1000)
     order = np.argsort(windows.lengths)
