@@ -57,8 +57,8 @@ def minutes_optimal(service: Service) -> Policy:
     world, catalogue = service.world, service.catalogue
 
     def scores(view: View) -> Floats:
-        play = world.play_match * match_of(service, view.users, view.live)
-        play += world.play_bias + world.play_appeal * catalogue.appeal[view.live]
+        match = match_of(service, view.users, view.live)
+        play = world.play_bias + world.play_match * match + world.play_appeal * catalogue.appeal[view.live]
         return _click(service, view) * sigmoid(play) * catalogue.minutes[view.live]
 
     return Policy(scores, temperature=0)

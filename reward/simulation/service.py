@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -161,7 +162,7 @@ def first_state(service: Service) -> State:
         habit=np.zeros((n, types), np.float32),
         pending=np.zeros((n, types), np.float32),
         seen=np.zeros((n, items), np.float32),
-        activity=np.full(n, sigmoid(np.float64(world.activity_mean)), np.float32),
+        activity=np.full(n, sigmoid(np.array(world.activity_mean)), np.float32),
         liking=np.zeros((n, world.embedding_size), np.float32),
     )
 
@@ -196,7 +197,9 @@ def simulate(
             f"{days} from day {start.day}: raise follow_up_days"
         )
     state = start.of(np.arange(len(start.users)))
-    visits, slopes, shown = [], [], []
+    visits: list[Floats] = []
+    slopes: list[Floats] = []
+    shown: list[dict[str, NDArray[Any]]] = []
     first = np.zeros(len(start.users), np.float32)
     for day in range(start.day, start.day + days):
         visit, slope = visiting(service, state)
@@ -312,9 +315,7 @@ def _day(
         m = lives[slates > slate]
         who = state.users[m]
         surface = surfaces[who, slate]
-        view = View(
-            day, live, who, surface, state.activity[m], state.liking[m], lambda m=m: state.seen[np.ix_(m, live)]
-        )
+        view = View(day, live, who, surface, state.activity[m], state.liking[m], partial(_seen, state, m, live))
         place, propensity = _fill(service, policy, view, draw, slate, swap if slate == 0 else None, m)
         item = live[place]
         there = np.ones(item.shape, np.bool_)
@@ -456,8 +457,13 @@ def _told(service: Service, state: State, day: int, draw: int, shown: list[dict[
     )
 
 
+def _seen(state: State, lives: Ints, items: Ints) -> Floats:
+    return state.seen[np.ix_(lives, items)]
+
+
 def _joined(shown: list[dict[str, NDArray[Any]]]) -> Exposures:
     names = Exposures.__dataclass_fields__
-    if not shown:
-        return Exposures(**{name: np.zeros(0, np.int64) for name in names})
-    return Exposures(**{name: np.concatenate([entry[name] for entry in shown]) for name in names})
+    columns: dict[str, Any] = {
+        name: np.concatenate([entry[name] for entry in shown]) if shown else np.zeros(0, np.int64) for name in names
+    }
+    return Exposures(**columns)

@@ -35,6 +35,7 @@ class World:
         delay_release: share of the satisfaction still to sink in that does so each day.
         kind_names: kinds of item that nobody logs: what a click promises and what it does.
         kind_shares: share of items of each kind.
+        kind_creator_share: probability that an item is of its creator's usual kind, not of any.
         kind_appeal: shift of a kind's appeal.
         kind_quality: shift of a kind's quality.
         kind_effect: factor on the satisfaction that a kind gives.
@@ -116,6 +117,7 @@ class World:
     delay_release: float
     kind_names: tuple[str, ...]
     kind_shares: tuple[float, ...]
+    kind_creator_share: float
     kind_appeal: tuple[float, ...]
     kind_quality: tuple[float, ...]
     kind_effect: tuple[float, ...]
@@ -188,7 +190,7 @@ class World:
         lengths = {
             name: len(getattr(self, name))
             for name in (field.name for field in fields(self))
-            if name.startswith(("type_", "kind_", "surface_", "platform_"))
+            if name.startswith(("type_", "kind_", "surface_", "platform_")) and name != "kind_creator_share"
         }
         problems = [
             f"{name} has {size} entries, {first} has {lengths[first]}"
@@ -251,12 +253,13 @@ class Population:
 def catalogue_of(world: World, seed: int) -> Catalogue:
     """The items of ``world`` that ``seed`` draws."""
     rng = np.random.default_rng([seed, 1])
-    later = int(round(world.initial_items * world.calendar_days / world.lifetime_days))
+    later = round(world.initial_items * world.calendar_days / world.lifetime_days)
     n = world.initial_items + later
     age = np.sort(rng.uniform(0, world.lifetime_days, world.initial_items))[::-1]
     released = np.concatenate([-age, (np.arange(later) + 1) * world.calendar_days / max(later, 1)])
-    kind = rng.choice(len(world.kind_names), n, p=_shares(world.kind_shares))
     creator = rng.integers(0, world.creators, n)
+    usual, single = (rng.choice(len(world.kind_names), k, p=_shares(world.kind_shares)) for k in (world.creators, n))
+    kind = np.where(rng.random(n) < world.kind_creator_share, usual[creator], single)
     # a creator works in one type
     type_ = rng.choice(len(world.type_names), world.creators, p=_shares(world.type_shares))[creator]
     style = rng.standard_normal((n, world.style_size))
