@@ -35,6 +35,7 @@ from reward.writing import write_json
 ROOT = Path(__file__).parents[1]
 HORIZON_DAYS = 14
 ROLL_OUT_DAYS = 28
+ROLL_OUT_USERS = 6000
 JUDGED = ("clickbait", "confounded", "slow_burn", "cold_start")
 OTHERS = ("no_effect", "hidden")
 GOALS = {
@@ -80,7 +81,9 @@ def measure(world, seed, parents_per_day=500, items_per_parent=10):
     raw, residual = standard_errors(world, shown, items)
     mean, spread = truth.mean[known], true_spread(truth.mean[known], truth.se[known])
     middle = world.days // 2
-    start = simulate(service, policy, first_state(service), middle).state
+    start = simulate(service, policy, first_state(service), middle).state.of(
+        np.arange(min(world.users, ROLL_OUT_USERS))
+    )
     policies = {
         "logging": policy,
         "random": random_policy(),
@@ -188,7 +191,7 @@ def report(rows, console):
     table = Table(title="the worlds: mean over seeds (standard error)")
     for name in ("metric", *rows):
         table.add_column(name)
-    out = []
+    out: list[dict[str, object]] = []
     for metric in next(iter(rows.values()))[0]:
         cells = []
         for name, of_seeds in rows.items():
@@ -197,12 +200,11 @@ def report(rows, console):
             se = float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else None
             goal, holds = GOALS.get(metric, (None, None)) if name in JUDGED else (None, None)
             met = None if holds is None else bool(holds(mean))
-            none = {key: None if key is None or not np.isfinite(key) else key for key in (mean, se or 0.0)}
             out.append(
                 {
                     "what": name,
                     "metric": metric,
-                    "ours": none[mean],
+                    "ours": mean if np.isfinite(mean) else None,
                     "se": se if se is not None and np.isfinite(se) else None,
                     "peers": {},
                     "goal": goal,

@@ -47,6 +47,7 @@ class World:
         embedding_size: length of the observed embedding.
         embedding_noise: standard deviation of its noise, where the signal's is about 1.
         appeal_spread: standard deviation of appeal.
+        appeal_creator_share: share of the variance of appeal that is the creator's.
         quality_mean: mean quality, in satisfaction a click.
         quality_spread: standard deviation of quality, in satisfaction a click.
         quality_creator_share: share of the variance of quality that is the creator's.
@@ -129,6 +130,7 @@ class World:
     embedding_size: int
     embedding_noise: float
     appeal_spread: float
+    appeal_creator_share: float
     quality_mean: float
     quality_spread: float
     quality_creator_share: float
@@ -265,6 +267,8 @@ def catalogue_of(world: World, seed: int) -> Catalogue:
     style = rng.standard_normal((n, world.style_size))
     direction = rng.standard_normal(world.style_size)
     own, appeal = rng.standard_normal((2, n))
+    appeal *= np.sqrt(1 - world.appeal_creator_share)
+    appeal += np.sqrt(world.appeal_creator_share) * rng.standard_normal(world.creators)[creator]
     by_creator = rng.standard_normal(world.creators)[creator]
     by_style = style @ direction / np.linalg.norm(direction)
     rest = 1 - world.quality_creator_share - world.quality_style_share
