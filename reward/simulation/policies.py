@@ -76,8 +76,8 @@ def oracle(service: Service, horizon_days: int) -> Policy:
 
     def scores(view: View) -> Floats:
         match, seen = match_of(service, view.users, view.live), view.seen()
-        satisfaction = satisfaction_of(service, view.live, match, seen)
-        satisfaction = (satisfaction + satisfaction_of(service, view.live, match, seen + 1)) / 2
+        now, next_time = (satisfaction_of(service, view.live, match, times) for times in (seen, seen + 1))
+        satisfaction = np.float32(0.5) * (now + next_time)
         return _click(service, view) * satisfaction * lasting[catalogue.type[view.live]]
 
     return Policy(scores, temperature=0)
