@@ -159,6 +159,8 @@ def explained(service, truth, known):
     catalogue = service.catalogue
     one_hot = [np.eye(codes.max() + 1)[codes] for codes in (catalogue.creator, catalogue.type)]
     features = np.concatenate([*one_hot, catalogue.embedding], axis=1)[known]
+    if not truth.mean[known].any():
+        return np.nan
     effect, fold = truth.mean[known], np.random.default_rng(0).permutation(known.sum()) % 10
     best = -np.inf
     for strength in (1.0, 3.0, 10.0):
@@ -170,7 +172,7 @@ def explained(service, truth, known):
             guess[fold == one] = level + (features[fold == one] - centre) @ np.linalg.solve(
                 gram, (x - centre).T @ (y - level)
             )
-        best = max(best, 1 - float(((effect - guess) ** 2).sum() / max(((effect - effect.mean()) ** 2).sum(), 1e-30)))
+        best = max(best, 1 - float(((effect - guess) ** 2).sum() / ((effect - effect.mean()) ** 2).sum()))
     return best
 
 
@@ -257,7 +259,7 @@ def main():
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "worlds.json")
     parser.add_argument("--plot", type=Path, help="also draw clicks against truth (docs/worlds.png)")
     chosen = parser.parse_args()
-    console, rows, samples = Console(), {}, {}
+    console, rows, samples = Console(width=max(Console().width, 160)), {}, {}
     changes = {} if chosen.users is None else {"users": chosen.users}
     jobs = [(name, seed) for name in chosen.worlds for seed in range(chosen.seeds)]
     for name, seed in track(jobs, "worlds and seeds", console=console):
