@@ -13,7 +13,11 @@ from reward.wiring import check_names, check_signatures, locate
 CONF = Path(__file__).parents[1] / "conf"
 GROUPS = sorted(path.name for path in CONF.iterdir() if path.is_dir())
 CHOICES = [(path.parent.name, path.stem) for path in sorted(CONF.glob("*/*.yaml"))]
-NEEDED = {"log": ["data.events=e.parquet", "data.feedback=[click]"], "kuairand_official": ["data.folder=f"]}
+NEEDED = {
+    "log": ["data.events=e.parquet", "data.feedback=[click]"],
+    "kuairand_official": ["data.folder=f"],
+    "simulation": ["data=world"],  # the group that this choice of data brings
+}
 
 
 def composed(*overrides):
@@ -30,7 +34,7 @@ def plain(config):
 @pytest.mark.parametrize(("group", "choice"), CHOICES)
 def test_every_choice_binds_to_the_signature_it_names(group, choice):
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = compose("train", overrides=[f"{group}={choice}", *NEEDED.get(choice, [])])
+        config = compose("train", overrides=[f"{group}={choice}", *NEEDED.get(choice, NEEDED.get(group, []))])
     check_signatures(plain(config))
 
 

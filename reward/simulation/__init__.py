@@ -1,0 +1,1 @@
+"""A small streaming service whose true long-term effects are known."""

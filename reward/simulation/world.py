@@ -1,0 +1,343 @@
+"""A world: its constants, and the items and users that a seed draws from them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class World:
+    """Every constant of a simulated service; their values stand in ``conf/simulation/``.
+
+    Time is in days, length in minutes, what moves a click or a visit in logits. A sequence with one entry a content
+    type, kind, surface, position or weekday is indexed by it.
+
+    Attributes:
+        start: ISO date of day 0.
+        days: length of the log.
+        follow_up_days: days that can be simulated after the log.
+        users: users who ever join.
+        initial_items: items live on day 0. Later ones come at a steady rate that keeps this many live.
+        lifetime_days: how long an item stays live.
+        type_names: content types.
+        type_shares: share of items of each type.
+        type_minutes: median length of an item of the type.
+        type_half_life_days: time in which half of a type's effect on visiting is gone.
+        type_delayed_share: share of the satisfaction that sinks in over the following days.
+        type_quality: shift of the quality of a type.
+        length_spread: standard deviation of the log of an item's length within its type.
+        delay_release: share of the satisfaction still to sink in that does so each day.
+        kind_names: kinds of item that nobody logs: what a click promises and what it does.
+        kind_shares: share of items of each kind.
+        kind_creator_share: probability that an item is of its creator's usual kind, not of any.
+        kind_appeal: shift of a kind's appeal.
+        kind_quality: shift of a kind's quality.
+        kind_effect: factor on the satisfaction that a kind gives.
+        kind_acquired: 1 where the first exposure does nothing and later ones do, else 0.
+        acquired_exposures: exposures over which an acquired taste forms.
+        creators: number of creators.
+        taste_size: dimensions of taste.
+        style_size: dimensions of what an item's features tell of its quality.
+        embedding_size: length of the observed embedding.
+        embedding_noise: standard deviation of its noise, where the signal's is about 1.
+        appeal_spread: standard deviation of appeal.
+        appeal_creator_share: share of the variance of appeal that is the creator's.
+        quality_mean: mean quality, in satisfaction a click.
+        quality_spread: standard deviation of quality, in satisfaction a click.
+        quality_creator_share: share of the variance of quality that is the creator's.
+        quality_style_share: share that the style explains; the rest is the item's own.
+        quality_appeal_correlation: correlation of quality with appeal before the kinds.
+        click_bias: click logit of an average item at the first position.
+        click_match: what a standard deviation of taste match adds to the click logit.
+        click_novelty: what a fresh release adds, falling with age.
+        novelty_days: age over which it falls by a factor e.
+        click_fatigue: what each remembered exposure takes away.
+        position_bias: shift at each position; its length is the slate's.
+        effect_match: satisfaction a click for each standard deviation of taste match.
+        effect_fatigue: rate at which each remembered exposure lessens the effect.
+        forgetting_days: time over which the memory of an exposure fades by a factor e.
+        surface_names: surfaces.
+        surface_shares: how often a slate is on each surface.
+        surface_click: shift of the click logit there.
+        platform_names: platforms; a user keeps to one, and it changes nothing.
+        platform_shares: share of users on each.
+        play_bias: logit of the share played of what was clicked.
+        play_match: what a standard deviation of taste match adds to it.
+        play_appeal: what a unit of appeal adds to it.
+        play_spread: standard deviation of its noise.
+        skip_below: a click played for less than this share is a skip.
+        like_bias: logit of liking what was played on.
+        like_quality: what a unit of quality adds to it.
+        like_match: what a standard deviation of taste match adds to it.
+        survey_share: share of clicks followed by an answered survey.
+        survey_spread: standard deviation of an answer around satisfaction, on the scale of 1 to 5.
+        survey_slope: points on that scale for a unit of satisfaction.
+        activity_mean: mean of the users' base logit of a visit a day.
+        activity_spread: standard deviation of it.
+        weekday: shift of the visit logit on Monday to Sunday.
+        mood_spread: standard deviation of a slow drift of the visit logit that nobody logs.
+        mood_days: time over which it is forgotten.
+        gain: visit logits for a unit of satisfaction in the habit state.
+        habit_limit: the most, in logits, by which habit moves visiting.
+        depth_mean: mean logit of going on to another slate.
+        depth_activity: what a unit of the user's base logit adds to it.
+        max_slates: most slates a day.
+        session_break: probability that a next slate is in a later session.
+        early_share: share of users there on day 0; the others join at a steady rate.
+        leaving_rate: probability a day of leaving for good.
+        popularity_spread: standard deviation of the logging policy's fixed item scores.
+        popularity_appeal: correlation of these with appeal.
+        policy_likeness: weight of the likeness of an item's embedding to those the user clicked.
+        policy_activity: weight of the user's logged activity times the item's loading.
+        policy_mood: weight of the user's unlogged mood times the item's loading.
+        loading_quality: correlation of the loadings with quality.
+        likeness_memory: exposures clicked over which the policy's picture of a user forms.
+        activity_memory_days: days over which the policy's picture of a user's activity forms.
+        logged_propensities: whether the log tells the propensities.
+    """
+
+    start: str
+    days: int
+    follow_up_days: int
+    users: int
+    initial_items: int
+    lifetime_days: float
+    type_names: tuple[str, ...]
+    type_shares: tuple[float, ...]
+    type_minutes: tuple[float, ...]
+    type_half_life_days: tuple[float, ...]
+    type_delayed_share: tuple[float, ...]
+    type_quality: tuple[float, ...]
+    length_spread: float
+    delay_release: float
+    kind_names: tuple[str, ...]
+    kind_shares: tuple[float, ...]
+    kind_creator_share: float
+    kind_appeal: tuple[float, ...]
+    kind_quality: tuple[float, ...]
+    kind_effect: tuple[float, ...]
+    kind_acquired: tuple[float, ...]
+    acquired_exposures: float
+    creators: int
+    taste_size: int
+    style_size: int
+    embedding_size: int
+    embedding_noise: float
+    appeal_spread: float
+    appeal_creator_share: float
+    quality_mean: float
+    quality_spread: float
+    quality_creator_share: float
+    quality_style_share: float
+    quality_appeal_correlation: float
+    click_bias: float
+    click_match: float
+    click_novelty: float
+    novelty_days: float
+    click_fatigue: float
+    position_bias: tuple[float, ...]
+    effect_match: float
+    effect_fatigue: float
+    forgetting_days: float
+    surface_names: tuple[str, ...]
+    surface_shares: tuple[float, ...]
+    surface_click: tuple[float, ...]
+    platform_names: tuple[str, ...]
+    platform_shares: tuple[float, ...]
+    play_bias: float
+    play_match: float
+    play_appeal: float
+    play_spread: float
+    skip_below: float
+    like_bias: float
+    like_quality: float
+    like_match: float
+    survey_share: float
+    survey_spread: float
+    survey_slope: float
+    activity_mean: float
+    activity_spread: float
+    weekday: tuple[float, ...]
+    mood_spread: float
+    mood_days: float
+    gain: float
+    habit_limit: float
+    depth_mean: float
+    depth_activity: float
+    max_slates: int
+    session_break: float
+    early_share: float
+    leaving_rate: float
+    popularity_spread: float
+    popularity_appeal: float
+    policy_likeness: float
+    policy_activity: float
+    policy_mood: float
+    loading_quality: float
+    likeness_memory: float
+    activity_memory_days: float
+    logged_propensities: bool
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if str(field.type).startswith("tuple"):
+                object.__setattr__(self, field.name, tuple(value))
+        lengths = {
+            name: len(getattr(self, name))
+            for name in (field.name for field in fields(self))
+            if name.startswith(("type_", "kind_", "surface_", "platform_")) and name != "kind_creator_share"
+        }
+        problems = [
+            f"{name} has {size} entries, {first} has {lengths[first]}"
+            for name, size in lengths.items()
+            if size != lengths[first := f"{name.partition('_')[0]}_names"]
+        ]
+        if len(self.weekday) != 7:
+            problems.append(f"weekday has {len(self.weekday)} entries, a week has 7")
+        if self.days < 1 or self.users < 1 or self.initial_items <= len(self.position_bias):
+            problems.append("expected at least one day, one user and more live items than a slate holds")
+        if problems:
+            raise ValueError("the world's constants do not fit together: " + "; ".join(problems))
+
+    @property
+    def calendar_days(self) -> int:
+        """Days that can be simulated: those of the log and those that follow."""
+        return self.days + self.follow_up_days
+
+    @property
+    def slate_size(self) -> int:
+        """Positions of a slate."""
+        return len(self.position_bias)
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """The items a seed drew; each array has one row an item, in the order of release."""
+
+    released: Floats  # (items,) day; negative: before the log
+    withdrawn: Floats  # (items,) day
+    kind: Ints
+    type: Ints
+    creator: Ints
+    minutes: Floats
+    appeal: Floats
+    quality: Floats  # satisfaction a click
+    taste: Floats  # (items, taste_size)
+    embedding: Floats  # (items, embedding_size), observed
+    popularity: Floats  # the logging policy's fixed scores
+    loading: Floats  # how much more the logging policy shows it to active users
+
+    def live(self, day: int) -> Ints:
+        """Items that can be shown on ``day``: (live,) indices, ascending."""
+        return np.flatnonzero((self.released <= day) & (day < self.withdrawn))
+
+
+@dataclass(frozen=True)
+class Population:
+    """The users a seed drew, and what happens to them whatever they are shown."""
+
+    base: Floats  # (users,) logit of a visit a day
+    depth: Floats  # (users,) probability of going on to another slate
+    taste: Floats  # (users, taste_size)
+    platform: Ints
+    joined: Floats  # (users,) day
+    left: Floats  # (users,) day
+    mood: Floats  # (calendar days, users) logits
+
+
+def catalogue_of(world: World, seed: int) -> Catalogue:
+    """The items of ``world`` that ``seed`` draws."""
+    rng = np.random.default_rng([seed, 1])
+    later = round(world.initial_items * world.calendar_days / world.lifetime_days)
+    n = world.initial_items + later
+    age = np.sort(rng.uniform(0, world.lifetime_days, world.initial_items))[::-1]
+    released = np.concatenate([-age, (np.arange(later) + 1) * world.calendar_days / max(later, 1)])
+    creator = rng.integers(0, world.creators, n)
+    usual, single = (rng.choice(len(world.kind_names), k, p=_shares(world.kind_shares)) for k in (world.creators, n))
+    kind = np.where(rng.random(n) < world.kind_creator_share, usual[creator], single)
+    # a creator works in one type
+    type_ = rng.choice(len(world.type_names), world.creators, p=_shares(world.type_shares))[creator]
+    style = rng.standard_normal((n, world.style_size))
+    direction = rng.standard_normal(world.style_size)
+    own, appeal = rng.standard_normal((2, n))
+    appeal *= np.sqrt(1 - world.appeal_creator_share)
+    appeal += np.sqrt(world.appeal_creator_share) * rng.standard_normal(world.creators)[creator]
+    by_creator = rng.standard_normal(world.creators)[creator]
+    by_style = style @ direction / np.linalg.norm(direction)
+    rest = 1 - world.quality_creator_share - world.quality_style_share
+    quality = (
+        np.sqrt(world.quality_creator_share) * by_creator
+        + np.sqrt(world.quality_style_share) * by_style
+        + np.sqrt(rest) * own
+    )
+    quality = _correlated(quality, appeal, world.quality_appeal_correlation)
+    popularity = _correlated(rng.standard_normal(n), appeal, world.popularity_appeal)
+    loading = _correlated(
+        (rng.standard_normal(world.creators)[creator] + rng.standard_normal(n)) / np.sqrt(2),
+        quality,
+        world.loading_quality,
+    )
+    quality = world.quality_mean + world.quality_spread * quality
+    taste = rng.standard_normal((n, world.taste_size))
+    signal = np.concatenate([taste, style], axis=1)
+    mixing = rng.standard_normal((signal.shape[1], world.embedding_size)) / np.sqrt(signal.shape[1])
+    embedding = signal @ mixing + world.embedding_noise * rng.standard_normal((n, world.embedding_size))
+    minutes = np.array(world.type_minutes)[type_] * np.exp(world.length_spread * rng.standard_normal(n))
+    return Catalogue(
+        released=released.astype(np.float32),
+        withdrawn=(released + world.lifetime_days).astype(np.float32),
+        kind=kind,
+        type=type_,
+        creator=creator,
+        minutes=minutes.astype(np.float32),
+        appeal=(world.appeal_spread * appeal + np.array(world.kind_appeal)[kind]).astype(np.float32),
+        quality=(quality + np.array(world.kind_quality)[kind] + np.array(world.type_quality)[type_]).astype(np.float32),
+        taste=taste.astype(np.float32),
+        embedding=embedding.astype(np.float32),
+        popularity=(world.popularity_spread * popularity).astype(np.float32),
+        loading=loading.astype(np.float32),
+    )
+
+
+def population_of(world: World, seed: int) -> Population:
+    """The users of ``world`` that ``seed`` draws."""
+    rng = np.random.default_rng([seed, 2])
+    n = world.users
+    base = world.activity_mean + world.activity_spread * rng.standard_normal(n)
+    joined = np.where(rng.random(n) < world.early_share, 0, rng.uniform(0, world.days, n))
+    stay = rng.exponential(1 / world.leaving_rate, n) if world.leaving_rate > 0 else np.full(n, np.inf)
+    keep = np.exp(-1 / world.mood_days)
+    mood = np.empty((world.calendar_days, n), np.float32)
+    mood[0] = world.mood_spread * rng.standard_normal(n)
+    for day in range(1, world.calendar_days):
+        mood[day] = keep * mood[day - 1] + world.mood_spread * np.sqrt(1 - keep**2) * rng.standard_normal(n)
+    depth = sigmoid(world.depth_mean + world.depth_activity * (base - world.activity_mean))
+    return Population(
+        base=base.astype(np.float32),
+        depth=depth.astype(np.float32),
+        taste=rng.standard_normal((n, world.taste_size)).astype(np.float32),
+        platform=rng.choice(len(world.platform_names), n, p=_shares(world.platform_shares)),
+        joined=joined.astype(np.float32),
+        left=(joined + 1 + stay).astype(np.float32),
+        mood=mood,
+    )
+
+
+def sigmoid(logit: NDArray[np.floating]) -> NDArray[np.floating]:
+    """1 / (1 + e^−x), without overflow."""
+    return 0.5 * (1 + np.tanh(0.5 * logit))
+
+
+def _shares(values: tuple[float, ...]) -> NDArray[np.float64]:
+    return np.array(values) / np.sum(values)
+
+
+def _correlated(own: NDArray[np.float64], other: NDArray[np.float64], correlation: float) -> NDArray[np.float64]:
+    return correlation * other + np.sqrt(1 - correlation**2) * own
