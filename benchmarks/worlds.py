@@ -78,7 +78,8 @@ def measure(world, seed, parents_per_day=500, items_per_parent=10):
     known = np.isfinite(truth.mean) & (count > 200)
     clicks = np.bincount(shown.item, shown.click, items) / np.maximum(count, 1)
     minutes = np.bincount(shown.item, shown.listen_ms / 60_000, items) / np.maximum(count, 1)
-    raw, residual = standard_errors(world, shown, items)
+    total = active_days(world, shown)
+    raw, residual = standard_errors(world, shown, total, items)
     mean, spread = truth.mean[known], true_spread(truth.mean[known], truth.se[known])
     middle = world.days // 2
     start = simulate(service, policy, first_state(service), middle).state.of(
@@ -108,22 +109,26 @@ def measure(world, seed, parents_per_day=500, items_per_parent=10):
         "oracle over click-optimal, se": best.less(clicked)[1] / clicked.mean()[0],
         "click rate ~ effect": correlation(clicks[known], mean),
         "minutes ~ effect": correlation(minutes[known], mean),
-        "raw mean outcome ~ activity shown to": loading_bias(world, shown, items, service, known),
+        "raw mean outcome ~ activity shown to": loading_bias(world, shown, total, items, service, known),
         "effect variance explained": explained(service, truth, known),
         **{f"active days, {name}": it.mean()[0] for name, it in days.items()},
     }
     return row, {"effect": mean, "se": truth.se[known], "clicks": clicks[known], "kind": service.catalogue.kind[known]}
 
 
-def standard_errors(world, shown, items):
+def active_days(world, shown):
+    """(users, days + 1): how many days each user was active before each day."""
+    active = np.zeros((world.users, world.days))
+    active[shown.life, shown.day] = 1
+    return np.concatenate([np.zeros((world.users, 1)), np.cumsum(active, axis=1)], axis=1)
+
+
+def standard_errors(world, shown, total, items):
     """Standard errors, clustered by user, of self-normalised inverse-propensity means of the 14-day outcome by item.
 
     First of the outcome itself; then of what past activity (of the last 14 days, linear) does not foretell of it,
     the stricter of the two.
     """
-    active = np.zeros((world.users, world.days))
-    active[shown.life, shown.day] = 1
-    total = np.concatenate([np.zeros((world.users, 1)), np.cumsum(active, axis=1)], axis=1)
     use = (shown.day >= HORIZON_DAYS) & (shown.day < world.days - HORIZON_DAYS)
     user, day, item = shown.life[use], shown.day[use], shown.item[use]
     ahead = total[user, day + HORIZON_DAYS + 1] - total[user, day + 1]
@@ -142,11 +147,8 @@ def clustered(values, weight, user, item, items, users):
         return np.sqrt((by_user**2).sum(axis=1)) / heavy
 
 
-def loading_bias(world, shown, items, service, known):
+def loading_bias(world, shown, total, items, service, known):
     """Correlation, over items, of the mean later activity after an exposure with the item's loading."""
-    active = np.zeros((world.users, world.days))
-    active[shown.life, shown.day] = 1
-    total = np.concatenate([np.zeros((world.users, 1)), np.cumsum(active, axis=1)], axis=1)
     use = shown.day < world.days - HORIZON_DAYS
     user, day, item = shown.life[use], shown.day[use], shown.item[use]
     ahead = total[user, day + HORIZON_DAYS + 1] - total[user, day + 1]

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import polars as pl
 
+from reward.logs.files import columns
 from reward.schema import ITEM, POSITION, PROPENSITY, REQUEST, SESSION, TIMESTAMP, USER, EventLog
 from reward.simulation.policies import logging_policy
 from reward.simulation.service import Exposures, Service, first_state, open_service, simulate
@@ -43,12 +44,12 @@ def world_log(
     assert run.exposures is not None
     return EventLog(
         events=events_of(service, run.exposures).lazy(),
-        feedback=tuple(feedback),
+        feedback=columns(feedback),
         session_gap_minutes=session_gap_minutes,
         max_rejected_share=max_rejected_share,
-        context=tuple(context),
+        context=columns(context),
         items=items_of(service).lazy(),
-        item_features=tuple(item_features),
+        item_features=columns(item_features),
         end=_start(world) + timedelta(days=world.days),
     )
 

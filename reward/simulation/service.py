@@ -311,6 +311,7 @@ def _day(
     slates = planned[state.users[lives]]
     types = len(world.type_names)
     total = np.zeros(len(state.users) * types)
+    told: list[dict[str, NDArray[Any]]] = []
     for slate in range(int(slates.max(initial=0))):
         m = lives[slates > slate]
         who = state.users[m]
@@ -327,7 +328,8 @@ def _day(
         match = match_of(service, who, item)
         logit = click_logit(service, day, item, match, seen) + context_logit(world, surface)
         click = there & (luck[who, slate] < sigmoid(logit))
-        got = click * satisfaction_of(service, item, match, seen)
+        gives = satisfaction_of(service, item, match, seen)
+        got = click * gives
         if swap is not None and slate == 0:
             first[m] = got[row, swap.position[m]]
         total += np.bincount((m[:, None] * types + catalogue.type[item]).ravel(), got.ravel(), len(total))
@@ -337,7 +339,7 @@ def _day(
         embedded = np.einsum("mk,mke->me", click.astype(np.float32), catalogue.embedding[item])
         state.liking[m] = state.liking[m] * (1 - rate) ** clicks + rate * embedded
         if shown is not None:
-            shown.append(
+            told.append(
                 {
                     "life": m,
                     "slate": np.full(len(m), slate),
@@ -346,11 +348,11 @@ def _day(
                     "propensity": propensity,
                     "click": click,
                     "match": match,
-                    "got": satisfaction_of(service, item, match, seen),
+                    "gives": gives,
                 }
             )
-    if shown is not None and len(lives):
-        _told(service, state, day, draw, shown)
+    if shown is not None and told:
+        shown.append(_told(service, state, day, draw, told))
     return total.reshape(-1, types).astype(np.float32), active
 
 
@@ -404,11 +406,11 @@ def _edges(shares: tuple[float, ...]) -> NDArray[np.float64]:
     return np.cumsum(shares)[:-1] / np.sum(shares)
 
 
-def _told(service: Service, state: State, day: int, draw: int, shown: list[dict[str, NDArray[Any]]]) -> None:
-    """Turns the day's slates, the last entries of ``shown``, into one entry with all that the log tells of them."""
+def _told(
+    service: Service, state: State, day: int, draw: int, slates: list[dict[str, NDArray[Any]]]
+) -> dict[str, NDArray[Any]]:
+    """All that the log tells of a day's slates: the columns of `Exposures`."""
     world, catalogue = service.world, service.catalogue
-    start = next((place for place, entry in enumerate(shown) if "day" not in entry), len(shown))
-    slates = [shown.pop() for _ in range(len(shown) - start)][::-1]
     joint = {name: np.concatenate([entry[name] for entry in slates]) for name in slates[0]}
     life, slate, item, click, match = (joint[name] for name in ("life", "slate", "item", "click", "match"))
     who, size = state.users[life], world.slate_size
@@ -424,7 +426,7 @@ def _told(service: Service, state: State, day: int, draw: int, shown: list[dict[
     liking = world.like_bias + world.like_quality * catalogue.quality[item] + world.like_match * match
     like = click & ~skip & (noise[..., 0] < sigmoid(liking))
     asked = click & (noise[..., 1] < world.survey_share)
-    answer = np.rint(3 + world.survey_slope * joint["got"] + world.survey_spread * gauss[..., 1])
+    answer = np.rint(3 + world.survey_slope * joint["gives"] + world.survey_spread * gauss[..., 1])
     later = random_numbers(service, draw, day, _BREAK).random((users, most), np.float32) < world.session_break
     later[:, 0] = False
     hours = random_numbers(service, draw, day, _HOUR).random((users, most + 1), np.float32)
@@ -437,24 +439,22 @@ def _told(service: Service, state: State, day: int, draw: int, shown: list[dict[
     def flat(values: NDArray[Any]) -> NDArray[Any]:
         return (np.broadcast_to(values[:, None], item.shape) if values.ndim == 1 else values).ravel()
 
-    shown.append(
-        {
-            "day": np.full(item.size, day),
-            "life": flat(life),
-            "item": flat(item),
-            "session": flat(np.cumsum(later, axis=1)[who, slate]),
-            "slate": flat(slate),
-            "position": flat(np.broadcast_to(np.arange(size), item.shape)),
-            "surface": flat(joint["surface"]),
-            "minute": flat(minute),
-            "propensity": flat(joint["propensity"]),
-            "click": flat(click),
-            "listen_ms": flat(listen).astype(np.int64),
-            "skip": flat(skip),
-            "like": flat(like),
-            "survey": flat(asked * np.clip(answer, 1, 5)).astype(np.int64),
-        }
-    )
+    return {
+        "day": np.full(item.size, day),
+        "life": flat(life),
+        "item": flat(item),
+        "session": flat(np.cumsum(later, axis=1)[who, slate]),
+        "slate": flat(slate),
+        "position": flat(np.broadcast_to(np.arange(size), item.shape)),
+        "surface": flat(joint["surface"]),
+        "minute": flat(minute),
+        "propensity": flat(joint["propensity"]),
+        "click": flat(click),
+        "listen_ms": flat(listen).astype(np.int64),
+        "skip": flat(skip),
+        "like": flat(like),
+        "survey": flat(asked * np.clip(answer, 1, 5)).astype(np.int64),
+    }
 
 
 def _seen(state: State, lives: Ints, items: Ints) -> Floats:

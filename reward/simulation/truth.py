@@ -69,7 +69,6 @@ class Pairs:
     Attributes:
         user: (P,).
         weight: (P,) slates of the visit's day.
-        day: (P,).
         item: (P, M).
         difference: (P, M) active days over the horizon, minus those of the run with nothing there.
         predicted: (P, M) first-order difference, given the satisfaction that the exposure gave.
@@ -79,7 +78,6 @@ class Pairs:
 
     user: Ints
     weight: Doubles
-    day: Ints
     item: Ints
     difference: Doubles
     predicted: Doubles
@@ -251,7 +249,6 @@ def _pairs(
     return Pairs(
         user=parents.users,
         weight=slates[parents.users].astype(np.float64),
-        day=np.full(n, day),
         item=item,
         difference=total[:, 1:] - total[:, :1],
         predicted=np.take_along_axis(lasting, kind[item], axis=1) * got,

@@ -17,7 +17,7 @@ def test_every_yaml_is_a_world(make_world, name):
     assert hash(world)
 
 
-def test_the_worlds_that_the_issue_names_are_there():
+def test_the_named_worlds_are_there():
     assert {"clickbait", "confounded", "slow_burn", "cold_start", "no_effect", "hidden"} <= set(NAMES)
 
 
