@@ -21,7 +21,7 @@ train: setup  ## train on the bundled log and judge the result
 	$(BIN)/python train.py
 
 test: setup  ## the test suite with coverage, on two cores
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --cov --cov-fail-under=90
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist worksteal --cov --cov-fail-under=90
 
 lint: setup  ## ruff: lint and format
 	$(BIN)/ruff check .
