@@ -34,7 +34,7 @@ from reward.evaluation.report import sentences
 from reward.function import RewardFunction
 from reward.model import RewardModel
 from reward.network import RewardNetwork
-from reward.schema import Checked, SchemaError, check
+from reward.schema import PROPENSITY, Checked, EventLog, SchemaError, check
 from reward.sequences.datamodule import StreamData
 from reward.sequences.features import Features
 from reward.sequences.split import Split, day_to_date, known_at, split
@@ -91,6 +91,7 @@ def train(config: DictConfig, folder: Path) -> float:
         assessment = judge(
             function, checked.log, window, seed=config.seed, calibration=config.calibration, **plain["evaluation"]
         )
+    estimate_effects(checked.log, outcome, window, config, folder)
     function.facts.update(facts(checked, window, assessment, plain))
     save(function, folder / "reward")
     write_json(folder / "metrics.json", {"validation/loss": loss, **assessment})
@@ -154,6 +155,22 @@ def fit(model: RewardModel, data: StreamData, config: DictConfig, folder: Path) 
     state = torch.load(checkpoints / "best.ckpt", weights_only=True, map_location="cpu")
     model.load_state_dict(state["state_dict"])
     return float(best.best_model_score or torch.nan)
+
+
+def estimate_effects(log: EventLog, outcome: Any, window: Split, config: DictConfig, folder: Path) -> None:
+    """The second stage on what training and validation saw: ``effects.parquet``, where the log has propensities."""
+    if PROPENSITY not in log.events.collect_schema().names() or outcome.scope != "user":
+        return
+    with console.status("estimating the effects of items ..."):
+        effects = instantiate(config.effects)(known_at(log, window.validation_end), outcome, seed=config.seed)
+    with whole(folder / "effects.parquet") as scratch:
+        effects.items.write_parquet(scratch)
+    low, high = (effects.borne_out.slope + side * 1.96 * effects.borne_out.se for side in (-1, 1))
+    verdict = "effects of items are borne out" if low > 0 else "no effect of items distinguishable from zero"
+    console.print(
+        f"{verdict}: users held out show {effects.borne_out.slope:.2f} days (95% {low:.2f} to {high:.2f}) for a day of "
+        f"predicted effect; {folder / 'effects.parquet'} has each item's"
+    )
 
 
 def facts(checked: Checked, window: Split, assessment: dict[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:

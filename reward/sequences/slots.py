@@ -85,7 +85,7 @@ def slots(
     )
     moments = _sessions(moments, session_gap_minutes)
     days = moments.group_by(USER, DAY).agg(pl.col("real").any().alias("active"))
-    past = activity_words(days, [USER], PAST_DAYS, past=True).select(USER, DAY, *_rates(first_day))
+    past = activity_words(days, [USER], PAST_DAYS, past=True).select(USER, DAY, *past_rates(first_day))
     known = moments.join(past, on=[USER, DAY], how="left").select(
         USER, pl.col(TIMESTAMP).alias("slate"), VISIBLE, "weekday", *TIMING, pl.col("^(active|known)_.*$")
     )
@@ -141,7 +141,7 @@ def _sessions(moments: pl.LazyFrame, session_gap_minutes: float) -> pl.LazyFrame
     )
 
 
-def _rates(first_day: int) -> list[pl.Expr]:
+def past_rates(first_day: int) -> list[pl.Expr]:
     """Exponentially weighted sums over the past days: of the active ones, and of the ones the log covers."""
     known = (pl.col(DAY) - first_day).clip(0, PAST_DAYS)
     sums = []

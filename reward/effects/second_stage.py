@@ -1,0 +1,178 @@
+"""The second stage: what showing an item did to the outcome, estimated causally from a log with propensities."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from reward.effects.anchors import Anchors, HeldOut, anchors, effect_curve, held_out, inverse_weights
+from reward.effects.pooling import Pooled, pooled_effects
+from reward.effects.residuals import Doubles, Ints, covariances, day_effects, user_days
+from reward.effects.traits import Traits, described, describing, rates
+from reward.outcomes.activity import ActivityTrace
+from reward.schema import ITEM, PROPENSITY, EventLog, SchemaError
+
+
+@dataclass(frozen=True)
+class ItemEffects:
+    """What one exposure of each item does over the horizon, against an average exposure of the log.
+
+    Attributes:
+        items: one row an item of the log or of its items table: ``item_id``, ``exposures``, ``mean`` and ``std`` (the
+            estimate and its standard deviation, in days), ``anchor`` and ``anchor_std`` (before pooling; null where
+            never shown), ``gate`` (the share of exposures that open the gate) and ``behind`` (the effect once open).
+        curve: (H,) share of an effect that shows on each day of the horizon.
+        spreads: standard deviation found between items' own parts, groups, described and answered traits.
+        borne_out: how the log's own users bear out effects estimated without them.
+    """
+
+    items: pl.DataFrame
+    curve: Doubles
+    spreads: tuple[float, float, float, float]
+    borne_out: HeldOut
+
+    def reward(self, items: pl.Series, *, pessimism: float = 0.0) -> pl.Series:
+        """Mean − ``pessimism`` · std for each of ``items``; 0, an average exposure, for those not known."""
+        found = items.to_frame(ITEM).join(self.items, on=ITEM, how="left", maintain_order="left")
+        return (found["mean"] - pessimism * found["std"]).fill_null(0.0).alias("reward")
+
+
+def fit_effects(
+    log: EventLog,
+    outcome: ActivityTrace,
+    *,
+    gate: str | None,
+    rare: Sequence[str],
+    group: str | None,
+    folds: int,
+    most_weight: float,
+    smooth_days: float,
+    curve_rounds: int,
+    joint_rounds: int,
+    seed: int,
+    propensity: Doubles | None = None,
+    forecast: pl.DataFrame | None = None,
+) -> ItemEffects:
+    """Estimate the effect of each item from a log.
+
+    1. *Residual*: the days after each user-day minus their forecast, combined over the horizon by generalised least
+       squares (`residuals`). 2. *Anchor*: inverse-propensity means of these by item (`anchors`). 3. *Pooling*: anchors
+    shrunk to what creators, features and feedback foretell, by empirical Bayes (`pooling`). All nuisances are
+    cross-fitted by user.
+
+    Args:
+        log: a checked log, cut where it is to be known.
+        outcome: whose traces.
+        gate: feedback without which an exposure does nothing, such as the click; None: there is none.
+        rare: feedback where 0 means that nothing was asked, such as a survey.
+        group: a category of the items table to pool over, such as the creator; None: none.
+        folds: groups of users for cross-fitting.
+        most_weight: clip of the inverse-propensity weights, in multiples of an item's mean.
+        smooth_days: stiffness of the effect curve, see `effect_curve`.
+        curve_rounds: how often the curve is estimated anew from the effects, and these from it.
+        joint_rounds: how often what else was shown on a day is taken out, see `anchors`.
+        seed: draws the folds.
+        propensity: (events,) probabilities to use instead of the log's.
+        forecast: the baseline to use, see `user_days`.
+
+    Raises:
+        SchemaError: the log has no propensities and none are given; or ``gate``, ``rare`` or ``group`` are not columns.
+
+    Source:
+        Kennedy, "Towards optimal doubly robust estimation of heterogeneous causal effects" (2023); Robins' structural
+        nested mean models; Efron & Morris, "Stein's estimation rule and its competitors" (1973).
+    """
+    _check(log, gate, rare, group, propensity)
+    events = log.events.collect()
+    table = _table(log, events)
+    item = table[ITEM].search_sorted(events[ITEM]).to_numpy().astype(np.int64)
+    size = len(table)
+    days = user_days(log, outcome, folds=folds, seed=seed, forecast=forecast)
+    covariance = covariances(days)
+    shares = events[PROPENSITY].to_numpy() if propensity is None else propensity
+    weight = inverse_weights(shares, item, size, most=most_weight)
+    answered, opened, _ = rates(
+        events,
+        item,
+        days.fold[days.user[days.row]],
+        size,
+        folds,
+        feedback=log.feedback,
+        gate=gate,
+        rare=rare,
+    )
+    features = [name for name in log.item_features if name in table.columns]
+    traits = Traits(described(table, describing(table, features, group)), answered, opened)
+    groups = _groups(table, group)
+    curve = np.full(outcome.horizon_days, 1 / outcome.horizon_days)
+    effect = day_effects(days, covariance, curve)
+    anchor = anchors(days, effect, item, weight, size, rounds=joint_rounds)
+    predicted = _left_out(anchor, traits, groups)
+    borne_out = held_out(days, effect, item, weight, predicted)
+    for _ in range(curve_rounds):
+        curve = effect_curve(days, item, weight, predicted, borne_out, smooth_days=smooth_days)
+        anchor = anchors(days, day_effects(days, covariance, curve), item, weight, size, rounds=joint_rounds)
+        predicted = _left_out(anchor, traits, groups)
+    pooled = pooled_effects(anchor, traits, groups)
+    mean, std = pooled.effects(traits, groups)
+    shown = np.bincount(item, minlength=size)
+    mean = mean - shown @ mean / shown.sum()
+    precision = (1 / anchor.variance).sum(axis=0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        alone = (anchor.value / anchor.variance).sum(axis=0) / precision
+        frame = table.select(ITEM).with_columns(
+            pl.Series("exposures", shown),
+            pl.Series("mean", mean),
+            pl.Series("std", std),
+            pl.Series("anchor", alone).fill_nan(None),
+            pl.Series("anchor_std", np.where(precision > 0, precision**-0.5, np.nan)).fill_nan(None),
+            pl.Series("gate", traits.gate[-1]),
+            pl.Series("behind", _behind(pooled, traits, groups)),
+        )
+    return ItemEffects(frame, curve, pooled.spreads, borne_out)
+
+
+def _check(log: EventLog, gate: str | None, rare: Sequence[str], group: str | None, propensity: Doubles | None) -> None:
+    problems = [
+        f"effects.{name}={value!r} is no feedback column: expected one of {list(log.feedback)}"
+        for name, value in [("gate", gate), *(("rare", one) for one in rare)]
+        if value is not None and value not in log.feedback
+    ]
+    if group is not None and group not in log.item_features:
+        problems.append(f"effects.group={group!r} is no item feature: expected one of {list(log.item_features)}")
+    if propensity is None and PROPENSITY not in log.events.collect_schema().names():
+        problems.append(f"the log has no column {PROPENSITY}: give it, or estimate it with estimate_propensities")
+    if problems:
+        raise SchemaError("; ".join(problems))
+
+
+def _table(log: EventLog, events: pl.DataFrame) -> pl.DataFrame:
+    """Every item of the log or of its items table, ascending."""
+    shown = events.select(pl.col(ITEM).unique())
+    if log.items is None:
+        return shown.sort(ITEM)
+    return log.items.collect().join(shown, on=ITEM, how="full", coalesce=True).sort(ITEM)
+
+
+def _groups(table: pl.DataFrame, group: str | None) -> Ints:
+    """(items,) group of each item from 0; one of its own for an item without."""
+    own = pl.int_range(pl.len()).cast(pl.String) + "\x00"
+    names = table.select(own if group is None else pl.coalesce(pl.col(group).cast(pl.String), own))
+    return np.unique(names.to_series().to_numpy(), return_inverse=True)[1].astype(np.int64)
+
+
+def _left_out(anchor: Anchors, traits: Traits, groups: Ints) -> Doubles:
+    """(folds, items) effects, each fold's from the other folds' users."""
+    folds = range(len(anchor.value))
+    return np.stack(
+        [pooled_effects(anchor, traits, groups, without=fold).effects(traits, groups, fold)[0] for fold in folds]
+    )
+
+
+def _behind(pooled: Pooled, traits: Traits, groups: Ints) -> Doubles:
+    """(items,) effect once the gate is open."""
+    behind = np.concatenate([np.ones((len(groups), 1)), traits.described, traits.answered[-1]], axis=1)
+    return behind @ pooled.coefficients[1:] + pooled.group[groups] + pooled.own
