@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from gap.study import Study
 from torch import Tensor, nn
 from torch.nn.functional import gelu
 
+from gap.study import Study, Views
 from reward.simulation.policies import rank_by
 from reward.simulation.service import Policy, Service, View
 from reward.simulation.world import Floats, Ints
@@ -88,7 +88,7 @@ def train(
     """
     torch.manual_seed(study.service.seed)
     views = study.views
-    user = torch.from_numpy(user_features(study.service, views.activity, views.liking, views.surface))
+    user = torch.from_numpy(user_features(study.service, views, views.profile))
     creator = torch.from_numpy(study.service.catalogue.creator)
     ranker = Ranker(
         torch.from_numpy(item_features(study.service)), creator, user.shape[1], width=width, size=size, forget=forget
@@ -114,12 +114,13 @@ def train(
     return ranker.eval()
 
 
-def policy_of(service: Service, ranker: Ranker) -> Policy:
-    """Ranks by the ranker's scores."""
+def policy_of(study: Study, ranker: Ranker) -> Policy:
+    """Ranks by the ranker's scores, with the users' profiles as they were at the end of the log."""
+    service = study.service
 
     @torch.no_grad()
     def scores(view: View) -> Floats:
-        user = torch.from_numpy(user_features(service, view.activity, view.liking, view.surface))
+        user = torch.from_numpy(user_features(service, view, study.profile[view.users]))
         parts = ranker.parts(user)[:, :, torch.from_numpy(view.live)]
         age = torch.from_numpy(age_of(service, np.array([[view.day]]), view.live[None]))
         return ranker.score(parts, torch.from_numpy(view.seen()), age).numpy()
@@ -127,12 +128,12 @@ def policy_of(service: Service, ranker: Ranker) -> Policy:
     return rank_by(scores)
 
 
-def user_features(service: Service, activity: Floats, liking: Floats, surface: Ints) -> Floats:
+def user_features(service: Service, view: View | Views, profile: Floats) -> Floats:
     """(m, features) of what a view tells of the user."""
-    near = np.log(activity + 0.02) - np.log(1.02 - activity)
-    length = np.linalg.norm(liking, axis=1)
-    where = np.eye(len(service.world.surface_names))[surface]
-    return np.column_stack([activity, near / 2, 2 * liking, length, where]).astype(np.float32)
+    often = np.log(view.activity + 0.02) - np.log(1.02 - view.activity)
+    length = np.linalg.norm(view.liking, axis=1)
+    where = np.eye(len(service.world.surface_names))[view.surface]
+    return np.column_stack([view.activity, often / 2, 2 * view.liking, length, where, profile]).astype(np.float32)
 
 
 def item_features(service: Service) -> Floats:

@@ -10,9 +10,9 @@ from collections.abc import Callable
 
 import numpy as np
 import polars as pl
-from gap.study import Study, column
 from numpy.typing import NDArray
 
+from gap.study import Study, column
 from reward.schema import ITEM, PROPENSITY, TIMESTAMP, USER
 from reward.simulation.service import click_logit, context_logit, impulse, match_of, satisfaction_of
 from reward.simulation.world import Floats, sigmoid
@@ -72,11 +72,14 @@ def like_rate(study: Study) -> Doubles:
 
 
 def survey_times_clicks(study: Study) -> Doubles:
-    """Mean answer, from -2 to 2, of those who answered, times the click rate."""
-    survey = column(study, "survey")
-    told = survey > 0
-    answer = _means(column(study, ITEM)[told], survey[told] - 3.0, _items(study), fewest=1)
-    return answer * click_rate(study)
+    """The item's mean answer, from -2 to 2, times its click rate."""
+    return _answers(study) * click_rate(study)
+
+
+def survey_times_clicks_in_slates(study: Study) -> Floats:
+    """The item's mean answer, from -2 to 2, for those items of the slate that were clicked."""
+    clicked = _in_slates(study, column(study, "click"))
+    return np.where(clicked > 0, _answers(study)[study.views.items], clicked)
 
 
 def mean_activity(study: Study) -> Doubles:
@@ -117,6 +120,7 @@ SIGNALS: dict[str, Signal] = {
     "minutes": mean_minutes,
     "like rate": like_rate,
     "survey x click rate": survey_times_clicks,
+    "survey x clicks in slates": survey_times_clicks_in_slates,
     "mean activity": mean_activity,
     "mean activity, adjusted": adjusted_activity,
     "mean activity, adjusted, weighted, shrunk": weighted_activity,
@@ -140,6 +144,12 @@ def _in_slates(study: Study, values: NDArray[np.generic]) -> Floats:
     out = np.full(study.views.items.shape, np.nan, np.float32)
     out[:, : study.service.world.slate_size] = values[study.views.row]
     return out
+
+
+def _answers(study: Study) -> Doubles:
+    survey = column(study, "survey")
+    told = survey > 0
+    return _means(column(study, ITEM)[told], survey[told] - 3.0, _items(study), fewest=1)
 
 
 def _by_item(study: Study, name: str) -> Doubles:
