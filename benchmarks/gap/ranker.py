@@ -67,9 +67,9 @@ def train(
     width: int = 64,
     size: int = 12,
     forget: float = 0.1,
-    epochs: int = 8,
+    epochs: int = 6,
     batch: int = 256,
-    rate: float = 4e-3,
+    rate: float = 1e-2,
     decay: float = 0.05,
 ) -> Ranker:
     """A ranker for what one signal says of the study's views.
