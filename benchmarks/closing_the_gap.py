@@ -115,7 +115,7 @@ def main(arguments=None):
     parser.add_argument("--signals", nargs="+", choices=SIGNALS, default=SIGNALS, metavar="SIGNAL")
     parser.add_argument("--users", type=int, help="fewer than the world's, to try things")
     parser.add_argument("--roll-out-users", type=int, default=4000)
-    parser.add_argument("--views", type=int, default=30_000, help="slates that train a ranker")
+    parser.add_argument("--views", type=int, default=25_000, help="slates that train a ranker")
     parser.add_argument("--candidates", type=int, default=40, help="items in each of them")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "closing_the_gap.json")
     chosen = parser.parse_args(arguments)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import gelu
+from torch.nn.functional import gelu, pad
 
 from gap.study import Study, Views
 from reward.simulation.policies import rank_by
@@ -47,15 +47,16 @@ class Ranker(nn.Module):
         if self.training:
             known = known * (torch.rand(len(known), 1) > self.forget)
         hidden = self.item(self.features) + self.by_creator(self.creator) + known
-        item = self.item_out(gelu(hidden)).unflatten(-1, (BASES, -1))  # (items, bases, size + 1)
-        liked = torch.einsum("mks,iks->mki", self.user(user).unflatten(-1, (BASES, -1)), item[..., :-1])
-        return liked + item[..., -1].T
+        item = self.item_out(gelu(hidden)).unflatten(-1, (BASES, -1)).transpose(0, 1)  # (bases, items, size + 1)
+        person = pad(self.user(user).unflatten(-1, (BASES, -1)), (0, 1), value=1.0)  # 1 meets the item's b
+        return torch.einsum("mks,kis->mki", person, item)
 
     def score(self, parts: Tensor, seen: Tensor, age: Tensor) -> Tensor:
         """(m, bases, k), (m, k), (m, k) -> (m, k)."""
-        out = parts[:, 0] + parts[:, 1] * torch.exp(-age / FRESH_DAYS)
-        for place, rate in enumerate(SEEN_RATES, 2):
-            out = out + parts[:, place] * -torch.expm1(-rate * seen)
+        always, fresh, *tired = parts.unbind(1)
+        out = always + fresh * torch.exp(-age / FRESH_DAYS)
+        for part, rate in zip(tired, SEEN_RATES, strict=True):
+            out = out - part * torch.expm1(-rate * seen)
         return out
 
 
