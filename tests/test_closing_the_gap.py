@@ -24,7 +24,7 @@ def benchmark(monkeypatch):
 def test_the_true_effects_make_a_better_ranker_than_chance_and_the_result_has_its_form(benchmark, tmp_path):
     file = tmp_path / "result.json"
     signals = ["--signals", "truth", "click rate"]
-    sizes = ["--users", "600", "--roll-out-users", "400", "--views", "3000", "--candidates", "20"]
+    sizes = ["--users", "400", "--roll-out-users", "250", "--views", "2000", "--candidates", "20"]
     benchmark("closing_the_gap").main(
         ["--worlds", "clickbait", "--seeds", "0", "1", *signals, *sizes, "--out", str(file)]
     )
