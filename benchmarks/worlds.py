@@ -222,6 +222,14 @@ def report(rows, console):
     return out
 
 
+def write_result(file, rows):
+    """Rows of a benchmark, with the commit and the machine they were measured on."""
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=ROOT)
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    machine = f"{os.cpu_count()} cores, {memory:.0f} GiB"
+    write_json(file, {"commit": commit.stdout.strip(), "machine": machine, "rows": rows})
+
+
 def plot(samples, file):
     """Click rate against the true effect of each item, one panel a world."""
     import matplotlib
@@ -269,15 +277,7 @@ def main():
         row, sample = measure(world, seed, parents_per_day=chosen.parents_per_day)
         rows.setdefault(name, []).append(row)
         samples.setdefault(name, (sample, world.kind_names))
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=ROOT)
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    result = {
-        "commit": commit.stdout.strip(),
-        "machine": f"{os.cpu_count()} cores, {memory:.0f} GiB",
-        "rows": report(rows, console),
-    }
-    chosen.out.parent.mkdir(parents=True, exist_ok=True)
-    write_json(chosen.out, result)
+    write_result(chosen.out, report(rows, console))
     if chosen.plot is not None:
         plot(samples, chosen.plot)
 
