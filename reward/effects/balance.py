@@ -59,7 +59,8 @@ class Balance:
     Attributes:
         frame: one row a covariate: ``covariate``; ``spread``, the standard deviation over items of its true imbalance
             in the covariate's own, 0 where the halves do not agree; ``unweighted``, the same without weights; ``z``,
-            about standard normal under balance; ``flagged``, z is beyond ``level`` for all covariates together.
+            about standard normal under balance; ``flagged``, z is beyond ``level`` for all covariates together
+            and the spread beyond ``least_spread``.
         level: z of one covariate alone beyond which it would be flagged.
         clipped: share of rows whose weight was clipped.
         slots: slots that were compared.
@@ -119,9 +120,7 @@ def agreement(first: Doubles, second: Doubles, weight: Doubles) -> tuple[float, 
     return total / max(float(weight.sum()), 1e-300), total / chance if chance > 0 else 0.0
 
 
-def imbalance(
-    slates: Slates, covariate: Doubles, weight: Doubles, part: Doubles
-) -> tuple[Doubles, Doubles]:
+def imbalance(slates: Slates, covariate: Doubles, weight: Doubles, part: Doubles) -> tuple[Doubles, Doubles]:
     """D_x of every item over some of the slates, and how many equally weighted rows would tell as much.
 
     Args:
@@ -164,6 +163,7 @@ def balance(
     warm_days: int,
     clip: float,
     level: float,
+    least_spread: float,
     seed: int,
 ) -> Balance:
     """Whether weights 1 / propensity balance the log's items on what came before them.
@@ -179,7 +179,9 @@ def balance(
         last_days: length of the negative control's.
         warm_days: first days of the log, compared with nothing, for the past is too short there.
         clip: most that a weight may be, in medians of its item's weights.
-        level: z beyond which one covariate would be flagged; raised for several (Bonferroni).
+        level: z beyond which one covariate would be flagged; raised for several (Bonferroni),
+        least_spread: if the spread is also more than this, in standard deviations: with enough users the smallest
+            misfit is beyond chance, and what does no harm is not flagged.
         seed: halves the users.
 
     Raises:
@@ -217,7 +219,7 @@ def balance(
         (covariance, z), (raw, _) = found
         rows.append((name, *(float(np.sqrt(max(it, 0.0))) for it in (covariance, raw)), z))
     frame = pl.DataFrame(rows, schema=["covariate", "spread", "unweighted", "z"], orient="row")
-    flagged = pl.col("z") > _several(level, len(rows))
+    flagged = (pl.col("z") > _several(level, len(rows))) & (pl.col("spread") > least_spread)
     return Balance(frame.with_columns(flagged.alias("flagged")), level, clipped, int(part[slates.row].sum()))
 
 

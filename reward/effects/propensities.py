@@ -30,6 +30,8 @@ from reward.effects.balance import agreement
 from reward.effects.slates import HALVES, Doubles, Floats, Ints, Slates, halves, past_activity, past_liking, slates_of
 from reward.schema import ITEM, EventLog, SchemaError
 
+_READING, _CHECKING = 10**6, 10**6 + 1  # draws of candidates, after those of the passes
+
 
 @dataclass(frozen=True)
 class Calibration:
@@ -42,7 +44,7 @@ class Calibration:
         z: of the covariance between halves of what is left in each cell of item and activity tercile; about standard
             normal if the model holds, large if some items go to active or inactive users more than it says.
         excess: the root of that covariance: the share by which cells are over- or undershown beyond chance.
-        flagged: z is beyond ``level``.
+        flagged: z is beyond ``level`` and the excess beyond ``least_excess``.
         log_likelihood: mean over rows, each half under its own fit.
         held_out_log_likelihood: the same under the other half's fit.
         uniform_log_likelihood: the same if every live item were as likely.
@@ -121,6 +123,7 @@ def estimate_propensities(
     chunk_slates: int,
     calibration_slates: int,
     level: float,
+    least_excess: float,
     seed: int,
 ) -> Propensities:
     """Propensities of a log's rows, from a model of the policy that made it.
@@ -142,14 +145,17 @@ def estimate_propensities(
             the often shown more often, and weighted by the inverse of that.
         chunk_slates: slates computed at once.
         calibration_slates: slates that the calibration reads.
-        level: z beyond which the calibration is flagged.
+        level: z beyond which the calibration is flagged,
+        least_excess: if what is left is also more than this share of a cell: what does no harm is not flagged.
         seed: halves the users and draws slates and candidates.
 
     Raises:
         SchemaError: ``gate`` is no feedback column, or ``context`` no context column.
         ValueError: a setting is out of its range.
     """
-    settings = {name: list(it) if isinstance(it, tuple | list) else it for name, it in locals().items() if name != "log"}
+    settings = {
+        name: list(it) if isinstance(it, tuple | list) else it for name, it in locals().items() if name != "log"
+    }
     _check_settings(log, gate, spans_days, memory_clicks, context, passes, max_candidates, chunk_slates, seed)
     slates = slates_of(log)
     half = halves(slates.users, seed)[slates.user]
@@ -159,10 +165,10 @@ def estimate_propensities(
     policies = [
         _fit(plan, _drawn(half == own, max_training_slates, seed), ridge, passes, tolerance) for own in range(HALVES)
     ]
-    own, other = _log_propensities(plan, policies, half), _log_propensities(plan, policies, 1 - half)
-    calibration = _calibration(plan, policies, half, own, other, calibration_slates, level)
+    reading = _read(plan, policies, half)
+    calibration = _calibration(plan, policies, half, reading, calibration_slates, level, least_excess)
     return Propensities(
-        propensity=np.exp(slates.flat(own)),
+        propensity=np.exp(slates.flat(reading.log_p)),
         half=half[slates.row],
         calibration=calibration,
         settings=settings,
@@ -383,9 +389,7 @@ def _slots(
     columns = [np.ones((len(slates.user), 1), np.float32), _standard(told)]
     for name in context:
         column = log.events.select(name).collect().to_series()[_tops(slates)]
-        columns.append(
-            _standard(column.to_numpy()[:, None] if column.dtype.is_float() else _one_hot(column, levels))
-        )
+        columns.append(_standard(column.to_numpy()[:, None] if column.dtype.is_float() else _one_hot(column, levels)))
     liking = np.zeros((len(slates.user), 0), np.float32)
     if len(memory_clicks):
         gated = _gated(log, slates, gate)
@@ -470,85 +474,36 @@ def _choose(policy: _Policy, chunk: _Chunk) -> _Choice:
     return _Choice(log_p, expected, raw.mul_(per_place.sum(1, keepdim=True)))
 
 
-@dataclass
-class _Sums:
-    """What a Newton step needs, summed over chunks."""
-
-    log_p: float
-    slope: Tensor  # (items, K) of θ
-    curve: Tensor  # (items, K, K), an upper bound: Σ p z zᵀ in place of Σ p (1 − p) z zᵀ
-    weight_slope: Tensor  # (memories · F, F)
-    liking: Tensor  # (memories · F, memories · F) Σ ℓ ℓᵀ
-    spread: Tensor  # (F, F) Σ over slots of the covariance of e under p
-    slots: float
-
-
-def _gather(plan: _Plan, policy: _Policy, at: Ints, draw: int) -> _Sums:
-    items, k = policy.theta.shape
-    wide, f = policy.weights.shape
-    upper = torch.triu_indices(k, k)
-    flat = torch.zeros(items, upper.shape[1])
-    sums = _Sums(
-        0.0,
-        torch.zeros(items, k),
-        torch.zeros(items, k, k),
-        torch.zeros(wide, f),
-        torch.zeros(wide, wide),
-        torch.zeros(f, f),
-        0.0,
-    )
-    for chunk in _chunks(plan, at, draw):
-        choice = _choose(policy, chunk)
-        row, column = torch.nonzero(chunk.items >= 0, as_tuple=True)
-        item, left = chunk.items[row, column], 1 - choice.shown[row, column]
-        z, traits = chunk.state, policy.traits[chunk.candidates]
-        sums.log_p += float(choice.log_p.sum(dtype=torch.float64))
-        sums.slope.index_add_(0, item, z[row] * left[:, None])
-        sums.slope.index_add_(0, chunk.candidates, choice.others.T @ z, alpha=-1)
-        pairs = z[:, upper[0]] * z[:, upper[1]]
-        flat.index_add_(0, chunk.candidates, choice.others.T @ pairs)
-        flat.index_add_(0, item, pairs[row] * choice.shown[row, column][:, None])
-        slots = (chunk.items >= 0).sum(1).float()
-        sums.slots += float(slots.sum())
-        if f:
-            mean = choice.others @ traits
-            pull = -mean
-            pull.index_add_(0, row, policy.traits[item] * left[:, None])
-            sums.weight_slope += chunk.liking.T @ pull
-            sums.liking += (chunk.liking * slots[:, None]).T @ chunk.liking
-            sums.spread += traits.T @ (choice.others.sum(0)[:, None] * traits) - mean.T @ (mean / slots[:, None])
-    sums.curve[:, upper[0], upper[1]] = flat
-    sums.curve[:, upper[1], upper[0]] = flat
-    return sums
-
-
 def _fit(plan: _Plan, at: Ints, ridge: float, passes: int, tolerance: float) -> _Policy:
-    slates, k = plan.slates, plan.slots.state.shape[1]
+    """Newton steps on θ and W in turn: early ones on a quarter of the slates, the last three on all."""
     traits = torch.from_numpy(plan.traits.values)
-    f = traits.shape[1]
-    shown = slates.items[at][slates.items[at] >= 0]
-    count = torch.from_numpy(np.bincount(shown, minlength=len(slates.item_ids))).float()
-    # an item live for half as long is shown half as often and as likely
-    exposure = torch.from_numpy(_slots_live(slates, at)).float()
-    theta = torch.zeros(len(count), k)
-    theta[:, 0] = torch.log((count + 0.5) / (exposure + 0.5))
-    policy = _Policy(theta, torch.zeros(plan.slots.memories * f, f), traits)
+    wide = plan.slots.liking.shape[1]
     allowed = torch.from_numpy(np.tile(plan.traits.pairs, (plan.slots.memories, 1)))
-    covariance = torch.eye(k, dtype=torch.float64)
+    policy = _Policy(_first_theta(plan, at), torch.zeros(wide, traits.shape[1]), traits)
+    covariance = torch.eye(policy.theta.shape[1], dtype=torch.float64)
+    quarter = _drawn(np.isin(np.arange(len(plan.slates.user)), at), max(len(at) // 4, 1), plan.seed)
     before = -np.inf
     for draw in range(passes):
-        sums = _gather(plan, policy, at, draw)
-        theta, weights = policy.theta, policy.weights
-        if draw % 2 and f:
-            weights = weights + _weight_step(weights, sums, allowed, ridge)
+        read = quarter if draw < passes - 3 else at
+        if draw % 2 and wide:
+            weights, now = _weight_step(plan, policy, read, draw, allowed, ridge)
+            policy = replace(policy, weights=weights)
         else:
-            theta, covariance = _step(theta, sums, covariance)
-        policy = _Policy(theta, weights, traits)
-        now = sums.log_p / max(sums.slots, 1)
-        if abs(now - before) < tolerance:
+            theta, covariance, now = _theta_step(plan, policy, read, draw, covariance)
+            policy = replace(policy, theta=theta)
+        if draw >= passes - 3 and abs(now - before) < tolerance:
             break
         before = now
     return policy
+
+
+def _first_theta(plan: _Plan, at: Ints) -> Tensor:
+    """Each item's log rate in the slots of the days it was live, and no leaning."""
+    items = plan.slates.items[at]
+    count = np.bincount(items[items >= 0], minlength=len(plan.slates.item_ids))
+    theta = torch.zeros(len(count), plan.slots.state.shape[1])
+    theta[:, 0] = torch.from_numpy(np.log((count + 0.5) / (_slots_live(plan.slates, at) + 0.5)))
+    return theta
 
 
 def _slots_live(slates: Slates, at: Ints) -> Doubles:
@@ -558,84 +513,146 @@ def _slots_live(slates: Slates, at: Ints) -> Doubles:
     return until[slates.last + 1] - until[slates.first]
 
 
-def _step(theta: Tensor, sums: _Sums, covariance: Tensor) -> tuple[Tensor, Tensor]:
-    """A Newton step of all θ_x under their prior, and the prior's covariance by one step of EM."""
-    old = theta.double()
-    mean = old.mean(0)
-    precision = torch.linalg.inv(covariance)
-    curve = sums.curve.double() + precision
-    slope = sums.slope.double() - (old - mean) @ precision
-    new = old + torch.linalg.solve(curve, slope[:, :, None]).squeeze(-1)
-    away = new - new.mean(0)
-    doubt = torch.linalg.inv(curve).mean(0)
-    spread = away.T @ away / len(away) + doubt
-    floor = 1e-6 * torch.eye(len(mean), dtype=torch.float64)
-    return new.float(), (spread + spread.T) / 2 + floor
+def _theta_step(plan: _Plan, policy: _Policy, at: Ints, draw: int, covariance: Tensor) -> tuple[Tensor, Tensor, float]:
+    """A Newton step of all θ_x under their prior, the prior's covariance by one step of EM, mean log-likelihood.
+
+    The curvature is Σ p z zᵀ, an upper bound of Σ p (1 − p) z zᵀ, so a step does not overshoot.
+    """
+    items, k = policy.theta.shape
+    upper = torch.triu_indices(k, k)
+    slope, flat, log_p, slots = torch.zeros(items, k), torch.zeros(items, upper.shape[1]), 0.0, 0
+    for chunk in _chunks(plan, at, draw):
+        choice = _choose(policy, chunk)
+        row, column = torch.nonzero(chunk.items >= 0, as_tuple=True)
+        item, expected, z = chunk.items[row, column], choice.shown[row, column][:, None], chunk.state
+        slope.index_add_(0, item, z[row] * (1 - expected))
+        slope.index_add_(0, chunk.candidates, choice.others.T @ z, alpha=-1)
+        pairs = z[:, upper[0]] * z[:, upper[1]]
+        flat.index_add_(0, item, pairs[row] * expected)
+        flat.index_add_(0, chunk.candidates, choice.others.T @ pairs)
+        log_p += float(choice.log_p.sum(dtype=torch.float64))
+        slots += len(row)
+    curve = torch.zeros(items, k, k)
+    curve[:, upper[0], upper[1]] = flat
+    curve[:, upper[1], upper[0]] = flat
+    theta, covariance = _posterior(policy.theta.double(), slope.double(), curve.double(), covariance)
+    return theta.float(), covariance, log_p / max(slots, 1)
 
 
-def _weight_step(weights: Tensor, sums: _Sums, allowed: Tensor, ridge: float) -> Tensor:
-    """A Newton step of W, its curvature Σ ℓ ℓᵀ ⊗ the mean covariance of e."""
-    step = torch.zeros_like(weights)
+def _posterior(theta: Tensor, slope: Tensor, curve: Tensor, covariance: Tensor) -> tuple[Tensor, Tensor]:
+    mean, precision = theta.mean(0), torch.linalg.inv(covariance)
+    curve = curve + precision
+    slope = slope - (theta - mean) @ precision
+    theta = theta + torch.linalg.solve(curve, slope[:, :, None]).squeeze(-1)
+    away = theta - theta.mean(0)
+    spread = away.T @ away / len(away) + torch.linalg.inv(curve).mean(0)
+    return theta, (spread + spread.T) / 2 + 1e-6 * torch.eye(len(mean), dtype=torch.float64)
+
+
+def _weight_step(
+    plan: _Plan, policy: _Policy, at: Ints, draw: int, allowed: Tensor, ridge: float
+) -> tuple[Tensor, float]:
+    """A Newton step of W, its curvature Σ ℓ ℓᵀ ⊗ the mean covariance of e, and the mean log-likelihood."""
+    wide, f = policy.weights.shape
+    slope, outer, spread = torch.zeros(wide, f), torch.zeros(wide, wide), torch.zeros(f, f)
+    log_p, slots = 0.0, 0
+    for chunk in _chunks(plan, at, draw):
+        choice = _choose(policy, chunk)
+        row, column = torch.nonzero(chunk.items >= 0, as_tuple=True)
+        many = (chunk.items >= 0).sum(1, keepdim=True)
+        traits = policy.traits[chunk.candidates]
+        mean = choice.others @ traits
+        surplus = policy.traits[chunk.items[row, column]] * (1 - choice.shown[row, column])[:, None]
+        slope += chunk.liking.T @ (-mean).index_add_(0, row, surplus)
+        outer += (chunk.liking * many).T @ chunk.liking
+        spread += traits.T @ (choice.others.sum(0)[:, None] * traits) - mean.T @ (mean / many)
+        log_p += float(choice.log_p.sum(dtype=torch.float64))
+        slots += len(row)
     liking, trait = torch.nonzero(allowed, as_tuple=True)
-    curve = sums.liking.double()[liking][:, liking] * sums.spread.double()[trait][:, trait] / max(sums.slots, 1)
+    curve = outer.double()[liking][:, liking] * spread.double()[trait][:, trait] / max(slots, 1)
     curve += ridge * torch.eye(len(liking), dtype=torch.float64)
-    slope = (sums.weight_slope - ridge * weights)[liking, trait].double()
-    step[liking, trait] = torch.linalg.solve(curve, slope).float()
-    return step
+    weights = policy.weights.clone()
+    step = torch.linalg.solve(curve, (slope - ridge * weights)[liking, trait].double())
+    weights[liking, trait] += step.float()
+    return weights, log_p / max(slots, 1)
 
 
-def _log_propensities(plan: _Plan, policies: Sequence[_Policy], half: Ints) -> Doubles:
-    """(n, size) log-probability of what was shown, each slate under the policy of its ``half``; 0 where nothing."""
-    out = np.zeros(plan.slates.items.shape)
-    for which, policy in enumerate(policies):
-        for chunk in _chunks(plan, np.flatnonzero(half == which), 2**31 + 2):
-            out[chunk.at] = _choose(policy, chunk).log_p.numpy()
-    return out
+# What is read off a fit
+
+
+@dataclass(frozen=True)
+class _Reading:
+    log_p: Doubles  # (n, size) of what was shown, each slate under the fit of its own half; 0 where nothing
+    shown: Doubles  # (halves, 3, items) times shown, by activity tercile
+    expected: Doubles  # (halves, 3, items) times expected
+
+
+def _read(plan: _Plan, policies: Sequence[_Policy], half: Ints) -> _Reading:
+    log_p = np.zeros(plan.slates.items.shape)
+    shown, expected = (torch.zeros(HALVES, 3, len(plan.slates.item_ids), dtype=torch.float64) for _ in range(2))
+    for own, policy in enumerate(policies):
+        for chunk in _chunks(plan, np.flatnonzero(half == own), _READING):
+            choice = _choose(policy, chunk)
+            log_p[chunk.at] = choice.log_p.numpy()
+            tercile = torch.from_numpy(plan.slots.tercile[chunk.at])
+            row, column = torch.nonzero(chunk.items >= 0, as_tuple=True)
+            cell = (tercile[row], chunk.items[row, column])
+            shown[own].index_put_(cell, torch.ones(len(row), dtype=torch.float64), accumulate=True)
+            expected[own].index_put_(cell, choice.shown[row, column].double(), accumulate=True)
+            others = torch.eye(3)[tercile].T @ choice.others
+            expected[own].index_add_(1, chunk.candidates, others.double())
+    return _Reading(log_p, shown.numpy(), expected.numpy())
+
+
+def _optimism(plan: _Plan, policies: Sequence[_Policy], at: Ints, half: Ints) -> float:
+    """Mean log-likelihood of a row under its own half's fit less that under the other's."""
+    gap, rows = 0.0, 0
+    for own in range(HALVES):
+        for chunk in _chunks(plan, at[half[at] == own], _CHECKING):
+            mine, other = (_choose(policies[which], chunk).log_p.double().sum() for which in (own, 1 - own))
+            gap += float(mine - other)
+            rows += int((chunk.items >= 0).sum())
+    return gap / max(rows, 1)
 
 
 # The check
 
 
 def _calibration(
-    plan: _Plan, policies: Sequence[_Policy], half: Ints, own: Doubles, other: Doubles, most: int, level: float
+    plan: _Plan,
+    policies: Sequence[_Policy],
+    half: Ints,
+    reading: _Reading,
+    most: int,
+    level: float,
+    least_excess: float,
 ) -> Calibration:
-    covariance, z = agreement(*_left_over(plan, policies, half))
+    covariance, z = agreement(*_left_over(reading))
+    excess = float(np.sqrt(max(covariance, 0.0)))
+    some = _drawn(np.ones(len(half), np.bool_), most, plan.seed)
+    mean = float(reading.log_p.sum() / len(plan.slates.row))
     return Calibration(
-        bins=_bins(plan, policies, _drawn(np.ones(len(half), np.bool_), most, plan.seed), half),
+        bins=_bins(plan, policies, some, half),
         z=z,
-        excess=float(np.sqrt(max(covariance, 0.0))),
-        flagged=z > level,
-        log_likelihood=float(own.sum() / len(plan.slates.row)),
-        held_out_log_likelihood=float(other.sum() / len(plan.slates.row)),
+        excess=excess,
+        flagged=z > level and excess > least_excess,
+        log_likelihood=mean,
+        held_out_log_likelihood=mean - _optimism(plan, policies, some, half),
         uniform_log_likelihood=_uniform(plan.slates),
     )
+
+
+def _left_over(reading: _Reading) -> tuple[Doubles, Doubles, Doubles]:
+    """Share by which each cell of item and tercile was shown too often, in each half, and the cells' weight."""
+    surplus = (reading.shown - reading.expected) / np.maximum(reading.expected, 1e-9)
+    first, second = surplus.reshape(HALVES, -1)
+    return first, second, np.sqrt(reading.expected.prod(axis=0)).ravel()
 
 
 def _uniform(slates: Slates) -> float:
     live = np.array([len(slates.live(day)) for day in range(slates.days)])
     left = live[slates.day[slates.row]] - slates.place
     return float(-np.log(np.maximum(left, 1)).mean())
-
-
-def _left_over(plan: _Plan, policies: Sequence[_Policy], half: Ints) -> tuple[Doubles, Doubles, Doubles]:
-    """Share by which each cell of item and activity tercile was shown too often, in each half, and the cells' weight."""
-    items = len(plan.slates.item_ids)
-    shown, expected = (torch.zeros(HALVES, 3, items, dtype=torch.float64) for _ in range(2))
-    for own, policy in enumerate(policies):
-        for chunk in _chunks(plan, np.flatnonzero(half == own), 2**31):
-            choice = _choose(policy, chunk)
-            tercile = torch.from_numpy(plan.slots.tercile[chunk.at])
-            row, column = torch.nonzero(chunk.items >= 0, as_tuple=True)
-            for third in range(3):
-                mine = tercile[row] == third
-                item, there = chunk.items[row[mine], column[mine]], choice.shown[row[mine], column[mine]]
-                shown[own, third].index_add_(0, item, torch.ones(len(item), dtype=torch.float64))
-                expected[own, third].index_add_(0, item, there.double())
-                others = choice.others[tercile == third].sum(0, dtype=torch.float64)
-                expected[own, third].index_add_(0, chunk.candidates, others)
-    share = ((shown - expected) / expected.clamp(min=1e-9)).flatten(1).numpy()
-    weight = expected.prod(0).sqrt().flatten().numpy()
-    return share[0], share[1], weight
 
 
 def _bins(plan: _Plan, policies: Sequence[_Policy], at: Ints, half: Ints) -> pl.DataFrame:
@@ -672,7 +689,7 @@ def _tops_foretold(
 ) -> Iterator[tuple[Doubles, Doubles, Doubles, Ints]]:
     """By chunk: p (n, m) of the items not at the top and how many each stands for, p (n,) of the top, the users."""
     for which in range(HALVES):
-        for chunk in _chunks(plan, at[half[at] == 1 - which], 2**31 + 1):
+        for chunk in _chunks(plan, at[half[at] == 1 - which], _CHECKING):
             top = replace(chunk, items=chunk.items[:, :1], place=chunk.place[:, :1])
             choice = _choose(policies[which], top)
             p = (choice.others / chunk.weight).double().numpy()
@@ -683,8 +700,6 @@ def _tops_foretold(
 def _edges(foretold: Iterable[tuple[Doubles, Doubles]]) -> Doubles:
     """Nine edges between tenths of the pairs."""
     fine = np.geomspace(1e-12, 1.0, 2400)
-    counts = sum(
-        np.bincount(np.searchsorted(fine, p.ravel()), weight.ravel(), len(fine) + 1) for p, weight in foretold
-    )
+    counts = sum(np.bincount(np.searchsorted(fine, p.ravel()), weight.ravel(), len(fine) + 1) for p, weight in foretold)
     cumulated = np.cumsum(counts)
     return fine[np.minimum(np.searchsorted(cumulated, np.arange(1, 10) / 10 * cumulated[-1]), len(fine) - 1)]
