@@ -297,8 +297,8 @@ def _assigned(slates: Slates, weight: Doubles, lean: Doubles, prior_days: float)
     n = np.maximum(live[day] - slates.place, 1)
     surplus = weight / n * (own - (level[day] - above) / n)
     slate = np.bincount(slates.row, surplus, len(slates.user))
-    many = np.bincount(slates.row, minlength=len(slates.user))
-    total, rows = (_before(slates, it) for it in (slate, many.astype(np.float64)))
+    many: Doubles = np.bincount(slates.row, np.ones(len(slates.row)), len(slates.user))
+    total, rows = _before(slates, slate), _before(slates, many)
     return total / (rows + prior_days)
 
 

@@ -352,6 +352,7 @@ def _learned_traits(slates: Slates, gated: NDArray[np.bool_], size: int) -> Floa
         torch.from_numpy(np.stack([item, user])),
         torch.from_numpy(1 / (often[item] * many[user])),
         (len(often), slates.users),
+        check_invariants=True,
     ).coalesce()
     # the first factor is popularity; the range of a table is found by powers applied to random directions
     wanted = min(size + 1, *table.shape)
@@ -659,8 +660,8 @@ def _bins(plan: _Plan, policies: Sequence[_Policy], at: Ints, half: Ints) -> pl.
     """Pairs of a slate's top and a live item, by the probability that the other half's fit gives them."""
     edges = _edges((p, weight) for p, weight, *_ in _tops_foretold(plan, policies, at, half))
     bins = len(edges) + 1
-    pairs, predicted, observed = np.zeros((3, bins))
-    surplus = np.zeros((plan.slates.users, bins))
+    pairs, predicted, observed = (np.zeros(bins) for _ in range(3))
+    surplus: Doubles = np.zeros((plan.slates.users, bins))
     for p, weight, top, users in _tops_foretold(plan, policies, at, half):
         where, hit = np.searchsorted(edges, p, side="right"), np.searchsorted(edges, top, side="right")
         foretold = p * weight

@@ -84,7 +84,8 @@ def slates_of(log: EventLog) -> Slates:
     place = np.empty_like(row)
     place[order] = np.arange(len(row)) - np.repeat(at, count)
     at = order[at]
-    day = events[DAY].to_numpy() - events[DAY].min()
+    day = events[DAY].to_numpy().astype(np.int64)
+    day -= day.min()
     items = np.full((len(at), int(count.max())), -1, np.int64)
     items[row, place] = item
     first, last = np.full(len(item_ids), np.iinfo(np.int64).max), np.full(len(item_ids), -1)

@@ -9,19 +9,23 @@ from hydra.utils import instantiate
 
 from reward.schema import check
 from reward.simulation.log import world_log
-from reward.simulation.world import World
 
 CONF = Path(__file__).parents[2] / "conf"
 FEATURES = ("content_type", "creator_id", "minutes", "release_day", "embedding")
 
 
-def settings(name, **changes):
-    """The keyword settings of a yaml, for small logs."""
-    told = yaml.safe_load((CONF / "effects" / f"{name}.yaml").read_text())
-    return {key: value for key, value in told.items() if not key.startswith("_")} | {"seed": 0} | changes
+def told(name, **changes):
+    plain = yaml.safe_load((CONF / "effects" / f"{name}.yaml").read_text())
+    return {key: value for key, value in plain.items() if not key.startswith("_")} | {"seed": 0} | changes
 
 
-def world_of(name, **changes) -> World:
+@pytest.fixture(scope="session")
+def settings():
+    """(name, changes) -> the keyword settings of a yaml, changed."""
+    return told
+
+
+def world_of(name, **changes):
     with initialize_config_dir(str(CONF), version_base="1.3"):
         world = instantiate(compose(f"simulation/{name}").simulation)
     small = {"users": 800, "days": 40, "follow_up_days": 1, "initial_items": 50}
