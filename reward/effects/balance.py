@@ -7,7 +7,7 @@ in everything that was settled before. So for a covariate v of slots, with its m
 
 has mean zero. It is computed in two halves of the users, who share no noise: the weighted mean over items of
 D_x(half A) · D_x(half B) is unbiased for the variance of the true imbalance, whatever the standard errors, and is
-compared with what it is when items are matched at random (`agreement`).
+compared with what chance makes of it (`agreement`).
 
 The covariates:
     past activity: share of active days; what a policy may follow, so unweighted rows fail it wherever one does.
@@ -97,26 +97,25 @@ class Balance:
 
 
 def agreement(first: Doubles, second: Doubles, weight: Doubles) -> tuple[float, float]:
-    """Weighted covariance about zero of two halves' imbalances, and its z when items are matched at random.
+    """Weighted covariance about zero of two halves' imbalances, and its z when they share nothing.
 
-    ``C = Σ w a b / Σ w`` and ``z = Σ w a b / √(Σ w a² · Σ w b² / n)``: the mean of C is the variance of what the
-    halves share, and the denominator the standard deviation that its numerator has over permutations of the items
-    (to 1 / n, about zero), each scaled by the root of its weight.
+    ``C = Σ w a b / Σ w`` and ``z = Σ w a b / √Σ (w a b)²``: C has the variance of what the halves share as its mean,
+    and the denominator is the standard deviation that its numerator has when each product has a sign drawn at random,
+    so neither rests on a standard error of an item, nor on the items being alike.
 
     Args:
         first: (n,) imbalances in one half.
         second: (n,) the same in the other.
-        weight: (n,) precision of each.
+        weight: (n,) how much each tells.
 
     Returns:
         The covariance and its z; 0 where there is nothing to compare.
 
-    >>> agreement(np.array([1.0, -1.0]), np.array([1.0, -1.0]), np.array([1.0, 1.0]))  # z at most √n
-    (1.0, 1.4142135623730951)
+    >>> agreement(np.array([1.0, -1.0]), np.array([1.0, -1.0]), np.array([1.0, 1.0]))  # z is at most √n
+    (1.0, 1.414213562373095)
     """
-    root = np.sqrt(weight)
-    a, b = first * root, second * root
-    total, chance = float(a @ b), float(np.sqrt((a @ a) * (b @ b) / max(len(a), 1)))
+    products = weight * first * second
+    total, chance = float(products.sum()), float(np.sqrt((products**2).sum()))
     return total / max(float(weight.sum()), 1e-300), total / chance if chance > 0 else 0.0
 
 
@@ -288,16 +287,16 @@ def _assigned(slates: Slates, weight: Doubles, lean: Doubles, prior_days: float)
     off, and what is left is averaged over the user's rows of earlier days, with as many zeros as ``prior_days``.
     """
     live = np.array([len(slates.live(day)) for day in range(slates.days)])
-    level = np.array([lean[slates.live(day)].sum() for day in range(slates.days)])
+    everything = np.array([lean[slates.live(day)].sum() for day in range(slates.days)])
     item = slates.items[slates.row, slates.place]
     own = lean[item]
     day = slates.day[slates.row]
     padded = np.where(slates.items >= 0, lean[np.maximum(slates.items, 0)], 0)
     above = (np.cumsum(padded, axis=1) - padded)[slates.row, slates.place]
     n = np.maximum(live[day] - slates.place, 1)
-    surplus = weight / n * (own - (level[day] - above) / n)
+    surplus = weight / n * (own - (everything[day] - above) / n)
     slate = np.bincount(slates.row, surplus, len(slates.user))
-    many: Doubles = np.bincount(slates.row, np.ones(len(slates.row)), len(slates.user))
+    many = np.bincount(slates.row, np.ones(len(slates.row), np.float64), len(slates.user)).astype(np.float64)
     total, rows = _before(slates, slate), _before(slates, many)
     return total / (rows + prior_days)
 

@@ -30,6 +30,7 @@ from reward.effects.balance import agreement
 from reward.effects.slates import HALVES, Doubles, Floats, Ints, Slates, halves, past_activity, past_liking, slates_of
 from reward.schema import ITEM, EventLog, SchemaError
 
+_GOLDEN = 0.6180339887498949  # its multiples are spread evenly between 0 and 1
 _READING, _CHECKING = 10**6, 10**6 + 1  # draws of candidates, after those of the passes
 
 
@@ -418,24 +419,29 @@ def _chunks(plan: _Plan, at: Ints, draw: int) -> Iterator[_Chunk]:
     at = at[np.argsort(slates.day[at], kind="stable")]
     shown = np.bincount(slates.items[slates.items >= 0], minlength=len(slates.item_ids))
     days = np.flatnonzero(np.r_[True, np.diff(slates.day[at]) != 0, True]) if len(at) else np.zeros(0, np.int64)
+    order = np.random.default_rng([plan.seed, 2, draw]).permutation(len(slates.item_ids))
     count = 0
     for begin, end in pairwise(days):
         live = slates.live(int(slates.day[at[begin]]))
         for start in range(begin, end, plan.chunk_slates):
             mine = at[start : min(start + plan.chunk_slates, end)]
-            rng = np.random.default_rng([plan.seed, 2, draw, count])
+            candidates, weight = _candidates(live, shown[live], plan.max_candidates, order[live], count * _GOLDEN % 1)
             count += 1
-            candidates, weight = _candidates(live, shown[live], plan.max_candidates, rng)
             yield _chunk(plan, mine, candidates, weight)
 
 
-def _candidates(live: Ints, shown: Ints, most: int, rng: np.random.Generator) -> tuple[Ints, Floats]:
-    """All live items, or about ``most`` of them, the often shown more often, and how many each stands for."""
+def _candidates(live: Ints, shown: Ints, most: int, order: Ints, start: float) -> tuple[Ints, Floats]:
+    """All live items, or about ``most`` of them, the often shown more often, and how many each stands for.
+
+    Drawn systematically: the chances are laid end to end in ``order`` and an item is drawn whose stretch holds one of
+    start, start + 1, ..; starts that are spread evenly over chunks draw every item evenly over them.
+    """
     if len(live) <= most:
         return live, np.ones(len(live), np.float32)
-    share = 0.5 * shown / shown.sum() + 0.5 / len(live)
-    chance = np.minimum(most * share, 1)
-    drawn = rng.random(len(live)) < chance
+    chance = np.minimum(most * (0.5 * shown / shown.sum() + 0.5 / len(live)), 1)
+    row = np.argsort(order)
+    until = np.cumsum(chance[row]) + start
+    drawn = np.sort(row[np.floor(until) > np.floor(until - chance[row])])
     return live[drawn], (1 / chance[drawn]).astype(np.float32)
 
 
@@ -660,12 +666,13 @@ def _bins(plan: _Plan, policies: Sequence[_Policy], at: Ints, half: Ints) -> pl.
     """Pairs of a slate's top and a live item, by the probability that the other half's fit gives them."""
     edges = _edges((p, weight) for p, weight, *_ in _tops_foretold(plan, policies, at, half))
     bins = len(edges) + 1
-    pairs, predicted, observed = (np.zeros(bins) for _ in range(3))
+    pairs: Doubles = np.zeros(bins)
+    predicted, observed = np.zeros_like(pairs), np.zeros_like(pairs)
     surplus: Doubles = np.zeros((plan.slates.users, bins))
     for p, weight, top, users in _tops_foretold(plan, policies, at, half):
         where, hit = np.searchsorted(edges, p, side="right"), np.searchsorted(edges, top, side="right")
         foretold = p * weight
-        pairs += np.bincount(where.ravel(), weight.ravel(), bins) + np.bincount(hit, minlength=bins)
+        pairs = pairs + np.bincount(where.ravel(), weight.ravel(), bins) + np.bincount(hit, minlength=bins)
         predicted += np.bincount(where.ravel(), foretold.ravel(), bins) + np.bincount(hit, top, bins)
         observed += np.bincount(hit, minlength=bins)
         cell = np.arange(len(p))[:, None] * bins + where
@@ -673,7 +680,7 @@ def _bins(plan: _Plan, policies: Sequence[_Policy], at: Ints, half: Ints) -> pl.
         expected[np.arange(len(p)), hit] += top - 1
         np.add.at(surplus, users, -expected)
     pairs = np.maximum(pairs, 1)
-    se = np.sqrt((surplus**2).sum(axis=0)) / pairs
+    se = np.sqrt(np.square(surplus).sum(axis=0)) / pairs
     return pl.DataFrame(
         {
             "predicted": predicted / pairs,

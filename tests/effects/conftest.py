@@ -28,7 +28,7 @@ def settings():
 def world_of(name, **changes):
     with initialize_config_dir(str(CONF), version_base="1.3"):
         world = instantiate(compose(f"simulation/{name}").simulation)
-    small = {"users": 800, "days": 40, "follow_up_days": 1, "initial_items": 50}
+    small = {"users": 600, "days": 30, "follow_up_days": 1, "initial_items": 50}
     return replace(world, logged_propensities=True, **{**small, **changes})
 
 

@@ -1,3 +1,4 @@
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -66,16 +67,18 @@ def test_a_model_of_popularity_alone_fails_the_calibration_of_a_policy_that_foll
     assert check.excess > 0.1
 
 
-def test_the_same_seed_gives_the_same_numbers(small, estimated, settings):
-    again = estimate_propensities(small[0], **settings("propensities", gate="click"))
-    assert np.array_equal(again.propensity, estimated.propensity)
-    assert again.statement() == estimated.statement()
+def test_the_same_seed_gives_the_same_numbers_and_an_artefact_can_state_them(small, settings):
+    told = settings("propensities", gate="click", passes=2, max_candidates=40)
+    one, two = (estimate_propensities(small[0], **told) for _ in range(2))
+    assert np.array_equal(one.propensity, two.propensity)
+    assert one.statement() == two.statement()
+    assert json.loads(json.dumps(one.statement())) == one.statement()
 
 
 def test_drawn_candidates_stand_for_the_whole_catalogue(small, estimated, settings):
-    told = settings("propensities", gate="click", max_candidates=35, chunk_slates=32)
+    told = settings("propensities", gate="click", max_candidates=35, chunk_slates=128)
     drawn = estimate_propensities(small[0], **told)
-    assert np.corrcoef(np.log(drawn.propensity), np.log(estimated.propensity))[0, 1] > 0.95
+    assert np.corrcoef(np.log(drawn.propensity), np.log(estimated.propensity))[0, 1] > 0.9
     assert np.log(drawn.propensity).mean() == pytest.approx(np.log(estimated.propensity).mean(), abs=0.05)
 
 
