@@ -295,8 +295,8 @@ def _assigned(slates: Slates, weight: Doubles, lean: Doubles, prior_days: float)
     above = (np.cumsum(padded, axis=1) - padded)[slates.row, slates.place]
     n = np.maximum(live[day] - slates.place, 1)
     surplus = weight / n * (own - (everything[day] - above) / n)
-    slate = np.bincount(slates.row, surplus, len(slates.user))
-    many = np.bincount(slates.row, np.ones(len(slates.row), np.float64), len(slates.user)).astype(np.float64)
+    slate = np.asarray(np.bincount(slates.row, surplus, len(slates.user)), np.float64)
+    many = np.asarray(np.bincount(slates.row, minlength=len(slates.user)), np.float64)
     total, rows = _before(slates, slate), _before(slates, many)
     return total / (rows + prior_days)
 

@@ -676,7 +676,7 @@ def _bins(plan: _Plan, policies: Sequence[_Policy], at: Ints, half: Ints) -> pl.
         predicted += np.bincount(where.ravel(), foretold.ravel(), bins) + np.bincount(hit, top, bins)
         observed += np.bincount(hit, minlength=bins)
         cell = np.arange(len(p))[:, None] * bins + where
-        expected = np.bincount(cell.ravel(), foretold.ravel(), len(p) * bins).reshape(-1, bins)
+        expected = np.asarray(np.bincount(cell.ravel(), foretold.ravel(), len(p) * bins), np.float64).reshape(-1, bins)
         expected[np.arange(len(p)), hit] += top - 1
         np.add.at(surplus, users, -expected)
     pairs = np.maximum(pairs, 1)
