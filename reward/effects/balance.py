@@ -120,7 +120,11 @@ def agreement(first: Doubles, second: Doubles, weight: Doubles) -> tuple[float, 
 
 
 def imbalance(slates: Slates, covariate: Doubles, weight: Doubles, part: Doubles) -> tuple[Doubles, Doubles]:
-    """D_x of every item over some of the slates, and how many equally weighted rows would tell as much.
+    """D_x of every item over some of the slates, and its rows there.
+
+    A ratio of sums is biased where few rows carry much of the weight, and alike in both halves: to first order by
+    −Σ w² (v − v̄) / (Σ w)², which is taken off. An item counts by its rows, not by how even its weights came out:
+    rows of a large weight pull D_x as they make the weights uneven, so that would prefer one sign of D_x.
 
     Args:
         slates: all slates.
@@ -129,7 +133,7 @@ def imbalance(slates: Slates, covariate: Doubles, weight: Doubles, part: Doubles
         part: (n,) 1 for the slates compared, else 0.
 
     Returns:
-        (items,) D_x and the effective number of rows; both 0 where the item has no row.
+        (items,) D_x and the number of rows; both 0 where the item has no row.
     """
     days, items = slates.days, len(slates.item_ids)
     size = np.bincount(slates.row, minlength=len(slates.user)) * part
@@ -139,15 +143,16 @@ def imbalance(slates: Slates, covariate: Doubles, weight: Doubles, part: Doubles
     item = slates.items[slates.row, slates.place]
     mine = weight * part[slates.row]
     value = centred[slates.row]
-    total, square = (np.bincount(item, it, items) for it in (mine, mine**2))
-    shown = np.bincount(item, mine * value, items) / np.where(total > 0, total, 1)
+    rows, total = (np.bincount(item, it, items) for it in (part[slates.row], mine))
+    total = np.where(rows > 0, total, 1.0)
+    shown = np.bincount(item, mine * value, items) / total
+    shown += np.bincount(item, mine**2 * (value - shown[item]), items) / total**2
     # the day means are off, so over whole days only the slots below the item in its own slate are missing
     below = part[slates.row] * (np.bincount(slates.row, minlength=len(slates.user))[slates.row] - 1 - slates.place)
     until = np.r_[0.0, np.cumsum(slots)]
     could = until[slates.last + 1] - until[slates.first] - np.bincount(item, below, items)
     target = -np.bincount(item, below * value, items) / np.maximum(could, 1)
-    known = total > 0
-    return np.where(known, shown - target, 0.0), np.where(known, total**2 / np.where(known, square, 1), 0.0)
+    return np.where(rows > 0, shown - target, 0.0), rows.astype(np.float64)
 
 
 def balance(

@@ -64,7 +64,9 @@ def test_imbalance_is_the_weighted_mean_of_those_shown_less_that_of_all_who_coul
         could_sum, could = could_sum + slots * centred[s], could + slots
     for r in np.flatnonzero(slates.items[slates.row, slates.place] == item):
         weight[slates.row[r]] += part[slates.row[r]] / true[r]
-    shown = np.average(centred, weights=list(weight.values()))
+    w = np.array(list(weight.values()))
+    shown = np.average(centred, weights=w)
+    shown += (w**2 * (centred - shown)).sum() / w.sum() ** 2
     assert found[item] == pytest.approx(shown - could_sum / could)
 
 
