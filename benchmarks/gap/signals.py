@@ -11,6 +11,7 @@ from collections.abc import Callable
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+from worlds import HORIZON_DAYS, clustered
 
 from gap.study import Study, column
 from reward.schema import ITEM, PROPENSITY, TIMESTAMP, USER
@@ -20,7 +21,6 @@ from reward.simulation.world import Floats, sigmoid
 Doubles = NDArray[np.float64]
 Signal = Callable[[Study], NDArray[np.floating]]
 
-HORIZON_DAYS = 14
 PAST_DAYS = (1, 3, 7, 14, 28)
 FEWEST = 50  # exposures below which a mean by item says nothing
 
@@ -103,8 +103,7 @@ def weighted_activity(study: Study) -> Doubles:
     items, users = _items(study), study.service.world.users
     heavy = np.maximum(np.bincount(item, weight, items), 1e-12)
     mean = np.bincount(item, weight * rest, items) / heavy
-    pulls = np.bincount(item * users + user, weight * (rest - mean[item]), items * users).reshape(items, users)
-    variance = (pulls**2).sum(axis=1) / heavy**2
+    variance = clustered(rest, weight, user, item, items, users) ** 2
     known = np.bincount(item, minlength=items) >= FEWEST
     level = np.average(mean[known], weights=1 / variance[known])
     between = max(float(np.average((mean[known] - level) ** 2 - variance[known], weights=variance[known] ** -2.0)), 0)

@@ -69,9 +69,8 @@ def anchors(days: UserDays, effect: DayEffects, item: Ints, weight: Doubles, ite
     user = days.user[days.row]
     cell = days.fold[user] * items + item
     mass = weight * effect.precision[days.row]
-    value = effect.value[days.row]
     when = _when(days)
-    value = value - _weighted_means(value, mass, when)[when]
+    value = _centred(effect.value[days.row], mass, when)
     pair, place = np.unique(user * items + item, return_inverse=True)
     pair_cell = days.fold[pair // items] * items + pair % items
     total = np.bincount(cell, mass, folds * items)
@@ -86,8 +85,7 @@ def anchors(days: UserDays, effect: DayEffects, item: Ints, weight: Doubles, ite
     for _ in range(rounds):
         spread = max(float(np.average((mean**2 - variance)[shown], weights=1 / variance[shown])), 0)
         shrunk = (np.where(shown, spread / (spread + variance), 0) * mean)[cell]
-        others = np.bincount(days.row, shrunk, len(days.known))[days.row] - shrunk
-        others -= _weighted_means(others, mass, when)[when]
+        others = _centred(np.bincount(days.row, shrunk, len(days.known))[days.row] - shrunk, mass, when)
         mean = alone - np.bincount(cell, mass * others, folds * items) / np.where(shown, total, 1)
     return Anchors(mean.reshape(folds, items), variance.reshape(folds, items))
 
@@ -119,13 +117,12 @@ def held_out(days: UserDays, effect: DayEffects, item: Ints, weight: Doubles, pr
         predicted: (folds, items) effects, each fold's made without its users.
     """
     mass = weight * effect.precision[days.row]
-    guess = _centred(predicted, days, item, mass)
+    when = _when(days)
+    guess = _centred(_guessed(predicted, days, item), mass, when)
     squares = float(mass @ guess**2)
     if squares <= 0:
         return HeldOut(0.0, np.inf)
-    when = _when(days)
-    value = effect.value[days.row]
-    value = value - _weighted_means(value, mass, when)[when]
+    value = _centred(effect.value[days.row], mass, when)
     slope = float(mass @ (guess * value)) / squares
     pull = np.bincount(days.user[days.row], mass * guess * (value - slope * guess))
     return HeldOut(slope, float(np.sqrt(2 * (pull**2).sum())) / squares)
@@ -156,7 +153,7 @@ def effect_curve(
     """
     horizon = days.residual.shape[1]
     flat = np.full(horizon, 1 / horizon)
-    guess = _centred(predicted, days, item, weight)
+    guess = _centred(_guessed(predicted, days, item), weight, _when(days))
     by_day = np.bincount(days.row, weight * guess, len(days.known))  # Σ w g of each user-day
     squares = np.bincount(days.row, weight * guess**2, len(days.known))
     mass = squares @ (days.known[:, None] > np.arange(horizon))
@@ -172,11 +169,9 @@ def effect_curve(
     return flat + (1 - (borne_out.se / borne_out.slope) ** 2) * (curve / curve.sum() - flat)
 
 
-def _centred(predicted: Doubles, days: UserDays, item: Ints, weight: Doubles) -> Doubles:
-    """(events,) predicted effects less the mean of those shown to the fold that day."""
-    when = _when(days)
-    guess = predicted[days.fold[days.user[days.row]], item]
-    return guess - _weighted_means(guess, weight, when)[when]
+def _guessed(predicted: Doubles, days: UserDays, item: Ints) -> Doubles:
+    """(events,) the effect predicted for each event without its user's fold."""
+    return predicted[days.fold[days.user[days.row]], item]
 
 
 def _when(days: UserDays) -> Ints:
@@ -185,8 +180,9 @@ def _when(days: UserDays) -> Ints:
     return (days.fold[days.user] * span + days.day - days.day.min())[days.row]
 
 
-def _weighted_means(values: Doubles, weight: Doubles, group: Ints) -> Doubles:
-    return np.bincount(group, weight * values) / np.maximum(np.bincount(group, weight), 1e-12)
+def _centred(values: Doubles, weight: Doubles, when: Ints) -> Doubles:
+    """Values less the weighted mean of what was shown to the fold that day."""
+    return values - (np.bincount(when, weight * values) / np.maximum(np.bincount(when, weight), 1e-12))[when]
 
 
 def _means(values: Doubles, group: Ints, groups: int) -> Doubles:

@@ -51,12 +51,16 @@ class Pooled:
     def effects(self, traits: Traits, groups: Ints, row: int = -1) -> tuple[Doubles, Doubles]:
         """(items,) posterior means and standard deviations in days, with the traits of ``row``."""
         gate, columns = traits.gate[row], _columns(traits, row)
-        mean = columns @ self.coefficients + gate * (self.group[groups] + self.own)
-        lift = self.own_lift + self.own_carry[:, None] * -self.group_lift[groups] + self.group_lift[groups]
+        mean = self.coefficients[0] + gate * self.behind(traits, groups, row)
+        lift = self.own_lift + (1 - self.own_carry)[:, None] * self.group_lift[groups]
         slope = columns - gate[:, None] * lift
         variance = np.einsum("xi,ij,xj->x", slope, self.covariance, slope)
         left = (1 - self.own_carry) ** 2 * self.group_variance[groups] + self.own_variance
         return mean, np.sqrt(np.maximum(variance, 0) + gate**2 * left)
+
+    def behind(self, traits: Traits, groups: Ints, row: int = -1) -> Doubles:
+        """(items,) posterior means of the effect once the gate is open, less the level."""
+        return _behind(traits, row) @ self.coefficients[1:] + self.group[groups] + self.own
 
 
 def pooled_effects(anchors: Anchors, traits: Traits, groups: Ints, *, without: int | None = None) -> Pooled:
@@ -189,6 +193,9 @@ def _posterior(facts: _Facts, log_spread: Tensor) -> Pooled:
 def _columns(traits: Traits, row: int) -> Doubles:
     """(items, columns): level, and behind the gate an intercept and the traits."""
     gate = traits.gate[row][:, None]
-    ones = np.ones((len(gate), 1))
-    behind = np.concatenate([ones, traits.described, traits.answered[row]], axis=1)
-    return np.concatenate([ones, gate * behind], axis=1)
+    return np.concatenate([np.ones((len(gate), 1)), gate * _behind(traits, row)], axis=1)
+
+
+def _behind(traits: Traits, row: int) -> Doubles:
+    """(items, columns − 1): an intercept and the traits."""
+    return np.concatenate([np.ones((len(traits.described), 1)), traits.described, traits.answered[row]], axis=1)

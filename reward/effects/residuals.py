@@ -80,17 +80,15 @@ def user_days(
     """
     if outcome.scope != "user":
         raise SchemaError(
-            f"effects expected an outcome with scope=user, got scope={outcome.scope!r}: train with effects=exposure, "
-            "which scores a difference of forecasts"
+            f"effects expected an outcome with scope=user, got scope={outcome.scope!r}: set outcome.scope=user, "
+            "or leave the second stage out"
         )
     start, end = bounds(log)
     labelled = outcome.label(log, end).select(USER, DAY, TRACE, OBSERVED).collect()
     days = labelled.unique([USER, DAY]).sort(USER, DAY).with_row_index("place")
     row = labelled.select(USER, DAY).join(days, on=[USER, DAY], how="left", maintain_order="left")["place"]
     users = days[USER].unique().sort()
-    user = days.select(USER).join(users.to_frame().with_row_index("index"), on=USER, how="left", maintain_order="left")[
-        "index"
-    ]
+    who = users.search_sorted(days[USER]).to_numpy().astype(np.int64)
     if len(users) < 2 * folds:
         raise SchemaError(f"effects expected at least {2 * folds} users for {folds} folds, got {len(users)}")
     fold = np.random.default_rng([seed, 7]).permutation(np.arange(len(users)) % folds)
@@ -98,7 +96,6 @@ def user_days(
     ahead = np.arange(outcome.horizon_days)
     trace = ((days[TRACE].to_numpy()[:, None] >> ahead) & 1).astype(np.float32)
     observed = ahead < known[:, None]
-    who = user.to_numpy().astype(np.int64)
     day = days[DAY].to_numpy()
     past = _past(days, _volumes(log), start)
     if forecast is not None:

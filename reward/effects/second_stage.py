@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from reward.effects.anchors import Anchors, HeldOut, anchors, effect_curve, held_out, inverse_weights
-from reward.effects.pooling import Pooled, pooled_effects
+from reward.effects.pooling import pooled_effects
 from reward.effects.residuals import Doubles, Ints, covariances, day_effects, user_days
 from reward.effects.traits import Traits, described, describing, rates
 from reward.outcomes.activity import ActivityTrace
@@ -112,10 +112,11 @@ def fit_effects(
     anchor = anchors(days, effect, item, weight, size, rounds=joint_rounds)
     predicted = _left_out(anchor, traits, groups)
     borne_out = held_out(days, effect, item, weight, predicted)
-    for _ in range(curve_rounds):
+    for done in range(curve_rounds):
+        if done:
+            predicted = _left_out(anchor, traits, groups)
         curve = effect_curve(days, item, weight, predicted, borne_out, smooth_days=smooth_days)
         anchor = anchors(days, day_effects(days, covariance, curve), item, weight, size, rounds=joint_rounds)
-        predicted = _left_out(anchor, traits, groups)
     pooled = pooled_effects(anchor, traits, groups)
     mean, std = pooled.effects(traits, groups)
     shown = np.bincount(item, minlength=size)
@@ -130,7 +131,7 @@ def fit_effects(
             pl.Series("anchor", alone).fill_nan(None),
             pl.Series("anchor_std", np.where(precision > 0, precision**-0.5, np.nan)).fill_nan(None),
             pl.Series("gate", traits.gate[-1]),
-            pl.Series("behind", _behind(pooled, traits, groups)),
+            pl.Series("behind", pooled.behind(traits, groups)),
         )
     return ItemEffects(frame, curve, pooled.spreads, borne_out)
 
@@ -170,9 +171,3 @@ def _left_out(anchor: Anchors, traits: Traits, groups: Ints) -> Doubles:
     return np.stack(
         [pooled_effects(anchor, traits, groups, without=fold).effects(traits, groups, fold)[0] for fold in folds]
     )
-
-
-def _behind(pooled: Pooled, traits: Traits, groups: Ints) -> Doubles:
-    """(items,) effect once the gate is open."""
-    behind = np.concatenate([np.ones((len(groups), 1)), traits.described, traits.answered[-1]], axis=1)
-    return behind @ pooled.coefficients[1:] + pooled.group[groups] + pooled.own
