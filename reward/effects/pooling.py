@@ -50,17 +50,26 @@ class Pooled:
 
     def effects(self, traits: Traits, groups: Ints, row: int = -1) -> tuple[Doubles, Doubles]:
         """(items,) posterior means and standard deviations in days, with the traits of ``row``."""
-        gate, columns = traits.gate[row], _columns(traits, row)
+        gate = traits.gate[row]
         mean = self.coefficients[0] + gate * self.behind(traits, groups, row)
-        lift = self.own_lift + (1 - self.own_carry)[:, None] * self.group_lift[groups]
-        slope = columns - gate[:, None] * lift
-        variance = np.einsum("xi,ij,xj->x", slope, self.covariance, slope)
-        left = (1 - self.own_carry) ** 2 * self.group_variance[groups] + self.own_variance
-        return mean, np.sqrt(np.maximum(variance, 0) + gate**2 * left)
+        return mean, self._std(_columns(traits, row), gate, groups)
 
     def behind(self, traits: Traits, groups: Ints, row: int = -1) -> Doubles:
         """(items,) posterior means of the effect once the gate is open, less the level."""
         return _behind(traits, row) @ self.coefficients[1:] + self.group[groups] + self.own
+
+    def behind_std(self, traits: Traits, groups: Ints, row: int = -1) -> Doubles:
+        """(items,) posterior standard deviations of `behind`."""
+        columns = np.concatenate([np.zeros((len(groups), 1)), _behind(traits, row)], axis=1)
+        return self._std(columns, np.ones(len(groups)), groups)
+
+    def _std(self, columns: Doubles, gate: Doubles, groups: Ints) -> Doubles:
+        """(items,) posterior standard deviations of columns · coefficients + gate · (group + own)."""
+        lift = self.own_lift + (1 - self.own_carry)[:, None] * self.group_lift[groups]
+        slope = columns - gate[:, None] * lift
+        variance = np.einsum("xi,ij,xj->x", slope, self.covariance, slope)
+        left = (1 - self.own_carry) ** 2 * self.group_variance[groups] + self.own_variance
+        return np.sqrt(np.maximum(variance, 0) + gate**2 * left)
 
 
 def pooled_effects(anchors: Anchors, traits: Traits, groups: Ints, *, without: int | None = None) -> Pooled:

@@ -9,7 +9,9 @@ import numpy as np
 import polars as pl
 
 from reward.effects.anchors import Anchors, HeldOut, anchors, effect_curve, held_out, inverse_weights
-from reward.effects.pooling import pooled_effects
+from reward.effects.answers import Answers
+from reward.effects.personal import Personal, fit_personal
+from reward.effects.pooling import Pooled, pooled_effects
 from reward.effects.residuals import Doubles, Ints, covariances, day_effects, user_days
 from reward.effects.traits import Traits, described, describing, rates
 from reward.outcomes.activity import ActivityTrace
@@ -27,12 +29,14 @@ class ItemEffects:
         curve: (H,) share of an effect that shows on each day of the horizon.
         spreads: standard deviation found between items' own parts, groups, described and answered traits.
         borne_out: how the log's own users bear out effects estimated without them.
+        personal: how effects depend on what a user likes and has seen.
     """
 
     items: pl.DataFrame
     curve: Doubles
     spreads: tuple[float, float, float, float]
     borne_out: HeldOut
+    personal: Personal
 
     def reward(self, items: pl.Series, *, pessimism: float = 0.0) -> pl.Series:
         """Mean − ``pessimism`` · std for each of ``items``; 0, an average exposure, for those not known."""
@@ -52,6 +56,9 @@ def fit_effects(
     smooth_days: float,
     curve_rounds: int,
     joint_rounds: int,
+    spans_days: Sequence[float],
+    most_ratio: float,
+    alternatives: int,
     seed: int,
     propensity: Doubles | None = None,
     forecast: pl.DataFrame | None = None,
@@ -74,6 +81,9 @@ def fit_effects(
         smooth_days: stiffness of the effect curve, see `effect_curve`.
         curve_rounds: how often the curve is estimated anew from the effects, and these from it.
         joint_rounds: how often what else was shown on a day is taken out, see `anchors`.
+        spans_days: of the personal part, see `fit_personal`.
+        most_ratio: the same.
+        alternatives: the same.
         seed: draws the folds.
         propensity: (events,) probabilities to use instead of the log's.
         forecast: the baseline to use, see `user_days`.
@@ -110,13 +120,14 @@ def fit_effects(
     curve = np.full(outcome.horizon_days, 1 / outcome.horizon_days)
     effect = day_effects(days, covariance, curve)
     anchor = anchors(days, effect, item, weight, size, rounds=joint_rounds)
-    predicted = _left_out(anchor, traits, groups)
+    predicted = _effects(_left_out(anchor, traits, groups), traits, groups)
     borne_out = held_out(days, effect, item, weight, predicted)
     for done in range(curve_rounds):
         if done:
-            predicted = _left_out(anchor, traits, groups)
+            predicted = _effects(_left_out(anchor, traits, groups), traits, groups)
         curve = effect_curve(days, item, weight, predicted, borne_out, smooth_days=smooth_days)
-        anchor = anchors(days, day_effects(days, covariance, curve), item, weight, size, rounds=joint_rounds)
+        effect = day_effects(days, covariance, curve)
+        anchor = anchors(days, effect, item, weight, size, rounds=joint_rounds)
     pooled = pooled_effects(anchor, traits, groups)
     mean, std = pooled.effects(traits, groups)
     shown = np.bincount(item, minlength=size)
@@ -133,7 +144,25 @@ def fit_effects(
             pl.Series("gate", traits.gate[-1]),
             pl.Series("behind", pooled.behind(traits, groups)),
         )
-    return ItemEffects(frame, curve, pooled.spreads, borne_out)
+    apart = [each.behind(traits, groups, fold) for fold, each in enumerate(_left_out(anchor, traits, groups))]
+    personal = fit_personal(
+        events,
+        days,
+        effect,
+        ids=table[ITEM],
+        behind=np.stack([*apart, pooled.behind(traits, groups)]),
+        variance=pooled.behind_std(traits, groups) ** 2,
+        gate_share=traits.gate[-1],
+        described=traits.described,
+        group=groups,
+        propensity=shares,
+        answers=Answers.fit(events, item, size, feedback=log.feedback, gate=gate, rare=rare),
+        spans_days=spans_days,
+        most_ratio=most_ratio,
+        alternatives=alternatives,
+        seed=seed,
+    )
+    return ItemEffects(frame, curve, pooled.spreads, borne_out, personal)
 
 
 def _check(log: EventLog, gate: str | None, rare: Sequence[str], group: str | None, propensity: Doubles | None) -> None:
@@ -165,9 +194,11 @@ def _groups(table: pl.DataFrame, group: str | None) -> Ints:
     return np.unique(names.to_series().to_numpy(), return_inverse=True)[1].astype(np.int64)
 
 
-def _left_out(anchor: Anchors, traits: Traits, groups: Ints) -> Doubles:
-    """(folds, items) effects, each fold's from the other folds' users."""
-    folds = range(len(anchor.value))
-    return np.stack(
-        [pooled_effects(anchor, traits, groups, without=fold).effects(traits, groups, fold)[0] for fold in folds]
-    )
+def _left_out(anchor: Anchors, traits: Traits, groups: Ints) -> list[Pooled]:
+    """For each fold the fit to the other folds' users."""
+    return [pooled_effects(anchor, traits, groups, without=fold) for fold in range(len(anchor.value))]
+
+
+def _effects(apart: Sequence[Pooled], traits: Traits, groups: Ints) -> Doubles:
+    """(folds, items) effects, each fold's from its own fit."""
+    return np.stack([each.effects(traits, groups, fold)[0] for fold, each in enumerate(apart)])
