@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.optimize import minimize_scalar
 
 from reward.effects.anchors import HeldOut
 from reward.effects.residuals import Doubles, Ints
@@ -111,28 +110,29 @@ def contrasts(moments: Moments, expected: Doubles, *, without: int | None = None
         surprise = float(np.linalg.slogdet(both)[1] + beyond @ np.linalg.solve(both, beyond))
         return surprise, gain @ beyond, prior - gain @ prior
 
-    found = minimize_scalar(
-        lambda log: posterior(float(np.exp(log)))[0] - 2 * log,  # as in `pooled_effects`: never exactly 0
-        bounds=(np.log(_LEAST_DAYS), np.log(_MOST_DAYS)),
-        method="bounded",
-    )
-    spread = float(np.exp(found.x))
+    tried = np.geomspace(_LEAST_DAYS, _MOST_DAYS, 201)
+    surprise = [posterior(spread)[0] - 2 * np.log(spread) for spread in tried]  # never 0, as in `pooled_effects`
+    spread = float(tried[np.argmin(surprise)])
     _, moved, left = posterior(spread)
     coefficients[told] += moved
     covariance[inner] = (left + left.T) / 2
     return Contrasts(coefficients, covariance, spread)
 
 
-def held_out_contrasts(moments: Moments, predicted: Doubles) -> HeldOut:
+def held_out_contrasts(moments: Moments, predicted: Doubles, given: Doubles | None = None) -> HeldOut:
     """Slope of what was seen on what coefficients foretell that were fitted without the users concerned.
 
     Args:
         moments: of a log.
         predicted: (folds, p) coefficients, each fold's made without its users.
+        given: (folds, p) others, of what is taken for known already.
     """
+    moment = moments.moment
+    if given is not None:
+        moment = moment - np.einsum("cpq,cq->cp", moments.gram, given[moments.fold])
     mine = predicted[moments.fold]  # (clusters, p)
     told = np.einsum("cp,cpq,cq->c", mine, moments.gram, mine)
-    seen = np.einsum("cp,cp->c", mine, moments.moment)
+    seen = np.einsum("cp,cp->c", mine, moment)
     total = float(told.sum())
     if total <= 0:
         return HeldOut(0.0, np.inf)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -21,207 +21,60 @@ from reward.effects.anchors import HeldOut
 from reward.effects.answers import Answers
 from reward.effects.contrasts import Moments, contrasts, held_out_contrasts
 from reward.effects.exposure import Rewards
-from reward.effects.past import Counts, Sums
 from reward.effects.residuals import DayEffects, Doubles, Ints, UserDays
+from reward.effects.standing import Events, Facts, Past, Person, Standing, middle
 from reward.effects.taste import Taste, fit_taste
-from reward.schema import ITEM, REQUEST, TIMESTAMP, USER
+from reward.effects.traits import Column, described
+from reward.schema import ITEM, TIMESTAMP, USER
+from reward.sequences.slots import slate_moment
 
 _FRESH_DAYS = (3.0, 10.0)
 _OLD = -1e4  # first day of items that the log shows from its own first day on: nobody knows their age
-_PRIOR_OPENED = 5.0  # openings expected before a user's own rate counts for half
 _CHUNK_EVENTS = 300_000
 _GATE_ROWS = 500_000
 _NEWTON_STEPS = 12
 _CLUSTERS = 2000
 _BASKET = 24
 _BASKET_DAYS = 7.0
-_CELLS = 1 << 24
-
-
-class Person(NamedTuple):
-    """What the past tells of a user before a slot; every tensor starts with the slots.
-
-    Attributes:
-        taste: (n, t) posterior means of what the user likes, feedback by feedback.
-        doubt: (n, t) their variances.
-        rate: (n,) how much more often than expected the user opened the gate, as a share.
-        shown: (n,) exposures so far.
-        day: (n,) days since 1970 of the slot.
-    """
-
-    taste: Tensor
-    doubt: Tensor
-    rate: Tensor
-    shown: Tensor
-    day: Tensor
-
-
-class Facts(NamedTuple):
-    """What is known of items; every tensor starts with the items' shape.
-
-    Attributes:
-        behind: effect once the gate is open, in days.
-        variance: of it.
-        gate: logit of the share of exposures that open the gate.
-        first: days since 1970 of the first exposure.
-        group: code of the group, −1 where none is known.
-        taste: (..., t) places in the directions in which users' tastes differ.
-        code: rows of the fitted items; the last is an unknown one.
-    """
-
-    behind: Tensor
-    variance: Tensor
-    gate: Tensor
-    first: Tensor
-    group: Tensor
-    taste: Tensor
-    code: Tensor
-
-    def of(self, code: Tensor) -> Facts:
-        """The facts of some items."""
-        return Facts(*(part[code] for part in self))
-
-    def to(self, device: torch.device | str) -> Facts:
-        """The same on ``device``."""
-        return Facts(*(part.to(device) for part in self))
-
-
-class Standing(NamedTuple):
-    """Where users stand before slots: who they are and what they have seen; rows are padded with −1.
-
-    Attributes:
-        person: of n slots.
-        items: (n, length) codes of items seen before.
-        groups: (n, length) their groups.
-        counts: (n, length, spans) decayed counts of their exposures.
-    """
-
-    person: Person
-    items: Tensor
-    groups: Tensor
-    counts: Tensor
-
-    def map(self, change: Any) -> Standing:
-        """``change`` of every tensor."""
-        return Standing(Person(*map(change, self.person)), *map(change, self[1:]))
-
-    def seen(self, facts: Facts) -> tuple[Tensor, Tensor]:
-        """(n, candidates, spans) counts of candidates, as in `Personal.score`, and (n, candidates) of their groups."""
-        n, candidates = len(self.items), facts.code.shape[1]
-        own = self.counts.new_zeros(n, candidates, self.counts.shape[2])
-        group = self.counts.new_zeros(n, candidates)
-        step = max(_CELLS // max(candidates * self.items.shape[1], 1), 1)
-        for start in range(0, n, step):
-            rows = slice(start, start + step)
-            code, kin = (part if len(part) == 1 else part[rows] for part in (facts.code, facts.group))
-            counts = self.counts[rows]
-            same = (code[:, :, None] == self.items[rows, None]).to(counts.dtype)
-            own[rows] = torch.einsum("nkl,nls->nks", same, counts)
-            alike = ((kin[:, :, None] == self.groups[rows, None]) & (kin[:, :, None] >= 0)).to(counts.dtype)
-            group[rows] = torch.einsum("nkl,nl->nk", alike, counts[..., _middle(counts.shape[2])])
-        return own, group
 
 
 @dataclass(frozen=True)
-class Past:
-    """What users' events tell of any later moment.
+class Newcomers:
+    """What is expected of items that the log does not hold.
 
     Attributes:
-        item_counts, group_counts: of pairs of user and item, of user and group.
-        sums: over a user's answers.
-        pairs: (pairs,) user · items + item, ascending, of all that was seen.
-        groups: (items + 1,) group of each item, −1: none.
-        tastes: one for each column of answers.
+        describing: the columns that describe items.
+        group: the column of the items table that they are pooled over; None: none.
+        coefficients: (1 + columns,) of the effect behind the gate, on 1 and what describes an item.
+        groups: names of the groups, ascending.
+        group_codes: (groups,) codes of these.
+        group_effects: (groups,) what an item of a group has beyond that.
     """
 
-    item_counts: Counts
-    group_counts: Counts
-    sums: Sums
-    pairs: Ints
-    groups: Ints
-    tastes: tuple[Taste, ...]
+    describing: tuple[Column, ...]
+    group: str | None
+    coefficients: Doubles
+    groups: tuple[str, ...]
+    group_codes: Ints
+    group_effects: Doubles
 
-    @classmethod
-    def of(
-        cls,
-        user: Ints,
-        item: Ints,
-        time: Doubles,
-        answer: Doubles,
-        told: Doubles,
-        *,
-        users: int,
-        answers: Answers,
-        tastes: tuple[Taste, ...],
-        facts: Facts,
-        spans_days: Sequence[float],
-    ) -> Past:
-        """The past of events sorted by user and time.
-
-        Args:
-            user: (n,) from 0.
-            item: (n,) from 0.
-            time: (n,) days since 1970.
-            answer: (n, columns) from `Answers.beyond`.
-            told: the same.
-            users: how many there are.
-            answers: as in `Personal`.
-            tastes: the same.
-            facts: the same.
-            spans_days: the same.
-        """
-        groups, vectors = facts.group.numpy(), facts.taste.numpy()
-        items = len(groups)
-        liked = np.repeat(answer, [len(taste.prior) for taste in tastes], axis=1) * vectors[item]
-        opened = [answer[:, :1], answers.mean[item, :1]] if answers.gate is not None else [np.zeros((len(user), 2))]
-        sums = Sums.of(user, time, np.concatenate([liked, told, *opened, np.ones((len(user), 1))], axis=1), users)
-        pair, kin = user * items + item, user * items + groups[item]
-        middle = [spans_days[_middle(len(spans_days))]]
-        known = groups[item] >= 0
-        return cls(
-            Counts.of(pair, time, spans_days),
-            Counts.of(kin[known], time[known], middle),
-            sums,
-            np.unique(pair),
-            groups,
-            tastes,
+    def facts(self, table: pl.DataFrame, unknown: Facts, tastes: Sequence[Taste]) -> Facts:
+        """Facts of items of an items table, in its order; ``unknown`` stands for what it does not tell."""
+        traits = described(table, self.describing)
+        behind = self.coefficients[0] + traits @ self.coefficients[1:]
+        code = np.full(len(table), -1)
+        if self.group is not None and self.groups:
+            names = np.array(self.groups)
+            wanted = table[self.group].cast(pl.String).fill_null("").to_numpy().astype(np.str_)
+            at = np.minimum(np.searchsorted(names, wanted), len(names) - 1)
+            known = names[at] == wanted
+            code = np.where(known, self.group_codes[at], -1)
+            behind = behind + np.where(known, self.group_effects[at], 0)
+        some = unknown.of(torch.full((len(table),), -1))
+        vectors = _vectors(traits, tastes)
+        return some._replace(
+            behind=torch.from_numpy(behind), group=torch.from_numpy(code), taste=torch.from_numpy(vectors)
         )
-
-    def person(self, user: Ints, time: Doubles) -> Person:
-        """What is known of users before moments, (m,) each."""
-        sums = self.sums.before(user, time)
-        width = sum(len(taste.prior) for taste in self.tastes)
-        means, doubts, at = [np.zeros((len(user), 0))], [np.zeros((len(user), 0))], 0
-        for column, taste in enumerate(self.tastes):
-            count = sums[:, width + column]
-            means.append(taste.mean(sums[:, at : at + len(taste.prior)], count))
-            doubts.append(taste.variance(count))
-            at += len(taste.prior)
-        more, expected, shown = sums[:, -3:].T
-        told = np.concatenate(means, axis=1), np.concatenate(doubts, axis=1), more / (expected + _PRIOR_OPENED)
-        return Person(*map(torch.from_numpy, (*told, shown.copy(), time)))
-
-    def seen(self, user: Ints, item: Ints, time: Doubles) -> tuple[Tensor, Tensor]:
-        """(m, spans) counts of items in the users' past and (m,) of their groups; the spelling of `Standing.seen`."""
-        items, group = len(self.groups), self.groups[item]
-        kin = self.group_counts.before(user * items + group, time)[:, 0]
-        return torch.from_numpy(self.item_counts.before(user * items + item, time)), torch.from_numpy(
-            np.where(group < 0, 0, kin)
-        )
-
-    def standing(self, user: Ints, time: Doubles) -> Standing:
-        """Where users stand at moments, (m,) each."""
-        items = len(self.groups)
-        begin, end = (np.searchsorted(self.pairs, (user + one) * items) for one in (0, 1))
-        step = np.arange(max(int((end - begin).max(initial=0)), 1))
-        inside = begin[:, None] + step < end[:, None]
-        key = np.zeros(inside.shape, np.int64)
-        key[inside] = self.pairs[(begin[:, None] + step)[inside]]
-        counts = np.zeros((*inside.shape, len(self.item_counts.spans_days)))
-        counts[inside] = self.item_counts.before(key[inside], np.broadcast_to(time[:, None], key.shape)[inside])
-        code = np.where(inside, key % items, -1)
-        groups = np.where(inside, self.groups[code], -1)
-        return Standing(self.person(user, time), *map(torch.from_numpy, (code, groups, counts)))
 
 
 @dataclass(frozen=True)
@@ -233,6 +86,7 @@ class Personal:
         tastes: one for each of its columns.
         ids: (items,) item ids, ascending.
         facts: of these items and, last, of an unknown one, (items + 1, ...) each.
+        newcomers: what is expected of others.
         basket: codes of items as the log's last days show them: a reward is what an exposure does beyond theirs.
         spans_days: times over which exposures are forgotten.
         gate: coefficients of the gate's logit; empty where there is no gate.
@@ -247,6 +101,7 @@ class Personal:
     tastes: tuple[Taste, ...]
     ids: NDArray[Any]
     facts: Facts
+    newcomers: Newcomers
     basket: Ints
     spans_days: tuple[float, ...]
     gate: Doubles
@@ -264,11 +119,10 @@ class Personal:
     def past(self, events: pl.DataFrame, users: pl.Series) -> Past:
         """The past of ``users``, ids in ascending order, in their checked events."""
         user = users.search_sorted(events[USER]).to_numpy().astype(np.int64)
-        item, time = self.codes(events[ITEM].to_numpy()), days_since_1970(events[TIMESTAMP])
-        answer, told = self.answers.beyond(events, item)
-        order = np.lexsort((time, user))
+        item = self.codes(events[ITEM].to_numpy())
+        read = Events(user, item, days_since_1970(events[TIMESTAMP]), *self.answers.beyond(events, item))
         return Past.of(
-            *(part[order] for part in (user, item, time, answer, told)),
+            read.take(read.in_order()),
             users=len(users),
             answers=self.answers,
             tastes=self.tastes,
@@ -294,8 +148,7 @@ class Personal:
         """Rewards of items shown to users at moments, (m,) each: the same as `score`, row by row."""
         basket = np.broadcast_to(self.basket, (len(item), len(self.basket)))
         codes = np.concatenate([item[:, None], basket], axis=1)
-        who, when = (np.repeat(part, codes.shape[1]) for part in (user, time))
-        own, group = past.seen(who, codes.ravel(), when)
+        own, group = past.seen(np.repeat(user, codes.shape[1]), codes.ravel(), np.repeat(time, codes.shape[1]))
         own, group = own.unflatten(0, codes.shape), group.unflatten(0, codes.shape)
         mean, std = self.of_seen(past.person(user, time), self.facts.of(torch.from_numpy(codes)), own, group)
         return Rewards(mean[:, 0] - mean[:, 1:].mean(-1), std[:, 0])
@@ -329,13 +182,6 @@ def days_since_1970(moments: pl.Series) -> Doubles:
     return moments.dt.epoch("us").to_numpy() / 86_400e6
 
 
-def slate_moments(events: pl.DataFrame) -> Doubles:
-    """(n,) days since 1970 at which the slate of each event was about to be filled."""
-    first = pl.col(TIMESTAMP).min().over(USER, REQUEST, pl.col(TIMESTAMP).dt.date())
-    alone = REQUEST not in events.columns
-    return days_since_1970(events[TIMESTAMP] if alone else events.select(first).to_series())
-
-
 def fit_personal(
     events: pl.DataFrame,
     days: UserDays,
@@ -345,10 +191,11 @@ def fit_personal(
     behind: Doubles,
     variance: Doubles,
     gate_share: Doubles,
-    described: Doubles,
+    traits: Doubles,
     group: Ints,
     propensity: Doubles,
     answers: Answers,
+    newcomers: Newcomers,
     spans_days: Sequence[float],
     most_ratio: float,
     alternatives: int,
@@ -369,10 +216,11 @@ def fit_personal(
         behind: (folds + 1, items) effects behind the gate, each fold's without its users, and that of all.
         variance: (items,) of the last.
         gate_share: (items,) share of exposures that open the gate; 1 where there is no gate.
-        described: (items, columns) standardised traits.
+        traits: (items, columns) that describe them, standardised.
         group: (items,) codes from 0.
         propensity: (events,).
         answers: of the log.
+        newcomers: for the artefact.
         spans_days: over which exposures are forgotten.
         most_ratio: clip of the weights.
         alternatives: items drawn for each exposure.
@@ -384,62 +232,55 @@ def fit_personal(
         population the log holds.
     """
     item = ids.search_sorted(events[ITEM]).to_numpy().astype(np.int64)
-    user, time, slate = days.user[days.row], days_since_1970(events[TIMESTAMP]), slate_moments(events)
-    order = np.lexsort((time, user))
-    answer, told = answers.beyond(events, item)
-    rows = _Rows(*(part[order] for part in (user, item, time, slate, answer, told, days.row)))
+    log = Events(days.user[days.row], item, days_since_1970(events[TIMESTAMP]), *answers.beyond(events, item))
     tastes = tuple(
-        fit_taste(answer[here, column], user[here], item[here], described)
-        for column in range(answer.shape[1])
-        for here in [told[:, column] > 0]
+        fit_taste(log.answer[told, column], log.user[told], item[told], traits)
+        for column, told in enumerate(log.told.T > 0)
     )
-    facts = _facts(item, time, behind[-1], variance, gate_share, described, group, tastes)
+    facts = _facts(log, behind[-1], variance, gate_share, traits, group, tastes)
+    order = log.in_order()
+    slate = days_since_1970(events.select(slate_moment(events.columns)).to_series())[order]
+    fitting = _Fitting(log.take(order), slate, len(days.users), answers, tastes, facts, tuple(spans_days))
     rng = np.random.default_rng([seed, 11])
-    fitting = _Fitting(rows, len(days.users), answers, tastes, facts, tuple(spans_days))
-    gate = fitting.gate(min(_GATE_ROWS / len(item), 1), rng) if answers.gate is not None else np.zeros(0)
-    today = days.day[rows.day]
-    shares = np.unique(today, return_inverse=True)[1].astype(np.int64)
-    weight = np.minimum(_day_share(shares, rows.item) / propensity[order], most_ratio) * effect.precision[rows.day]
-    scale, moments = fitting.moments(gate, behind, days.fold, weight, effect.value[rows.day], shares, alternatives, rng)
+    gate = np.zeros(0) if answers.gate is None else fitting.gate(min(_GATE_ROWS / len(item), 1), rng)
+    row = days.row[order]
+    day = days.day[row] - days.day.min()
+    weight = np.minimum(_day_share(day, item[order]) / propensity[order], most_ratio) * effect.precision[row]
+    scale, moments = fitting.moments(gate, behind, days.fold, weight, effect.value[row], day, alternatives, rng)
     expected = np.zeros(len(scale))
     expected[1] = scale[1]
     found = contrasts(moments, expected)
     apart = np.stack([contrasts(moments, expected, without=fold).coefficients for fold in range(len(behind) - 1)])
-    items_alone = np.zeros_like(apart)
-    items_alone[:, :2] = apart[:, :2]
+    alone = np.where(np.arange(len(scale)) < 2, apart, 0)
     return Personal(
-        answers,
-        tastes,
-        ids.to_numpy(),
-        facts,
-        _basket(rows, behind[-1] * gate_share),
-        tuple(spans_days),
-        gate,
-        scale,
-        found.coefficients,
-        found.covariance,
-        held_out_contrasts(moments, apart),
-        held_out_contrasts(moments, apart - items_alone),
+        answers=answers,
+        tastes=tastes,
+        ids=ids.to_numpy(),
+        facts=facts,
+        newcomers=newcomers,
+        basket=_basket(log, behind[-1] * gate_share),
+        spans_days=tuple(spans_days),
+        gate=gate,
+        scale=scale,
+        coefficients=found.coefficients,
+        covariance=found.covariance,
+        borne_out=held_out_contrasts(moments, apart),
+        personal_borne_out=held_out_contrasts(moments, apart - alone, alone),
     )
-
-
-class _Rows(NamedTuple):
-    """Events by user and time."""
-
-    user: Ints
-    item: Ints
-    time: Doubles
-    slate: Doubles
-    answer: Doubles
-    told: Doubles
-    day: Ints  # place among the user-days
 
 
 @dataclass(frozen=True)
 class _Fitting:
-    """A log read user by user."""
+    """A log's events by user and time, read user by user.
 
-    rows: _Rows
+    Attributes:
+        events: n of them.
+        slate: (n,) when the slate of each was put together, days since 1970.
+        users: how many there are; the others as in `Personal`.
+    """
+
+    events: Events
+    slate: Doubles
     users: int
     answers: Answers
     tastes: tuple[Taste, ...]
@@ -450,47 +291,34 @@ class _Fitting:
     def widths(self) -> list[int]:
         return [len(taste.prior) for taste in self.tastes]
 
-    def chunks(self) -> Iterator[tuple[slice, Past, int]]:
-        """Rows of whole users, about as many at a time, their past, and the code of the first of them."""
-        begin = np.searchsorted(self.rows.user, np.arange(self.users + 1))
+    def chunks(self) -> Iterator[tuple[slice, int, Past]]:
+        """Rows of whole users, about as many at a time; the code of the first user; their past, users from 0."""
+        begin = np.searchsorted(self.events.user, np.arange(self.users + 1))
         first = 0
         while first < self.users:
             stop = max(int(np.searchsorted(begin, begin[first] + _CHUNK_EVENTS, side="right")) - 1, first + 1)
-            here = slice(int(begin[first]), int(begin[stop]))
-            part = _Rows(*(column[here] for column in self.rows))
-            yield (
-                here,
-                Past.of(
-                    part.user - first,
-                    part.item,
-                    part.time,
-                    part.answer,
-                    part.told,
-                    users=stop - first,
-                    answers=self.answers,
-                    tastes=self.tastes,
-                    facts=self.facts,
-                    spans_days=self.spans_days,
-                ),
-                first,
+            rows = slice(int(begin[first]), int(begin[stop]))
+            some = self.events.take(rows)
+            past = Past.of(
+                some._replace(user=some.user - first),
+                users=stop - first,
+                answers=self.answers,
+                tastes=self.tastes,
+                facts=self.facts,
+                spans_days=self.spans_days,
             )
+            yield rows, first, past
             first = stop
-
-    def inputs(
-        self, past: Past, user: Ints, item: Ints, time: Doubles, person: Person
-    ) -> tuple[Person, Facts, Tensor, Tensor]:
-        """What columns are made of, row by row."""
-        return person, self.facts.of(torch.from_numpy(item)), *past.seen(user, item, time)
 
     def gate(self, share: float, rng: np.random.Generator) -> Doubles:
         """Coefficients of the gate's logit, from a share of the rows."""
         columns, opened = [], []
-        for here, past, first in self.chunks():
-            some = np.flatnonzero(rng.random(here.stop - here.start) < share) + here.start
-            user, item, slate = self.rows.user[some] - first, self.rows.item[some], self.rows.slate[some]
-            inputs = self.inputs(past, user, item, slate, past.person(user, slate))
-            columns.append(_gate_columns(*inputs, self.widths))
-            opened.append(self.rows.answer[some, 0] + self.answers.mean[item, 0])
+        for rows, first, past in self.chunks():
+            some = np.flatnonzero(rng.random(rows.stop - rows.start) < share) + rows.start
+            user, item, slate = self.events.user[some] - first, self.events.item[some], self.slate[some]
+            facts = self.facts.of(torch.from_numpy(item))
+            columns.append(_gate_columns(past.person(user, slate), facts, *past.seen(user, item, slate), self.widths))
+            opened.append(self.events.answer[some, 0] + self.answers.mean[item, 0])
         return _logistic(torch.cat(columns), torch.from_numpy(np.concatenate(opened)))
 
     def moments(
@@ -504,74 +332,87 @@ class _Fitting:
         alternatives: int,
         rng: np.random.Generator,
     ) -> tuple[Doubles, Moments]:
-        """The scale of the columns and the sums of `contrasts`; ``day`` (rows,) from 0."""
+        """The scale of the columns and the sums of `contrasts`.
+
+        Args:
+            gate: from `gate`.
+            behind: (folds + 1, items).
+            fold: (users,).
+            weight: (n,) of the events in order.
+            value: (n,) effect of their days.
+            day: (n,) from 0.
+            alternatives: items drawn from the same day's exposures for each event.
+            rng: draws them.
+        """
         by_day = np.argsort(day, kind="stable")
-        shown, began = self.rows.item[by_day], np.searchsorted(day[by_day], np.arange(int(day.max()) + 2))
+        shown, begin = self.events.item[by_day], np.searchsorted(day[by_day], np.arange(int(day.max()) + 2))
         folds = len(behind) - 1
         per_fold = max(_CLUSTERS // folds, 1)
-        effect, scale, moments = torch.from_numpy(behind), np.zeros(0), None
-        coefficients = torch.from_numpy(gate)
-        for here, past, first in self.chunks():
-            item, slate, today = self.rows.item[here], self.rows.slate[here], day[here]
-            user, mine = self.rows.user[here] - first, fold[self.rows.user[here]]
-            person = past.person(user, slate)
+        scale, moments = np.zeros(0), None
+        for rows, first, past in self.chunks():
+            user, slate, today = self.events.user[rows], self.slate[rows], day[rows]
+            person = past.person(user - first, slate)
 
-            def columns(item: Ints) -> Tensor:
-                person_, facts, own, group = self.inputs(past, user, item, slate, person)  # noqa: B023
-                facts = facts._replace(behind=effect[torch.from_numpy(mine), facts.code])  # noqa: B023
-                opened = _opened(coefficients, person_, facts, own, group, self.widths)
-                return opened.unsqueeze(-1) * _columns(person_, facts, own, group, self.widths)
+            def columns(item: Ints) -> Doubles:
+                facts = self.facts.of(torch.from_numpy(item))
+                facts = facts._replace(behind=torch.from_numpy(behind[fold[user], item]))  # noqa: B023
+                seen = past.seen(user - first, item, slate)  # noqa: B023
+                opened = _opened(torch.from_numpy(gate), person, facts, *seen, self.widths)  # noqa: B023
+                return (opened.unsqueeze(-1) * _columns(person, facts, *seen, self.widths)).numpy()  # noqa: B023
 
-            told, others = columns(item), 0.0
+            told = columns(self.events.item[rows])
+            usual = np.zeros_like(told)
             for _ in range(alternatives):
-                drawn = began[today] + (rng.random(len(item)) * (began[today + 1] - began[today])).astype(np.int64)
-                others = others + columns(shown[drawn]) / alternatives
+                drawn = begin[today] + (rng.random(len(user)) * (begin[today + 1] - begin[today])).astype(np.int64)
+                usual += columns(shown[drawn]) / alternatives
             if moments is None:
-                usual = told.abs().mean(0).numpy()
-                scale = np.where(usual > 0, usual, 1.0)
+                scale = np.abs(told).mean(axis=0)
+                scale = np.where(scale > 0, scale, 1.0)
                 moments = Moments.none(len(scale), np.arange(folds * per_fold) % folds)
-            cluster = mine + folds * ((first + user) % per_fold)
-            moments = moments.plus(
-                told.numpy() / scale, (told - others).numpy() / scale, weight[here], value[here], cluster
-            )
+            cluster = fold[user] + folds * (user % per_fold)
+            moments = moments.plus(told / scale, (told - usual) / scale, weight[rows], value[rows], cluster)
         assert moments is not None
         return scale, moments
 
 
+def _vectors(traits: Doubles, tastes: Sequence[Taste]) -> Doubles:
+    """(items, t) places of items in the directions of taste, feedback by feedback."""
+    return np.concatenate([np.zeros((len(traits), 0)), *(traits @ taste.axes for taste in tastes)], axis=1)
+
+
 def _facts(
-    item: Ints,
-    time: Doubles,
+    log: Events,
     behind: Doubles,
     variance: Doubles,
     gate_share: Doubles,
-    described: Doubles,
+    traits: Doubles,
     group: Ints,
     tastes: Sequence[Taste],
 ) -> Facts:
-    """Facts of all items and of an unknown one, which is like the average exposure."""
-    items = len(behind)
+    """Facts of all items and of an unknown one, which is new and otherwise like the average exposure."""
+    items, now = len(behind), log.time.max()
     first = np.full(items, np.inf)
-    np.minimum.at(first, item, time)
-    first = np.where(first < np.floor(time.min()) + 1, _OLD, np.where(np.isfinite(first), first, time.max()))
-    shown = np.bincount(item, minlength=items) / len(item)
-    vectors = np.concatenate([np.zeros((items, 0)), *(described @ taste.axes for taste in tastes)], axis=1)
-    rate = np.clip(gate_share, 1e-6, 1 - 1e-6)
-    mean_behind, mean_rate = shown @ behind, shown @ rate
+    np.minimum.at(first, log.item, log.time)
+    first = np.where(first < np.floor(log.time.min()) + 1, _OLD, np.minimum(first, now))
+    share = np.bincount(log.item, minlength=items) / len(log.item)
+    vectors = _vectors(traits, tastes)
+    level = share @ behind
+    rate = np.clip(np.append(gate_share, share @ gate_share), 1e-6, 1 - 1e-6)
     told = (
-        np.append(behind, mean_behind),
-        np.append(variance, shown @ (variance + (behind - mean_behind) ** 2)),
-        np.log(np.append(rate, mean_rate) / (1 - np.append(rate, mean_rate))),
-        np.append(first, time.max()),
+        np.append(behind, level),
+        np.append(variance, share @ (variance + (behind - level) ** 2)),
+        np.log(rate / (1 - rate)),
+        np.append(first, now),
         np.append(group, -1),
-        np.concatenate([vectors, (shown @ vectors)[None]]),
+        np.concatenate([vectors, (share @ vectors)[None]]),
         np.arange(items + 1),
     )
     return Facts(*map(torch.from_numpy, told))
 
 
-def _basket(rows: _Rows, effect: Doubles) -> Ints:
+def _basket(log: Events, effect: Doubles) -> Ints:
     """Codes of items in the shares in which the log's last days show them, from the weakest effect to the strongest."""
-    late = rows.item[rows.time >= rows.time.max() - _BASKET_DAYS]
+    late = log.item[log.time >= log.time.max() - _BASKET_DAYS]
     order = np.argsort(effect, kind="stable")
     share = np.cumsum(np.bincount(late, minlength=len(effect))[order])
     at = (np.arange(_BASKET) + 0.5) / _BASKET * share[-1]
@@ -584,12 +425,8 @@ def _day_share(day: Ints, item: Ints) -> Doubles:
     return (np.bincount(cell)[cell] / np.bincount(day)[day]).astype(np.float64)
 
 
-def _middle(spans: int) -> int:
-    return spans // 2
-
-
 def _often(own: Tensor) -> Tensor:
-    return own[..., _middle(own.shape[-1])].log1p()
+    return own[..., middle(own.shape[-1])].log1p()
 
 
 def _by_feedback(values: Tensor, widths: Sequence[int]) -> Tensor:
@@ -608,7 +445,7 @@ def _gate_columns(person: Person, facts: Facts, own: Tensor, group: Tensor, widt
     parts = [
         facts.gate,
         *own.log1p().unbind(-1),
-        own[..., _middle(own.shape[-1])],
+        own[..., middle(own.shape[-1])],
         group.log1p(),
         *(torch.exp(-age / span) for span in _FRESH_DAYS),
         person.rate,

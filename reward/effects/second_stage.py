@@ -10,10 +10,10 @@ import polars as pl
 
 from reward.effects.anchors import Anchors, HeldOut, anchors, effect_curve, held_out, inverse_weights
 from reward.effects.answers import Answers
-from reward.effects.personal import Personal, fit_personal
+from reward.effects.personal import Newcomers, Personal, fit_personal
 from reward.effects.pooling import Pooled, pooled_effects
 from reward.effects.residuals import Doubles, Ints, covariances, day_effects, user_days
-from reward.effects.traits import Traits, described, describing, rates
+from reward.effects.traits import Column, Traits, described, describing, rates
 from reward.outcomes.activity import ActivityTrace
 from reward.schema import ITEM, PROPENSITY, EventLog, SchemaError
 
@@ -115,7 +115,8 @@ def fit_effects(
         rare=rare,
     )
     features = [name for name in log.item_features if name in table.columns]
-    traits = Traits(described(table, describing(table, features, group)), answered, opened)
+    columns = describing(table, features, group)
+    traits = Traits(described(table, columns), answered, opened)
     groups = _groups(table, group)
     curve = np.full(outcome.horizon_days, 1 / outcome.horizon_days)
     effect = day_effects(days, covariance, curve)
@@ -153,10 +154,11 @@ def fit_effects(
         behind=np.stack([*apart, pooled.behind(traits, groups)]),
         variance=pooled.behind_std(traits, groups) ** 2,
         gate_share=traits.gate[-1],
-        described=traits.described,
+        traits=traits.described,
         group=groups,
         propensity=shares,
         answers=Answers.fit(events, item, size, feedback=log.feedback, gate=gate, rare=rare),
+        newcomers=_newcomers(table, columns, group, groups, pooled),
         spans_days=spans_days,
         most_ratio=most_ratio,
         alternatives=alternatives,
@@ -192,6 +194,20 @@ def _groups(table: pl.DataFrame, group: str | None) -> Ints:
     own = pl.int_range(pl.len()).cast(pl.String) + "\x00"
     names = table.select(own if group is None else pl.coalesce(pl.col(group).cast(pl.String), own))
     return np.unique(names.to_series().to_numpy(), return_inverse=True)[1].astype(np.int64)
+
+
+def _newcomers(
+    table: pl.DataFrame, columns: tuple[Column, ...], group: str | None, groups: Ints, pooled: Pooled
+) -> Newcomers:
+    names = (
+        pl.Series([], dtype=pl.String) if group is None else table[group].cast(pl.String).drop_nulls().unique().sort()
+    )
+    codes = np.zeros(0, np.int64)
+    if group is not None:
+        known = table.select(pl.col(group).cast(pl.String).alias("name"), pl.Series("code", groups)).unique("name")
+        codes = names.to_frame("name").join(known, on="name", how="left", maintain_order="left")["code"].to_numpy()
+    coefficients = pooled.coefficients[1 : 2 + len(columns)]
+    return Newcomers(columns, group, coefficients, tuple(names), codes, pooled.group[codes])
 
 
 def _left_out(anchor: Anchors, traits: Traits, groups: Ints) -> list[Pooled]:

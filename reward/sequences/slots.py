@@ -36,6 +36,14 @@ def stream_order(names: list[str]) -> list[str]:
     return [USER, TIMESTAMP, *([POSITION] if POSITION in names else []), ITEM]
 
 
+def slate_moment(names: list[str]) -> pl.Expr:
+    """When each row's slate was put together, in a frame with these columns."""
+    if REQUEST not in names:
+        return pl.col(TIMESTAMP)
+    shown = pl.col(TIMESTAMP).min().over(USER, REQUEST)
+    return pl.when(pl.col(REQUEST).is_null()).then(pl.col(TIMESTAMP)).otherwise(shown)
+
+
 def slots(
     events: pl.LazyFrame,
     *,
@@ -69,10 +77,6 @@ def slots(
         empty = at.with_row_index("row").with_columns(is_event=pl.lit(False))
         rows = pl.concat([rows, empty], how="diagonal")
     names = rows.collect_schema().names()
-    slate = pl.col(TIMESTAMP)
-    if REQUEST in names:
-        shown = pl.col(TIMESTAMP).min().over(USER, REQUEST)
-        slate = pl.when(pl.col(REQUEST).is_null()).then(pl.col(TIMESTAMP)).otherwise(shown)
     session = pl.col(SESSION) if SESSION in names else pl.lit(None, pl.String)
     moments = (
         rows.group_by(USER, TIMESTAMP)
@@ -90,7 +94,7 @@ def slots(
         USER, pl.col(TIMESTAMP).alias("slate"), VISIBLE, "weekday", *TIMING, pl.col("^(active|known)_.*$")
     )
     return (
-        rows.with_columns(slate.alias("slate"))
+        rows.with_columns(slate_moment(names).alias("slate"))
         .join(known, on=[USER, "slate"], how="left")
         .sort(*stream_order(names), pl.col("is_event"), "row")
     )
