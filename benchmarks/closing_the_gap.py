@@ -11,10 +11,12 @@ effects make of it, and by nothing else.
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 
 import numpy as np
 import torch
+from gap.learned import score_candidates
 from gap.ranker import policy_of, train
 from gap.signals import SIGNALS, rewards_of
 from gap.study import study_of
@@ -27,9 +29,11 @@ from worlds import JUDGED, ROLL_OUT_DAYS, ROOT, world_of, write_result
 from reward import ranking
 from reward.simulation.policies import click_optimal, logging_policy, minutes_optimal, oracle, random_policy
 from reward.simulation.truth import gap_closed, outcome
+from reward.writing import write_json
 
 LOSS = ranking.softmax
-LOW, HIGH, REFERENCE = "click-optimal", "oracle", "truth"
+LOW, HIGH, REFERENCE, OURS = "click-optimal", "oracle", "truth", "reward"
+DIRECT = "score_candidates as the ranking"
 ALL = "all worlds"
 # a policy of its own rather than a ranker trained on a signal: study -> Policy
 POLICIES = {
@@ -51,6 +55,8 @@ def measure(study, signals):
     for name in signals:
         ranker = train(study, rewards_of(study, SIGNALS[name]), LOSS)
         outcomes[name] = lived(policy_of(study, ranker))
+    if OURS in signals:
+        outcomes[DIRECT] = lived(score_candidates(study))
     return {name: gap_closed(outcomes, name, low=LOW, high=HIGH) for name in outcomes}
 
 
@@ -117,14 +123,19 @@ def main(arguments=None):
     parser.add_argument("--roll-out-users", type=int, default=4000)
     parser.add_argument("--views", type=int, default=25_000, help="slates that train a ranker")
     parser.add_argument("--candidates", type=int, default=40, help="items in each of them")
+    parser.add_argument("--cache", type=Path, help="folder that keeps the gaps of each world and seed, to go on from")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "closing_the_gap.json")
     chosen = parser.parse_args(arguments)
     torch.set_num_threads(1)  # the same sums in the same order wherever it runs
     console, gaps = Console(), {}
     console = Console(width=max(console.width, 60 + 26 * len(chosen.worlds)))
     changes = {} if chosen.users is None else {"users": chosen.users}
-    jobs = [(name, seed) for name in chosen.worlds for seed in chosen.seeds]
+    jobs = [(name, seed) for seed in chosen.seeds for name in chosen.worlds]
     for name, seed in track(jobs, "worlds and seeds", console=console):
+        kept = None if chosen.cache is None else chosen.cache / f"{name}_{seed}.json"
+        if kept is not None and kept.is_file():
+            gaps.setdefault(name, {})[seed] = json.loads(kept.read_text())
+            continue
         study = study_of(
             world_of(name, **changes),
             seed,
@@ -133,6 +144,9 @@ def main(arguments=None):
             roll_out_users=chosen.roll_out_users,
         )
         gaps.setdefault(name, {})[seed] = measure(study, chosen.signals)
+        if kept is not None:
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            write_json(kept, gaps[name][seed])
     write_result(chosen.out, report(gaps, console))
 
 

@@ -13,6 +13,7 @@ import polars as pl
 from numpy.typing import NDArray
 from worlds import HORIZON_DAYS, clustered
 
+from gap.learned import reward, reward_by_item
 from gap.study import Study, column
 from reward.schema import ITEM, PROPENSITY, TIMESTAMP, USER
 from reward.simulation.service import click_logit, context_logit, impulse, match_of, satisfaction_of
@@ -113,6 +114,8 @@ def weighted_activity(study: Study) -> Doubles:
 SIGNALS: dict[str, Signal] = {
     "truth": truth,
     "truth, by item": truth_by_item,
+    "reward": reward,
+    "reward, by item": reward_by_item,
     "clicks in slates": clicks_in_slates,
     "click rate": click_rate,
     "minutes in slates": minutes_in_slates,
