@@ -108,9 +108,44 @@ def test_a_run_folder_holds_what_the_readme_says(run):
     for name in ("reward/reward.json", "metrics.json", "checkpoints/last.ckpt", ".hydra/config.yaml"):
         assert (run / name).is_file(), name
     assert json.loads((run / "metrics.json").read_text())["metrics"]["reward model"]
-    fn = reward.load(run / "reward")
+    with pytest.warns(reward.ArtifactWarning, match="propensities"):
+        fn = reward.load(run / "reward")
     assert fn.facts["window"]["train_end"] == "2024-03-13"
     assert fn.unit == "active days in the next 5 days"
+
+
+def test_propensities_that_were_estimated_are_warned_of_in_the_file_in_the_card_and_at_load(run):
+    found = json.loads((run / "reward" / "reward.json").read_text())["facts"]["effects"]
+    assert found["propensities"] == "estimated"
+    assert found["policy"]["users"] == 60
+    assert found["balance"]["flagged"] in (True, False)
+    assert found["interval"] is None or found["interval"][0] < found["slope"] < found["interval"][1]
+    assert "Expect much less" in found["warning"]
+    assert f"> **Warning.** {found['warning']}" in (run / "reward" / "README.md").read_text()
+    with pytest.warns(reward.ArtifactWarning, match="Expect much less"):
+        reward.load(run / "reward")
+    assert pl.read_parquet(run / "effects.parquet").height == 25
+
+
+def test_propensities_that_were_logged_are_not_warned_of(place):
+    small_log().with_columns(propensity=pl.lit(1 / 25)).write_parquet(place / "logged.parquet")
+    done = trained(place / "logged", place / "logged.parquet", "trainer.max_epochs=1", cwd=place)
+    found = reward.load(place / "logged" / "reward").facts["effects"]  # a warning would be an error here
+    assert (found["propensities"], found["warning"], found["policy"]) == ("logged", None, None)
+    assert found["balance"]["flagged"] is False
+    assert "Warning" not in (place / "logged" / "reward" / "README.md").read_text()
+    assert "with propensities logged" in " ".join(done.stdout.split())
+    assert "No imbalance beyond chance" in done.stdout
+
+
+def test_where_effects_cannot_be_estimated_a_sentence_says_why(place):
+    scope = ["outcome.scope=item", "outcome.active_if=click"]
+    done = trained(place / "scoped", place / "events.parquet", "trainer.max_epochs=1", *scope, cwd=place)
+    assert "Effects of items were not estimated: they need outcome.scope=user, and it is item" in done.stdout
+    found = reward.load(place / "scoped" / "reward").facts["effects"]
+    assert found["warning"] is None
+    assert "outcome.scope=user" in found["reason"]
+    assert not (place / "scoped" / "effects.parquet").exists()
 
 
 def test_evaluating_a_run_writes_metrics_and_a_report(run, place):
