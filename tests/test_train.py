@@ -14,6 +14,10 @@ import torch
 from safetensors.torch import load_file
 
 import reward
+import train
+from reward.outcomes.activity import ActivityTrace
+from reward.schema import EventLog, check
+from reward.sequences.split import split
 
 ROOT = Path(__file__).parents[1]
 SMALL = [
@@ -117,7 +121,7 @@ def test_a_run_folder_holds_what_the_readme_says(run):
 def test_propensities_that_were_estimated_are_warned_of_in_the_file_in_the_card_and_at_load(run):
     found = json.loads((run / "reward" / "reward.json").read_text())["facts"]["effects"]
     assert found["propensities"] == "estimated"
-    assert found["policy"]["users"] == 60
+    assert found["policy"]["items"] == 25
     assert found["balance"]["flagged"] in (True, False)
     assert found["interval"] is None or found["interval"][0] < found["slope"] < found["interval"][1]
     assert "Expect much less" in found["warning"]
@@ -138,14 +142,15 @@ def test_propensities_that_were_logged_are_not_warned_of(place):
     assert "No imbalance beyond chance" in done.stdout
 
 
-def test_where_effects_cannot_be_estimated_a_sentence_says_why(place):
-    scope = ["outcome.scope=item", "outcome.active_if=click"]
-    done = trained(place / "scoped", place / "events.parquet", "trainer.max_epochs=1", *scope, cwd=place)
-    assert "Effects of items were not estimated: they need outcome.scope=user, and it is item" in done.stdout
-    found = reward.load(place / "scoped" / "reward").facts["effects"]
+def test_where_effects_cannot_be_estimated_a_sentence_says_why(tmp_path, capsys):
+    log = check(EventLog(small_log().lazy(), ("click",), 30, 0.0)).log
+    window = split(log, train_days=12, validation_days=4)
+    outcome = ActivityTrace(5, scope="item", active_if="click")
+    found = train.estimate_effects(log, outcome, window, None, tmp_path)
     assert found["warning"] is None
-    assert "outcome.scope=user" in found["reason"]
-    assert not (place / "scoped" / "effects.parquet").exists()
+    assert found["reason"] == "they need outcome.scope=user, and it is item"
+    assert f"Effects of items were not estimated: {found['reason']}" in " ".join(capsys.readouterr().out.split())
+    assert not (tmp_path / "effects.parquet").exists()
 
 
 def test_evaluating_a_run_writes_metrics_and_a_report(run, place):
