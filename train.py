@@ -28,6 +28,8 @@ from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint, RichProg
 from rich.console import Console
 
 from reward.artifact import save
+from reward.effects.account import account, account_sentences, no_account
+from reward.effects.second_stage import ItemEffects
 from reward.evaluation.judge import judge
 from reward.evaluation.publish import publish
 from reward.evaluation.report import sentences
@@ -91,8 +93,8 @@ def train(config: DictConfig, folder: Path) -> float:
         assessment = judge(
             function, checked.log, window, seed=config.seed, calibration=config.calibration, **plain["evaluation"]
         )
-    estimate_effects(checked.log, outcome, window, config, folder)
-    function.facts.update(facts(checked, window, assessment, plain))
+    effects = estimate_effects(checked.log, outcome, window, config, folder)
+    function.facts.update(facts(checked, window, assessment, plain), effects=effects)
     save(function, folder / "reward")
     write_json(folder / "metrics.json", {"validation/loss": loss, **assessment})
     publish(function, assessment, folder / "evaluation", console)
@@ -157,20 +159,47 @@ def fit(model: RewardModel, data: StreamData, config: DictConfig, folder: Path) 
     return float(best.best_model_score or torch.nan)
 
 
-def estimate_effects(log: EventLog, outcome: Any, window: Split, config: DictConfig, folder: Path) -> None:
-    """The second stage on what training and validation saw: ``effects.parquet``, where the log has propensities."""
-    if PROPENSITY not in log.events.collect_schema().names() or outcome.scope != "user":
-        return
-    with console.status("estimating the effects of items ..."):
-        effects = instantiate(config.effects)(known_at(log, window.validation_end), outcome, seed=config.seed)
-    with whole(folder / "effects.parquet") as scratch:
-        effects.items.write_parquet(scratch)
-    low, high = (effects.borne_out.slope + side * 1.96 * effects.borne_out.se for side in (-1, 1))
-    verdict = "effects of items are borne out" if low > 0 else "no effect of items distinguishable from zero"
-    console.print(
-        f"{verdict}: users held out show {effects.borne_out.slope:.2f} days (95% {low:.2f} to {high:.2f}) for a day of "
-        f"predicted effect; {folder / 'effects.parquet'} has each item's"
-    )
+def estimate_effects(log: EventLog, outcome: Any, window: Split, config: DictConfig, folder: Path) -> dict[str, Any]:
+    """The second stage on what training and validation saw: ``effects.parquet``, and what the artefact says of it.
+
+    Propensities that the log lacks are estimated from it; either kind is checked by balance.
+    """
+    known = known_at(log, window.validation_end)
+    try:
+        with console.status("estimating the effects of items ..."):
+            found, effects = second_stage(known, outcome, config)
+    except SchemaError as error:
+        found = no_account(str(error))
+    else:
+        with whole(folder / "effects.parquet") as scratch:
+            effects.items.write_parquet(scratch)
+    console.print("\n".join(account_sentences(found)))
+    if found["warning"] is not None:
+        console.print(f"[bold]Warning.[/bold] {found['warning']}")
+    return found
+
+
+def second_stage(known: EventLog, outcome: Any, config: DictConfig) -> tuple[dict[str, Any], ItemEffects]:
+    """The effects of items, and the account of how far they can be believed.
+
+    Raises:
+        SchemaError: the log or the outcome does not allow for it.
+    """
+    if outcome.scope != "user":
+        raise SchemaError(f"they need outcome.scope=user, and it is {outcome.scope}")
+    estimated = None
+    if PROPENSITY in known.events.collect_schema().names():
+        propensity = known.events.select(PROPENSITY).collect().to_series().to_numpy()
+    else:
+        estimated = instantiate(config.propensities, _convert_="all")(known)
+        propensity = estimated.propensity
+    effects = instantiate(config.effects)(known, outcome, seed=config.seed, propensity=propensity)
+    balance, unchecked = None, ""
+    try:
+        balance = instantiate(config.balance)(known, propensity, half=None if estimated is None else estimated.half)
+    except SchemaError as error:
+        unchecked = str(error)
+    return account(effects.borne_out, estimated, balance, unchecked=unchecked), effects
 
 
 def facts(checked: Checked, window: Split, assessment: dict[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:

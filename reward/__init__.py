@@ -5,9 +5,9 @@ score what could be shown next. ``reward.ranking`` has losses that train a ranke
 """
 
 from reward import ranking
-from reward.artifact import ArtifactError, load
+from reward.artifact import ArtifactError, ArtifactWarning, load
 from reward.effects.exposure import Rewards
 from reward.function import History, RewardFunction
 from reward.schema import SchemaError
 
-__all__ = ["ArtifactError", "History", "RewardFunction", "Rewards", "SchemaError", "load", "ranking"]
+__all__ = ["ArtifactError", "ArtifactWarning", "History", "RewardFunction", "Rewards", "SchemaError", "load", "ranking"]

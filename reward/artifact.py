@@ -7,6 +7,7 @@ import inspect
 import json
 import os
 import tempfile
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,10 @@ CARD = "README.md"
 
 class ArtifactError(ValueError):
     """A folder that is no intact artefact, or one of a format this version does not read."""
+
+
+class ArtifactWarning(UserWarning):
+    """What an artefact says of itself that whoever uses its effects should know."""
 
 
 def part(instance: Any) -> dict[str, Any]:
@@ -109,9 +114,16 @@ def load(source: str | os.PathLike[str], *, trust: Sequence[str] = ("reward.",))
     Raises:
         ArtifactError: the folder is missing a file, a byte of it changed, its format version is unknown, or it names
             a part outside ``trust``.
+
+    Warns:
+        ArtifactWarning: what it says of the effects of items rests on propensities that were estimated, or that a
+            check speaks against.
     """
     folder = _fetch(str(source))
     manifest = _manifest(folder)
+    warning = (manifest["facts"].get("effects") or {}).get("warning")
+    if warning is not None:
+        warnings.warn(f"{source}: {warning}", ArtifactWarning, stacklevel=2)
     parts = manifest["parts"]
     features = Features.from_json(manifest["normalisation"], pl.read_parquet(folder / ITEMS))
     encoder, head, outcome = (_build(parts[name], trust) for name in ("encoder", "head", "outcome"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from reward.effects.account import account_sentences
 from reward.function import RewardFunction
 
 CAN = """\
@@ -24,10 +25,13 @@ def model_card(function: RewardFunction, facts: Mapping[str, Any]) -> str:
     """Markdown for an artefact's README."""
     features = function.features
     sentences = "\n".join(f"- {sentence}" for sentence in facts.get("carry", [])) or "- not evaluated"
+    effects = facts.get("effects") or {}
+    warning = f"> **Warning.** {effects['warning']}\n\n" if effects.get("warning") else ""
+    told = "\n".join(f"- {sentence}" for sentence in account_sentences(effects)) if effects else "- not estimated"
     rows = "\n".join(f"| {name} | {value} |" for name, value in facts.get("table", {}).items())
     return f"""# A reward signal in {function.unit}
 
-Made by `reward`. It scores what showing an item does to a user's mid-term outcome.
+{warning}Made by `reward`. It scores what showing an item does to a user's mid-term outcome.
 
 ```python
 import reward
@@ -48,6 +52,10 @@ of the items table {_names(features.item_features)}.
 ## What the log carried
 
 {sentences}
+
+## What showing an item did
+
+{told}
 
 ## What it can and cannot claim
 

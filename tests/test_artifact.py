@@ -3,6 +3,7 @@ import json
 import math
 import shutil
 import sys
+import warnings
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +16,7 @@ import torch
 from polars.testing import assert_frame_equal
 
 import reward
-from reward.artifact import ArtifactError, load, save
+from reward.artifact import ArtifactError, ArtifactWarning, load, save
 from reward.card import model_card
 from reward.function import RewardFunction
 from reward.network import RewardNetwork
@@ -132,6 +133,33 @@ def test_the_card_names_unit_and_columns_and_what_cannot_be_claimed(fn, folder):
     ):
         assert said in card
     assert "- not evaluated" in model_card(fn, {})
+
+
+NOTHING_FOUND = {"reason": None, "interval": None, "policy": None, "balance": {"flagged": None, "sentences": ["b."]}}
+
+
+def test_a_warning_is_in_the_manifest_on_top_of_the_card_and_told_at_load(network_of, features, outcome, tmp_path):
+    effects = NOTHING_FOUND | {"warning": "expect much less."}
+    facts = FACTS | {"effects": effects}
+    fn = RewardFunction(network_of(), features, outcome, max_events=16, timestamp_unit=None, facts=facts)
+    folder = save(fn, tmp_path / "reward")
+    assert manifest_of(folder)["facts"]["effects"]["warning"] == "expect much less."
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    assert card.split("\n\n")[1] == "> **Warning.** expect much less."
+    assert "- b." in card
+    with pytest.warns(ArtifactWarning, match="reward: expect much less") as told:
+        load(folder)
+    assert [Path(each.filename) for each in told] == [Path(__file__)]
+
+
+def test_without_a_warning_nothing_is_warned_of(network_of, features, outcome, tmp_path):
+    facts = FACTS | {"effects": NOTHING_FOUND | {"warning": None}}
+    fn = RewardFunction(network_of(), features, outcome, max_events=16, timestamp_unit=None, facts=facts)
+    folder = save(fn, tmp_path / "reward")
+    assert "Warning" not in (folder / "README.md").read_text(encoding="utf-8")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        load(folder)
 
 
 def test_a_log_without_context_has_a_card_that_says_so(network_of, features, outcome):

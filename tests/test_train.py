@@ -14,6 +14,10 @@ import torch
 from safetensors.torch import load_file
 
 import reward
+import train
+from reward.outcomes.activity import ActivityTrace
+from reward.schema import EventLog, check
+from reward.sequences.split import split
 
 ROOT = Path(__file__).parents[1]
 SMALL = [
@@ -108,9 +112,45 @@ def test_a_run_folder_holds_what_the_readme_says(run):
     for name in ("reward/reward.json", "metrics.json", "checkpoints/last.ckpt", ".hydra/config.yaml"):
         assert (run / name).is_file(), name
     assert json.loads((run / "metrics.json").read_text())["metrics"]["reward model"]
-    fn = reward.load(run / "reward")
+    with pytest.warns(reward.ArtifactWarning, match="propensities"):
+        fn = reward.load(run / "reward")
     assert fn.facts["window"]["train_end"] == "2024-03-13"
     assert fn.unit == "active days in the next 5 days"
+
+
+def test_propensities_that_were_estimated_are_warned_of_in_the_file_in_the_card_and_at_load(run):
+    found = json.loads((run / "reward" / "reward.json").read_text())["facts"]["effects"]
+    assert found["propensities"] == "estimated"
+    assert found["policy"]["items"] == 25
+    assert found["balance"]["flagged"] in (True, False)
+    assert found["interval"] is None or found["interval"][0] < found["slope"] < found["interval"][1]
+    assert "Expect much less" in found["warning"]
+    assert f"> **Warning.** {found['warning']}" in (run / "reward" / "README.md").read_text()
+    with pytest.warns(reward.ArtifactWarning, match="Expect much less"):
+        reward.load(run / "reward")
+    assert pl.read_parquet(run / "effects.parquet").height == 25
+
+
+def test_propensities_that_were_logged_are_not_warned_of(place):
+    small_log().with_columns(propensity=pl.lit(1 / 25)).write_parquet(place / "logged.parquet")
+    done = trained(place / "logged", place / "logged.parquet", "trainer.max_epochs=1", cwd=place)
+    found = reward.load(place / "logged" / "reward").facts["effects"]  # a warning would be an error here
+    assert (found["propensities"], found["warning"], found["policy"]) == ("logged", None, None)
+    assert found["balance"]["flagged"] is False
+    assert "Warning" not in (place / "logged" / "reward" / "README.md").read_text()
+    assert "with propensities logged" in " ".join(done.stdout.split())
+    assert "No imbalance beyond chance" in done.stdout
+
+
+def test_where_effects_cannot_be_estimated_a_sentence_says_why(tmp_path, capsys):
+    log = check(EventLog(small_log().lazy(), ("click",), 30, 0.0)).log
+    window = split(log, train_days=12, validation_days=4)
+    outcome = ActivityTrace(5, scope="item", active_if="click")
+    found = train.estimate_effects(log, outcome, window, None, tmp_path)
+    assert found["warning"] is None
+    assert found["reason"] == "they need outcome.scope=user, and it is item"
+    assert f"Effects of items were not estimated: {found['reason']}" in " ".join(capsys.readouterr().out.split())
+    assert not (tmp_path / "effects.parquet").exists()
 
 
 def test_evaluating_a_run_writes_metrics_and_a_report(run, place):

@@ -47,7 +47,7 @@ from reward.effects.slates import (
     past_activity,
     slates_of,
 )
-from reward.schema import EventLog
+from reward.schema import EventLog, SchemaError
 
 PAST, LAST, PLACEBO, ASSIGNED = "past activity", "last days", "placebo outcome", "past assignments"
 
@@ -189,7 +189,8 @@ def balance(
         seed: halves the users.
 
     Raises:
-        ValueError: ``propensity`` is not one number in (0, 1] a row, a user is in both halves, or no days are left.
+        ValueError: ``propensity`` is not one number in (0, 1] a row, or a user is in both halves.
+        SchemaError: the log has no days left after the first ``warm_days``.
     """
     slates = slates_of(log)
     if propensity.shape != slates.row.shape or not ((propensity > 0) & (propensity <= 1)).all():
@@ -198,7 +199,7 @@ def balance(
             f"{propensity.shape}: give those of this log, in its order"
         )
     if warm_days < placebo_days or warm_days >= slates.days:
-        raise ValueError(
+        raise SchemaError(
             f"warm_days={warm_days} expected at least placebo_days={placebo_days} and fewer than the log's "
             f"{slates.days} days: lower them, or give a longer log"
         )

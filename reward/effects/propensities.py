@@ -31,6 +31,8 @@ from reward.effects.slates import HALVES, Doubles, Floats, Ints, Slates, halves,
 from reward.schema import ITEM, EventLog, SchemaError
 
 _GOLDEN = 0.6180339887498949  # its multiples are spread evenly between 0 and 1
+_LONGEST = 1.0  # step of a score
+_EM_STEPS = 10  # of the prior, for each step of θ
 _READING, _CHECKING = 10**6, 10**6 + 1  # draws of candidates, after those of the passes
 
 
@@ -45,7 +47,8 @@ class Calibration:
         z: of the covariance between halves of what is left in each cell of item and activity tercile; about standard
             normal if the model holds, large if some items go to active or inactive users more than it says.
         excess: the root of that covariance: the share by which cells are over- or undershown beyond chance.
-        flagged: z is beyond ``level`` and the excess beyond ``least_excess``.
+        flagged: z is beyond ``level`` and the excess beyond ``least_excess``; or users the model was not fitted on are
+            foretold worse than if every live item were as likely.
         log_likelihood: mean over rows, each half under its own fit.
         held_out_log_likelihood: the same under the other half's fit.
         uniform_log_likelihood: the same if every live item were as likely.
@@ -521,9 +524,11 @@ def _slots_live(slates: Slates, at: Ints) -> Doubles:
 
 
 def _theta_step(plan: _Plan, policy: _Policy, at: Ints, draw: int, covariance: Tensor) -> tuple[Tensor, Tensor, float]:
-    """A Newton step of all θ_x under their prior, the prior's covariance by one step of EM, mean log-likelihood.
+    """A Newton step of all θ_x under their prior, the prior's covariance by steps of EM, mean log-likelihood.
 
-    The curvature is Σ p z zᵀ, an upper bound of Σ p (1 − p) z zᵀ, so a step does not overshoot.
+    The curvature is Σ p z zᵀ, an upper bound of Σ p (1 − p) z zᵀ, but that of where the step begins: where an item was
+    shown to users it was hardly expected to be shown to, it is far too flat. So no step moves an item's scores by more
+    than `_LONGEST`, root of the mean square over slates.
     """
     items, k = policy.theta.shape
     upper = torch.triu_indices(k, k)
@@ -542,18 +547,24 @@ def _theta_step(plan: _Plan, policy: _Policy, at: Ints, draw: int, covariance: T
     curve = torch.zeros(items, k, k)
     curve[:, upper[0], upper[1]] = flat
     curve[:, upper[1], upper[0]] = flat
-    theta, covariance = _posterior(policy.theta.double(), slope.double(), curve.double(), covariance)
+    state = torch.from_numpy(plan.slots.state[at]).double()
+    seen = state.T @ state / max(len(state), 1)
+    theta, covariance = _posterior(policy.theta.double(), slope.double(), curve.double(), covariance, seen)
     return theta.float(), covariance, log_p / max(slots, 1)
 
 
-def _posterior(theta: Tensor, slope: Tensor, curve: Tensor, covariance: Tensor) -> tuple[Tensor, Tensor]:
-    mean, precision = theta.mean(0), torch.linalg.inv(covariance)
-    curve = curve + precision
-    slope = slope - (theta - mean) @ precision
-    theta = theta + torch.linalg.solve(curve, slope[:, :, None]).squeeze(-1)
-    away = theta - theta.mean(0)
-    spread = away.T @ away / len(away) + torch.linalg.inv(curve).mean(0)
-    return theta, (spread + spread.T) / 2 + 1e-6 * torch.eye(len(mean), dtype=torch.float64)
+def _posterior(theta: Tensor, slope: Tensor, curve: Tensor, covariance: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
+    start, unit = theta, torch.eye(theta.shape[1], dtype=torch.float64)
+    for _ in range(_EM_STEPS):
+        mean, precision = theta.mean(0), torch.linalg.inv(covariance)
+        left = torch.linalg.inv(curve + precision)
+        step = (left @ (slope - (start - mean) @ precision)[:, :, None]).squeeze(-1)
+        moved = ((step @ seen) * step).sum(1).clamp(min=0).sqrt()  # an item's scores
+        theta = start + step * (_LONGEST / moved.clamp(min=_LONGEST))[:, None]
+        away = theta - theta.mean(0)
+        spread = away.T @ away / len(away) + left.mean(0)
+        covariance = (spread + spread.T) / 2 + 1e-6 * unit
+    return theta, covariance
 
 
 def _weight_step(
@@ -578,9 +589,11 @@ def _weight_step(
     liking, trait = torch.nonzero(allowed, as_tuple=True)
     curve = outer.double()[liking][:, liking] * spread.double()[trait][:, trait] / max(slots, 1)
     curve += ridge * torch.eye(len(liking), dtype=torch.float64)
-    weights = policy.weights.clone()
-    step = torch.linalg.solve(curve, (slope - ridge * weights)[liking, trait].double())
-    weights[liking, trait] += step.float()
+    step = torch.zeros(wide, f, dtype=torch.float64)
+    step[liking, trait] = torch.linalg.solve(curve, (slope - ridge * policy.weights)[liking, trait].double())
+    # the mean square of a slot's scores that the step makes differ between the items it could show
+    moved = float(((outer.double() @ step) * (step @ spread.double())).sum().clamp(min=0)) ** 0.5 / max(slots, 1)
+    weights = policy.weights + (step * (_LONGEST / max(moved, _LONGEST))).float()
     return weights, log_p / max(slots, 1)
 
 
@@ -638,14 +651,15 @@ def _calibration(
     excess = float(np.sqrt(max(covariance, 0.0)))
     some = _drawn(np.ones(len(half), np.bool_), most, plan.seed)
     mean = float(reading.log_p.sum() / len(plan.slates.row))
+    held_out, uniform = mean - _optimism(plan, policies, some, half), _uniform(plan.slates)
     return Calibration(
         bins=_bins(plan, policies, some, half),
         z=z,
         excess=excess,
-        flagged=z > level and excess > least_excess,
+        flagged=(z > level and excess > least_excess) or not held_out >= uniform,
         log_likelihood=mean,
-        held_out_log_likelihood=mean - _optimism(plan, policies, some, half),
-        uniform_log_likelihood=_uniform(plan.slates),
+        held_out_log_likelihood=held_out,
+        uniform_log_likelihood=uniform,
     )
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from reward.effects.propensities import choice_log_likelihood, estimate_propensities
-from reward.schema import SchemaError
+from reward.schema import EventLog, SchemaError, check
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +49,45 @@ def test_over_the_live_items_propensities_of_a_slates_top_sum_to_one(small, esti
 def test_held_out_rows_fit_worse_than_own_ones_and_better_than_none(estimated):
     check = estimated.calibration
     assert check.uniform_log_likelihood < check.held_out_log_likelihood < check.log_likelihood
+
+
+def thin_log():
+    """Five rows an item, and heavy users among light ones."""
+    rng = np.random.default_rng(0)
+    appeal, taste = rng.lognormal(0, 1.5, 1000), rng.integers(0, 4, 1000)
+    user = np.repeat(np.arange(500), rng.geometric(0.1, 500))
+    kind = rng.integers(0, 4, 500)
+    chance = appeal * np.where(kind[:, None] == taste, 4.0, 1.0)
+    chance /= chance.sum(axis=1, keepdims=True)
+    item = (chance.cumsum(axis=1)[user] < rng.random((len(user), 1))).sum(axis=1).clip(max=999)
+    minute = rng.integers(0, 10 * 1440, len(user))
+    events = pl.DataFrame(
+        {
+            "user_id": user,
+            "item_id": item,
+            "timestamp": np.datetime64("2024-01-01", "us") + minute.astype("timedelta64[m]"),
+            "click": rng.random(len(user)) < 0.5,
+        }
+    ).unique(["user_id", "item_id", "timestamp"], maintain_order=True)
+    items = pl.DataFrame(
+        {"item_id": range(1000), "kind": [f"k{k}" for k in taste], "length": rng.lognormal(0, 2, 1000)}
+    )
+    log = EventLog(events.lazy(), ("click",), 30, 0.0, items=items.lazy(), item_features=("kind", "length"))
+    return check(log).log
+
+
+def test_a_log_of_a_few_rows_an_item_is_fitted_without_running_away(settings):
+    found = estimate_propensities(thin_log(), **settings("propensities")).calibration
+    assert found.held_out_log_likelihood > found.uniform_log_likelihood
+    assert not found.flagged
+
+
+def test_a_model_that_foretells_worse_than_none_is_flagged(settings, monkeypatch):
+    monkeypatch.setattr("reward.effects.propensities._LONGEST", 1e9)  # steps that run away
+    monkeypatch.setattr("reward.effects.propensities._EM_STEPS", 1)
+    found = estimate_propensities(thin_log(), **settings("propensities")).calibration
+    assert found.held_out_log_likelihood < found.uniform_log_likelihood
+    assert found.flagged
 
 
 def test_predicted_shares_come_true_in_every_tenth(estimated):

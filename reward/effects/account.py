@@ -1,0 +1,109 @@
+"""What an artefact, its card and whoever trains it are told of the second stage: plain values and plain words."""
+
+from __future__ import annotations
+
+from math import isfinite
+from typing import Any
+
+from reward.effects.anchors import HeldOut
+from reward.effects.balance import Balance
+from reward.effects.propensities import Propensities
+
+LOGGED, ESTIMATED = "logged", "estimated"
+_NOT_LOGGED = (
+    "The log has no propensities: they were estimated from it, and are right only as far as the service chose items by "
+    "what the log shows. Expect much less of the effects of items than where propensities are logged, whatever their "
+    "standard deviations say, and put nothing on them without an experiment."
+)
+
+
+def account(
+    borne_out: HeldOut, estimated: Propensities | None, balance: Balance | None, *, unchecked: str = ""
+) -> dict[str, Any]:
+    """What was found, as values that go into JSON.
+
+    Args:
+        borne_out: what users held out say of the effects.
+        estimated: the propensities, where the log had none; None where it had.
+        balance: what the check of the propensities found; None where it could not be made.
+        unchecked: why it could not.
+
+    Returns:
+        ``propensities`` (logged or estimated), ``slope``, ``se`` and ``interval`` (95%; null where nothing was
+        predicted), ``policy`` (what `Propensities.statement` says; null where logged), ``balance`` (``flagged``, null
+        where not checked, and ``sentences``) and ``warning``, a text or null.
+    """
+    told = isfinite(borne_out.se)
+    interval = [borne_out.slope + side * 1.96 * borne_out.se for side in (-1, 1)]
+    return {
+        "propensities": LOGGED if estimated is None else ESTIMATED,
+        "slope": borne_out.slope if told else None,
+        "se": borne_out.se if told else None,
+        "interval": interval if told else None,
+        "policy": None if estimated is None else estimated.statement(),
+        "balance": {
+            "flagged": None if balance is None else balance.flagged,
+            "sentences": [f"Balance was not checked: {unchecked}."] if balance is None else balance.sentences(),
+        },
+        "warning": _warning(estimated, balance),
+        "reason": None,
+    }
+
+
+def no_account(reason: str) -> dict[str, Any]:
+    """The same of a log whose effects could not be estimated, with the reason."""
+    nothing = dict.fromkeys(("propensities", "slope", "se", "interval", "policy", "balance", "warning"))
+    return {**nothing, "reason": reason}
+
+
+def account_sentences(found: dict[str, Any]) -> list[str]:
+    """An account in plain words, the verdict first, the warning apart."""
+    if found["reason"] is not None:
+        return [f"Effects of items were not estimated: {found['reason']}"]
+    policy = found["policy"]
+    return [_verdict(found), *([] if policy is None else [_calibration(policy)]), *found["balance"]["sentences"]]
+
+
+def _verdict(found: dict[str, Any]) -> str:
+    if found["interval"] is None:
+        return "No effect of items distinguishable from zero: all estimates are alike."
+    low, high = found["interval"]
+    seen = (
+        f"users held out show {found['slope']:.2f} days (95% {low:.2f} to {high:.2f}) for a day of predicted effect, "
+        f"with propensities {found['propensities']}"
+    )
+    if low <= 0 <= high:
+        return f"No effect of items distinguishable from zero: {seen}."
+    if high < 0:
+        return f"The effects of items are refuted: {seen}."
+    if found["balance"]["flagged"]:
+        return (
+            f"No effect of items is claimed: {seen}, but these fail their check, so it can be who was shown what as "
+            "well as what it did."
+        )
+    return f"The effects of items are borne out: {seen}."
+
+
+def _calibration(policy: dict[str, Any]) -> str:
+    check = policy["calibration"]
+    verdict = "does not hold" if check["flagged"] else "holds"
+    return (
+        f"The model of what the service shows {verdict} for users it was not fitted on: log-likelihood "
+        f"{check['held_out_log_likelihood']:.2f} a row ({check['uniform_log_likelihood']:.2f} if every item were as "
+        f"likely), agreement of what is left by item and activity z = {check['z']:.1f}."
+    )
+
+
+def _warning(estimated: Propensities | None, balance: Balance | None) -> str | None:
+    """None where propensities are logged and no check speaks against them."""
+    said = [] if estimated is None else [_NOT_LOGGED]
+    if estimated is not None and estimated.calibration.flagged:
+        said.append("The model that they come from does not even hold for users it was not fitted on.")
+    if balance is not None and balance.flagged:
+        said.append(
+            f"The balance check speaks against the {LOGGED if estimated is None else ESTIMATED} propensities: the "
+            "policy follows something that they leave out, and the effects are confounded by it."
+        )
+    if estimated is not None and balance is None:
+        said.append("Their balance was not checked.")
+    return " ".join(said) or None
