@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from reward.effects.exposure import Rewards, exposure
+from reward.effects.personal import Personal, days_since_1970
+from reward.effects.standing import Standing
 from reward.encoders import Memory
 from reward.network import RewardNetwork
 from reward.outcomes.activity import TRACE, ActivityTrace, local_day
@@ -30,6 +32,7 @@ from reward.schema import (
     row_keys,
 )
 from reward.sequences.features import Features, ItemTable
+from reward.sequences.slots import slate_moment
 from reward.sequences.split import EPOCH
 from reward.sequences.stream import Batch, Stream, Tokens, Windows
 
@@ -40,6 +43,7 @@ _ATTENTION_CELLS = 1 << 24
 
 Ids = Sequence[Any] | pl.Series | NDArray[Any] | Tensor
 Progress = Callable[[Sequence[Any]], Iterable[Any]]
+_Score = Callable[["History", Tensor], Rewards]
 _Method = TypeVar("_Method", bound=Callable[..., Any])
 
 
@@ -57,12 +61,14 @@ class History:
         memory: what the encoder keeps of each history, (users, length, ·).
         slots: the slots, (users, 1).
         visible: events each slot reads, (users, 1).
+        standing: what the effects read of each history; None where the function has no effects.
     """
 
     users: pl.Series
     memory: Memory
     slots: Tokens
     visible: Tensor
+    standing: Standing | None = None
 
     def __len__(self) -> int:
         return len(self.users)
@@ -80,7 +86,8 @@ class History:
         memory = Memory(
             change(self.memory.states), change(self.memory.hours), tuple(change(layer) for layer in self.memory.layers)
         )
-        return History(users, memory, Tokens(*map(change, self.slots)), change(self.visible))
+        standing = None if self.standing is None else self.standing.map(change)
+        return History(users, memory, Tokens(*map(change, self.slots)), change(self.visible), standing)
 
 
 class RewardFunction(nn.Module):
@@ -96,6 +103,8 @@ class RewardFunction(nn.Module):
         features: how a log's columns become the network's inputs.
         outcome: what is predicted; `unit` and `horizon_days` are its.
         facts: training window, log fingerprint, metrics and whatever else the artefact says of itself; plain JSON.
+        effects: what rewards are made of: effects estimated causally from the log. None: there are none, and rewards
+            are exposure terms, differences of the network's forecasts.
 
     Args:
         network: trained and calibrated.
@@ -104,6 +113,7 @@ class RewardFunction(nn.Module):
         max_events: longest history a slot reads.
         timestamp_unit: of logs whose timestamps are integers.
         facts: see above.
+        effects: see above.
     """
 
     def __init__(
@@ -115,6 +125,7 @@ class RewardFunction(nn.Module):
         max_events: int,
         timestamp_unit: str | None,
         facts: Mapping[str, Any],
+        effects: Personal | None = None,
     ) -> None:
         super().__init__()
         self.network = network.requires_grad_(False)
@@ -123,6 +134,7 @@ class RewardFunction(nn.Module):
         self.max_events = max_events
         self.timestamp_unit = timestamp_unit
         self.facts = dict(facts)
+        self.effects = effects
         known = features.items[ITEM]
         self._ids = _plain(known.to_numpy())
         self._inputs = features.item_inputs(known.extend_constant(None, 1))
@@ -200,6 +212,8 @@ class RewardFunction(nn.Module):
             columns = torch.stack([before.mean(-1), exposed.mean(-1), rewards.mean, rewards.std])
             scores[torch.tensor([0, 1, 3, 4]).unsqueeze(1), row[row >= 0].cpu()] = columns[:, row >= 0].cpu().double()
             scores[2, happened[happened >= 0].cpu()] = after.mean(-1)[happened >= 0].cpu().double()
+        if self.effects is not None:
+            scores[3:5] = self._effects_of(self.effects, clean, items_table)[:, windows.stream.events.source]
         if as_of is not None:
             scores[5] = torch.from_numpy(self._as_of(clean, windows.stream, as_of, items_table, history_start))
         return self._in_order(events, clean, windows.stream, dict(zip(names, scores.numpy(), strict=True)))
@@ -268,6 +282,7 @@ class RewardFunction(nn.Module):
             Memory(memory.states[rows], memory.hours[rows], tuple(layer[rows] for layer in memory.layers)),
             Tokens(*(tensor[rows, column].unsqueeze(1) for tensor in batch.slots)),
             batch.visible[rows, column].unsqueeze(1),
+            self._standing(clean, slots),
         )
 
     @_eager
@@ -295,27 +310,59 @@ class RewardFunction(nn.Module):
                 f"got {shape}"
             )
         distinct, place = np.unique(ids, return_inverse=True)
-        table = self._item_inputs(distinct, items_table)
-        vectors = self.network.embedding.item(
-            *(torch.tensor(part, device=self.device) for part in (table.code, table.categories, table.numbers))
-        )
-        filling = (
-            vectors[torch.from_numpy(place.reshape(shape)).to(self.device)].expand(len(history), -1, -1)
-            if shape[-1]
-            else None
-        )
+        score = self._exposures(distinct, items_table) if self.effects is None else self._facts(distinct, items_table)
+        which = torch.from_numpy(place.reshape(shape)).to(self.device).expand(len(history), -1)
         mean = torch.zeros(len(history), shape[-1], device=self.device)
         std = torch.zeros_like(mean)
         cells = max(history.memory.hours.shape[1] * max(shape[-1], 1), 1)
         step = max(_ATTENTION_CELLS // cells, 1)
-        for start in range(0, len(history) if filling is not None else 0, step):
-            part = history[start : start + step]
-            blank = self._value(part, None)
-            mean[start : start + step], std[start : start + step] = exposure(
-                blank,
-                self._value(part, filling[start : start + step]),  # type: ignore[index]
-            )
+        for start in range(0, len(history) if shape[-1] else 0, step):
+            rows = slice(start, start + step)
+            mean[rows], std[rows] = score(history[rows], which[rows])
         return Rewards(mean, std)
+
+    def _exposures(self, ids: NDArray[Any], items_table: pl.DataFrame | None) -> _Score:
+        """Scores candidates, given as places in ``ids``, by the exposure term."""
+        table = self._item_inputs(ids, items_table)
+        parts = (torch.tensor(part, device=self.device) for part in (table.code, table.categories, table.numbers))
+        vectors = self.network.embedding.item(*parts)
+        return lambda history, which: exposure(self._value(history, None), self._value(history, vectors[which]))
+
+    def _facts(self, ids: NDArray[Any], items_table: pl.DataFrame | None) -> _Score:
+        """Scores candidates, given as places in ``ids``, by the effects."""
+        effects = self.effects
+        assert effects is not None
+        facts = effects.known(ids, None if items_table is None else self.features.fitting(items_table)).to(self.device)
+
+        def score(history: History, which: Tensor) -> Rewards:
+            if history.standing is None:
+                raise ValueError("history expected one that this function encoded: its effects read more of the past")
+            return effects.score(history.standing, facts.of(which))
+
+        return score
+
+    def _standing(self, clean: pl.DataFrame, slots: pl.DataFrame) -> Standing | None:
+        """What the effects read of the past of each slot's user."""
+        if self.effects is None:
+            return None
+        users = pl.concat([clean[USER], slots[USER]]).unique().sort()
+        user = users.search_sorted(slots[USER]).to_numpy().astype(np.int64)
+        standing = self.effects.past(clean, users).standing(user, days_since_1970(slots[TIMESTAMP]))
+        return standing.map(lambda tensor: tensor.to(self.device))
+
+    def _effects_of(self, effects: Personal, clean: pl.DataFrame, items_table: pl.DataFrame | None) -> Tensor:
+        """(2, rows) rewards of the rows of ``clean`` and their standard deviations."""
+        users = clean[USER].unique().sort()
+        user = users.search_sorted(clean[USER]).to_numpy().astype(np.int64)
+        moment = days_since_1970(clean.select(slate_moment(clean.columns)).to_series())
+        distinct, place = np.unique(_plain(clean[ITEM].to_numpy()), return_inverse=True)
+        facts = effects.known(distinct, None if items_table is None else self.features.fitting(items_table))
+        past, out = effects.past(clean, users), torch.empty(2, len(clean), dtype=torch.float64)
+        for start in range(0, len(clean), _BATCH_ROWS):
+            rows = slice(start, start + _BATCH_ROWS)
+            some = facts.of(torch.from_numpy(place[rows]))
+            out[:, rows] = torch.stack([*effects.score_rows(past, user[rows], moment[rows], some)])
+        return out
 
     def _value(self, history: History, filling: Tensor | None) -> Tensor:
         candidates = 1 if filling is None else filling.shape[1]

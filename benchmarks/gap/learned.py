@@ -5,10 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
+import polars as pl
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
-from worlds import HORIZON_DAYS, ROOT
+from worlds import HORIZON_DAYS, ROLL_OUT_DAYS, ROOT
 
 from gap.study import Study
 from reward.effects.personal import days_since_1970
@@ -16,6 +17,7 @@ from reward.effects.second_stage import ItemEffects
 from reward.effects.standing import Person, middle
 from reward.outcomes.activity import ActivityTrace
 from reward.schema import ITEM, TIMESTAMP, USER, EventLog, check
+from reward.simulation.log import items_of
 from reward.simulation.policies import rank_by
 from reward.simulation.service import Policy, View
 from reward.simulation.world import Floats
@@ -52,11 +54,13 @@ def reward(study: Study) -> Floats:
     past = personal.past(study.events, users)
     user = users.search_sorted(study.events[USER].gather(views.row[:, 0])).to_numpy().astype(np.int64)
     moment = days_since_1970(study.events[TIMESTAMP])[views.row[:, 0]]
-    code = torch.from_numpy(personal.codes(views.items.ravel()).reshape(views.items.shape))
-    out = np.empty(code.shape, np.float32)
-    for start in range(0, len(code), AT_ONCE):
+    ids = np.arange(len(study.service.catalogue.kind))
+    facts = personal.known(ids)
+    out = np.empty(views.items.shape, np.float32)
+    for start in range(0, len(out), AT_ONCE):
         rows = slice(start, start + AT_ONCE)
-        out[rows] = personal.score(past.standing(user[rows], moment[rows]), personal.facts.of(code[rows])).mean.numpy()
+        shown = facts.of(torch.from_numpy(views.items[rows]))
+        out[rows] = personal.score(past.standing(user[rows], moment[rows]), shown).mean.numpy()
     return out
 
 
@@ -71,40 +75,34 @@ def reward_by_item(study: Study) -> Floats:
 def score_candidates(study: Study) -> Policy:
     """Ranks by the rewards themselves: tastes as the log's end tells them, what was seen as of every slate."""
     personal, service = learned(study).personal, study.service
-    world = service.world
+    world, lives = service.world, study.start.users
+    facts = personal.known(np.arange(len(service.catalogue.kind)), items_of(service, world.days + ROLL_OUT_DAYS))
     users = study.events[USER].unique().sort()
-    ids = study.start.users
-    known = np.isin(ids, users.to_numpy())
-    past = personal.past(study.events, users)
-    end = (_start(study) - datetime(1970, 1, 1, tzinfo=UTC)).days + world.days
-    place = np.where(known, users.search_sorted(ids), 0).astype(np.int64)
-    person = past.person(place, np.full(len(ids), float(end)))
-    person = Person(*(torch.where(_like(torch.from_numpy(known), part), part, 0.0) for part in person))
-    every = personal.codes(np.arange(len(service.catalogue.kind)))
-    counts = np.zeros((len(ids), len(personal.facts.code), len(personal.spans_days)), np.float32)
-    held = past.standing(place, np.full(len(ids), float(end)))
-    for row in np.flatnonzero(known):
-        mine = held.items[row] < counts.shape[1]
-        counts[row, held.items[row][mine]] = held.counts[row][mine]
-    at = np.full(int(ids.max()) + 1, -1)
-    at[ids] = np.arange(len(ids))
-    today, fade = [world.days], np.exp(-1 / np.array(personal.spans_days, np.float32))
-    group = personal.facts.group
-    kin = torch.nn.functional.one_hot(group.clamp_min(0)).float() * (group >= 0)[:, None]
+    end = float((_start(study) - datetime(1970, 1, 1, tzinfo=UTC)).days + world.days)
+    there = np.isin(lives, users.to_numpy())  # others have no past: they stand with nobody's
+    past = personal.past(study.events, pl.concat([users, pl.Series([users.max() + 1])]))
+    standing = past.standing(np.where(there, users.search_sorted(lives), len(users)), np.full(len(lives), end))
+    counts = np.zeros((len(lives), len(facts.code), len(personal.spans_days)), np.float32)
+    row, place = np.nonzero(standing.items.numpy() < len(personal.ids))
+    counts[row, personal.ids[standing.items.numpy()[row, place]]] = standing.counts.numpy()[row, place]
+    at = np.zeros(world.users, np.int64)
+    at[lives] = np.arange(len(lives))
+    fade, today = np.exp(-1 / np.array(personal.spans_days, np.float32)), [world.days]
+    kin = torch.nn.functional.one_hot(facts.group.clamp_min(0)).float() * (facts.group >= 0)[:, None]
 
     def scores(view: View) -> Floats:
         if view.day != today[0]:
             counts[...] *= fade ** (view.day - today[0])
             today[0] = view.day
-        rows, codes = at[view.users], every[view.live]
-        facts = personal.facts.of(torch.from_numpy(codes)[None])
-        own = torch.from_numpy(counts[np.ix_(rows, codes)])
-        middling = torch.from_numpy(counts[rows, :, middle(counts.shape[2])])
-        alike = (middling @ kin)[:, group[codes].clamp_min(0)] * (group[codes] >= 0)
-        now = Person(*(part[rows] for part in person[:4]), torch.full((len(rows),), float(end - world.days + view.day)))
-        told = personal.of_seen(now, facts, own, alike).mean.numpy()
+        rows, live = at[view.users], torch.from_numpy(view.live)
+        own = torch.from_numpy(counts[np.ix_(rows, view.live)])
+        groups = torch.from_numpy(counts[rows, :, middle(counts.shape[2])]) @ kin
+        group = groups[:, facts.group[live].clamp_min(0)] * (facts.group[live] >= 0)
+        person = Person(*(part[rows] for part in standing.person))
+        person = person._replace(day=torch.full((len(rows),), end + view.day - world.days, dtype=torch.float64))
+        told = personal.of_seen(person, facts.of(live[None]), own, group).mean.numpy()
         best = np.argpartition(-told, world.slate_size, axis=1)[:, : world.slate_size]
-        counts[rows[:, None], codes[best]] += 1
+        counts[rows[:, None], view.live[best]] += 1  # what is ranked so is shown
         return told
 
     return rank_by(scores)
@@ -112,7 +110,3 @@ def score_candidates(study: Study) -> Policy:
 
 def _start(study: Study) -> datetime:
     return datetime.fromisoformat(study.service.world.start).replace(tzinfo=UTC)
-
-
-def _like(known: torch.Tensor, part: torch.Tensor) -> torch.Tensor:
-    return known.reshape(-1, *(1 for _ in part.shape[1:]))

@@ -22,13 +22,14 @@ from reward.effects.answers import Answers
 from reward.effects.contrasts import Moments, contrasts, held_out_contrasts
 from reward.effects.exposure import Rewards
 from reward.effects.residuals import DayEffects, Doubles, Ints, UserDays
-from reward.effects.standing import Events, Facts, Past, Person, Standing, middle
+from reward.effects.standing import NEW_CODES, Events, Facts, Past, Person, Standing, middle
 from reward.effects.taste import Taste, fit_taste
 from reward.effects.traits import Column, described
 from reward.schema import ITEM, TIMESTAMP, USER
 from reward.sequences.slots import slate_moment
 
 _FRESH_DAYS = (3.0, 10.0)
+_MIX = np.uint64(0x9E3779B97F4A7C15)  # Knuth's multiplicative hash, 2^64 over the golden ratio
 _OLD = -1e4  # first day of items that the log shows from its own first day on: nobody knows their age
 _CHUNK_EVENTS = 300_000
 _GATE_ROWS = 500_000
@@ -59,7 +60,7 @@ class Newcomers:
     group_effects: Doubles
 
     def facts(self, table: pl.DataFrame, unknown: Facts, tastes: Sequence[Taste]) -> Facts:
-        """Facts of items of an items table, in its order; ``unknown`` stands for what it does not tell."""
+        """Facts of items of an items table, in its order; ``unknown`` are theirs without it."""
         traits = described(table, self.describing)
         behind = self.coefficients[0] + traits @ self.coefficients[1:]
         code = np.full(len(table), -1)
@@ -70,9 +71,8 @@ class Newcomers:
             known = names[at] == wanted
             code = np.where(known, self.group_codes[at], -1)
             behind = behind + np.where(known, self.group_effects[at], 0)
-        some = unknown.of(torch.full((len(table),), -1))
         vectors = _vectors(traits, tastes)
-        return some._replace(
+        return unknown._replace(
             behind=torch.from_numpy(behind), group=torch.from_numpy(code), taste=torch.from_numpy(vectors)
         )
 
@@ -112,15 +112,20 @@ class Personal:
     personal_borne_out: HeldOut
 
     def codes(self, ids: NDArray[Any]) -> Ints:
-        """Rows of ``facts`` for item ids: the last for those not known."""
+        """What tells items apart: places in ``ids``, and beyond these a hash of each that is not there."""
         at = np.minimum(np.searchsorted(self.ids, ids), len(self.ids) - 1)
-        return np.where(self.ids[at] == ids, at, len(self.ids)).astype(np.int64)
+        return np.where(self.ids[at] == ids, at, len(self.ids) + 1 + _hashed(ids)).astype(np.int64)
 
     def past(self, events: pl.DataFrame, users: pl.Series) -> Past:
         """The past of ``users``, ids in ascending order, in their checked events."""
         user = users.search_sorted(events[USER]).to_numpy().astype(np.int64)
         item = self.codes(events[ITEM].to_numpy())
-        read = Events(user, item, days_since_1970(events[TIMESTAMP]), *self.answers.beyond(events, item))
+        read = Events(
+            user,
+            item,
+            days_since_1970(events[TIMESTAMP]),
+            *self.answers.beyond(events, np.minimum(item, len(self.ids))),
+        )
         return Past.of(
             read.take(read.in_order()),
             users=len(users),
@@ -144,14 +149,41 @@ class Personal:
         usual, rewards = (self.of_seen(standing.person, it, *standing.seen(it)) for it in (basket, facts))
         return Rewards(rewards.mean - usual.mean.mean(-1, keepdim=True), rewards.std)
 
-    def score_rows(self, past: Past, user: Ints, item: Ints, time: Doubles) -> Rewards:
-        """Rewards of items shown to users at moments, (m,) each: the same as `score`, row by row."""
-        basket = np.broadcast_to(self.basket, (len(item), len(self.basket)))
-        codes = np.concatenate([item[:, None], basket], axis=1)
-        own, group = past.seen(np.repeat(user, codes.shape[1]), codes.ravel(), np.repeat(time, codes.shape[1]))
-        own, group = own.unflatten(0, codes.shape), group.unflatten(0, codes.shape)
-        mean, std = self.of_seen(past.person(user, time), self.facts.of(torch.from_numpy(codes)), own, group)
+    def score_rows(self, past: Past, user: Ints, time: Doubles, facts: Facts) -> Rewards:
+        """Rewards of one item in each of m slots, as `score` has them.
+
+        Args:
+            past: of the users.
+            user: (m,) users of the slots.
+            time: (m,) their moments, days since 1970.
+            facts: (m, ...) of the items.
+        """
+        rows = len(user)
+        basket = torch.from_numpy(self.basket).expand(rows, -1)
+        every = Facts(*(torch.cat([a[:, None], b], dim=1) for a, b in zip(facts, self.facts.of(basket), strict=True)))
+        width = every.code.shape[1]
+        seen = past.seen(
+            np.repeat(user, width), every.code.flatten().numpy(), every.group.flatten().numpy(), np.repeat(time, width)
+        )
+        mean, std = self.of_seen(past.person(user, time), every, *(part.unflatten(0, (rows, width)) for part in seen))
         return Rewards(mean[:, 0] - mean[:, 1:].mean(-1), std[:, 0])
+
+    def known(self, ids: NDArray[Any], items_table: pl.DataFrame | None = None) -> Facts:
+        """What is known of items: estimated, foretold by ``items_table``, or as of an unknown one.
+
+        Args:
+            ids: (items,) ascending.
+            items_table: features of items that the log does not hold, as in training.
+        """
+        code = self.codes(ids)
+        facts = self.facts.of(torch.from_numpy(np.minimum(code, len(self.ids))))._replace(code=torch.from_numpy(code))
+        if items_table is None:
+            return facts
+        new = np.flatnonzero(code >= len(self.ids))
+        table = items_table.filter(pl.col(ITEM).is_in(pl.Series(ids[new])))
+        at = torch.from_numpy(np.searchsorted(ids, table[ITEM].to_numpy()))
+        told = self.newcomers.facts(table, facts.of(at), self.tastes)
+        return Facts(*(part.index_put((at,), fresh) for part, fresh in zip(facts, told, strict=True)))
 
     def of_seen(self, person: Person, facts: Facts, own: Tensor, group: Tensor) -> Rewards:
         """Rewards of candidates that are not yet measured against the basket, (n, candidates).
@@ -317,7 +349,8 @@ class _Fitting:
             some = np.flatnonzero(rng.random(rows.stop - rows.start) < share) + rows.start
             user, item, slate = self.events.user[some] - first, self.events.item[some], self.slate[some]
             facts = self.facts.of(torch.from_numpy(item))
-            columns.append(_gate_columns(past.person(user, slate), facts, *past.seen(user, item, slate), self.widths))
+            seen = past.seen(user, item, facts.group.numpy(), slate)
+            columns.append(_gate_columns(past.person(user, slate), facts, *seen, self.widths))
             opened.append(self.events.answer[some, 0] + self.answers.mean[item, 0])
         return _logistic(torch.cat(columns), torch.from_numpy(np.concatenate(opened)))
 
@@ -356,7 +389,7 @@ class _Fitting:
             def columns(item: Ints) -> Doubles:
                 facts = self.facts.of(torch.from_numpy(item))
                 facts = facts._replace(behind=torch.from_numpy(behind[fold[user], item]))  # noqa: B023
-                seen = past.seen(user - first, item, slate)  # noqa: B023
+                seen = past.seen(user - first, item, self.facts.group[torch.from_numpy(item)].numpy(), slate)  # noqa: B023
                 opened = _opened(torch.from_numpy(gate), person, facts, *seen, self.widths)  # noqa: B023
                 return (opened.unsqueeze(-1) * _columns(person, facts, *seen, self.widths)).numpy()  # noqa: B023
 
@@ -373,6 +406,16 @@ class _Fitting:
             moments = moments.plus(told / scale, (told - usual) / scale, weight[rows], value[rows], cluster)
         assert moments is not None
         return scale, moments
+
+
+def _hashed(ids: NDArray[Any]) -> Ints:
+    """(n,) numbers below `NEW_CODES` that hang on the ids alone."""
+    if ids.dtype.kind == "U":
+        letters = np.ascontiguousarray(ids).view(np.uint32).reshape(len(ids), -1).astype(np.uint64)
+        number = letters @ _MIX ** np.arange(1, letters.shape[1] + 1, dtype=np.uint64)
+    else:
+        number = ids.astype(np.uint64)
+    return ((number * _MIX) >> np.uint64(64 - NEW_CODES.bit_length() + 1)).astype(np.int64)
 
 
 def _vectors(traits: Doubles, tastes: Sequence[Taste]) -> Doubles:

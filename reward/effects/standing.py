@@ -15,6 +15,7 @@ from reward.effects.past import Counts, Sums
 from reward.effects.residuals import Doubles, Ints
 from reward.effects.taste import Taste
 
+NEW_CODES = 1 << 16  # codes that items share which the log does not hold
 _PRIOR_OPENED = 5.0  # openings expected before a user's own rate counts for half
 
 
@@ -72,7 +73,7 @@ class Facts(NamedTuple):
         first: days since 1970 of the first exposure.
         group: code of the group, −1 where none is known.
         taste: (..., t) places in the directions in which users' tastes differ.
-        code: rows of the fitted items; the last is an unknown one.
+        code: what tells an item from others in a user's past, see `Personal.codes`.
     """
 
     behind: Tensor
@@ -84,7 +85,7 @@ class Facts(NamedTuple):
     code: Tensor
 
     def of(self, code: Tensor) -> Facts:
-        """The facts of some items."""
+        """Those of some items."""
         return Facts(*(part[code] for part in self))
 
     def to(self, device: torch.device | str) -> Facts:
@@ -135,14 +136,14 @@ class Past:
     Attributes:
         item_counts, group_counts: of pairs of user and item, of user and group.
         sums: over a user's answers.
-        group: (items + 1,) group of each item, −1: none.
+        span: codes of items and of groups are below it.
         tastes: one for each column of answers.
     """
 
     item_counts: Counts
     group_counts: Counts
     sums: Sums
-    group: Ints
+    span: int
     tastes: tuple[Taste, ...]
 
     @classmethod
@@ -168,18 +169,18 @@ class Past:
         """
         user, item, time, answer, told = events
         groups, vectors = facts.group.numpy(), facts.taste.numpy()
-        items = len(groups)
-        liked = np.repeat(answer, [len(taste.prior) for taste in tastes], axis=1) * vectors[item]
-        opened = [answer[:, :1], answers.mean[item, :1]] if answers.gate is not None else [np.zeros((len(user), 2))]
+        row, span = np.minimum(item, len(groups) - 1), len(groups) + NEW_CODES
+        liked = np.repeat(answer, [len(taste.prior) for taste in tastes], axis=1) * vectors[row]
+        opened = [answer[:, :1], answers.mean[row, :1]] if answers.gate is not None else [np.zeros((len(user), 2))]
         sums = Sums.of(user, time, np.concatenate([liked, told, *opened, np.ones((len(user), 1))], axis=1), users)
-        pair, kin = user * items + item, user * items + groups[item]
+        kin = groups[row]
         single = [spans_days[middle(len(spans_days))]]
-        known = groups[item] >= 0
+        grouped = np.flatnonzero(kin >= 0)
         return cls(
-            Counts.of(pair, time, spans_days),
-            Counts.of(kin[known], time[known], single),
+            Counts.of(user * span + item, time, spans_days),
+            Counts.of(user[grouped] * span + kin[grouped], time[grouped], single),
             sums,
-            groups,
+            span,
             tastes,
         )
 
@@ -197,13 +198,11 @@ class Past:
         told = np.concatenate(means, axis=1), np.concatenate(doubts, axis=1), more / (expected + _PRIOR_OPENED)
         return Person(*map(torch.from_numpy, (*told, shown.copy(), time)))
 
-    def seen(self, user: Ints, item: Ints, time: Doubles) -> tuple[Tensor, Tensor]:
-        """(m, spans) counts of items in the users' past and (m,) of their groups; the spelling of `Standing.seen`."""
-        items, group = len(self.group), self.group[item]
-        kin = self.group_counts.before(user * items + group, time)[:, 0]
-        return torch.from_numpy(self.item_counts.before(user * items + item, time)), torch.from_numpy(
-            np.where(group < 0, 0, kin)
-        )
+    def seen(self, user: Ints, item: Ints, group: Ints, time: Doubles) -> tuple[Tensor, Tensor]:
+        """(m, spans) counts of items in the users' past and (m,) of their groups, as `Standing.seen` has them."""
+        own = self.item_counts.before(user * self.span + item, time)
+        kin = self.group_counts.before(user * self.span + group, time)[:, 0]
+        return torch.from_numpy(own), torch.from_numpy(np.where(group < 0, 0, kin))
 
     def standing(self, user: Ints, time: Doubles) -> Standing:
         """Where users stand at moments, (m,) each."""
@@ -215,13 +214,12 @@ class Past:
 
     def _held(self, counts: Counts, user: Ints, time: Doubles) -> tuple[Tensor, Tensor]:
         """Codes that users have counts of, ascending, and these; one count without an axis for it."""
-        span = len(self.group)
         keys = counts.keys
-        begin, end = (np.searchsorted(keys, (user + one) * span) for one in (0, 1))
+        begin, end = (np.searchsorted(keys, (user + one) * self.span) for one in (0, 1))
         place = begin[:, None] + np.arange(max(int((end - begin).max(initial=0)), 1))
         inside = place < end[:, None]
         code, held = np.full(place.shape, np.iinfo(np.int64).max), np.zeros((*place.shape, len(counts.spans_days)))
-        code[inside] = keys[place[inside]] % span
+        code[inside] = keys[place[inside]] % self.span
         held[inside] = counts.before(keys[place[inside]], np.broadcast_to(time[:, None], place.shape)[inside])
         return torch.from_numpy(code), torch.from_numpy(held if held.shape[2] > 1 else held[..., 0])
 

@@ -224,7 +224,7 @@ class Features:
         """
         table = self.items
         if items_table is not None:
-            fresh = self._fitting(items_table).join(table, on=ITEM, how="anti")
+            fresh = self.fitting(items_table).join(table, on=ITEM, how="anti")
             table = pl.concat([table, fresh.with_columns(pl.lit(0, pl.Int64).alias(CODE))], how="diagonal_relaxed")
         found = items.to_frame(ITEM).join(table, on=ITEM, how="left", maintain_order="left")
         columns = self._item_columns()
@@ -255,8 +255,12 @@ class Features:
         plain["vocabularies"] = {name: tuple(known) for name, known in plain["vocabularies"].items()}
         return cls(**plain, items=items)
 
-    def _fitting(self, items_table: pl.DataFrame) -> pl.DataFrame:
-        """The columns of an items table that are read, in the types of the one that training saw."""
+    def fitting(self, items_table: pl.DataFrame) -> pl.DataFrame:
+        """The columns of an items table that are read, in the types of the one that training saw.
+
+        Raises:
+            SchemaError: it lacks a column, or has one that does not fit.
+        """
         columns, problems = [], []
         for name in (ITEM, *self.item_features):
             dtype = self.items.schema[name]

@@ -82,8 +82,8 @@ def events_of(service: Service, exposures: Exposures) -> pl.DataFrame:
     return frame if world.logged_propensities else frame.drop(PROPENSITY)
 
 
-def items_of(service: Service) -> pl.DataFrame:
-    """What the service knows of the items released by the end of the log."""
+def items_of(service: Service, days: int | None = None) -> pl.DataFrame:
+    """What the service knows of the items released within ``days``; None: by the end of the log."""
     world, catalogue = service.world, service.catalogue
     return pl.DataFrame(
         {
@@ -94,7 +94,7 @@ def items_of(service: Service) -> pl.DataFrame:
             "release_day": np.floor(catalogue.released.astype(np.float64)),
             "embedding": pl.Series(catalogue.embedding).cast(pl.List(pl.Float32)),
         }
-    ).filter(pl.col("release_day") < world.days)
+    ).filter(pl.col("release_day") < (world.days if days is None else days))
 
 
 def _named(codes: Ints, names: tuple[str, ...]) -> pl.Series:
