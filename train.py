@@ -29,6 +29,7 @@ from rich.console import Console
 
 from reward.artifact import save
 from reward.effects.account import account, account_sentences, no_account
+from reward.effects.personal import Personal
 from reward.effects.second_stage import ItemEffects
 from reward.evaluation.judge import judge
 from reward.evaluation.publish import publish
@@ -89,12 +90,12 @@ def train(config: DictConfig, folder: Path) -> float:
         timestamp_unit=log.timestamp_unit,
         facts={},
     )
+    found, function.effects = estimate_effects(checked.log, outcome, window, config, folder)
     with console.status("scoring the test days and fitting the baselines ..."):
         assessment = judge(
             function, checked.log, window, seed=config.seed, calibration=config.calibration, **plain["evaluation"]
         )
-    effects = estimate_effects(checked.log, outcome, window, config, folder)
-    function.facts.update(facts(checked, window, assessment, plain), effects=effects)
+    function.facts.update(facts(checked, window, assessment, plain), effects=found)
     save(function, folder / "reward")
     write_json(folder / "metrics.json", {"validation/loss": loss, **assessment})
     publish(function, assessment, folder / "evaluation", console)
@@ -159,9 +160,12 @@ def fit(model: RewardModel, data: StreamData, config: DictConfig, folder: Path) 
     return float(best.best_model_score or torch.nan)
 
 
-def estimate_effects(log: EventLog, outcome: Any, window: Split, config: DictConfig, folder: Path) -> dict[str, Any]:
-    """The second stage on what training and validation saw: ``effects.parquet``, and what the artefact says of it.
+def estimate_effects(
+    log: EventLog, outcome: Any, window: Split, config: DictConfig, folder: Path
+) -> tuple[dict[str, Any], Personal | None]:
+    """The second stage on what training and validation saw: ``effects.parquet``.
 
+    Returns what the artefact says of it, and what its rewards are made of: None where effects cannot be estimated.
     Propensities that the log lacks are estimated from it; either kind is checked by balance.
     """
     known = known_at(log, window.validation_end)
@@ -169,14 +173,15 @@ def estimate_effects(log: EventLog, outcome: Any, window: Split, config: DictCon
         with console.status("estimating the effects of items ..."):
             found, effects = second_stage(known, outcome, config)
     except SchemaError as error:
-        found = no_account(str(error))
+        found, personal = no_account(str(error)), None
     else:
+        personal = effects.personal
         with whole(folder / "effects.parquet") as scratch:
             effects.items.write_parquet(scratch)
     console.print("\n".join(account_sentences(found)))
     if found["warning"] is not None:
         console.print(f"[bold]Warning.[/bold] {found['warning']}")
-    return found
+    return found, personal
 
 
 def second_stage(known: EventLog, outcome: Any, config: DictConfig) -> tuple[dict[str, Any], ItemEffects]:
@@ -208,7 +213,6 @@ def facts(checked: Checked, window: Split, assessment: dict[str, Any], config: M
     training = known_at(checked.log, window.train_end).events.collect()
     return {
         "made_with": f"reward {version('reward')}",
-        "reward": "exposure term: a difference of forecasts, not a causal effect",
         "window": {"start": start, "train_end": train_end, "validation_end": validation_end, "end": end},
         "log_fingerprint": fingerprint(training),
         "table": {

@@ -16,15 +16,18 @@ import polars as pl
 from safetensors.torch import load_file, save_file
 
 from reward.card import model_card
+from reward.effects.storage import from_values, to_table, to_values
 from reward.function import RewardFunction
 from reward.network import RewardNetwork
 from reward.sequences.features import Features
 from reward.wiring import TARGET, locate
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+READABLE = (1, 2)  # the first had no effects
 MANIFEST = "reward.json"
 WEIGHTS = "weights.safetensors"
 ITEMS = "items.parquet"
+EFFECTS = "effects.parquet"
 CARD = "README.md"
 
 
@@ -66,6 +69,9 @@ def save(function: RewardFunction, folder: str | os.PathLike[str]) -> Path:
             {name: tensor.contiguous() for name, tensor in function.network.state_dict().items()}, fresh / WEIGHTS
         )
         function.features.items.write_parquet(fresh / ITEMS)
+        effects = function.effects
+        if effects is not None:
+            to_table(effects).write_parquet(fresh / EFFECTS)
         (fresh / CARD).write_text(model_card(function, function.facts), encoding="utf-8")
         manifest = {
             "format_version": FORMAT_VERSION,
@@ -86,8 +92,9 @@ def save(function: RewardFunction, folder: str | os.PathLike[str]) -> Path:
                 "max_events": function.max_events,
             },
             "normalisation": function.features.to_json(),
+            "effects": None if effects is None else to_values(effects),
             "facts": function.facts,
-            "sha256": {name: _sha256(fresh / name) for name in (WEIGHTS, ITEMS, CARD)},
+            "sha256": {file.name: _sha256(file) for file in sorted(fresh.iterdir())},
         }
         (fresh / MANIFEST).write_text(_sealed(manifest), encoding="utf-8")
         old = Path(scratch) / "old"
@@ -129,6 +136,7 @@ def load(source: str | os.PathLike[str], *, trust: Sequence[str] = ("reward.",))
     encoder, head, outcome = (_build(parts[name], trust) for name in ("encoder", "head", "outcome"))
     network = RewardNetwork(encoder, head, sizes=features.sizes(), item_dropout=parts["item_dropout"])
     network.load_state_dict(load_file(folder / WEIGHTS))
+    told = manifest.get("effects")
     return RewardFunction(
         network,
         features,
@@ -136,6 +144,7 @@ def load(source: str | os.PathLike[str], *, trust: Sequence[str] = ("reward.",))
         max_events=parts["max_events"],
         timestamp_unit=manifest["columns"]["timestamp_unit"],
         facts=manifest["facts"],
+        effects=None if told is None else from_values(told, pl.read_parquet(folder / EFFECTS)),
     )
 
 
@@ -154,14 +163,19 @@ def _manifest(folder: Path) -> dict[str, Any]:
         intact = _sealed({name: value for name, value in manifest.items() if name != "seal"}) == text
     except (ValueError, KeyError, TypeError) as error:
         raise ArtifactError(broken) from error
-    if version != FORMAT_VERSION:
+    if version not in READABLE:
         raise ArtifactError(
-            f"{folder} has format version {version!r}, this version of reward reads {FORMAT_VERSION}: install the "
+            f"{folder} has format version {version!r}, this version of reward reads "
+            f"{' and '.join(map(str, READABLE))}: install the "
             "version that wrote it, or train again"
         )
     if not intact:
         raise ArtifactError(broken)
     for name, expected in manifest["sha256"].items():
+        if not (folder / name).is_file():
+            raise ArtifactError(
+                f"{folder} is no artefact: missing {name}; copy the artefact again from where it was made"
+            )
         if _sha256(folder / name) != expected:
             raise ArtifactError(
                 f"{folder / name} was changed after it was written (sha256 differs): copy the artefact again from "

@@ -8,15 +8,28 @@ from typing import Any
 from reward.effects.account import account_sentences
 from reward.function import RewardFunction
 
-CAN = """\
+_VALUES = """\
 - **Values** (`value_before`, `value_exposed`, `value_after`) are forecasts: the expected {unit} of a user in that
   state.
+"""
+_EXPOSURE_TERM = """\
 - **`reward`** is the exposure term of the ledger, V(item shown) − V(slot still open): how much more or less the
   model expects of users who were shown this item than of users in the same state who were shown whatever the service
   would have put there. **It is a difference of forecasts, not an effect**: an item shown to users who would have come
   back anyway, for reasons the log does not hold, is credited with it. Check it against an experiment before a launch.
 - **`reward_std`** is the spread over an ensemble that shares one encoder, each member trained on its own resample of
   the users. It covers the noise of the log, not confounding and not a change of the service.
+"""
+_EFFECT = """\
+- **`reward`** is the effect, in {unit}, of showing the item in this slot rather than what the service showed on its
+  last days, estimated from the log's own randomness: inverse-propensity contrasts, pooled over items, with terms for
+  what the user likes and has already seen. **It is causal as far as the propensities are right**; an experiment
+  remains the proof.
+- **`reward_std`** is the standard deviation of that estimate: the noise of the log and what it cannot tell of an item
+  and of a user's taste. It does not cover wrong propensities nor a change of the service.
+- The network's own exposure term is `value_exposed` − `value_before`: a difference of forecasts, not an effect.
+"""
+_WINDOW = """\
 - It was fitted to one window of one service. Train again when the service, its users or its catalogue change.
 """
 
@@ -28,6 +41,7 @@ def model_card(function: RewardFunction, facts: Mapping[str, Any]) -> str:
     effects = facts.get("effects") or {}
     warning = f"> **Warning.** {effects['warning']}\n\n" if effects.get("warning") else ""
     told = "\n".join(f"- {sentence}" for sentence in account_sentences(effects)) if effects else "- not estimated"
+    claims = _VALUES + (_EXPOSURE_TERM if function.effects is None else _EFFECT) + _WINDOW
     rows = "\n".join(f"| {name} | {value} |" for name, value in facts.get("table", {}).items())
     return f"""# A reward signal in {function.unit}
 
@@ -59,7 +73,7 @@ of the items table {_names(features.item_features)}.
 
 ## What it can and cannot claim
 
-{CAN.format(unit=function.unit)}"""
+{claims.format(unit=function.unit)}"""
 
 
 def _names(columns: tuple[str, ...]) -> str:

@@ -213,7 +213,8 @@ class RewardFunction(nn.Module):
             scores[torch.tensor([0, 1, 3, 4]).unsqueeze(1), row[row >= 0].cpu()] = columns[:, row >= 0].cpu().double()
             scores[2, happened[happened >= 0].cpu()] = after.mean(-1)[happened >= 0].cpu().double()
         if self.effects is not None:
-            scores[3:5] = self._effects_of(self.effects, clean, items_table)[:, windows.stream.events.source]
+            place = torch.tensor(windows.stream.events.source)
+            scores[3:5] = self._effects_of(self.effects, clean, items_table)[:, place]
         if as_of is not None:
             scores[5] = torch.from_numpy(self._as_of(clean, windows.stream, as_of, items_table, history_start))
         return self._in_order(events, clean, windows.stream, dict(zip(names, scores.numpy(), strict=True)))

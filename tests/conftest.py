@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from reward import encoders, heads, objectives
+from reward.effects.second_stage import fit_effects
 from reward.encoders.gru import GRU
 from reward.heads.trace import TraceHead
 from reward.network import RewardNetwork
@@ -172,6 +173,29 @@ def features(log, windows_of_time, fit):
 @pytest.fixture(scope="session")
 def stream(log, features):
     return Stream.build(log.events, features)
+
+
+@pytest.fixture(scope="session")
+def effects(log, outcome):
+    """Effects of the log's items, as if all items had been as likely in every slot."""
+    events = log.events.select(pl.len()).collect().item()
+    return fit_effects(
+        log,
+        outcome,
+        gate="click",
+        rare=[],
+        group="genre",
+        folds=2,
+        most_weight=50.0,
+        smooth_days=30.0,
+        curve_rounds=1,
+        joint_rounds=1,
+        spans_days=[3, 10, 30],
+        most_ratio=10.0,
+        alternatives=2,
+        seed=0,
+        propensity=np.full(events, 1 / ITEMS),
+    )
 
 
 @pytest.fixture

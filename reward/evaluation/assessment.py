@@ -425,21 +425,21 @@ def _grouped(score: Floats, bins: int) -> tuple[Bools, Ints]:
 
 def _ledger(rows: pl.DataFrame, feedback: str, unit: str, bins: int, min_item_rows: int, sample: _Sample) -> Json:
     """The three steps of the value, whether they add up, and whether surprise goes with click rate."""
-    before, exposed, after, reward, _ = (_numbers(rows, name) for name in _SCORES)
+    before, exposed, after = (_numbers(rows, name) for name in _SCORES[:3])
     previous = _numbers(rows, PREVIOUS)
     later = np.isfinite(previous)
     start = np.where(later, previous, before)
-    surprise = after - exposed
+    exposure, surprise = exposed - before, after - exposed
     steps = []
     for name, change, taken in (
         ("arrival", before - start, later),
-        ("exposure", exposed - before, np.ones_like(later)),
+        ("exposure", exposure, np.ones_like(later)),
         ("surprise", surprise, np.ones_like(later)),
     ):
         mean = ratio(np.where(taken, change, 0.0)[:, None], taken[:, None], sample.user)
         [estimate] = sample.estimates(mean, f"mean {name}", "no row has a value_previous")
         steps.append({"step": name, "rows": int(taken.sum()), **estimate, **_spread(change[taken])})
-    error = float(np.abs((before - start) + reward + surprise - (after - start)).max())
+    error = float(np.abs((before - start) + exposure + surprise - (after - start)).max())
     groups, slope = _surprise_by_rate(surprise, rows, feedback, bins, min_item_rows, sample)
     told, of_item = amount(slope, unit="", level=sample.level), f"an item's mean {feedback}"
     return {
@@ -449,9 +449,9 @@ def _ledger(rows: pl.DataFrame, feedback: str, unit: str, bins: int, min_item_ro
         "surprise": groups,
         "slope": slope,
         "sentences": [
-            f"Arrival, reward and surprise add up to the change in value on every row, within {error:.1g}."
+            f"Arrival, exposure and surprise add up to the change in value on every row, within {error:.1g}."
             if error <= _ROUNDING
-            else f"Arrival, reward and surprise do not add up to the change in value: on some row they are {error:.2g} "
+            else f"Arrival, exposure and surprise do not add up to the change in value: on some row they are {error:.2g} "
             f"{unit} off.",
             {
                 "above": f"Surprise rises with {of_item} (slope {told}): what gets much of it is underrated.",

@@ -359,7 +359,7 @@ class TestLedger:
         assert ledger["adds_up"]
         assert ledger["error"] < 1e-12
         assert ledger["sentences"][0].startswith(
-            "Arrival, reward and surprise add up to the change in value on every row"
+            "Arrival, exposure and surprise add up to the change in value on every row"
         )
 
     def test_an_error_on_one_row_is_reported(self):

@@ -1,0 +1,120 @@
+"""A personal part as plain values: what goes into an artefact's manifest, and a table of items."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import inf, isfinite
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+
+from reward.effects.anchors import HeldOut
+from reward.effects.answers import Answers
+from reward.effects.personal import Newcomers, Personal
+from reward.effects.standing import Facts
+from reward.effects.taste import Taste
+from reward.effects.traits import Column
+from reward.schema import ITEM
+
+_NUMBERS = ("behind", "variance", "gate", "first", "group")
+_VECTORS = "gate", "scale", "coefficients", "covariance"
+
+
+def to_values(personal: Personal) -> dict[str, Any]:
+    """Everything but what is told of items, as JSON values."""
+    answers, new = personal.answers, personal.newcomers
+    return {
+        "answers": {name: getattr(answers, name) for name in ("feedback", "gate", "rare", "flags")},
+        "tastes": [
+            {"axes": taste.axes.tolist(), "prior": taste.prior.tolist(), "noise": taste.noise}
+            for taste in personal.tastes
+        ],
+        "newcomers": {
+            "describing": [list(column) for column in new.describing],
+            "group": new.group,
+            "coefficients": new.coefficients.tolist(),
+            "groups": new.groups,
+            "group_codes": new.group_codes.tolist(),
+            "group_effects": new.group_effects.tolist(),
+        },
+        "spans_days": personal.spans_days,
+        "basket": personal.basket.tolist(),
+        **{name: getattr(personal, name).tolist() for name in _VECTORS},
+        **{name: _plain(getattr(personal, name)) for name in ("borne_out", "personal_borne_out")},
+    }
+
+
+def to_table(personal: Personal) -> pl.DataFrame:
+    """One row an item, ascending, and last one without an id for all others."""
+    facts, ids = personal.facts, pl.Series(ITEM, personal.ids)
+    return pl.DataFrame(
+        {
+            ITEM: ids.extend_constant(None, 1),
+            **{name: getattr(facts, name).numpy() for name in _NUMBERS},
+            "taste": pl.Series(facts.taste.numpy().tolist(), dtype=pl.List(pl.Float64)),
+            "answers": pl.Series(personal.answers.mean.tolist(), dtype=pl.List(pl.Float64)),
+        }
+    )
+
+
+def from_values(values: Mapping[str, Any], table: pl.DataFrame) -> Personal:
+    """The reverse of `to_values` and `to_table`."""
+    told, new = values["answers"], values["newcomers"]
+    tastes = tuple(
+        Taste(
+            np.array(taste["axes"], np.float64).reshape(len(taste["axes"]), len(taste["prior"])),
+            np.array(taste["prior"], np.float64),
+            taste["noise"],
+        )
+        for taste in values["tastes"]
+    )
+    gate, scale, coefficients, covariance = (np.array(values[name], np.float64) for name in _VECTORS)
+    numbers = {name: torch.from_numpy(table[name].to_numpy().copy()) for name in _NUMBERS}
+    rows = len(table)
+    facts = Facts(
+        **numbers,
+        taste=torch.from_numpy(_matrix(table["taste"])),
+        code=torch.arange(rows),
+    )
+    ids = table[ITEM].head(rows - 1).to_numpy()
+    return Personal(
+        answers=Answers(
+            tuple(told["feedback"]), told["gate"], tuple(told["rare"]), tuple(told["flags"]), _matrix(table["answers"])
+        ),
+        tastes=tastes,
+        ids=np.array(ids.tolist()) if ids.dtype == object else ids,
+        facts=facts,
+        newcomers=Newcomers(
+            tuple(Column(*column) for column in new["describing"]),
+            new["group"],
+            np.array(new["coefficients"], np.float64),
+            tuple(new["groups"]),
+            np.array(new["group_codes"], np.int64),
+            np.array(new["group_effects"], np.float64),
+        ),
+        spans_days=tuple(values["spans_days"]),
+        basket=np.array(values["basket"], np.int64),
+        gate=gate,
+        scale=scale,
+        coefficients=coefficients,
+        covariance=covariance,
+        borne_out=_held_out(values["borne_out"]),
+        personal_borne_out=_held_out(values["personal_borne_out"]),
+    )
+
+
+def _matrix(lists: pl.Series) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
+    width = lists.list.len()[0]
+    return (
+        lists.explode().to_numpy().astype(np.float64).reshape(len(lists), width) if width else np.zeros((len(lists), 0))
+    )
+
+
+def _plain(found: HeldOut) -> dict[str, Any]:
+    return {"slope": found.slope, "se": found.se if isfinite(found.se) else None}
+
+
+def _held_out(values: Mapping[str, Any]) -> HeldOut:
+    return HeldOut(values["slope"], inf if values["se"] is None else values["se"])
