@@ -451,8 +451,8 @@ def _ledger(rows: pl.DataFrame, feedback: str, unit: str, bins: int, min_item_ro
         "sentences": [
             f"Arrival, exposure and surprise add up to the change in value on every row, within {error:.1g}."
             if error <= _ROUNDING
-            else f"Arrival, exposure and surprise do not add up to the change in value: on some row they are {error:.2g} "
-            f"{unit} off.",
+            else "Arrival, exposure and surprise do not add up to the change in value: on some row they are "
+            f"{error:.2g} {unit} off.",
             {
                 "above": f"Surprise rises with {of_item} (slope {told}): what gets much of it is underrated.",
                 "open": f"Surprise does not depend on {of_item} as far as this log shows (slope {told}).",
