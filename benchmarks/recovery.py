@@ -69,6 +69,14 @@ TODAY = {
 }
 SURVEYED = ("survey mean", "survey x click rate")
 WEIGHTED = ("mean activity, adjusted, weighted, shrunk",)
+DRAWN = {  # colour and line
+    LEARNED: ("#c44e52", "-"),
+    UNANSWERED: ("#c44e52", "--"),
+    "survey x click rate": ("#4c72b0", "-"),
+    "mean activity, adjusted, weighted, shrunk": ("#55a868", "-"),
+    "mean activity, adjusted": ("#55a868", "--"),
+    "click rate": ("#8c8c8c", "-"),
+}
 Figures = dict[str, dict[int, dict[str, float]]]  # world (and size) -> seed -> metric -> value
 Goal = tuple[str, Callable[[float], bool]]
 BESTS = {
@@ -149,10 +157,15 @@ class Case:
 
 
 def true_effects(case: Case) -> dict[str, np.ndarray]:
-    """(items,) effects and standard errors; where nothing shown changes visiting they are 0."""
+    """Effects by item, (items,), and by item and segment of users, with standard errors.
+
+    Where nothing shown changes visiting they are 0.
+    """
     service = case.service
+    segment = segments_of(service)
     if service.world.gain == 0:
-        return {"mean": np.zeros(case.items), "se": np.zeros(case.items)}
+        nothing = np.zeros((case.items, segment.max() + 1))
+        return {"mean": nothing[:, 0], "se": nothing[:, 0], "by_segment": nothing, "by_segment_se": nothing}
     pairs = paired_runs(
         service,
         logging_policy(service),
@@ -161,8 +174,8 @@ def true_effects(case: Case) -> dict[str, np.ndarray]:
         parents_per_day=case.parents_per_day,
         items_per_parent=10,
     )
-    truth = effects(pairs, segments_of(service), service.catalogue.kind)
-    return {"mean": truth.mean, "se": truth.se}
+    truth = effects(pairs, segment, service.catalogue.kind)
+    return {name: getattr(truth, name) for name in ("mean", "se", "by_segment", "by_segment_se")}
 
 
 def learned(case: Case, log: EventLog, propensity: np.ndarray | None = None) -> dict[str, np.ndarray]:
@@ -312,14 +325,14 @@ def judge(truth, shown, scores) -> dict[str, float]:
     out = {}
     for name, score in scores.items():
         values = _known((score["mean"] if isinstance(score, dict) else score)[judged])
-        out[f"Pearson, {name}"] = correlation(values, effect)
-        out[f"Spearman, {name}"] = correlation(rankdata(values), rankdata(effect))
+        says = values.std() > 0 or effect.std() == 0  # the same of every item: no correlation with what differs
+        out[f"Pearson, {name}"] = correlation(values, effect) if says else 0.0
+        out[f"Spearman, {name}"] = correlation(rankdata(values), rankdata(effect)) if says else 0.0
         if not isinstance(score, dict):
             continue
         estimate = _centred(values, weight)
-        error, low = estimate - effect, score["slope"] - 1.96 * score["slope_se"]
-        noise = np.hypot(score["std"][judged], truth["se"][judged])
-        high = score["slope"] + 1.96 * score["slope_se"]
+        error, noise = estimate - effect, np.hypot(score["std"][judged], truth["se"][judged])
+        low, high = (score["slope"] + side * 1.96 * score["slope_se"] for side in (-1, 1))
         out[f"slope of truth, {name}"] = _ratio((weight * effect) @ estimate, (weight * estimate) @ estimate)
         out[f"truth in the 95% interval, {name}"] = float(np.mean(np.abs(error) <= 1.96 * noise))
         out[f"error ~ base activity, {name}"] = correlation(error, base)
@@ -327,6 +340,7 @@ def judge(truth, shown, scores) -> dict[str, float]:
         out[f"held-out slope, standard error, {name}"] = float(score["slope_se"])
         out[f"held-out interval covers 0, {name}"] = float(low <= 0 <= high)
         out[f"spread of estimates (days), {name}"] = float(estimate.std())
+        out[f"error (days), {name}"] = float(np.sqrt(np.mean(error**2)))
         for extra in set(score) - {"mean", "std", "anchor", "slope", "slope_se"}:
             out[f"{extra}, {name}"] = float(score[extra])
     return out
@@ -455,6 +469,42 @@ def show(rows: list[dict[str, object]], console: Console) -> None:
         console.print(table)
 
 
+def plot(rows: list[dict[str, object]], first_users: int, file: Path) -> None:
+    """Pearson correlation with the true item effects by log size, one panel a world."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    told = {(row["what"], row["metric"]): row for row in rows}
+    worlds = [name for name in JUDGED if (name, "seeds") in told]
+    figure, axes = plt.subplots(1, len(worlds), figsize=(3.1 * len(worlds), 3.6), sharey=True, squeeze=False)
+    for axis, world in zip(axes[0], worlds, strict=True):
+        sizes = {first_users: world}
+        sizes |= {int(size[:-6].replace(",", "")): what for what, size in _sizes_of(told, world).items()}
+        for name, (colour, style) in DRAWN.items():
+            there = [users for users in sorted(sizes) if (sizes[users], f"Pearson, {name}") in told]
+            mine = [told[sizes[users], f"Pearson, {name}"] for users in there]
+            values, errors = [row["ours"] for row in mine], [1.96 * (row["se"] or 0) for row in mine]
+            axis.errorbar(there, values, errors, label=name, color=colour, linestyle=style, marker="o", markersize=3)
+        axis.set_xscale("log")
+        axis.set_xticks(sorted(sizes), [f"{users:,}" for users in sorted(sizes)], fontsize=8)
+        axis.minorticks_off()
+        axis.axhline(0, color="black", linewidth=0.6)
+        axis.set_title(world.replace("_", " "), fontsize=10)
+        axis.set_xlabel("users in the log")
+    axes[0, 0].set_ylabel("correlation with true item effects")
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="lower center", ncols=3, fontsize=8, frameon=False)
+    figure.tight_layout(rect=(0, 0.14, 1, 1))
+    figure.savefig(file, dpi=90)
+
+
+def _sizes_of(told: dict[tuple[object, object], dict[str, object]], world: str) -> dict[str, str]:
+    """The log sizes other than the first of which something is told: by name of the row."""
+    names = {str(what) for what, _ in told if str(what).startswith(f"{world}, ")}
+    return {what: what.partition(", ")[2] for what in names}
+
+
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--worlds", nargs="+", default=[*JUDGED, *OTHERS], help="names in conf/simulation/")
@@ -467,6 +517,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--parents-per-day", type=int, default=500, help="visits with paired runs, on each of 6 days")
     parser.add_argument("--cache", type=Path, default=ROOT / "outputs" / "recovery", help="what was computed")
     parser.add_argument("--from-cache", action="store_true", help="compute nothing, tell of what is there")
+    parser.add_argument("--plot", type=Path, help="also draw correlations by log size (docs/recovery.png)")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "recovery.json")
     chosen = parser.parse_args(arguments)
     console = Console(width=max(Console().width, 200))
@@ -485,6 +536,8 @@ def main(arguments: list[str] | None = None) -> None:
     rows = rows_of(figures_of(cases, first, chosen.cache))
     show(rows, console)
     write_result(chosen.out, rows)
+    if chosen.plot is not None:
+        plot(rows, first, chosen.plot)
 
 
 if __name__ == "__main__":
