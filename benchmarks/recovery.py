@@ -136,19 +136,14 @@ class Case:
         return open_service(world_of(self.name, users=self.users), self.seed)
 
     @cached_property
-    def raw(self) -> EventLog:
-        """The log as the service keeps it."""
-        return instantiate(self.config.data)
-
-    @cached_property
     def log(self) -> EventLog:
-        """The log as it is after its check."""
-        return check(self.raw).log
+        """What the service logs, checked."""
+        return check(instantiate(self.config.data)).log
 
     @cached_property
     def events(self) -> pl.DataFrame:
         """Its rows; an ``item_id`` is the item's row in the catalogue."""
-        return self.raw.events.collect()
+        return self.log.events.collect()
 
     @property
     def items(self) -> int:
@@ -476,12 +471,12 @@ def plot(rows: list[dict[str, object]], first_users: int, file: Path) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    told = {(row["what"], row["metric"]): row for row in rows}
+    told = {(str(row["what"]), row["metric"]): row for row in rows}
     worlds = [name for name in JUDGED if (name, "seeds") in told]
     figure, axes = plt.subplots(1, len(worlds), figsize=(3.1 * len(worlds), 3.6), sharey=True, squeeze=False)
     for axis, world in zip(axes[0], worlds, strict=True):
-        sizes = {first_users: world}
-        sizes |= {int(size[:-6].replace(",", "")): what for what, size in _sizes_of(told, world).items()}
+        others = {what for what, _ in told if what.startswith(f"{world}, ")}
+        sizes = {first_users: world} | {int("".join(filter(str.isdigit, what))): what for what in others}
         for name, (colour, style) in DRAWN.items():
             there = [users for users in sorted(sizes) if (sizes[users], f"Pearson, {name}") in told]
             mine = [told[sizes[users], f"Pearson, {name}"] for users in there]
@@ -497,12 +492,6 @@ def plot(rows: list[dict[str, object]], first_users: int, file: Path) -> None:
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="lower center", ncols=3, fontsize=8, frameon=False)
     figure.tight_layout(rect=(0, 0.14, 1, 1))
     figure.savefig(file, dpi=90)
-
-
-def _sizes_of(told: dict[tuple[object, object], dict[str, object]], world: str) -> dict[str, str]:
-    """The log sizes other than the first of which something is told: by name of the row."""
-    names = {str(what) for what, _ in told if str(what).startswith(f"{world}, ")}
-    return {what: what.partition(", ")[2] for what in names}
 
 
 def main(arguments: list[str] | None = None) -> None:
