@@ -45,6 +45,7 @@ from reward.schema import ITEM, PROPENSITY, USER, EventLog, check
 from reward.simulation.policies import logging_policy
 from reward.simulation.service import Service, open_service
 from reward.simulation.truth import effects, paired_runs, segments_of
+from reward.simulation.world import catalogue_of
 from reward.writing import whole
 
 ALL = "all worlds"
@@ -168,6 +169,7 @@ def true_effects(case: Case) -> dict[str, np.ndarray]:
         days=range(10, service.world.days - HORIZON_DAYS, 7),
         parents_per_day=case.parents_per_day,
         items_per_parent=10,
+        block=case.parents_per_day,
     )
     truth = effects(pairs, segment, service.catalogue.kind)
     return {name: getattr(truth, name) for name in ("mean", "se", "by_segment", "by_segment_se")}
@@ -311,7 +313,7 @@ def judge(truth, shown, scores) -> dict[str, float]:
 
     Args:
         truth: ``mean`` and ``se``, versus nothing shown.
-        shown: ``exposures`` and ``base activity``.
+        shown: ``exposures``, ``base activity`` and whether the item was live ``throughout``.
         scores: name -> (items,) values, or what `learned` gives.
     """
     judged = np.isfinite(truth["mean"]) & (shown["exposures"] > LEAST_EXPOSURES)
@@ -329,7 +331,10 @@ def judge(truth, shown, scores) -> dict[str, float]:
         error, noise = estimate - effect, np.hypot(score["std"][judged], truth["se"][judged])
         low, high = (score["slope"] + side * 1.96 * score["slope_se"] for side in (-1, 1))
         out[f"slope of truth, {name}"] = _ratio((weight * effect) @ estimate, (weight * estimate) @ estimate)
-        out[f"truth in the 95% interval, {name}"] = float(np.mean(np.abs(error) <= 1.96 * noise))
+        covered, throughout = np.abs(error) <= 1.96 * noise, shown["throughout"][judged]
+        out[f"truth in the 95% interval, {name}"] = float(covered.mean())
+        if throughout.any():
+            out[f"truth in the 95% interval, items live throughout, {name}"] = float(covered[throughout].mean())
         out[f"error ~ base activity, {name}"] = correlation(error, base)
         out[f"held-out slope, {name}"] = float(score["slope"])
         out[f"held-out slope, standard error, {name}"] = float(score["slope_se"])
@@ -339,6 +344,13 @@ def judge(truth, shown, scores) -> dict[str, float]:
         for extra in set(score) - {"mean", "std", "anchor", "slope", "slope_se"}:
             out[f"{extra}, {name}"] = float(score[extra])
     return out
+
+
+def live_throughout(case: Case) -> np.ndarray:
+    """(items,) whether an item was live on every day of the log: the truth is of some of its days."""
+    world = world_of(case.name)
+    catalogue = catalogue_of(world, case.seed)
+    return (catalogue.released <= 0) & (catalogue.withdrawn >= world.days)
 
 
 def scores_of(found: dict[str, dict[str, np.ndarray]]) -> dict[str, np.ndarray | dict[str, np.ndarray]]:
@@ -375,7 +387,8 @@ def figures_of(cases: dict[Case, list[str]], first_users: int, folder: Path) -> 
         truth = found_of(replace(case, users=first_users), folder).get(TRUTH)
         if truth is not None and "today" in found:
             what = case.name if case.users == first_users else f"{case.name}, {case.users:,} users"
-            out.setdefault(what, {})[case.seed] = judge(truth, found["today"], scores_of(found))
+            shown = found["today"] | {"throughout": live_throughout(case)}
+            out.setdefault(what, {})[case.seed] = judge(truth, shown, scores_of(found))
     sizes = {what.partition(", ")[2] for what in out}
     for size in sorted(sizes):
         parts = [out.get(f"{name}, {size}" if size else name, {}) for name in JUDGED]

@@ -45,7 +45,7 @@ def test_the_truth_itself_is_recovered_whatever_the_level_and_a_constant_says_no
     rng = np.random.default_rng(0)
     truth = {"mean": rng.normal(size=30), "se": np.full(30, 0.01)}
     truth["mean"][0] = np.nan  # not live on the days looked at
-    shown = {"exposures": np.full(30, 300), "base activity": rng.normal(size=30)}
+    shown = {"exposures": np.full(30, 300), "base activity": rng.normal(size=30), "throughout": np.arange(30) < 20}
     shown["exposures"][1] = 100  # too few to be judged
     estimate = {"mean": truth["mean"] / 2 + 7, "std": np.full(30, 0.01), "slope": np.array(1.0)}
     estimate["mean"][:2] = 99.0
