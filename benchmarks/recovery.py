@@ -394,9 +394,9 @@ def figures_of(cases: dict[Case, list[str]], first_users: int, folder: Path) -> 
         parts = [out.get(f"{name}, {size}" if size else name, {}) for name in JUDGED]
         shared = sorted(set.intersection(*(set(part) for part in parts)))
         if shared:
-            metrics = set.intersection(*(set(part[seed]) for part in parts for seed in part))
+            told = {seed: [it for it in parts[0][seed] if all(it in part[seed] for part in parts)] for seed in shared}
             out[f"{ALL}, {size}" if size else ALL] = {
-                seed: {it: float(np.mean([part[seed][it] for part in parts])) for it in metrics} for seed in shared
+                seed: {it: float(np.mean([part[seed][it] for part in parts])) for it in told[seed]} for seed in shared
             }
     return out
 
@@ -428,18 +428,21 @@ def rows_of(figures: Figures) -> list[dict[str, object]]:
             }
         )
 
-    for what, of_seeds in figures.items():
-        tell(what, "seeds", [len(of_seeds)])
+    for what, all_seeds in figures.items():
+        tell(what, "seeds", [len(all_seeds)])
         world, _, size = what.partition(", ")
-        names = [name for name in next(iter(of_seeds.values())) if all(name in row for row in of_seeds.values())]
-        for metric in names:
-            tell(what, metric, [row[metric] for row in of_seeds.values()])
-        for name in (LEARNED, UNANSWERED, ESTIMATED):
+        for metric in dict.fromkeys(name for row in all_seeds.values() for name in row):
+            tell(what, metric, [row[metric] for row in all_seeds.values() if metric in row])
+        for name in (LEARNED, UNANSWERED, BOOSTED, ESTIMATED):
             metric = f"Pearson, {name}"
-            if metric not in names or world == "no_effect":
+            of_seeds = {seed: row for seed, row in all_seeds.items() if metric in row}
+            if 0 < len(of_seeds) < len(all_seeds):
+                tell(what, f"seeds, {name}", [len(of_seeds)])
+            if not of_seeds or name == BOOSTED or world == "no_effect":
                 continue
             logs = [figures[f"{it}, {size}" if size else it] for it in JUDGED] if world == ALL else [of_seeds]
-            tell(what, f"{metric}, worst log", [min(row[metric] for of in logs for row in of.values())])
+            worst = min(row[metric] for of in logs for row in of.values() if metric in row)
+            tell(what, f"{metric}, worst log", [worst])
             for label, left_out in BESTS.items():
                 best = best_of(of_seeds, left_out)
                 margin = [row[metric] - row[f"Pearson, {best}"] for row in of_seeds.values()]
