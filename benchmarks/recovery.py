@@ -319,6 +319,13 @@ def judge(truth, shown, scores) -> dict[str, float]:
     judged = np.isfinite(truth["mean"]) & (shown["exposures"] > LEAST_EXPOSURES)
     weight, base = shown["exposures"][judged].astype(float), shown["base activity"][judged]
     effect = _centred(truth["mean"][judged], weight)
+    few, many = np.quantile(weight, [1 / 3, 2 / 3])
+    groups = {
+        "": np.ones(len(weight), bool),
+        "items live throughout, ": shown["throughout"][judged],
+        "third shown least, ": weight <= few,
+        "third shown most, ": weight >= many,
+    }
     out = {}
     for name, score in scores.items():
         values = _known((score["mean"] if isinstance(score, dict) else score)[judged])
@@ -331,10 +338,10 @@ def judge(truth, shown, scores) -> dict[str, float]:
         error, noise = estimate - effect, np.hypot(score["std"][judged], truth["se"][judged])
         low, high = (score["slope"] + side * 1.96 * score["slope_se"] for side in (-1, 1))
         out[f"slope of truth, {name}"] = _ratio((weight * effect) @ estimate, (weight * estimate) @ estimate)
-        covered, throughout = np.abs(error) <= 1.96 * noise, shown["throughout"][judged]
-        out[f"truth in the 95% interval, {name}"] = float(covered.mean())
-        if throughout.any():
-            out[f"truth in the 95% interval, items live throughout, {name}"] = float(covered[throughout].mean())
+        covered = np.abs(error) <= 1.96 * noise
+        for group, members in groups.items():
+            if members.any():
+                out[f"truth in the 95% interval, {group}{name}"] = float(covered[members].mean())
         out[f"error ~ base activity, {name}"] = correlation(error, base)
         out[f"held-out slope, {name}"] = float(score["slope"])
         out[f"held-out slope, standard error, {name}"] = float(score["slope_se"])
