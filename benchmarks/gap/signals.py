@@ -72,43 +72,64 @@ def like_rate(study: Study) -> Doubles:
     return _by_item(study, "like")
 
 
+def survey_mean(study: Study) -> Doubles:
+    """The item's mean answer, from -2 to 2; NaN without one."""
+    survey = column(study, "survey")
+    told = survey > 0
+    return _means(column(study, ITEM)[told], survey[told] - 3.0, _items(study), fewest=1)
+
+
 def survey_times_clicks(study: Study) -> Doubles:
     """The item's mean answer, from -2 to 2, times its click rate."""
-    return _answers(study) * click_rate(study)
+    return survey_mean(study) * click_rate(study)
 
 
 def survey_times_clicks_in_slates(study: Study) -> Floats:
     """The item's mean answer, from -2 to 2, for those items of the slate that were clicked."""
     clicked = _in_slates(study, column(study, "click"))
-    return np.where(clicked > 0, _answers(study)[study.views.items], clicked)
+    return np.where(clicked > 0, survey_mean(study)[study.views.items], clicked)
+
+
+def activity_after(study: Study) -> tuple[NDArray[np.int64], Doubles, Doubles]:
+    """Rows of the log whose horizon and last two weeks are inside it; active days ahead; shares of past days active."""
+    world = study.service.world
+    day = study.events.select((pl.col(TIMESTAMP) - pl.col(TIMESTAMP).dt.date().min()).dt.total_days())
+    day, user = day.to_series().to_numpy(), column(study, USER)
+    active = np.zeros((world.users, world.days))
+    active[user, day] = 1
+    total = np.concatenate([np.zeros((world.users, 1)), np.cumsum(active, axis=1)], axis=1)
+    rows = np.flatnonzero((day >= HORIZON_DAYS) & (day < world.days - HORIZON_DAYS))
+    user, day = user[rows], day[rows]
+    ahead = total[user, day + HORIZON_DAYS + 1] - total[user, day + 1]
+    spans = (np.minimum(span, day) for span in PAST_DAYS)
+    return rows, ahead, np.stack([(total[user, day] - total[user, day - span]) / span for span in spans], axis=1)
 
 
 def mean_activity(study: Study) -> Doubles:
     """Mean active days over the horizon after an exposure."""
-    rows, ahead, _ = _activity(study)
+    rows, ahead, _ = activity_after(study)
     return _means(column(study, ITEM)[rows], ahead, _items(study))
 
 
 def adjusted_activity(study: Study) -> Doubles:
     """The same, of what past activity does not foretell."""
-    rows, ahead, past = _activity(study)
+    rows, ahead, past = activity_after(study)
     return _means(column(study, ITEM)[rows], _unforetold(ahead, past), _items(study))
 
 
+def shrunk_activity(study: Study) -> Doubles:
+    """The same, each item's mean shrunk to that of all by empirical Bayes."""
+    return _shrunk(study, lambda rows: np.ones(len(rows)))
+
+
 def weighted_activity(study: Study) -> Doubles:
-    """The same, weighted by inverse propensity, and each item's mean shrunk to that of all by empirical Bayes."""
-    rows, ahead, past = _activity(study)
-    rest, item, user = _unforetold(ahead, past), column(study, ITEM)[rows], column(study, USER)[rows]
-    weight = 1 / column(study, PROPENSITY)[rows]
-    weight = np.minimum(weight, np.quantile(weight, 0.99))
-    items, users = _items(study), study.service.world.users
-    heavy = np.maximum(np.bincount(item, weight, items), 1e-12)
-    mean = np.bincount(item, weight * rest, items) / heavy
-    variance = clustered(rest, weight, user, item, items, users) ** 2
-    known = np.bincount(item, minlength=items) >= FEWEST
-    level = np.average(mean[known], weights=1 / variance[known])
-    between = max(float(np.average((mean[known] - level) ** 2 - variance[known], weights=variance[known] ** -2.0)), 0)
-    return np.where(known, level + between / (between + variance + 1e-12) * (mean - level), np.nan)
+    """The same, weighted by inverse propensity and shrunk."""
+
+    def weights(rows: NDArray[np.int64]) -> Doubles:
+        weight = 1 / column(study, PROPENSITY)[rows]
+        return np.minimum(weight, np.quantile(weight, 0.99))
+
+    return _shrunk(study, weights)
 
 
 SIGNALS: dict[str, Signal] = {
@@ -148,12 +169,6 @@ def _in_slates(study: Study, values: NDArray[np.generic]) -> Floats:
     return out
 
 
-def _answers(study: Study) -> Doubles:
-    survey = column(study, "survey")
-    told = survey > 0
-    return _means(column(study, ITEM)[told], survey[told] - 3.0, _items(study), fewest=1)
-
-
 def _by_item(study: Study, name: str) -> Doubles:
     return _means(column(study, ITEM), column(study, name), _items(study))
 
@@ -163,22 +178,20 @@ def _means(item: NDArray[np.int64], values: NDArray[np.generic], items: int, few
     return np.where(count >= fewest, np.bincount(item, values, items) / np.maximum(count, 1), np.nan)
 
 
-def _activity(study: Study) -> tuple[NDArray[np.int64], Doubles, Doubles]:
-    """Rows of the log whose horizon and last two weeks are inside it; active days ahead; shares of past days active."""
-    world = study.service.world
-    day = study.events.select((pl.col(TIMESTAMP) - pl.col(TIMESTAMP).dt.date().min()).dt.total_days())
-    day, user = day.to_series().to_numpy(), column(study, USER)
-    active = np.zeros((world.users, world.days))
-    active[user, day] = 1
-    total = np.concatenate([np.zeros((world.users, 1)), np.cumsum(active, axis=1)], axis=1)
-    rows = np.flatnonzero((day >= HORIZON_DAYS) & (day < world.days - HORIZON_DAYS))
-    user, day = user[rows], day[rows]
-    ahead = total[user, day + HORIZON_DAYS + 1] - total[user, day + 1]
-    spans = (np.minimum(span, day) for span in PAST_DAYS)
-    return rows, ahead, np.stack([(total[user, day] - total[user, day - span]) / span for span in spans], axis=1)
-
-
 def _unforetold(ahead: Doubles, past: Doubles) -> Doubles:
     """Residuals of the linear regression of what follows on what went before."""
     known = np.column_stack([np.ones(len(past)), past])
     return ahead - known @ np.linalg.solve(known.T @ known, known.T @ ahead)
+
+
+def _shrunk(study: Study, weights: Callable[[NDArray[np.int64]], Doubles]) -> Doubles:
+    rows, ahead, past = activity_after(study)
+    rest, item, user = _unforetold(ahead, past), column(study, ITEM)[rows], column(study, USER)[rows]
+    weight, items, users = weights(rows), _items(study), study.service.world.users
+    heavy = np.maximum(np.bincount(item, weight, items), 1e-12)
+    mean = np.bincount(item, weight * rest, items) / heavy
+    variance = clustered(rest, weight, user, item, items, users) ** 2
+    known = np.bincount(item, minlength=items) >= FEWEST
+    level = np.average(mean[known], weights=1 / variance[known])
+    between = max(float(np.average((mean[known] - level) ** 2 - variance[known], weights=variance[known] ** -2.0)), 0)
+    return np.where(known, level + between / (between + variance + 1e-12) * (mean - level), np.nan)
