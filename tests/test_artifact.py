@@ -100,7 +100,7 @@ def test_the_folder_holds_four_files_and_no_pickle(folder):
 
 def test_the_manifest_says_what_the_function_needs_and_what_it_gives(fn, folder):
     found = manifest_of(folder)
-    assert found["format_version"] == 1
+    assert found["format_version"] == 2
     assert found["unit"] == "active days in the next 7 days"
     assert found["horizon_days"] == 7
     assert found["columns"] == {
@@ -223,13 +223,19 @@ def test_a_manifest_that_is_not_one_is_refused(folder, text):
         load(folder)
 
 
-@pytest.mark.parametrize("version", [0, 2, "1", None])
+@pytest.mark.parametrize("version", [0, 3, "1", None])
 def test_an_unknown_format_version_is_refused(folder, version):
     reseal(folder, manifest_of(folder) | {"format_version": version})
     with pytest.raises(
-        ArtifactError, match=rf"has format version {version!r}, this version of reward reads 1: install"
+        ArtifactError, match=rf"has format version {version!r}, this version of reward reads 1 and 2: install"
     ):
         load(folder)
+
+
+def test_an_artefact_of_the_first_version_is_read(fn, folder, events):
+    manifest = {name: value for name, value in manifest_of(folder).items() if name != "effects"}
+    reseal(folder, manifest | {"format_version": 1})
+    assert_frame_equal(load(folder).score_events(events), fn.score_events(events), check_exact=True)
 
 
 @pytest.fixture

@@ -146,7 +146,8 @@ def test_where_effects_cannot_be_estimated_a_sentence_says_why(tmp_path, capsys)
     log = check(EventLog(small_log().lazy(), ("click",), 30, 0.0)).log
     window = split(log, train_days=12, validation_days=4)
     outcome = ActivityTrace(5, scope="item", active_if="click")
-    found = train.estimate_effects(log, outcome, window, None, tmp_path)
+    found, personal = train.estimate_effects(log, outcome, window, None, tmp_path)
+    assert personal is None
     assert found["warning"] is None
     assert found["reason"] == "they need outcome.scope=user, and it is item"
     assert f"Effects of items were not estimated: {found['reason']}" in " ".join(capsys.readouterr().out.split())

@@ -65,8 +65,9 @@ def assess(
 
     An item's click rate is its mean of the first feedback column. Where surprise is grouped by it, it is the rate
     among the other half of the users: with a row's own click on both sides, surprise would rise with it in a
-    perfect model too. The correlation of click rate with mean reward is over items, weighted by rows; resampled is the
-    covariance, and the standard deviations stay, which resampling would raise by adding noise.
+    perfect model too. The correlation of click rate with mean reward is over items, weighted by rows. Of it and of the
+    correlation of reward with exposure resampled is the covariance, and the standard deviations stay, which resampling
+    would raise by adding noise.
 
     Args:
         predictions: probabilities (n, H) of being active on each day, by name. Beside ``model`` the names
@@ -424,8 +425,8 @@ def _grouped(score: Floats, bins: int) -> tuple[Bools, Ints]:
 
 
 def _ledger(rows: pl.DataFrame, feedback: str, unit: str, bins: int, min_item_rows: int, sample: _Sample) -> Json:
-    """The three steps of the value, whether they add up, and whether surprise goes with click rate."""
-    before, exposed, after = (_numbers(rows, name) for name in _SCORES[:3])
+    """The three steps of the value, whether the reward is one of them, and whether surprise goes with click rate."""
+    before, exposed, after, reward = (_numbers(rows, name) for name in _SCORES[:4])
     previous = _numbers(rows, PREVIOUS)
     later = np.isfinite(previous)
     start = np.where(later, previous, before)
@@ -439,20 +440,21 @@ def _ledger(rows: pl.DataFrame, feedback: str, unit: str, bins: int, min_item_ro
         mean = ratio(np.where(taken, change, 0.0)[:, None], taken[:, None], sample.user)
         [estimate] = sample.estimates(mean, f"mean {name}", "no row has a value_previous")
         steps.append({"step": name, "rows": int(taken.sum()), **estimate, **_spread(change[taken])})
-    error = float(np.abs((before - start) + exposure + surprise - (after - start)).max())
+    off, together = _reward_and_exposure(reward, exposure, sample)
     groups, slope = _surprise_by_rate(surprise, rows, feedback, bins, min_item_rows, sample)
     told, of_item = amount(slope, unit="", level=sample.level), f"an item's mean {feedback}"
     return {
         "steps": steps,
-        "error": error,
-        "adds_up": error <= _ROUNDING,
+        "reward_off": off,
+        "reward_is_exposure": off <= _ROUNDING,
+        "reward_and_exposure": together,
         "surprise": groups,
         "slope": slope,
         "sentences": [
-            f"Arrival, exposure and surprise add up to the change in value on every row, within {error:.1g}."
-            if error <= _ROUNDING
-            else "Arrival, exposure and surprise do not add up to the change in value: on some row they are "
-            f"{error:.2g} {unit} off.",
+            f"The reward is the exposure step on every row, within {off:.1g} {unit}."
+            if off <= _ROUNDING
+            else f"The reward is not the exposure step, which is a difference of forecasts: over rows their correlation is "
+            f"{amount(together, unit='', level=sample.level)}.",
             {
                 "above": f"Surprise rises with {of_item} (slope {told}): what gets much of it is underrated.",
                 "open": f"Surprise does not depend on {of_item} as far as this log shows (slope {told}).",
@@ -461,6 +463,18 @@ def _ledger(rows: pl.DataFrame, feedback: str, unit: str, bins: int, min_item_ro
             }[side_of_zero(slope)],
         ],
     }
+
+
+def _reward_and_exposure(reward: Floats, exposure: Floats, sample: _Sample) -> tuple[float, Json]:
+    """By how much they differ at most, and their correlation over rows."""
+    scale = np.array([reward.std() * exposure.std()])
+    covariances = _covariances(np.ones(len(reward), bool), exposure, reward, sample)
+    [together] = sample.estimates(
+        lambda weights: quotient(covariances(weights)[0], scale),
+        "correlation of reward with exposure",
+        "one of the two does not vary",
+    )
+    return float(np.abs(reward - exposure).max()), together
 
 
 def _spread(values: Floats) -> Json:

@@ -21,6 +21,9 @@ SETTINGS = {
     "smooth_days": 30.0,
     "curve_rounds": 1,
     "joint_rounds": 1,
+    "spans_days": [3, 10],
+    "most_ratio": 10.0,
+    "alternatives": 2,
     "seed": 0,
 }
 OUTCOME = ActivityTrace(5)

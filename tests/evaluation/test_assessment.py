@@ -37,7 +37,7 @@ def sigmoid(logit):
 
 
 def sample(*, n=3000, users=300, items=40, horizon=3, seed=0, feedback_effect=1.0, surprise_slope=0.0):
-    """Rows of users who differ in activity; feedback, which moves the outcome; and a ledger that adds up."""
+    """Rows of users who differ in activity; feedback, which moves the outcome; and a ledger whose exposure step is the reward."""
     generator = np.random.default_rng(seed)
     user, item = np.sort(generator.integers(users, size=n)), generator.integers(items, size=n)
     click_rate = np.linspace(0.1, 0.9, items)[item]
@@ -354,23 +354,25 @@ class TestLedger:
             assert step["quantiles"]["0.5"] == pytest.approx(np.median(change))
             assert ordered(step)
 
-    def test_it_adds_up(self):
+    def test_a_reward_that_is_the_exposure_step_is_called_so(self):
         ledger = example()[-1]["ledger"]
-        assert ledger["adds_up"]
-        assert ledger["error"] < 1e-12
-        assert ledger["sentences"][0].startswith(
-            "Arrival, exposure and surprise add up to the change in value on every row"
-        )
+        assert ledger["reward_is_exposure"]
+        assert ledger["reward_off"] < 1e-12
+        assert ledger["reward_and_exposure"]["value"] == pytest.approx(1)
+        assert ledger["sentences"][0].startswith("The reward is the exposure step on every row")
 
-    def test_an_error_on_one_row_is_reported(self):
+    def test_of_another_reward_the_correlation_with_the_step_is_told(self):
         *given, rows, _ = example()
-        off = rows.with_columns(
-            reward=pl.when(pl.int_range(pl.len()) == 7).then(pl.col("reward") - 0.25).otherwise("reward")
-        )
-        ledger = assessed(*given, off, resamples=2)["ledger"]
-        assert not ledger["adds_up"]
-        assert ledger["error"] == pytest.approx(0.25)
-        assert "do not add up to the change in value: on some row they are 0.25 days off." in ledger["sentences"][0]
+        noise = np.random.default_rng(1).normal(0, 0.05, rows.height)
+        other = rows.with_columns(reward=pl.col("value_exposed") - pl.col("value_before") + pl.Series(noise))
+        ledger = assessed(*given, other)["ledger"]
+        assert not ledger["reward_is_exposure"]
+        assert ledger["reward_off"] == pytest.approx(np.abs(noise).max())
+        exposure = (rows["value_exposed"] - rows["value_before"]).to_numpy()
+        expected = np.corrcoef(exposure, exposure + noise)[0, 1]
+        assert ledger["reward_and_exposure"]["value"] == pytest.approx(expected)
+        assert ordered(ledger["reward_and_exposure"])
+        assert ledger["sentences"][0].startswith("The reward is not the exposure step")
 
     @pytest.mark.parametrize(
         ("slope", "verdict"),
@@ -474,7 +476,6 @@ class TestLittle:
         assert arrival["rows"] == 0
         assert arrival["value"] is arrival["sd"] is arrival["quantiles"]["0.5"] is None
         assert "mean arrival: 1 of 1 without a value, for no row has a value_previous" in assessment["notes"]
-        assert assessment["ledger"]["adds_up"]
 
     def test_an_unseen_day_and_a_probability_of_zero_are_explained(self):
         predictions, trace, observed, rows, _ = example()
