@@ -113,7 +113,7 @@ def main(arguments=None):
     slopes = []
     for seed in track(range(chosen.permutations), "permutations", console=console):
         log, propensity = permuted(known, estimated.propensity, np.random.default_rng([config.seed, seed]))
-        made = estimate(log, outcome, seed=seed, propensity=propensity).borne_out
+        made = estimate(log, outcome, personal=None, seed=seed, propensity=propensity).borne_out
         slopes.append((made.slope, made.se))
     write_result(chosen.out, report(found, slopes, console))
 

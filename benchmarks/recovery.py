@@ -179,7 +179,8 @@ def learned(case: Case, log: EventLog, propensity: np.ndarray | None = None) -> 
     """The second stage on a log: items' effects, and what users held out say of them."""
     told = case.config.effects
     rare = [name for name in told.rare if name in log.feedback]
-    found = instantiate(told, rare=rare, seed=case.seed)(log, instantiate(case.config.outcome), propensity=propensity)
+    fit = instantiate(told, rare=rare, personal=None, seed=case.seed)
+    found = fit(log, instantiate(case.config.outcome), propensity=propensity)
     place = found.items[ITEM].cast(pl.Int64).to_numpy()
     out = {"slope": np.array(found.borne_out.slope), "slope_se": np.array(found.borne_out.se)}
     for name in ("mean", "std", "anchor"):

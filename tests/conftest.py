@@ -4,6 +4,7 @@ import importlib
 import inspect
 import pkgutil
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import numpy as np
 import polars as pl
@@ -12,6 +13,7 @@ import torch
 from torch import nn
 
 from reward import encoders, heads, objectives
+from reward.effects.personal import fit_personal
 from reward.effects.second_stage import fit_effects
 from reward.encoders.gru import GRU
 from reward.heads.trace import TraceHead
@@ -190,9 +192,7 @@ def effects(log, outcome):
         smooth_days=30.0,
         curve_rounds=1,
         joint_rounds=1,
-        spans_days=[3, 10, 30],
-        most_ratio=10.0,
-        alternatives=2,
+        personal=partial(fit_personal, spans_days=[3, 10, 30], most_ratio=10.0, alternatives=2),
         seed=0,
         propensity=np.full(events, 1 / ITEMS),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +10,7 @@ import polars as pl
 
 from reward.effects.anchors import Anchors, HeldOut, anchors, effect_curve, held_out, inverse_weights
 from reward.effects.answers import Answers
-from reward.effects.personal import Newcomers, Personal, fit_personal
+from reward.effects.personal import Newcomers, Personal
 from reward.effects.pooling import Pooled, pooled_effects
 from reward.effects.residuals import Doubles, Ints, covariances, day_effects, user_days
 from reward.effects.traits import Column, Traits, described, describing, rates
@@ -29,14 +29,14 @@ class ItemEffects:
         curve: (H,) share of an effect that shows on each day of the horizon.
         spreads: standard deviation found between items' own parts, groups, described and answered traits.
         borne_out: how the log's own users bear out effects estimated without them.
-        personal: how effects depend on what a user likes and has seen.
+        personal: how effects depend on what a user likes and has seen; None where not asked for.
     """
 
     items: pl.DataFrame
     curve: Doubles
     spreads: tuple[float, float, float, float]
     borne_out: HeldOut
-    personal: Personal
+    personal: Personal | None
 
     def reward(self, items: pl.Series, *, pessimism: float = 0.0) -> pl.Series:
         """Mean − ``pessimism`` · std for each of ``items``; 0, an average exposure, for those not known."""
@@ -56,9 +56,7 @@ def fit_effects(
     smooth_days: float,
     curve_rounds: int,
     joint_rounds: int,
-    spans_days: Sequence[float],
-    most_ratio: float,
-    alternatives: int,
+    personal: Callable[..., Personal] | None,
     seed: int,
     propensity: Doubles | None = None,
     forecast: pl.DataFrame | None = None,
@@ -81,9 +79,7 @@ def fit_effects(
         smooth_days: stiffness of the effect curve, see `effect_curve`.
         curve_rounds: how often the curve is estimated anew from the effects, and these from it.
         joint_rounds: how often what else was shown on a day is taken out, see `anchors`.
-        spans_days: of the personal part, see `fit_personal`.
-        most_ratio: the same.
-        alternatives: the same.
+        personal: fits what an item does to one user rather than another, such as `fit_personal`; None: items alone.
         seed: draws the folds.
         propensity: (events,) probabilities to use instead of the log's.
         forecast: the baseline to use, see `user_days`.
@@ -145,8 +141,10 @@ def fit_effects(
             pl.Series("gate", traits.gate[-1]),
             pl.Series("behind", pooled.behind(traits, groups)),
         )
+    if personal is None:
+        return ItemEffects(frame, curve, pooled.spreads, borne_out, None)
     apart = [each.behind(traits, groups, fold) for fold, each in enumerate(_left_out(anchor, traits, groups))]
-    personal = fit_personal(
+    found = personal(
         events,
         days,
         effect,
@@ -159,12 +157,9 @@ def fit_effects(
         propensity=shares,
         answers=Answers.fit(events, item, size, feedback=log.feedback, gate=gate, rare=rare),
         newcomers=_newcomers(table, columns, group, groups, pooled),
-        spans_days=spans_days,
-        most_ratio=most_ratio,
-        alternatives=alternatives,
         seed=seed,
     )
-    return ItemEffects(frame, curve, pooled.spreads, borne_out, personal)
+    return ItemEffects(frame, curve, pooled.spreads, borne_out, found)
 
 
 def _check(log: EventLog, gate: str | None, rare: Sequence[str], group: str | None, propensity: Doubles | None) -> None:

@@ -453,8 +453,8 @@ def _ledger(rows: pl.DataFrame, feedback: str, unit: str, bins: int, min_item_ro
         "sentences": [
             f"The reward is the exposure step on every row, within {off:.1g} {unit}."
             if off <= _ROUNDING
-            else f"The reward is not the exposure step, which is a difference of forecasts: over rows their correlation is "
-            f"{amount(together, unit='', level=sample.level)}.",
+            else "The reward is not the exposure step, which is a difference of forecasts: over rows their correlation "
+            f"is {amount(together, unit='', level=sample.level)}.",
             {
                 "above": f"Surprise rises with {of_item} (slope {told}): what gets much of it is underrated.",
                 "open": f"Surprise does not depend on {of_item} as far as this log shows (slope {told}).",

@@ -1,10 +1,12 @@
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import polars as pl
 import pytest
 import torch
 
+from reward.effects.personal import fit_personal
 from reward.effects.second_stage import fit_effects
 from reward.effects.storage import from_values, to_table, to_values
 from reward.outcomes.activity import ActivityTrace
@@ -54,9 +56,7 @@ SETTINGS = {
     "smooth_days": 30.0,
     "curve_rounds": 1,
     "joint_rounds": 1,
-    "spans_days": [3, 10, 30],
-    "most_ratio": 10.0,
-    "alternatives": 2,
+    "personal": partial(fit_personal, spans_days=[3, 10, 30], most_ratio=10.0, alternatives=2),
     "seed": 0,
 }
 
@@ -130,9 +130,10 @@ def test_the_same_seed_gives_the_same_numbers(found, log):
 
 def test_a_log_read_in_pieces_gives_the_same_numbers(found, log, monkeypatch):
     monkeypatch.setattr("reward.effects.personal._GATE_ROWS", 10**9)
-    whole = fit_effects(log, OUTCOME, **{**SETTINGS, "alternatives": 40}).personal
+    settings = {**SETTINGS, "personal": partial(SETTINGS["personal"], alternatives=40)}
+    whole = fit_effects(log, OUTCOME, **settings).personal
     monkeypatch.setattr("reward.effects.personal._CHUNK_EVENTS", 2000)
-    pieces = fit_effects(log, OUTCOME, **{**SETTINGS, "alternatives": 40}).personal
+    pieces = fit_effects(log, OUTCOME, **settings).personal
     np.testing.assert_allclose(pieces.gate, whole.gate, rtol=1e-6)
     used = pieces.scale * whole.coefficients / whole.scale  # the scale is that of the first piece
     np.testing.assert_allclose(pieces.coefficients, used, atol=0.1 * np.abs(used).max())

@@ -21,9 +21,7 @@ SETTINGS = {
     "smooth_days": 30.0,
     "curve_rounds": 1,
     "joint_rounds": 1,
-    "spans_days": [3, 10],
-    "most_ratio": 10.0,
-    "alternatives": 2,
+    "personal": None,
     "seed": 0,
 }
 OUTCOME = ActivityTrace(5)
@@ -71,7 +69,9 @@ def log():
 
 
 def test_good_items_are_told_from_bad_ones_whoever_they_were_shown_to(log):
-    found = fit_effects(log, OUTCOME, **SETTINGS).items
+    whole = fit_effects(log, OUTCOME, **SETTINGS)
+    assert whole.personal is None
+    found = whole.items
     assert found["item_id"].to_list() == list(range(ITEMS))
     assert found["mean"].gather_every(2).min() > found["mean"].gather_every(2, 1).max()
     assert found["exposures"].sum() == log.events.collect().height

@@ -37,7 +37,7 @@ def sigmoid(logit):
 
 
 def sample(*, n=3000, users=300, items=40, horizon=3, seed=0, feedback_effect=1.0, surprise_slope=0.0):
-    """Rows of users who differ in activity; feedback, which moves the outcome; and a ledger whose exposure step is the reward."""
+    """Rows of users who differ in activity; feedback, which moves the outcome; the exposure step is the reward."""
     generator = np.random.default_rng(seed)
     user, item = np.sort(generator.integers(users, size=n)), generator.integers(items, size=n)
     click_rate = np.linspace(0.1, 0.9, items)[item]
