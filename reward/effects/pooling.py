@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from reward.effects.traits import Traits
 _FREE_VARIANCE = 1.0  # days², of the two intercepts: so wide that they are not shrunk
 _START_DAYS = 0.02
 _ITERATIONS = 60
+_DOUBT_ROUNDS = 2
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,9 @@ class Pooled:
 
     An item's effect is ``level + gate · (traits · coefficients + group + own)``: what an exposure does, it does through
     the gate. Coefficients, groups and items' own parts are Gaussian around 0 with standard deviations found by maximum
-    marginal likelihood (empirical Bayes), so that in a log where nothing matters everything shrinks to 0.
+    marginal likelihood (empirical Bayes), so that in a log where nothing matters everything shrinks to 0. Where an
+    answered trait is a mean of few answers, what it foretells is believed less: an item's own part varies by its
+    ``doubt`` times the squared coefficient more.
 
     Attributes:
         coefficients: (columns,) level, intercept behind the gate, described and answered traits; days.
@@ -104,7 +107,18 @@ def pooled_effects(anchors: Anchors, traits: Traits, groups: Ints, *, without: i
         groups=torch.from_numpy(groups),
         count=count,
         block=torch.tensor([0, 0] + [1] * traits.described.shape[1] + [2] * traits.answered.shape[2]),
+        doubt=torch.zeros(len(groups), dtype=torch.float64),
     )
+    made = _fitted(facts)
+    for _ in range(_DOUBT_ROUNDS if traits.doubt.any() else 0):
+        answered = slice(len(made.coefficients) - traits.doubt.shape[1], None)
+        size = made.coefficients[answered] ** 2 + made.covariance.diagonal()[answered]
+        made = _fitted(replace(facts, doubt=torch.from_numpy(traits.doubt @ size)))
+    return made
+
+
+def _fitted(facts: _Facts) -> Pooled:
+    """The posterior at the spreads of maximum marginal likelihood."""
     spread = torch.full((4,), np.log(_START_DAYS), dtype=torch.float64, requires_grad=True)
     optimiser = torch.optim.LBFGS([spread], max_iter=_ITERATIONS, line_search_fn="strong_wolfe")
 
@@ -132,6 +146,7 @@ class _Facts:
     groups: Tensor
     count: int
     block: Tensor  # (columns,) 0: free, 1: described, 2: answered
+    doubt: Tensor  # (items,) variance of what the answered traits foretell, days² behind the gate
 
 
 def _bounded(log_spread: Tensor) -> Tensor:
@@ -141,6 +156,7 @@ def _bounded(log_spread: Tensor) -> Tensor:
 def _solve(facts: _Facts, log_spread: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
     """Minus the log marginal likelihood, up to a constant, and what it was made of."""
     own, group, described, answered = (2 * log_spread).exp()
+    own = own + facts.doubt
     left = 1 / (1 + own * facts.items)
     taken = own * left
     sums = torch.zeros(facts.count, 2 + facts.lifted.shape[1], dtype=torch.float64)
@@ -151,7 +167,7 @@ def _solve(facts: _Facts, log_spread: Tensor) -> tuple[Tensor, dict[str, Tensor]
     gram = facts.gram - facts.lifted.T @ (taken[:, None] * facts.lifted) - lifted.T @ (shared[:, None] * lifted)
     moment = facts.moment - facts.lifted.T @ (taken * facts.told) - lifted.T @ (shared * told)
     square = facts.square - (taken * facts.told**2).sum() - (shared * told**2).sum()
-    prior = torch.stack([torch.full_like(own, _FREE_VARIANCE), described, answered])[facts.block]
+    prior = torch.stack([torch.full_like(group, _FREE_VARIANCE), described, answered])[facts.block]
     factor = torch.linalg.cholesky(gram + torch.diag(1 / prior))
     coefficients = torch.cholesky_solve(moment[:, None], factor)[:, 0]
     loss = (

@@ -100,7 +100,7 @@ def fit_effects(
     covariance = covariances(days)
     shares = events[PROPENSITY].to_numpy() if propensity is None else propensity
     weight = inverse_weights(shares, item, size, most=most_weight)
-    answered, opened, _ = rates(
+    answered, opened, doubt, _ = rates(
         events,
         item,
         days.fold[days.user[days.row]],
@@ -112,7 +112,7 @@ def fit_effects(
     )
     features = [name for name in log.item_features if name in table.columns]
     columns = describing(table, features, group)
-    traits = Traits(described(table, columns), answered, opened)
+    traits = Traits(described(table, columns), answered, opened, doubt)
     groups = _groups(table, group)
     curve = np.full(outcome.horizon_days, 1 / outcome.horizon_days)
     effect = day_effects(days, covariance, curve)

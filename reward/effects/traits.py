@@ -23,11 +23,13 @@ class Traits:
         answered: (folds + 1, items, columns) mean feedback where the gate opened, shrunk and standardised; row k
             without the users of fold k, the last row of all users.
         gate: (folds + 1, items) share of exposures that opened the gate, shrunk; 1 where there is no gate.
+        doubt: (items, columns) variance of an item's own mean around the last row of ``answered``.
     """
 
     described: Doubles
     answered: Doubles
     gate: Doubles
+    doubt: Doubles
 
 
 class Column(NamedTuple):
@@ -91,7 +93,7 @@ def rates(
     feedback: Sequence[str],
     gate: str | None,
     rare: Sequence[str],
-) -> tuple[Doubles, Doubles, list[str]]:
+) -> tuple[Doubles, Doubles, Doubles, list[str]]:
     """Mean feedback of each item, without each fold's users and with all.
 
     Args:
@@ -106,13 +108,13 @@ def rates(
         rare: columns where 0 means that nothing was asked: averaged over rows above 0.
 
     Returns:
-        ``answered`` and ``gate`` of `Traits`, and the columns' names.
+        ``answered``, ``gate`` and ``doubt`` of `Traits`, and the columns' names.
     """
     opened = np.ones(len(item), bool) if gate is None else events[gate].to_numpy() > 0
     share = np.ones((folds + 1, items))
     if gate is not None:
-        share = _shrunken(*_sums(opened.astype(np.float64), item, fold, items, folds))
-    means, names = [], []
+        share, _ = _shrunken(*_sums(opened.astype(np.float64), item, fold, items, folds))
+    means, doubts, names = [], [], []
     for name in feedback:
         if name == gate:
             continue
@@ -120,11 +122,12 @@ def rates(
         flag = bool(np.isin(values, (0.0, 1.0)).all())
         told = opened & (values > 0) if name in rare else opened
         values = values if flag or name in rare else np.log1p(values)
-        mean = _shrunken(*_sums(np.where(told, values, 0), item, fold, items, folds, told))
+        mean, doubt = _shrunken(*_sums(np.where(told, values, 0), item, fold, items, folds, told))
         means.append(np.stack([_standard(row) for row in mean]))
+        doubts.append(doubt / mean[-1].var() if mean[-1].var() > 0 else np.zeros(items))
         names.append(f"{name} where {gate}" if gate else name)
     answered = np.stack(means, axis=2) if means else np.zeros((folds + 1, items, 0))
-    return answered, share, names
+    return answered, share, np.stack(doubts, axis=1) if doubts else np.zeros((items, 0)), names
 
 
 def _sums(
@@ -144,9 +147,9 @@ def _sums(
     return out[0], out[1], out[2]
 
 
-def _shrunken(count: Doubles, total: Doubles, squares: Doubles) -> Doubles:
-    """Means shrunk to the mean over items by empirical Bayes (method of moments), row by row."""
-    out = np.empty_like(count)
+def _shrunken(count: Doubles, total: Doubles, squares: Doubles) -> tuple[Doubles, Doubles]:
+    """Means shrunk to the mean over items by empirical Bayes (method of moments), row by row; the last's variances."""
+    out, left = np.empty_like(count), np.zeros(count.shape[1])
     for row in range(len(count)):
         n, seen = count[row], count[row] > 0
         if not seen.any():
@@ -159,7 +162,8 @@ def _shrunken(count: Doubles, total: Doubles, squares: Doubles) -> Doubles:
         prior = within / between if between > 0 else np.inf
         trust = np.where(seen, n / (n + prior), 0) if np.isfinite(prior) else np.zeros(len(n))
         out[row] = grand + trust * (mean - grand)
-    return out
+        left = between * (1 - trust)
+    return out, left
 
 
 def _standard(column: Doubles) -> Doubles:

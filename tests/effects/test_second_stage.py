@@ -192,7 +192,7 @@ def test_pooling_is_exact_bayes_for_the_spreads_it_finds():
     anchor = Anchors(truth + rng.standard_normal((folds, items)) * variance**0.5, variance)
     gate = np.tile(rng.uniform(0.5, 1.0, items), (folds + 1, 1))
     trait = rng.standard_normal((items, 2))
-    traits = Traits(trait, np.zeros((folds + 1, items, 0)), gate)
+    traits = Traits(trait, np.zeros((folds + 1, items, 0)), gate, np.zeros((items, 0)))
     made = pooled_effects(anchor, traits, groups)
     mean, std = made.effects(traits, groups)
     own, group, described_, _ = made.spreads
@@ -215,14 +215,41 @@ def test_pooling_is_exact_bayes_for_the_spreads_it_finds():
 def test_rates_leave_out_the_fold_they_are_for():
     events = pl.DataFrame({"click": [1.0, 0.0, 1.0, 1.0], "like": [1.0, 0.0, 0.0, 1.0]})
     item, fold = np.array([0, 0, 1, 1]), np.array([0, 1, 0, 1])
-    answered, gate, names = rates(events, item, fold, 2, 2, feedback=("click", "like"), gate="click", rare=())
+    answered, gate, doubt, names = rates(events, item, fold, 2, 2, feedback=("click", "like"), gate="click", rare=())
     assert names == ["like where click"]
     assert answered.shape == (3, 2, 1)
     assert gate.shape == (3, 2)
+    assert doubt.shape == (2, 1)
     changed = events.with_columns(click=pl.Series([0.0, 0.0, 0.0, 1.0]))
     other = rates(changed, item, fold, 2, 2, feedback=("click", "like"), gate="click", rare=())
     assert np.array_equal(other[1][0], gate[0])  # row 0 knows nothing of fold 0
     assert not np.array_equal(other[1][2], gate[2])
+
+
+def test_what_is_foretold_from_few_answers_is_believed_less():
+    rng = np.random.default_rng(0)
+    folds, items = 2, 400
+    asked = np.where(np.arange(items) % 2, 200, 2)  # answers an item and fold
+    glad = rng.normal(0.0, 0.5, items)
+    item = np.repeat(np.tile(np.arange(items), folds), np.tile(asked, folds))
+    fold = np.repeat(np.arange(folds), asked.sum())
+    events = pl.DataFrame({"survey": 5 + glad[item] + rng.normal(0.0, 1.0, len(item))})
+    answered, gate, doubt, _ = rates(
+        events, item, fold, items, folds, feedback=("survey",), gate=None, rare=("survey",)
+    )
+    assert doubt[::2].min() > 5 * doubt[1::2].max()
+    truth = 0.2 * glad
+    variance = np.full((folds, items), 0.05**2)
+    anchor = Anchors(truth + 0.05 * rng.standard_normal((folds, items)), variance)
+    traits = Traits(np.zeros((items, 0)), answered, gate, doubt)
+    groups = np.arange(items)
+    mean, std = pooled_effects(anchor, traits, groups).effects(traits, groups)
+    covered = np.abs(mean - truth) <= 1.96 * std
+    assert 0.9 < covered[::2].mean() < 0.99
+    assert 0.9 < covered[1::2].mean() < 0.99
+    assert std[::2].mean() > 1.2 * std[1::2].mean()
+    alike = pooled_effects(anchor, replace(traits, doubt=0 * doubt), groups).effects(traits, groups)[1]
+    assert alike[::2].mean() == pytest.approx(alike[1::2].mean(), rel=0.05)
 
 
 def test_described_traits_are_standardised_and_the_group_is_not_one_of_them():
