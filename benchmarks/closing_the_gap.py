@@ -48,10 +48,11 @@ POLICIES = {
     "random": lambda _: random_policy(),
     "logging": lambda study: logging_policy(study.service),
     "minutes-optimal": lambda study: minutes_optimal(study.service),
+    DIRECT: score_candidates,
 }
 
 
-def measure(study, signals, policies=POLICIES):
+def measure(study, signals, policies):
     """Gap closed by each policy and by the ranker of each signal, by name; ``policies`` with `LOW` and `HIGH`."""
 
     def lived(policy):
@@ -61,8 +62,6 @@ def measure(study, signals, policies=POLICIES):
     for name in signals:
         ranker = train(study, rewards_of(study, SIGNALS[name]), LOSS)
         outcomes[name] = lived(policy_of(study, ranker))
-    if OURS in signals:
-        outcomes[DIRECT] = lived(score_candidates(study))
     return {name: gap_closed(outcomes, name, low=LOW, high=HIGH) for name in outcomes}
 
 
@@ -97,7 +96,9 @@ def report(gaps, console):
     def tell(world, metric, ours, se=None, peers=None):
         goal = GOALS.get(metric) if world == ALL else None
         told = {"what": world, "metric": metric, "ours": ours, "se": se, "peers": peers or {}}
-        rows.append({**told, "goal": None if goal is None else f">= {goal}", "met": None if goal is None else ours >= goal})
+        rows.append(
+            {**told, "goal": None if goal is None else f">= {goal}", "met": None if goal is None else ours >= goal}
+        )
 
     for world, of in columns.items():
         told = {name: summary(of[name]) for name in names}
@@ -144,7 +145,10 @@ def main(arguments=None):
         kept = None if chosen.cache is None else chosen.cache / f"{name}_{seed}.json"
         known = json.loads(kept.read_text()) if kept is not None and kept.is_file() else {}
         missing = [signal for signal in chosen.signals if signal not in known]
-        if not missing:
+        policies = [
+            policy for policy in POLICIES if policy not in known and (policy != DIRECT or OURS in chosen.signals)
+        ]
+        if not missing and not policies:
             gaps.setdefault(name, {})[seed] = known
             continue
         study = study_of(
@@ -154,8 +158,8 @@ def main(arguments=None):
             candidates=chosen.candidates,
             roll_out_users=chosen.roll_out_users,
         )
-        policies = {policy: POLICIES[policy] for policy in POLICIES if policy in (LOW, HIGH) or policy not in known}
-        gaps.setdefault(name, {})[seed] = known | measure(study, missing, policies)
+        tried = {policy: POLICIES[policy] for policy in dict.fromkeys((LOW, HIGH, *policies))}
+        gaps.setdefault(name, {})[seed] = known | measure(study, missing, tried)
         if kept is not None:
             kept.parent.mkdir(parents=True, exist_ok=True)
             write_json(kept, gaps[name][seed])
