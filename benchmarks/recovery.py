@@ -235,7 +235,10 @@ def prospective(case: Case) -> dict[str, np.ndarray]:
     own[found.items[ITEM].cast(pl.Int64).to_numpy()] = found.items["mean"].to_numpy()
     segment = segments_of(case.service)
     out = rewards_by_cell(case.service, case.events, found.personal, segment, case.truth_days, seed=case.seed)
-    held_out = {"held-out slope": found.personal.borne_out, "held-out slope, personal": found.personal.personal_borne_out}
+    held_out = {
+        "held-out slope": found.personal.borne_out,
+        "held-out slope, personal": found.personal.personal_borne_out,
+    }
     return out | {"own": own} | {name: np.array([it.slope, it.se]) for name, it in held_out.items()}
 
 
@@ -309,30 +312,34 @@ def parts_of(name: str, first_size: bool) -> list[str]:
     return parts if world_of(name).logged_propensities else [it for it in parts if it not in NEED_PROPENSITIES]
 
 
+def changed(case: Case) -> list[str]:
+    """The constants that are other than the yaml's, in words."""
+    return [f"{name}={value:g}" for name, value in case.changes]
+
+
 def file_of(folder: Path, case: Case, part: str) -> Path:
     """Where the arrays of a part are kept."""
-    changed = [f"{name}-{value:g}" for name, value in case.changes]
-    words = [case.name, *changed, case.seed, case.users, part.replace(",", "").replace(" ", "-")]
+    words = [case.name, *changed(case), case.seed, case.users, part.replace(",", "").replace(" ", "-")]
     return folder / ("_".join(map(str, words + [case.parents_per_day] * (part == TRUTH))) + ".npz")
 
 
-def compute(cases: dict[Case, list[str]], folder: Path, console: Console) -> None:
-    """Computes the parts that are not kept yet, and keeps each as soon as it is there."""
+def compute(cases: dict[Case, list[str]], folder: Path, console: Console, how=PARTS) -> None:
+    """Computes the parts that are not kept yet, by the functions in ``how``, and keeps each as soon as it is there."""
     missing = [(case, part) for case, parts in cases.items() for part in parts]
     missing = [(case, part) for case, part in missing if not file_of(folder, case, part).exists()]
     own = None
     for case, part in track(missing, "worlds, seeds and estimators", console=console):
         if own != case:
             own = replace(case)  # a fresh copy, so that the log of the last one is forgotten
-        console.log(f"{case.name}, seed {case.seed}, {case.users:,} users: {part}")
+        console.log(", ".join([case.name, *changed(case), f"seed {case.seed}", f"{case.users:,} users: {part}"]))
         with whole(file_of(folder, case, part)) as scratch, scratch.open("wb") as out:
-            np.savez(out, **PARTS[part](own))
+            np.savez(out, **how[part](own))
 
 
-def found_of(case: Case, folder: Path) -> dict[str, dict[str, np.ndarray]]:
-    """The parts that are kept, by name."""
+def found_of(case: Case, folder: Path, parts=PARTS) -> dict[str, dict[str, np.ndarray]]:
+    """Those of ``parts`` that are kept, by name."""
     found = {}
-    for part in PARTS:
+    for part in parts:
         if file_of(folder, case, part).exists():
             with np.load(file_of(folder, case, part)) as arrays:
                 found[part] = dict(arrays)
@@ -386,7 +393,7 @@ def judge(truth, shown, scores) -> dict[str, float]:
 
 def live_throughout(case: Case) -> np.ndarray:
     """(items,) whether an item was live on every day of the log: the truth is of some of its days."""
-    world = world_of(case.name)
+    world = world_of(case.name, **dict(case.changes))
     catalogue = catalogue_of(world, case.seed)
     return (catalogue.released <= 0) & (catalogue.withdrawn >= world.days)
 
