@@ -145,8 +145,9 @@ def cases_of(chosen) -> dict[str, dict[tuple[str, int], Case]]:
             for value in chosen.gains
         },
         CAUSE: {
-            (label(value, chosen.users[-1]), seed): case(CONFOUNDED, seed, chosen.users[-1], policy_mood=value)
+            (label(value, users), seed): case(CONFOUNDED, seed, users, policy_mood=value)
             for seed in seeds
+            for users in chosen.users
             for value in chosen.moods
         },
         ALARMS: {
@@ -229,82 +230,62 @@ def show(question: str, rows: Rows, console: Console) -> None:
 
 
 def plot(rows: Rows, chosen, file: Path) -> None:
-    """Recovery by the size of effects, what the log itself says of it, and recovery by the unlogged cause."""
+    """Recovery by the size of effects, by what the log itself says, and by the weight of the unlogged cause."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
     told = {(str(row["what"]), row["metric"]): row for row in rows}
-    figure, axes = plt.subplots(1, 3, figsize=(12, 3.9))
+    figure, (by_size, by_slope, by_cause) = plt.subplots(1, 3, figsize=(12.5, 4.2))
 
-    def curve(axis, question, metric, at, names, **style):
-        there = [
-            (x, told[f"{question}, {name}", metric])
-            for x, name in zip(at, names, strict=True)
-            if (f"{question}, {name}", metric) in told and np.isfinite(x)
-        ]
-        if there:
-            values = [row["ours"] for _, row in there]
-            errors = [1.96 * (row["se"] or 0) for _, row in there]
-            axis.errorbar([x for x, _ in there], values, errors, marker="o", markersize=3, **style)
+    def column_of(question, values, users, metric, key="ours"):
+        found = [told.get((f"{question}, {label(value, users)}", metric), {}).get(key) for value in values]
+        return np.array([np.nan if value is None else value for value in found], float)
 
-    styles = {LEARNED: "#c44e52", UNANSWERED: "#4c72b0", WITHOUT_SURVEYS: "#8c8c8c"}
+    def draw(axis, at, question, values, users, metric, **style):
+        height, se = (column_of(question, values, users, metric, key) for key in ("ours", "se"))
+        there = np.isfinite(at) & np.isfinite(height)
+        if there.any():
+            bars = 1.96 * np.nan_to_num(se[there])
+            axis.errorbar(at[there], height[there], bars, marker="o", markersize=3, **style)
+
     for users, line in zip(chosen.users, ("--", "-"), strict=False):
-        names = [label(value, users) for value in chosen.gains]
-        sd = [told.get((f"{EFFECTS}, {name}", "sd of true effects (days)"), {}).get("ours", np.nan) for name in names]
-        for name, colour in styles.items():
-            curve(
-                axes[0],
-                EFFECTS,
-                f"Pearson, {name}",
-                sd,
-                names,
-                color=colour,
-                linestyle=line,
-                label=f"{name}, {users:,} users",
-            )
-        for name in (LEARNED, UNANSWERED):
-            kept = [
-                (
-                    told[f"{EFFECTS}, {it}", f"held-out slope, {name}"],
-                    told[f"{EFFECTS}, {it}", f"held-out slope, standard error, {name}"],
-                    told[f"{EFFECTS}, {it}", f"Pearson, {name}"],
+        size = f"{users:,} users"
+        effects = EFFECTS, chosen.gains, users
+        sd = column_of(*effects, "sd of true effects (days)")
+        for name, colour in {LEARNED: "#c44e52", UNANSWERED: "#4c72b0", WITHOUT_SURVEYS: "#8c8c8c"}.items():
+            style = {"color": colour, "linestyle": line, "label": f"{name}, {size}"}
+            draw(by_size, np.where(sd > 0, sd, np.nan), *effects, f"Pearson, {name}", **style)
+            if name != WITHOUT_SURVEYS:
+                slope = column_of(*effects, f"held-out slope, {name}")
+                draw(
+                    by_slope,
+                    slope / column_of(*effects, f"held-out slope, standard error, {name}"),
+                    *effects,
+                    f"Pearson, {name}",
+                    **style,
                 )
-                for it in names
-                if (f"{EFFECTS}, {it}", f"Pearson, {name}") in told
-            ]
-            axes[1].plot(
-                [slope["ours"] / se["ours"] for slope, se, _ in kept],
-                [it["ours"] for *_, it in kept],
-                marker="o",
-                markersize=3,
-                color=styles[name],
-                linestyle=line,
-            )
-    axes[0].set_xscale("log")
-    axes[0].set_xlabel("standard deviation of true item effects (days)")
-    axes[0].set_ylabel("correlation with true item effects")
-    axes[1].set_xlabel("held-out slope over its standard error")
-    axes[1].axvline(1.96, color="black", linewidth=0.6, linestyle=":")
-    names = [label(value, chosen.users[-1]) for value in chosen.moods]
-    curve(axes[2], CAUSE, f"Pearson, {ESTIMATED}", chosen.moods, names, color="#c44e52", label="correlation")
-    curve(axes[2], CAUSE, f"slope of truth, {ESTIMATED}", chosen.moods, names, color="#4c72b0", label="slope of truth")
-    curve(
-        axes[2],
-        CAUSE,
-        f"truth in the 95% interval, {ESTIMATED}",
-        chosen.moods,
-        names,
-        color="#55a868",
-        label="truths in 95% intervals",
-    )
-    curve(
-        axes[2], CAUSE, f"flagged, {ESTIMATED}", chosen.moods, names, color="black", linestyle=":", label="logs flagged"
-    )
-    axes[2].set_xlabel("weight of the unlogged mood in the policy")
-    axes[0].legend(fontsize=7, frameon=False)
-    axes[2].legend(fontsize=7, frameon=False)
+        for metric, colour in {
+            "Pearson": "#c44e52",
+            "slope of truth": "#4c72b0",
+            "truth in the 95% interval": "#55a868",
+            "flagged": "black",
+        }.items():
+            style = {"color": colour, "linestyle": line, "label": f"{metric.replace('Pearson', 'correlation')}, {size}"}
+            moods = np.array(chosen.moods, float)
+            draw(by_cause, moods, CAUSE, chosen.moods, users, f"{metric}, {ESTIMATED}", **style)
+    by_size.set_xscale("log")
+    by_size.set_xlabel("standard deviation of true item effects (days)")
+    by_size.set_ylabel("correlation with true item effects")
+    by_slope.set_xlabel("held-out slope over its standard error")
+    by_slope.axvline(1.96, color="black", linewidth=0.6, linestyle=":")
+    by_cause.set_xlabel("weight of the unlogged mood in the policy")
+    for axis in (by_size, by_cause):
+        if axis.get_legend_handles_labels()[0]:
+            axis.legend(fontsize=6.5, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.16))
+    for axis in (by_size, by_slope, by_cause):
+        axis.axhline(0, color="black", linewidth=0.6)
     figure.tight_layout()
     figure.savefig(file, dpi=80)
 

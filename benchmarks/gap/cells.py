@@ -33,8 +33,8 @@ def rewards_by_cell(
     segment: np.ndarray,
     days: Iterable[int],
     *,
-    slots: int = 12_000,
-    rows: int = 200_000,
+    slots: int = 8_000,
+    rows: int = 100_000,
     seed: int,
 ) -> dict[str, np.ndarray]:
     """Mean rewards, (items, segments), of what could be shown and of what was.
