@@ -83,10 +83,10 @@ DRAWN = {  # colour and line
 }
 Figures = dict[str, dict[int, dict[str, float]]]  # world (and size) -> seed -> metric -> value
 Goal = tuple[str, Callable[[float], bool]]
-BESTS = {
-    "the best of today's": (),
-    "the best of today's without surveys": SURVEYED,
-    "the best of today's without surveys and propensities": (*SURVEYED, *WEIGHTED),
+BESTS = {  # of today's signals which are left out
+    "the best of today's": SURVEYED,
+    "the best of today's without propensities": (*SURVEYED, *WEIGHTED),
+    "the best of today's and of surveys": (),
 }
 _MARGIN: Goal = (">= 0.2", lambda value: value >= 0.2)
 # (world, size, metric) of the learned reward, {}, with surveys and likes and without
@@ -96,7 +96,7 @@ GOALS: dict[tuple[str, str, str], Goal] = {
     (ALL, "80,000 users", "Pearson, {}"): (">= 0.82", lambda value: value >= 0.82),
     (ALL, "", "truth in the 95% interval, {}"): ("0.85 to 0.97", lambda value: 0.85 <= value <= 0.97),
     ("no_effect", "", "held-out interval covers 0, {}"): ("1", lambda value: value == 1),
-    **{(ALL, "", f"Pearson, {{}}, above {label}"): _MARGIN for label in BESTS},
+    **{(ALL, "", f"Pearson, {{}}, above {label}"): _MARGIN for label in list(BESTS)[:2]},
 }
 EXACT_GOALS: dict[tuple[str, str], Goal] = {
     (ALL, f"Pearson, {ESTIMATED}"): (">= 0.6", lambda value: value >= 0.6),
