@@ -19,6 +19,7 @@ from rich.console import Console
 import reward
 from reward.evaluation.judge import judge
 from reward.evaluation.publish import publish
+from reward.evaluation.truth import TRUTH
 from reward.schema import check
 from reward.sequences.split import split
 
@@ -45,7 +46,7 @@ def main(config: DictConfig) -> None:
     settings: dict[str, Any] = OmegaConf.to_container(config.evaluation, resolve=True)  # type: ignore[assignment]
     with console.status("scoring the test days and fitting the baselines ..."):
         assessment = judge(function, log, window, seed=training.seed, calibration=training.calibration, **settings)
-    publish(function, assessment, folder, console)
+    publish(function, assessment, folder, console, truth=run / TRUTH)
 
 
 if __name__ == "__main__":

@@ -34,6 +34,7 @@ from reward.effects.second_stage import ItemEffects
 from reward.evaluation.judge import judge
 from reward.evaluation.publish import publish
 from reward.evaluation.report import sentences
+from reward.evaluation.truth import TRUTH, beside_truth
 from reward.function import RewardFunction
 from reward.model import RewardModel
 from reward.network import RewardNetwork
@@ -91,6 +92,7 @@ def train(config: DictConfig, folder: Path) -> float:
         facts={},
     )
     found, function.effects = estimate_effects(checked.log, outcome, window, config, folder)
+    compare_with_truth(checked.log, window, config, folder)
     with console.status("scoring the test days and fitting the baselines ..."):
         assessment = judge(
             function, checked.log, window, seed=config.seed, calibration=config.calibration, **plain["evaluation"]
@@ -98,7 +100,7 @@ def train(config: DictConfig, folder: Path) -> float:
     function.facts.update(facts(checked, window, assessment, plain), effects=found)
     save(function, folder / "reward")
     write_json(folder / "metrics.json", {"validation/loss": loss, **assessment})
-    publish(function, assessment, folder / "evaluation", console)
+    publish(function, assessment, folder / "evaluation", console, truth=folder / TRUTH)
     console.print(f"scoring function: {folder / 'reward'}", soft_wrap=True)
     print(folder)
     return loss
@@ -182,6 +184,18 @@ def estimate_effects(
     if found["warning"] is not None:
         console.print(f"[bold]Warning.[/bold] {found['warning']}")
     return found, personal
+
+
+def compare_with_truth(log: EventLog, window: Split, config: DictConfig, folder: Path) -> None:
+    """What items truly do beside what was learned of them, ``truth.parquet``, where a simulated world knows it."""
+    learned = folder / "effects.parquet"
+    if config.truth is None or not learned.is_file():
+        return
+    with console.status("measuring by paired runs what items truly do ..."):
+        true = instantiate(config.truth)
+    known = known_at(log, window.validation_end).events
+    with whole(folder / TRUTH) as scratch:
+        beside_truth(true, pl.read_parquet(learned), known, log.feedback[0]).write_parquet(scratch)
 
 
 def second_stage(known: EventLog, outcome: Any, config: DictConfig) -> tuple[dict[str, Any], ItemEffects]:

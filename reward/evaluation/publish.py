@@ -4,21 +4,33 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import polars as pl
 from rich.console import Console
 
 from reward.evaluation.assessment import Json
-from reward.evaluation.report import report, sentences, summary_table
+from reward.evaluation.report import report, sentences, summary_table, truth_picture
+from reward.evaluation.truth import against_truth
 from reward.function import RewardFunction
 from reward.writing import whole, write_json
 
 
-def publish(function: RewardFunction, assessment: Json, folder: Path, console: Console) -> None:
-    """Write ``metrics.json`` and ``report.html`` to ``folder``, and print the table and what it means."""
+def publish(function: RewardFunction, assessment: Json, folder: Path, console: Console, *, truth: Path) -> None:
+    """Write ``metrics.json`` and ``report.html`` to ``folder``, and print the table and what it means.
+
+    Where the file ``truth`` is there, as `beside_truth` has it, what was learned is held against it, and ``truth.svg``
+    shows how.
+    """
+    items = None
+    if truth.is_file():
+        items = pl.read_parquet(truth)
+        settings = {name: assessment[name] for name in ("unit", "resamples", "seed", "level")}
+        assessment["truth"] = against_truth(items, feedback=assessment["feedback"], **settings)
+        with whole(folder / "truth.svg") as scratch:
+            scratch.write_text(truth_picture(assessment, items), encoding="utf-8")
     facts = list(function.facts["table"].items())
     with whole(folder / "report.html") as scratch:
-        scratch.write_text(
-            report(assessment, title=f"A reward signal in {function.unit}", facts=facts), encoding="utf-8"
-        )
+        page = report(assessment, title=f"A reward signal in {function.unit}", facts=facts, items=items)
+        scratch.write_text(page, encoding="utf-8")
     write_json(folder / "metrics.json", assessment)
     console.print(summary_table(assessment))
     for sentence in sentences(assessment):

@@ -13,6 +13,7 @@ from typing import Any
 
 import matplotlib
 import numpy as np
+import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -22,6 +23,7 @@ from rich.table import Table
 from rich.text import Text
 
 from reward.evaluation.assessment import ACTIVITY, BASE_RATE, EVERYTHING, LIGHTGBM, Json, overview
+from reward.evaluation.truth import CLICK_RATE, EFFECT, REWARD
 from reward.evaluation.wording import Estimate, interval_name, places, readable
 
 # Plots are drawn in stand-ins for the colours of the page, which follow the reader's light or dark scheme.
@@ -126,13 +128,14 @@ small{display:block;color:var(--muted);font-size:.75rem}
 """
 
 
-def report(assessment: Json, *, title: str, facts: Sequence[tuple[str, str]]) -> str:
+def report(assessment: Json, *, title: str, facts: Sequence[tuple[str, str]], items: pl.DataFrame | None = None) -> str:
     """Write an assessment as an HTML page without scripts, links or anything to load.
 
     Args:
         assessment: what `assess` returned, also after a round trip through JSON.
         title: of the page.
         facts: labels and values shown under the title, such as the log, the split and the commit.
+        items: what was learned of items beside what they truly do, where ``assessment["truth"]`` is of them.
 
     Returns:
         The page.
@@ -149,6 +152,7 @@ def report(assessment: Json, *, title: str, facts: Sequence[tuple[str, str]]) ->
     with matplotlib.rc_context(_STYLE):
         sections = [
             _in_words(assessment),
+            "" if items is None else _truth(assessment, items),
             _gains(assessment, span),
             _by_day(assessment),
             _reliability(assessment),
@@ -166,8 +170,17 @@ def report(assessment: Json, *, title: str, facts: Sequence[tuple[str, str]]) ->
 
 
 def sentences(assessment: Json) -> list[str]:
-    """What carries the prediction, and the reward model against its rivals, in words that follow the intervals."""
-    return list(assessment["carry"]["sentences"])
+    """What carries the prediction, the reward model against its rivals and against the truth where it is known."""
+    return [*assessment["carry"]["sentences"], *assessment.get("truth", {}).get("sentences", [])]
+
+
+def truth_picture(assessment: Json, items: pl.DataFrame) -> str:
+    """Clicks and the learned reward against the truth as a drawing of its own, in SVG on paper white."""
+    with matplotlib.rc_context(_STYLE | {"figure.facecolor": _PAPER, "svg.fonttype": "path"}):
+        drawing = _drawn(_against_truth(assessment, items))
+    for stand_in, light, _ in _COLOURS.values():
+        drawing = drawing.replace(stand_in, light)
+    return drawing
 
 
 def summary_table(assessment: Json) -> Table:
@@ -237,12 +250,10 @@ def _columns(names: Sequence[str], columns: Sequence[Sequence[Estimate | None]])
 
 def _svg(figure: Figure, label: str) -> str:
     """The drawing as part of a page: the page's fonts and colours, and ids of its own."""
-    file = io.StringIO()
-    figure.savefig(file, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
-    drawing = file.getvalue()
-    drawing = drawing[drawing.index("<svg") :]
     drawing = re.sub(
-        r'<svg [^>]*?viewBox="([^"]*)"[^>]*>', rf'<svg viewBox="\1" role="img" aria-label="{escape(label)}">', drawing
+        r'<svg [^>]*?viewBox="([^"]*)"[^>]*>',
+        rf'<svg viewBox="\1" role="img" aria-label="{escape(label)}">',
+        _drawn(figure),
     )
     key = re.sub(r"\W+", "-", label)
     drawing = re.sub(r'\bid="', f'id="{key}-', drawing)
@@ -250,6 +261,13 @@ def _svg(figure: Figure, label: str) -> str:
     for name, (stand_in, *_) in _COLOURS.items():
         drawing = drawing.replace(stand_in, f"var(--{name})")
     return f'<div class="wide">{drawing}</div>'
+
+
+def _drawn(figure: Figure) -> str:
+    file = io.StringIO()
+    figure.savefig(file, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
+    drawing = file.getvalue()
+    return drawing[drawing.index("<svg") :]
 
 
 def _figure(rows: int, columns: int, height: float) -> tuple[Figure, list[Axes]]:
@@ -324,6 +342,40 @@ def _gains(assessment: Json, span: str) -> str:
         "interval, from which that is taken off, mostly lies below the value."
     )
     return _section("Gains in log-loss", lead, *blocks)
+
+
+def _truth(assessment: Json, items: pl.DataFrame) -> str:
+    """Where the log is a simulated world's."""
+    lead = (
+        "This log is simulated, so what showing an item once truly does to active days is known: the same visits were "
+        "lived again with and without it, with the same luck. Each dot is an item."
+    )
+    picture = _svg(_against_truth(assessment, items), "against the truth")
+    return _section("Against the truth", lead, _list(assessment["truth"]["sentences"]), picture)
+
+
+def _against_truth(assessment: Json, items: pl.DataFrame) -> Figure:
+    """Click rate and learned reward of each item against its true effect."""
+    told, unit = assessment["truth"]["correlation"], assessment["unit"]
+    effect = items[EFFECT].to_numpy()
+    figure, axes = _figure(1, 2, 3.6)
+    shown = {
+        "click rate": (items[CLICK_RATE].to_numpy(), _SECOND, f"mean {assessment['feedback']} of the item"),
+        "learned reward": (items[REWARD].to_numpy(), _MODEL, f"learned reward, {unit}"),
+    }
+    for panel, (name, (values, colour, label)) in zip(axes, shown.items(), strict=True):
+        estimate = told[name]
+        panel.scatter(effect, values, s=13, color=colour, alpha=0.65, linewidths=0)
+        value = readable(estimate["value"], places([estimate]))
+        panel.set_title(f"{name}: correlation with the truth {value}")
+        panel.set_xlabel(f"what showing the item once truly does, {unit}")
+        panel.set_ylabel(label)
+        panel.axvline(0, color=_MUTED, lw=0.9)
+    axes[1].axhline(0, color=_MUTED, lw=0.9)
+    if len(effect):
+        shift = float(items[REWARD].mean()) - float(effect.mean())  # type: ignore[arg-type]
+        axes[1].axline((0, shift), slope=1, color=_MUTED, lw=0.9, ls=(0, (4, 3)))
+    return figure
 
 
 def _no_weaker(gains: Json, name: str, reference: str) -> bool:
@@ -508,7 +560,7 @@ def _reward(assessment: Json) -> str:
         for title, it in zip(titles, (reward, reward["std"]), strict=True)
     ]
     lead = (
-        "How large rewards are, against how sure the ensemble is of them, and whether the reward is more "
+        "How large rewards are, against how sure one can be of them, and whether the reward is more "
         "than clickability: a correlation with click rate near 1 or −1 would say that it is not."
     )
     header = [unit, "mean", "sd", *(f"{100 * float(q):g}%" for q in quantiles)]
@@ -520,7 +572,11 @@ def _claims(assessment: Json) -> str:
         "The reward here is the exposure step: what the model expects of users who were shown this item, "
         "less what it expects of users in the same state who were shown anything. It is a difference of "
         "predictions, not yet a causal effect: an item that is shown to users about to come back anyway is "
-        "credited with it, as far as the state does not know them.",
+        "credited with it, as far as the state does not know them."
+        if assessment["ledger"]["reward_is_exposure"]
+        else "The reward here is the effect of showing the item, estimated from the log's own randomness. It is causal "
+        "as far as the propensities are right; the artefact's card says where they come from, whether they balance "
+        "the log, and whether users held out bear the rewards out.",
         "Log-loss judges the prediction, not the reward: true effects of single items are worth too little "
         "of it to be seen. A better log-loss is no proof of better rewards, and a ranker has to be tested "
         "in an experiment or against logged propensities.",

@@ -6,8 +6,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
+from reward.schema import ITEM
+from reward.simulation.policies import logging_policy
 from reward.simulation.service import (
     Policy,
     Service,
@@ -18,13 +21,14 @@ from reward.simulation.service import (
     first_state,
     impulse,
     match_of,
+    open_service,
     plan,
     satisfaction_of,
     simulate,
     visiting,
     visitors,
 )
-from reward.simulation.world import Ints, sigmoid
+from reward.simulation.world import Ints, World, sigmoid
 
 Doubles = NDArray[np.float64]
 
@@ -182,6 +186,49 @@ def effects(pairs: Pairs, segment: Ints, group: Ints) -> Effects:
         by_segment_se=np.sqrt(np.stack(cell_variances, axis=1)),
         personal_spread=float(np.sqrt(np.nanmean(own**2))),
     )
+
+
+def item_effects(
+    world: World,
+    *,
+    seed: int,
+    horizon_days: int,
+    first_day: int,
+    every_days: int,
+    parents_per_day: int,
+    items_per_parent: int,
+) -> pl.DataFrame:
+    """What showing each item once truly does under the logging policy, during the days of the world's log.
+
+    Args:
+        world: the world's constants.
+        seed: of the log.
+        horizon_days: as in `paired_runs`.
+        first_day: of the log, from which exposures are looked at.
+        every_days: days from one look to the next.
+        parents_per_day: as in `paired_runs`.
+        items_per_parent: the same.
+
+    Returns:
+        ``item_id``, ``effect`` and ``effect_se``, in active days over the horizon against nothing shown; a row for each
+        item that was live on one of the days looked at.
+    """
+    service = open_service(world, seed)
+    items = np.arange(len(service.catalogue.kind))
+    mean = se = np.zeros(len(items))
+    if world.gain > 0:  # else nothing that is shown changes visiting
+        pairs = paired_runs(
+            service,
+            logging_policy(service),
+            horizon_days=horizon_days,
+            days=range(first_day, world.days - horizon_days, every_days),
+            parents_per_day=parents_per_day,
+            items_per_parent=items_per_parent,
+        )
+        found = effects(pairs, segments_of(service), service.catalogue.kind)
+        mean, se = found.mean, found.se
+    frame = pl.DataFrame({ITEM: items, "effect": mean, "effect_se": se})
+    return frame.filter(pl.col("effect").is_finite() & pl.col("effect_se").is_finite())
 
 
 def segments_of(service: Service) -> Ints:
