@@ -99,8 +99,8 @@ def train(config: DictConfig, folder: Path) -> float:
         )
     function.facts.update(facts(checked, window, assessment, plain), effects=found)
     save(function, folder / "reward")
-    write_json(folder / "metrics.json", {"validation/loss": loss, **assessment})
     publish(function, assessment, folder / "evaluation", console, truth=folder / TRUTH)
+    write_json(folder / "metrics.json", {"validation/loss": loss, **assessment})
     console.print(f"scoring function: {folder / 'reward'}", soft_wrap=True)
     print(folder)
     return loss

@@ -142,6 +142,28 @@ def test_propensities_that_were_logged_are_not_warned_of(place):
     assert "No imbalance beyond chance" in done.stdout
 
 
+def test_a_simulated_world_s_log_is_held_against_the_truth_and_again_when_it_is_judged_again(place):
+    folder = place / "world"
+    small = ["simulation.users=400", "simulation.days=40", "simulation.initial_items=40", "truth.parents_per_day=40"]
+    quick = ["trainer.max_epochs=1", "logger=csv", "evaluation.boosting=null", "evaluation.intervals.resamples=20"]
+    done = command("train.py", "data=world", *small, *quick, f"hydra.run.dir={folder}", cwd=place)
+    assert done.returncode == 0, done.stdout + done.stderr
+    known = pl.read_parquet(folder / "truth.parquet")
+    assert known.height >= 10
+    told = json.loads((folder / "metrics.json").read_text())["truth"]
+    assert told["items"] == known.height
+    wanted = np.corrcoef(known["reward"], known["effect"])[0, 1]
+    assert told["correlation"]["learned reward"]["value"] == pytest.approx(wanted)
+    assert "Against the truth" in (folder / "evaluation" / "report.html").read_text()
+    assert (folder / "evaluation" / "truth.svg").read_text().startswith("<svg")
+    assert "The learned reward correlates" in " ".join(done.stdout.split())
+    again = command(
+        "evaluate.py", f"run={folder}", "evaluation.boosting=null", "evaluation.intervals.resamples=20", cwd=place
+    )
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert json.loads((folder / "evaluation" / "metrics.json").read_text())["truth"] == told
+
+
 def test_where_effects_cannot_be_estimated_a_sentence_says_why(tmp_path, capsys):
     log = check(EventLog(small_log().lazy(), ("click",), 30, 0.0)).log
     window = split(log, train_days=12, validation_days=4)

@@ -4,11 +4,13 @@ import re
 from html.parser import HTMLParser
 
 import numpy as np
+import polars as pl
 import pytest
 from rich.console import Console
 from test_assessment import assessed, example, sample
 
-from reward.evaluation.report import report, sentences, summary_table
+from reward.evaluation.report import report, sentences, summary_table, truth_picture
+from reward.evaluation.truth import against_truth
 
 SECTIONS = (
     "In words",
@@ -223,3 +225,30 @@ def test_in_the_terminal_a_name_is_never_read_as_markup():
         {"[red]model[/red]": predictions["reward model"]}, *rest, model="[red]model[/red]", resamples=3
     )
     assert "[red]model[/red]" in printed(assessment)
+
+
+@pytest.mark.parametrize("strength", [0.0, 1.0])
+def test_a_simulated_world_s_report_draws_clicks_and_rewards_against_the_truth(strength):
+    rng = np.random.default_rng(0)
+    effect = strength * rng.normal(0, 0.04, 30)
+    items = pl.DataFrame(
+        {
+            "click_rate": rng.uniform(0.1, 0.3, 30),
+            "reward": effect + rng.normal(0, 0.01, 30),
+            "reward_std": np.full(30, 0.01),
+            "effect": effect,
+            "effect_se": np.full(30, 0.001),
+        }
+    )
+    assessment = dict(example()[-1])
+    settings = {name: assessment[name] for name in ("unit", "feedback", "resamples", "seed", "level")}
+    assessment["truth"] = against_truth(items, **settings)
+    read = Page(written(assessment, items=items))
+    assert read.open == []
+    assert read.text["h2"][1] == "Against the truth"
+    assert sentences(assessment)[-len(assessment["truth"]["sentences"]) :] == assessment["truth"]["sentences"]
+    drawing = truth_picture(assessment, items)
+    assert drawing.startswith("<svg")
+    assert "#0a0a0" not in drawing  # a stand-in for a colour
+    told = assessment["truth"]["correlation"]["learned reward"]["value"]
+    assert (told is None) == (strength == 0)

@@ -15,7 +15,7 @@ from reward.simulation.service import (
     visiting,
     visitors,
 )
-from reward.simulation.truth import effects, outcome, paired_runs, segments_of
+from reward.simulation.truth import effects, item_effects, outcome, paired_runs, segments_of
 from reward.simulation.world import sigmoid
 
 HORIZON = 14
@@ -180,3 +180,18 @@ def test_an_outcome_is_the_same_again_and_pairs_take_out_the_luck(make_world):
     gain, se = best.less(other)
     assert gain > 4 * se
     assert se < 0.3 * np.hypot(best.mean()[1], other.mean()[1])
+
+
+def test_the_effects_of_a_world_s_items_are_those_of_its_paired_runs_and_0_where_nothing_matters(make_world):
+    asked = {"seed": 0, "horizon_days": HORIZON, "first_day": 6, "every_days": 6, "parents_per_day": 60}
+    world = make_world("plain", users=300)
+    found = item_effects(world, items_per_parent=5, **asked)
+    service = open_service(world, 0)
+    days = range(6, world.days - HORIZON, 6)
+    pairs = pairs_of(service, logging_policy(service), days=days, parents_per_day=60)
+    wanted = effects(pairs, segments_of(service), service.catalogue.kind)
+    np.testing.assert_array_equal(found["effect"], wanted.mean[found["item_id"].to_numpy()])
+    assert (found["effect_se"] > 0).all()
+    none = item_effects(make_world("no_effect", users=300), items_per_parent=5, **asked)
+    assert none["effect"].to_list() == [0.0] * none.height
+    assert none.height > found.height / 2
