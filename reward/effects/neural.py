@@ -70,7 +70,7 @@ def by_fold(nets: Sequence[EffectNet], inputs: Tensor, fold: Tensor) -> Tensor:
 
 
 def contrast_loss(effect: Tensor, value: Tensor, weight: Tensor) -> Tensor:
-    """w (z² / (2 (1 + 1/A)) − z v), with z the effect of the item shown less the mean of its A alternatives.
+    """The loss w (z² / (2 (1 + 1/A)) − z v), with z the effect of the item shown less the mean of its A alternatives.
 
     Where weights make what is shown a draw like its alternatives, z² is on average (1 + 1/A) times the variance of the
     effect in its slot. So for effects linear in columns the loss is least at the coefficients that solve the moments of
@@ -171,7 +171,7 @@ def _fit(
         for part in order.chunk(_CHECKS):
             for rows in part.split(batch_rows):
                 optimiser.zero_grad()
-                (loss(layers, rows) / len(rows)).backward()  # type: ignore[no-untyped-call]
+                (loss(layers, rows) / len(rows)).backward()
                 optimiser.step()
             with torch.no_grad():
                 lost = sum(float(loss(layers, rows)) for rows in held.split(_AT_ONCE))

@@ -433,22 +433,14 @@ class _Fitting:
         """The scale of the columns and the sums of `contrasts`, with a column of ``nets`` where there are any."""
         folds = len(exposed.behind) - 1
         per_fold = max(_CLUSTERS // folds, 1)
-        gate = torch.from_numpy(exposed.gate)
         scale, moments = np.zeros(0), None
         for rows, places in self.places(exposed, rng):
             user = self.events.user[rows]
             fold = exposed.fold[user]
-            told, usual = np.zeros(0), np.zeros(0)
-            for number, place in enumerate(places):
-                columns = _columns(*place, self.widths)
-                if nets:
-                    learnt = by_fold(nets[:-1], _net_inputs(*place, self.widths), torch.from_numpy(fold))
-                    columns = _with(columns, learnt)
-                columns = (_opened(gate, *place, self.widths).unsqueeze(-1) * columns).numpy()
-                if number == 0:
-                    told, usual = columns, np.zeros_like(columns)
-                else:
-                    usual += columns / exposed.alternatives
+            told, *others = (self.gated(place, exposed.gate, nets, fold) for place in places)
+            usual = np.zeros_like(told)
+            for other in others:
+                usual += other / exposed.alternatives
             if moments is None:
                 scale = np.abs(told).mean(axis=0)
                 scale = np.where(scale > 0, scale, 1.0)
@@ -462,6 +454,15 @@ class _Fitting:
             )
         assert moments is not None
         return scale, moments
+
+    def gated(self, place: _Place, gate: Doubles, nets: Sequence[EffectNet], fold: Ints) -> Doubles:
+        """(n, columns) of the effect times the probability that the gate opens."""
+        columns = _columns(*place, self.widths)
+        if nets:
+            learnt = by_fold(nets[:-1], _net_inputs(*place, self.widths), torch.from_numpy(fold))
+            columns = _with(columns, learnt)
+        opened = _opened(torch.from_numpy(gate), *place, self.widths)
+        return (opened.unsqueeze(-1) * columns).numpy()
 
     def exposures(self, exposed: _Exposed, linear: Doubles, rng: np.random.Generator) -> Exposures:
         """What nets learn from, given (folds + 1, columns) coefficients of the linear part."""

@@ -87,7 +87,7 @@ def test_where_nothing_matters_a_net_adds_nothing():
 
 def test_a_product_of_two_inputs_is_learnt_and_its_slope_is_1():
     told = exposures()
-    nets = NET(told, seed=0)
+    nets = NET(told, seed=0, passes=25, batch_rows=256, learning_rate=1e-2)
     fresh = torch.randn(2000, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     truth = fresh.prod(1)
     for net in nets:
