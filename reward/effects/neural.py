@@ -87,8 +87,8 @@ def contrast_loss(effect: Tensor, value: Tensor, weight: Tensor) -> Tensor:
     Source:
         Nie & Wager, "Quasi-oracle estimation of heterogeneous treatment effects" (Biometrika 2021), equation 4.
 
-    >>> contrast_loss(torch.tensor([[3.0, 0.0, 2.0]]), torch.tensor([1.0]), torch.tensor([3.0]))  # z = 2
-    tensor([-2.])
+    >>> contrast_loss(torch.tensor([[3.0, 1.0]]), torch.tensor([1.0]), torch.tensor([3.0]))  # z = 2, A = 1
+    tensor([-3.])
     """
     beyond = effect[:, 0] - effect[:, 1:].mean(1)
     return weight * (beyond**2 / (2 * (1 + 1 / (effect.shape[1] - 1))) - beyond * value)
