@@ -192,7 +192,7 @@ def effects(log, outcome):
         smooth_days=30.0,
         curve_rounds=1,
         joint_rounds=1,
-        personal=partial(fit_personal, spans_days=[3, 10, 30], most_ratio=10.0, alternatives=2),
+        personal=partial(fit_personal, spans_days=[3, 10, 30], most_ratio=10.0, alternatives=2, net=None),
         seed=0,
         propensity=np.full(events, 1 / ITEMS),
     )

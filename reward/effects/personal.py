@@ -7,9 +7,9 @@ seen of it and likes what is like it, whose coefficients are estimated causally 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -19,8 +19,9 @@ from torch import Tensor
 
 from reward.effects.anchors import HeldOut
 from reward.effects.answers import Answers
-from reward.effects.contrasts import Moments, contrasts, held_out_contrasts
+from reward.effects.contrasts import Contrasts, Moments, contrasts, held_out_contrasts
 from reward.effects.exposure import Rewards
+from reward.effects.neural import EffectNet, Exposures, by_fold
 from reward.effects.residuals import DayEffects, Doubles, Ints, UserDays
 from reward.effects.standing import NEW_CODES, Events, Facts, Past, Person, Standing, middle
 from reward.effects.taste import Taste, fit_taste
@@ -37,6 +38,8 @@ _NEWTON_STEPS = 12
 _CLUSTERS = 2000
 _BASKET = 24
 _BASKET_DAYS = 7.0
+
+_Place = tuple[Person, Facts, Tensor, Tensor]  # where users and items stand: the latter two as in `Standing.seen`
 
 
 @dataclass(frozen=True)
@@ -93,8 +96,10 @@ class Personal:
         scale: (columns,) what the columns of the effect are divided by.
         coefficients: (columns,) days.
         covariance: (columns, columns) of them.
+        net: makes the last of the columns; None: there is none.
         borne_out: how users held out bear out the rewards.
         personal_borne_out: how they bear out what the rewards add to the items' own effects.
+        net_borne_out: how they bear out what the net changes in the rewards; None where there is none.
     """
 
     answers: Answers
@@ -108,8 +113,10 @@ class Personal:
     scale: Doubles
     coefficients: Doubles
     covariance: Doubles
+    net: EffectNet | None
     borne_out: HeldOut
     personal_borne_out: HeldOut
+    net_borne_out: HeldOut | None
 
     def codes(self, ids: NDArray[Any]) -> Ints:
         """What tells items apart: places in ``ids``, and beyond these a hash of each that is not there."""
@@ -198,7 +205,10 @@ class Personal:
         widths = [len(taste.prior) for taste in self.tastes]
         like = person.taste.new_tensor
         opened = _opened(like(self.gate), person, facts, own, group, widths)
-        columns = _columns(person, facts, own, group, widths) / like(self.scale)
+        columns = _columns(person, facts, own, group, widths)
+        if self.net is not None:
+            columns = _with(columns, self.net(_net_inputs(person, facts, own, group, widths)))
+        columns = columns / like(self.scale)
         slope, covariance = like(self.coefficients / self.scale), like(self.covariance)
         often, kin = _often(own), group.log1p()
         doubt = (slope[1] + slope[2] * often + slope[3] * kin) ** 2 * facts.variance
@@ -231,6 +241,7 @@ def fit_personal(
     spans_days: Sequence[float],
     most_ratio: float,
     alternatives: int,
+    net: Callable[..., tuple[EffectNet, ...]] | None,
     seed: int,
 ) -> Personal:
     """Fit the personal part of effects whose items' own part is known.
@@ -239,6 +250,8 @@ def fit_personal(
     3. *Effect behind it*: the days after are regressed on the gate times the columns, with what these are beyond the
     mean of ``alternatives`` items drawn from the same day's exposures as instruments, weighted by the share of the item
     among the day's exposures over the propensity: as if every slot had been filled by chance, in these shares.
+    4. *Net*, where asked for: what the linear part leaves is learnt by a network, which becomes one more column. Of a
+    user's exposures it is made without their fold, so that its coefficient shrinks where it says nothing.
 
     Args:
         events: a checked log's.
@@ -256,6 +269,7 @@ def fit_personal(
         spans_days: over which exposures are forgotten.
         most_ratio: clip of the weights.
         alternatives: items drawn for each exposure.
+        net: fits nets to what the linear part leaves, such as `fit_effect_nets`; None: the linear part alone.
         seed: draws them.
 
     Source:
@@ -278,11 +292,18 @@ def fit_personal(
     row = days.row[order]
     day = days.day[row] - days.day.min()
     weight = np.minimum(_day_share(day, item[order]) / propensity[order], most_ratio) * effect.precision[row]
-    scale, moments = fitting.moments(gate, behind, days.fold, weight, effect.value[row], day, alternatives, rng)
-    expected = np.zeros(len(scale))
-    expected[1] = scale[1]
-    found = contrasts(moments, expected)
-    apart = np.stack([contrasts(moments, expected, without=fold).coefficients for fold in range(len(behind) - 1)])
+    exposed = _Exposed(gate, behind, days.fold, weight, effect.value[row], day, alternatives)
+    scale, moments = fitting.moments(exposed, (), rng)
+    found, apart = _by_fold(moments, scale)
+    nets: tuple[EffectNet, ...] = ()
+    net_borne_out = None
+    if net is not None:
+        linear = np.concatenate([apart, found.coefficients[None]]) / scale
+        nets = net(fitting.exposures(exposed, linear, rng), seed=seed)
+        without = np.pad(apart, [(0, 0), (0, 1)])
+        scale, moments = fitting.moments(exposed, nets, rng)
+        found, apart = _by_fold(moments, scale)
+        net_borne_out = held_out_contrasts(moments, apart - without, without)
     alone = np.where(np.arange(len(scale)) < 2, apart, 0)
     return Personal(
         answers=answers,
@@ -296,9 +317,42 @@ def fit_personal(
         scale=scale,
         coefficients=found.coefficients,
         covariance=found.covariance,
+        net=nets[-1] if nets else None,
         borne_out=held_out_contrasts(moments, apart),
         personal_borne_out=held_out_contrasts(moments, apart - alone, alone),
+        net_borne_out=net_borne_out,
     )
+
+
+def _by_fold(moments: Moments, scale: Doubles) -> tuple[Contrasts, Doubles]:
+    """The fit to all users, and for each fold, (folds, columns), the coefficients of that to the others."""
+    expected = np.zeros(len(scale))
+    expected[1] = scale[1]
+    folds = range(int(moments.fold.max()) + 1)
+    apart = np.stack([contrasts(moments, expected, without=fold).coefficients for fold in folds])
+    return contrasts(moments, expected), apart
+
+
+class _Exposed(NamedTuple):
+    """What is needed to compare exposures with what could have been shown.
+
+    Attributes:
+        gate: coefficients of the gate's logit.
+        behind: (folds + 1, items) effects behind the gate.
+        fold: (users,).
+        weight: (n,) of the events in order.
+        value: (n,) effect of their days.
+        day: (n,) from 0.
+        alternatives: items drawn from the same day's exposures for each event.
+    """
+
+    gate: Doubles
+    behind: Doubles
+    fold: Ints
+    weight: Doubles
+    value: Doubles
+    day: Ints
+    alternatives: int
 
 
 @dataclass(frozen=True)
@@ -354,58 +408,75 @@ class _Fitting:
             opened.append(self.events.answer[some, 0] + self.answers.mean[item, 0])
         return _logistic(torch.cat(columns), torch.from_numpy(np.concatenate(opened)))
 
-    def moments(
-        self,
-        gate: Doubles,
-        behind: Doubles,
-        fold: Ints,
-        weight: Doubles,
-        value: Doubles,
-        day: Ints,
-        alternatives: int,
-        rng: np.random.Generator,
-    ) -> tuple[Doubles, Moments]:
-        """The scale of the columns and the sums of `contrasts`.
-
-        Args:
-            gate: from `gate`.
-            behind: (folds + 1, items).
-            fold: (users,).
-            weight: (n,) of the events in order.
-            value: (n,) effect of their days.
-            day: (n,) from 0.
-            alternatives: items drawn from the same day's exposures for each event.
-            rng: draws them.
-        """
+    def places(self, exposed: _Exposed, rng: np.random.Generator) -> Iterator[tuple[slice, list[_Place]]]:
+        """Rows of whole users, and where they and the items stand: the items shown, and each of the alternatives."""
+        day, fold = exposed.day, exposed.fold
         by_day = np.argsort(day, kind="stable")
         shown, begin = self.events.item[by_day], np.searchsorted(day[by_day], np.arange(int(day.max()) + 2))
-        folds = len(behind) - 1
-        per_fold = max(_CLUSTERS // folds, 1)
-        scale, moments = np.zeros(0), None
         for rows, first, past in self.chunks():
             user, slate, today = self.events.user[rows], self.slate[rows], day[rows]
-            person = past.person(user - first, slate)
-
-            def columns(item: Ints) -> Doubles:
+            person, places = past.person(user - first, slate), []
+            for draw in range(1 + exposed.alternatives):
+                item = self.events.item[rows]
+                if draw:
+                    at = (rng.random(len(user)) * (begin[today + 1] - begin[today])).astype(np.int64)
+                    item = shown[begin[today] + at]
                 facts = self.facts.of(torch.from_numpy(item))
-                facts = facts._replace(behind=torch.from_numpy(behind[fold[user], item]))  # noqa: B023
-                seen = past.seen(user - first, item, self.facts.group[torch.from_numpy(item)].numpy(), slate)  # noqa: B023
-                opened = _opened(torch.from_numpy(gate), person, facts, *seen, self.widths)  # noqa: B023
-                return (opened.unsqueeze(-1) * _columns(person, facts, *seen, self.widths)).numpy()  # noqa: B023
+                seen = past.seen(user - first, item, facts.group.numpy(), slate)
+                behind = torch.from_numpy(exposed.behind[fold[user], item])
+                places.append((person, facts._replace(behind=behind), *seen))
+            yield rows, places
 
-            told = columns(self.events.item[rows])
+    def moments(
+        self, exposed: _Exposed, nets: Sequence[EffectNet], rng: np.random.Generator
+    ) -> tuple[Doubles, Moments]:
+        """The scale of the columns and the sums of `contrasts`, with a column of ``nets`` where there are any."""
+        folds = len(exposed.behind) - 1
+        per_fold = max(_CLUSTERS // folds, 1)
+        scale, moments = np.zeros(0), None
+        for rows, places in self.places(exposed, rng):
+            user = self.events.user[rows]
+            fold = exposed.fold[user]
+            told, *others = (self.gated(place, exposed.gate, nets, fold) for place in places)
             usual = np.zeros_like(told)
-            for _ in range(alternatives):
-                drawn = begin[today] + (rng.random(len(user)) * (begin[today + 1] - begin[today])).astype(np.int64)
-                usual += columns(shown[drawn]) / alternatives
+            for other in others:
+                usual += other / exposed.alternatives
             if moments is None:
                 scale = np.abs(told).mean(axis=0)
                 scale = np.where(scale > 0, scale, 1.0)
                 moments = Moments.none(len(scale), np.arange(folds * per_fold) % folds)
-            cluster = fold[user] + folds * (user % per_fold)
-            moments = moments.plus(told / scale, (told - usual) / scale, weight[rows], value[rows], cluster)
+            moments = moments.plus(
+                told / scale,
+                (told - usual) / scale,
+                exposed.weight[rows],
+                exposed.value[rows],
+                fold + folds * (user % per_fold),
+            )
         assert moments is not None
         return scale, moments
+
+    def gated(self, place: _Place, gate: Doubles, nets: Sequence[EffectNet], fold: Ints) -> Doubles:
+        """(n, columns) of the effect times the probability that the gate opens."""
+        columns = _columns(*place, self.widths)
+        if nets:
+            learnt = by_fold(nets[:-1], _net_inputs(*place, self.widths), torch.from_numpy(fold))
+            columns = _with(columns, learnt)
+        opened = _opened(torch.from_numpy(gate), *place, self.widths)
+        return (opened.unsqueeze(-1) * columns).numpy()
+
+    def exposures(self, exposed: _Exposed, linear: Doubles, rng: np.random.Generator) -> Exposures:
+        """What nets learn from, given (folds + 1, columns) coefficients of the linear part."""
+        parts = []
+        gate, slope = torch.from_numpy(exposed.gate), torch.from_numpy(linear.T)
+        for rows, places in self.places(exposed, rng):
+            opened = torch.stack([_opened(gate, *place, self.widths) for place in places], dim=1)
+            foretold = torch.stack([_columns(*place, self.widths) @ slope for place in places], dim=1)
+            foretold = foretold * opened.unsqueeze(-1)
+            value = torch.from_numpy(exposed.value[rows])[:, None] - foretold[:, 0] + foretold[:, 1:].mean(1)
+            inputs = torch.stack([_net_inputs(*place, self.widths).float() for place in places], dim=1)
+            told = (inputs, opened.float(), value.float(), torch.from_numpy(exposed.weight[rows]).float())
+            parts.append((*told, torch.from_numpy(exposed.fold[self.events.user[rows]])))
+        return Exposures(*map(torch.cat, zip(*parts, strict=True)))
 
 
 def _hashed(ids: NDArray[Any]) -> Ints:
@@ -518,6 +589,20 @@ def _columns(person: Person, facts: Facts, own: Tensor, group: Tensor, widths: S
         *(likeness * often.unsqueeze(-1)).unbind(-1),
     ]
     return torch.stack(torch.broadcast_tensors(torch.ones_like(often), *parts), dim=-1)
+
+
+def _net_inputs(person: Person, facts: Facts, own: Tensor, group: Tensor, widths: Sequence[int]) -> Tensor:
+    """(..., inputs) of a net: all that the gate and the linear part read, and likeness direction by direction."""
+    gate = _gate_columns(person, facts, own, group, widths)
+    liked = person.taste * facts.taste
+    behind = facts.behind.unsqueeze(-1)
+    shape = gate.shape[:-1]
+    return torch.cat([gate, behind.expand(*shape, 1), liked.expand(*shape, liked.shape[-1])], dim=-1)
+
+
+def _with(columns: Tensor, learnt: Tensor) -> Tensor:
+    """(..., p) and (...) → (..., p + 1)."""
+    return torch.cat([columns, learnt.unsqueeze(-1)], dim=-1)
 
 
 def _logistic(columns: Tensor, opened: Tensor) -> Doubles:

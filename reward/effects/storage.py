@@ -12,6 +12,7 @@ import torch
 
 from reward.effects.anchors import HeldOut
 from reward.effects.answers import Answers
+from reward.effects.neural import EffectNet
 from reward.effects.personal import Newcomers, Personal
 from reward.effects.standing import Facts
 from reward.effects.taste import Taste
@@ -43,6 +44,8 @@ def to_values(personal: Personal) -> dict[str, Any]:
         "basket": personal.basket.tolist(),
         **{name: getattr(personal, name).tolist() for name in _VECTORS},
         **{name: _plain(getattr(personal, name)) for name in ("borne_out", "personal_borne_out")},
+        "net": None if personal.net is None else _layers(personal.net),
+        "net_borne_out": None if personal.net_borne_out is None else _plain(personal.net_borne_out),
     }
 
 
@@ -100,8 +103,10 @@ def from_values(values: Mapping[str, Any], table: pl.DataFrame) -> Personal:
         scale=scale,
         coefficients=coefficients,
         covariance=covariance,
+        net=None if values.get("net") is None else _net(values["net"]),
         borne_out=_held_out(values["borne_out"]),
         personal_borne_out=_held_out(values["personal_borne_out"]),
+        net_borne_out=None if values.get("net_borne_out") is None else _held_out(values["net_borne_out"]),
     )
 
 
@@ -118,3 +123,17 @@ def _plain(found: HeldOut) -> dict[str, Any]:
 
 def _held_out(values: Mapping[str, Any]) -> HeldOut:
     return HeldOut(values["slope"], inf if values["se"] is None else values["se"])
+
+
+def _layers(net: EffectNet) -> dict[str, Any]:
+    return {
+        "centre": net.centre.tolist(),
+        "width": net.width.tolist(),
+        "layers": [[weight.tolist(), bias.tolist()] for weight, bias in net.layers],
+    }
+
+
+def _net(values: Mapping[str, Any]) -> EffectNet:
+    centre, width = (np.array(values[name], np.float64) for name in ("centre", "width"))
+    layers = ((np.array(weight, np.float64), np.array(bias, np.float64)) for weight, bias in values["layers"])
+    return EffectNet(centre, width, tuple(layers))

@@ -56,7 +56,7 @@ SETTINGS = {
     "smooth_days": 30.0,
     "curve_rounds": 1,
     "joint_rounds": 1,
-    "personal": partial(fit_personal, spans_days=[3, 10, 30], most_ratio=10.0, alternatives=2),
+    "personal": partial(fit_personal, spans_days=[3, 10, 30], most_ratio=10.0, alternatives=2, net=None),
     "seed": 0,
 }
 
