@@ -40,23 +40,24 @@ PART = "stream baseline"
 LINEAR, STREAM = "linear", "stream"
 TRUTH_USERS = 20_000  # the true effects are measured on services of this size, as in recovery.py
 VALIDATION_DAYS, LAST_DAYS = 7, 1  # what of a log calibrates a network, and what is left over after it
-EPOCHS = 3
+EPOCHS, MEMBERS, DROPOUT = 2, 1, 0.0  # one forecast is wanted, and rows are not seen often enough to overfit
 _BATCH_ROWS = 8192
 
 
-def trained(case: Case, log: EventLog, epochs: int) -> tuple[RewardNetwork, Features, float]:
+def trained(case: Case, log: EventLog) -> tuple[RewardNetwork, Features, float]:
     """A calibrated network, the features it reads and its validation loss."""
     config = case.config
     seed_everything(case.seed, verbose=False)
     start, end = bounds(log)
     window = split(log, train_days=end - start - VALIDATION_DAYS - LAST_DAYS, validation_days=VALIDATION_DAYS)
-    outcome, head, objective = (instantiate(config[name]) for name in ("outcome", "head", "objective"))
+    outcome, objective = (instantiate(config[name]) for name in ("outcome", "objective"))
+    head, encoder = instantiate(config.head, members=MEMBERS), instantiate(config.encoder, dropout=DROPOUT)
     features = Features.fit(known_at(log, window.train_end), **config.features)
     data = StreamData(log, outcome, features, window, members=head.members, seed=case.seed, **config.batches)
-    network = RewardNetwork(instantiate(config.encoder), head, sizes=features.sizes(), **config.network)
+    network = RewardNetwork(encoder, head, sizes=features.sizes(), **config.network)
     model = RewardModel(network, objective, seed=case.seed, **instantiate(config.model))
     trainer = Trainer(
-        max_epochs=epochs,
+        max_epochs=EPOCHS,
         gradient_clip_val=config.trainer.gradient_clip_val,
         accelerator=config.trainer.accelerator,
         logger=False,
@@ -89,7 +90,7 @@ def first_queries(network: RewardNetwork, features: Features, log: EventLog, max
     return frame.sort(TIMESTAMP).unique([USER, DAY], keep="first", maintain_order=True).drop(TIMESTAMP)
 
 
-def forecasts(case: Case, epochs: int) -> tuple[pl.DataFrame, float]:
+def forecasts(case: Case) -> tuple[pl.DataFrame, float]:
     """Forecasts of all user-days, each by the network of the half of users that it is not in; mean validation loss."""
     users = case.events[USER].unique().sort()
     half = np.random.default_rng([case.seed, 23]).permutation(np.arange(len(users)) % 2)
@@ -99,15 +100,15 @@ def forecasts(case: Case, epochs: int) -> tuple[pl.DataFrame, float]:
         learnt, asked = (
             replace(case.log, events=case.log.events.filter(pl.col(USER).is_in(group))) for group in (others, mine)
         )
-        network, features, loss = trained(case, learnt, epochs)
+        network, features, loss = trained(case, learnt)
         found.append(first_queries(network, features, asked, case.config.batches.max_events))
         losses.append(loss)
     return pl.concat(found), float(np.mean(losses))
 
 
-def baselines(case: Case, epochs: int = EPOCHS) -> dict[str, np.ndarray]:
+def baselines(case: Case) -> dict[str, np.ndarray]:
     """Item effects and the spread of residuals by either baseline."""
-    forecast, loss = forecasts(case, epochs)
+    forecast, loss = forecasts(case)
     outcome, told = instantiate(case.config.outcome), case.config.effects
     shown = np.bincount(case.events[ITEM].cast(pl.Int64).to_numpy(), minlength=case.items)
     out = {"exposures": shown, "validation loss": np.array(loss)}
@@ -171,7 +172,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--worlds", nargs="+", default=["clickbait", "confounded"], help="names in conf/simulation/")
     parser.add_argument("--seeds", type=int, default=3, help="how many")
-    parser.add_argument("--users", type=int, default=3000)
+    parser.add_argument("--users", type=int, default=1500)
     parser.add_argument("--truth-users", type=int, default=TRUTH_USERS, help="size of the service the truth is of")
     parser.add_argument("--parents-per-day", type=int, default=500, help="visits with paired runs, on each of 6 days")
     parser.add_argument("--cache", type=Path, default=ROOT / "outputs" / "recovery", help="what was computed")
@@ -180,9 +181,7 @@ def main(arguments: list[str] | None = None) -> None:
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     console = Console(width=max(Console().width, 120))
     small = [
-        Case(name, seed, chosen.users, chosen.parents_per_day)
-        for seed in range(chosen.seeds)
-        for name in chosen.worlds
+        Case(name, seed, chosen.users, chosen.parents_per_day) for seed in range(chosen.seeds) for name in chosen.worlds
     ]
     logs = []
     for case in small:

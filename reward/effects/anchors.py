@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from reward.effects.residuals import DayEffects, Doubles, Ints, UserDays
+from reward.schema import SchemaError
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,9 @@ def anchors(days: UserDays, effect: DayEffects, item: Ints, weight: Doubles, ite
 
     Returns:
         (folds, items).
+
+    Raises:
+        SchemaError: no item was shown to two users of one fold.
     """
     folds = int(days.fold.max()) + 1
     user = days.user[days.row]
@@ -83,6 +87,11 @@ def anchors(days: UserDays, effect: DayEffects, item: Ints, weight: Doubles, ite
         known = total[pair_cell] > 0
         share = (heavy / total[pair_cell])[known]
         free = heavy[known] ** 2 * (1 - 2 * share + design[pair_cell][known])  # the squared pull expected of noise of 1
+        if free.sum() <= 1e-9 * (heavy**2).sum():
+            raise SchemaError(
+                "effects expected items that several users of a fold were shown, to tell effects from noise, and found "
+                "none: give a longer log, or set fewer effects.folds"
+            )
         noise = float((pull[known] ** 2).sum() / free.sum())
     variance = noise * design
     alone, shown = mean, total > 0

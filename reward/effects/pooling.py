@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -17,6 +18,7 @@ _START_DAYS = 0.02
 _ITERATIONS = 60
 _NATS = 1e-6  # of log likelihood, by which a step must still gain
 _DOUBT_ROUNDS = 2
+_AT_ONCE = 4096
 
 
 @dataclass(frozen=True)
@@ -169,9 +171,7 @@ def _solve(facts: _Facts, log_spread: Doubles) -> _Solved:
     own = own + facts.doubt
     weight = facts.items[:, 0]
     left = 1 / (1 + own * weight)
-    rows = torch.from_numpy(left[:, None] * facts.items)
-    sums = torch.zeros(facts.count, rows.shape[1], dtype=torch.float64)
-    sums = sums.index_add(0, torch.from_numpy(facts.groups), rows).numpy()
+    sums = _grouped(facts, left)
     shared = group / (1 + group * sums[:, 0])
     gram = facts.gram - _gram(facts.items[:, 1:], own * left) - _gram(sums[:, 1:], shared)
     prior = np.array([_FREE_VARIANCE, described, answered])[facts.block]
@@ -202,9 +202,10 @@ def _slope(facts: _Facts, made: _Solved, log_spread: Doubles) -> Doubles:
     lift = made.shared[:, None] * made.sums[:, 2:]
     rest = made.sums[:, 1] - made.sums[:, 2:] @ made.coefficients
     missed = facts.items[:, 1] - facts.items[:, 2:] @ made.coefficients - weight * (made.shared * rest)[facts.groups]
-    moved = left[:, None] * (facts.items[:, 2:] - weight[:, None] * lift[facts.groups])
     by_own = (weight * left).sum() - (left**2 * (missed**2 + weight**2 * made.shared[facts.groups])).sum()
-    by_own -= (_gram(moved) * made.covariance).sum()
+    for rows in _blocks(len(weight)):
+        moved = facts.items[rows, 2:] - weight[rows, None] * lift[facts.groups[rows]]
+        by_own -= (_gram(moved, left[rows] ** 2) * made.covariance).sum()
     kept = made.shared / group
     by_group = (made.sums[:, 0] * kept).sum() - (kept**2 * rest**2).sum()
     by_group -= (_gram(made.sums[:, 2:], kept**2) * made.covariance).sum()
@@ -214,10 +215,27 @@ def _slope(facts: _Facts, made: _Solved, log_spread: Doubles) -> Doubles:
     return np.array([by_own, by_group, *by_block]) * (own, group, described, answered) - 1
 
 
-def _gram(columns: Doubles, weight: Doubles | None = None) -> Doubles:
+def _grouped(facts: _Facts, weight: Doubles) -> Doubles:
+    """(groups, 2 + columns) weighted sums of the items of each group."""
+    sums = torch.zeros(facts.count, facts.items.shape[1], dtype=torch.float64)
+    for rows in _blocks(len(weight)):
+        heavy = torch.from_numpy(weight[rows, None] * facts.items[rows])
+        sums.index_add_(0, torch.from_numpy(facts.groups[rows]), heavy)
+    return sums.numpy()
+
+
+def _gram(columns: Doubles, weight: Doubles) -> Doubles:
     """(p, p) Σ w c'c of (n, p) columns, weights at least 0."""
-    heavy = columns if weight is None else np.sqrt(weight)[:, None] * columns
-    return heavy.T @ heavy
+    out = np.zeros((columns.shape[1], columns.shape[1]))
+    for rows in _blocks(len(columns)):
+        heavy = np.sqrt(weight[rows])[:, None] * columns[rows]
+        out += heavy.T @ heavy
+    return out
+
+
+def _blocks(count: int) -> Iterator[slice]:
+    """Rows by the thousands: what is made of them is never there for all items at once."""
+    return (slice(start, start + _AT_ONCE) for start in range(0, count, _AT_ONCE))
 
 
 def _posterior(facts: _Facts, log_spread: Doubles) -> Pooled:
