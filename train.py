@@ -204,7 +204,8 @@ def second_stage(known: EventLog, outcome: Any, config: DictConfig) -> tuple[dic
         balance = instantiate(config.balance)(known, propensity, half=None if estimated is None else estimated.half)
     except SchemaError as error:
         unchecked = str(error)
-    return account(effects.borne_out, estimated, balance, unchecked=unchecked), effects
+    personal = None if effects.personal is None else (effects.personal.borne_out, effects.personal.personal_borne_out)
+    return account(effects.borne_out, estimated, balance, personal=personal, unchecked=unchecked), effects
 
 
 def facts(checked: Checked, window: Split, assessment: dict[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:

@@ -35,6 +35,12 @@ LOSS = ranking.softmax
 LOW, HIGH, REFERENCE, OURS = "click-optimal", "oracle", "truth", "reward"
 DIRECT = "score_candidates as the ranking"
 ALL = "all worlds"
+GOALS = {  # over all worlds
+    f"gap closed, {OURS}": 0.45,
+    f"share of {REFERENCE}, {OURS}": 0.75,
+    f"gap closed, {OURS}, worst seed": 0,
+    f"gap closed, {OURS}, worst log": 0,
+}
 # a policy of its own rather than a ranker trained on a signal: study -> Policy
 POLICIES = {
     LOW: lambda study: click_optimal(study.service),
@@ -42,21 +48,20 @@ POLICIES = {
     "random": lambda _: random_policy(),
     "logging": lambda study: logging_policy(study.service),
     "minutes-optimal": lambda study: minutes_optimal(study.service),
+    DIRECT: score_candidates,
 }
 
 
-def measure(study, signals):
-    """Gap closed by each policy and by the ranker of each signal, by name."""
+def measure(study, signals, policies):
+    """Gap closed by each policy and by the ranker of each signal, by name; ``policies`` with `LOW` and `HIGH`."""
 
     def lived(policy):
         return outcome(study.service, policy, study.start, ROLL_OUT_DAYS)
 
-    outcomes = {name: lived(policy(study)) for name, policy in POLICIES.items()}
+    outcomes = {name: lived(policy(study)) for name, policy in policies.items()}
     for name in signals:
         ranker = train(study, rewards_of(study, SIGNALS[name]), LOSS)
         outcomes[name] = lived(policy_of(study, ranker))
-    if OURS in signals:
-        outcomes[DIRECT] = lived(score_candidates(study))
     return {name: gap_closed(outcomes, name, low=LOW, high=HIGH) for name in outcomes}
 
 
@@ -89,8 +94,10 @@ def report(gaps, console):
     rows, cells = [], {name: [name] for name in names}
 
     def tell(world, metric, ours, se=None, peers=None):
+        goal = GOALS.get(metric) if world == ALL else None
+        told = {"what": world, "metric": metric, "ours": ours, "se": se, "peers": peers or {}}
         rows.append(
-            {"what": world, "metric": metric, "ours": ours, "se": se, "peers": peers or {}, "goal": None, "met": None}
+            {**told, "goal": None if goal is None else f">= {goal}", "met": None if goal is None else ours >= goal}
         )
 
     for world, of in columns.items():
@@ -110,6 +117,9 @@ def report(gaps, console):
                     cells[name].append(f"{mean / best[0]:.0%}")
     for name in names:
         table.add_row(*cells[name], end_section=name == list(POLICIES)[-1])
+        tell(
+            ALL, f"gap closed, {name}, worst log", float(min(gap[name] for of in gaps.values() for gap in of.values()))
+        )
     console.print(table)
     return rows
 
@@ -133,8 +143,13 @@ def main(arguments=None):
     jobs = [(name, seed) for seed in chosen.seeds for name in chosen.worlds]
     for name, seed in track(jobs, "worlds and seeds", console=console):
         kept = None if chosen.cache is None else chosen.cache / f"{name}_{seed}.json"
-        if kept is not None and kept.is_file():
-            gaps.setdefault(name, {})[seed] = json.loads(kept.read_text())
+        known = json.loads(kept.read_text()) if kept is not None and kept.is_file() else {}
+        missing = [signal for signal in chosen.signals if signal not in known]
+        policies = [
+            policy for policy in POLICIES if policy not in known and (policy != DIRECT or OURS in chosen.signals)
+        ]
+        if not missing and not policies:
+            gaps.setdefault(name, {})[seed] = known
             continue
         study = study_of(
             world_of(name, **changes),
@@ -143,7 +158,8 @@ def main(arguments=None):
             candidates=chosen.candidates,
             roll_out_users=chosen.roll_out_users,
         )
-        gaps.setdefault(name, {})[seed] = measure(study, chosen.signals)
+        tried = {policy: POLICIES[policy] for policy in dict.fromkeys((LOW, HIGH, *policies))}
+        gaps.setdefault(name, {})[seed] = known | measure(study, missing, tried)
         if kept is not None:
             kept.parent.mkdir(parents=True, exist_ok=True)
             write_json(kept, gaps[name][seed])

@@ -81,6 +81,9 @@ def report(found, slopes, console):
     tell(LOG, "held-out slope", found["slope"], found["se"])
     tell(LOG, "held-out slope, 95% from", low)
     tell(LOG, "held-out slope, 95% to", high)
+    for name in ("rewards", "personal"):
+        if found[name] is not None:
+            tell(LOG, f"held-out slope, {name}", found[name]["slope"], found[name]["se"])
     tell(LOG, "flagged by the balance check", float(found["balance"]["flagged"]))
     if slopes:
         slope, se = np.array(slopes).T
@@ -108,7 +111,8 @@ def main(arguments=None):
         estimate = instantiate(config.effects, _convert_="all")
         effects = estimate(known, outcome, seed=config.seed, propensity=estimated.propensity)
         balance = instantiate(config.balance, _convert_="all")(known, estimated.propensity, half=estimated.half)
-    found = account(effects.borne_out, estimated, balance)
+    personal = effects.personal and (effects.personal.borne_out, effects.personal.personal_borne_out)
+    found = account(effects.borne_out, estimated, balance, personal=personal)
     console.print("\n".join(account_sentences(found)))
     slopes = []
     for seed in track(range(chosen.permutations), "permutations", console=console):

@@ -20,6 +20,7 @@ from pathlib import Path
 import lightgbm
 import numpy as np
 import polars as pl
+from gap.cells import judge_cells, rewards_by_cell
 from gap.signals import (
     activity_after,
     adjusted_activity,
@@ -41,6 +42,7 @@ from rich.table import Table
 from scipy.stats import rankdata
 from worlds import HORIZON_DAYS, JUDGED, OTHERS, ROOT, correlation, world_of, write_result
 
+from reward.effects.second_stage import ItemEffects
 from reward.schema import ITEM, PROPENSITY, USER, EventLog, check
 from reward.simulation.policies import logging_policy
 from reward.simulation.service import Service, open_service
@@ -55,6 +57,7 @@ UNANSWERED = "learned reward, without surveys and likes"
 ESTIMATED = "learned reward, propensities estimated"
 ANCHOR = "learned reward, before pooling"
 BOOSTED = "LightGBM difference"
+PROSPECTIVE = "prospective reward"
 LEAST_EXPOSURES = 200  # an item with fewer is not judged
 ANSWERS = ("survey", "like")  # feedback that in these worlds nearly reads satisfaction
 TODAY = {
@@ -80,10 +83,10 @@ DRAWN = {  # colour and line
 }
 Figures = dict[str, dict[int, dict[str, float]]]  # world (and size) -> seed -> metric -> value
 Goal = tuple[str, Callable[[float], bool]]
-BESTS = {
-    "the best of today's": (),
-    "the best of today's without surveys": SURVEYED,
-    "the best of today's without surveys and propensities": (*SURVEYED, *WEIGHTED),
+BESTS = {  # of today's signals which are left out
+    "the best of today's": SURVEYED,
+    "the best of today's without propensities": (*SURVEYED, *WEIGHTED),
+    "the best of today's and of surveys": (),
 }
 _MARGIN: Goal = (">= 0.2", lambda value: value >= 0.2)
 # (world, size, metric) of the learned reward, {}, with surveys and likes and without
@@ -93,7 +96,7 @@ GOALS: dict[tuple[str, str, str], Goal] = {
     (ALL, "80,000 users", "Pearson, {}"): (">= 0.82", lambda value: value >= 0.82),
     (ALL, "", "truth in the 95% interval, {}"): ("0.85 to 0.97", lambda value: 0.85 <= value <= 0.97),
     ("no_effect", "", "held-out interval covers 0, {}"): ("1", lambda value: value == 1),
-    **{(ALL, "", f"Pearson, {{}}, above {label}"): _MARGIN for label in BESTS},
+    **{(ALL, "", f"Pearson, {{}}, above {label}"): _MARGIN for label in list(BESTS)[:2]},
 }
 EXACT_GOALS: dict[tuple[str, str], Goal] = {
     (ALL, f"Pearson, {ESTIMATED}"): (">= 0.6", lambda value: value >= 0.6),
@@ -111,30 +114,32 @@ class Case:
         seed: draws the items, the users and their luck.
         users: how many.
         parents_per_day: visits with paired runs, on each of the days that the truth is measured on.
+        changes: constants of the world that are other than the yaml's, by name.
     """
 
     name: str
     seed: int
     users: int
     parents_per_day: int
+    changes: tuple[tuple[str, float], ...] = ()
 
     @cached_property
     def config(self):
         """What ``train.py data=world`` would use."""
         told = ["data=world", f"simulation={self.name}", f"simulation.users={self.users}", f"seed={self.seed}"]
+        told += [f"simulation.{name}={value}" for name, value in self.changes]
         with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
             return compose("train", overrides=told)
-
-    def part(self, name: str, **changes):
-        """The function of ``conf/effects/name.yaml``, with its settings."""
-        with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-            settings = compose(f"effects/{name}", overrides=[f"+seed={self.seed}"]).effects
-        return instantiate(settings, **changes)
 
     @cached_property
     def service(self) -> Service:
         """The simulated service; of it no estimator reads more than the number of users and items."""
-        return open_service(world_of(self.name, users=self.users), self.seed)
+        return open_service(world_of(self.name, users=self.users, **dict(self.changes)), self.seed)
+
+    @property
+    def truth_days(self) -> range:
+        """The days on which the truth is measured."""
+        return range(10, self.service.world.days - HORIZON_DAYS, 7)
 
     @cached_property
     def log(self) -> EventLog:
@@ -166,7 +171,7 @@ def true_effects(case: Case) -> dict[str, np.ndarray]:
         service,
         logging_policy(service),
         horizon_days=HORIZON_DAYS,
-        days=range(10, service.world.days - HORIZON_DAYS, 7),
+        days=case.truth_days,
         parents_per_day=case.parents_per_day,
         items_per_parent=10,
         block=case.parents_per_day,
@@ -175,12 +180,17 @@ def true_effects(case: Case) -> dict[str, np.ndarray]:
     return {name: getattr(truth, name) for name in ("mean", "se", "by_segment", "by_segment_se")}
 
 
-def learned(case: Case, log: EventLog, propensity: np.ndarray | None = None) -> dict[str, np.ndarray]:
-    """The second stage on a log: items' effects, and what users held out say of them."""
+def fitted(case: Case, log: EventLog, propensity: np.ndarray | None = None, **changes) -> ItemEffects:
+    """What the second stage finds in a log."""
     told = case.config.effects
     rare = [name for name in told.rare if name in log.feedback]
-    fit = instantiate(told, rare=rare, personal=None, seed=case.seed)
-    found = fit(log, instantiate(case.config.outcome), propensity=propensity)
+    fit = instantiate(told, rare=rare, seed=case.seed, **changes)
+    return fit(log, instantiate(case.config.outcome), propensity=propensity)
+
+
+def learned(case: Case, log: EventLog, propensity: np.ndarray | None = None) -> dict[str, np.ndarray]:
+    """The second stage on a log: items' effects, and what users held out say of them."""
+    found = fitted(case, log, propensity, personal=None)
     place = found.items[ITEM].cast(pl.Int64).to_numpy()
     out = {"slope": np.array(found.borne_out.slope), "slope_se": np.array(found.borne_out.se)}
     for name in ("mean", "std", "anchor"):
@@ -204,12 +214,32 @@ def without_answers(case: Case) -> dict[str, np.ndarray]:
 def with_estimated(case: Case) -> dict[str, np.ndarray]:
     """The learned reward from a log whose propensities are taken away, and what the checks say of those estimated."""
     log = replace(case.log, events=case.log.events.drop(PROPENSITY, strict=False))
-    made = case.part("propensities", gate=case.config.effects.gate)(log)
-    checked = case.part("balance", half=made.half)(log, made.propensity)
-    out = learned(case, log, made.propensity)
+    made = instantiate(case.config.propensities, _convert_="all")(log)
+    checked = found_by_balance(case, log, made.propensity, made.half)
+    calibration = {"calibration flagged": np.array(float(made.calibration.flagged))}
+    return learned(case, log, made.propensity) | checked | calibration
+
+
+def found_by_balance(case: Case, log: EventLog, propensity: np.ndarray, half=None) -> dict[str, np.ndarray]:
+    """What the balance check says of propensities: whether it flags them, and the z of each covariate."""
+    checked = instantiate(case.config.balance)(log, propensity, half=half)
     z = {f"z {row['covariate']}": np.array(row["z"]) for row in checked.frame.to_dicts()}
-    flags = {"flagged": checked.flagged, "calibration flagged": made.calibration.flagged}
-    return out | z | {name: np.array(float(value)) for name, value in flags.items()}
+    return z | {"flagged": np.array(float(checked.flagged))}
+
+
+def prospective(case: Case) -> dict[str, np.ndarray]:
+    """The reward of showing each item to users of each segment; see `rewards_by_cell`."""
+    found = fitted(case, case.log)
+    assert found.personal is not None
+    own = np.full(case.items, np.nan)
+    own[found.items[ITEM].cast(pl.Int64).to_numpy()] = found.items["mean"].to_numpy()
+    segment = segments_of(case.service)
+    out = rewards_by_cell(case.service, case.events, found.personal, segment, case.truth_days, seed=case.seed)
+    held_out = {
+        "held-out slope": found.personal.borne_out,
+        "held-out slope, personal": found.personal.personal_borne_out,
+    }
+    return out | {"own": own} | {name: np.array([it.slope, it.se]) for name, it in held_out.items()}
 
 
 def today(case: Case) -> dict[str, np.ndarray]:
@@ -270,39 +300,46 @@ PARTS: dict[str, Callable[[Case], dict[str, np.ndarray]]] = {
     UNANSWERED: without_answers,
     BOOSTED: boosted_difference,
     ESTIMATED: with_estimated,
+    PROSPECTIVE: prospective,
 }
 AT_EVERY_SIZE = ("today", LEARNED, UNANSWERED)
+NEED_PROPENSITIES = (LEARNED, UNANSWERED, PROSPECTIVE)
 
 
 def parts_of(name: str, first_size: bool) -> list[str]:
     """What is computed in a world: without logged propensities the learned reward needs estimated ones."""
     parts = list(PARTS) if first_size else list(AT_EVERY_SIZE)
-    return parts if world_of(name).logged_propensities else [it for it in parts if it not in (LEARNED, UNANSWERED)]
+    return parts if world_of(name).logged_propensities else [it for it in parts if it not in NEED_PROPENSITIES]
+
+
+def changed(case: Case) -> list[str]:
+    """The constants that are other than the yaml's, in words."""
+    return [f"{name}={value:g}" for name, value in case.changes]
 
 
 def file_of(folder: Path, case: Case, part: str) -> Path:
     """Where the arrays of a part are kept."""
-    words = [case.name, case.seed, case.users, part.replace(",", "").replace(" ", "-")]
+    words = [case.name, *changed(case), case.seed, case.users, part.replace(",", "").replace(" ", "-")]
     return folder / ("_".join(map(str, words + [case.parents_per_day] * (part == TRUTH))) + ".npz")
 
 
-def compute(cases: dict[Case, list[str]], folder: Path, console: Console) -> None:
-    """Computes the parts that are not kept yet, and keeps each as soon as it is there."""
+def compute(cases: dict[Case, list[str]], folder: Path, console: Console, how=PARTS) -> None:
+    """Computes the parts that are not kept yet, by the functions in ``how``, and keeps each as soon as it is there."""
     missing = [(case, part) for case, parts in cases.items() for part in parts]
     missing = [(case, part) for case, part in missing if not file_of(folder, case, part).exists()]
     own = None
     for case, part in track(missing, "worlds, seeds and estimators", console=console):
         if own != case:
             own = replace(case)  # a fresh copy, so that the log of the last one is forgotten
-        console.log(f"{case.name}, seed {case.seed}, {case.users:,} users: {part}")
+        console.log(", ".join([case.name, *changed(case), f"seed {case.seed}", f"{case.users:,} users: {part}"]))
         with whole(file_of(folder, case, part)) as scratch, scratch.open("wb") as out:
-            np.savez(out, **PARTS[part](own))
+            np.savez(out, **how[part](own))
 
 
-def found_of(case: Case, folder: Path) -> dict[str, dict[str, np.ndarray]]:
-    """The parts that are kept, by name."""
+def found_of(case: Case, folder: Path, parts=PARTS) -> dict[str, dict[str, np.ndarray]]:
+    """Those of ``parts`` that are kept, by name."""
     found = {}
-    for part in PARTS:
+    for part in parts:
         if file_of(folder, case, part).exists():
             with np.load(file_of(folder, case, part)) as arrays:
                 found[part] = dict(arrays)
@@ -356,7 +393,7 @@ def judge(truth, shown, scores) -> dict[str, float]:
 
 def live_throughout(case: Case) -> np.ndarray:
     """(items,) whether an item was live on every day of the log: the truth is of some of its days."""
-    world = world_of(case.name)
+    world = world_of(case.name, **dict(case.changes))
     catalogue = catalogue_of(world, case.seed)
     return (catalogue.released <= 0) & (catalogue.withdrawn >= world.days)
 
@@ -396,7 +433,10 @@ def figures_of(cases: dict[Case, list[str]], first_users: int, folder: Path) -> 
         if truth is not None and "today" in found:
             what = case.name if case.users == first_users else f"{case.name}, {case.users:,} users"
             shown = found["today"] | {"throughout": live_throughout(case)}
-            out.setdefault(what, {})[case.seed] = judge(truth, shown, scores_of(found))
+            judged = judge(truth, shown, scores_of(found))
+            if PROSPECTIVE in found:
+                judged |= judge_cells(truth, found[PROSPECTIVE])
+            out.setdefault(what, {})[case.seed] = judged
     sizes = {what.partition(", ")[2] for what in out}
     for size in sorted(sizes):
         parts = [out.get(f"{name}, {size}" if size else name, {}) for name in JUDGED]

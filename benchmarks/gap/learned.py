@@ -81,7 +81,8 @@ def score_candidates(study: Study) -> Policy:
     end = float((_start(study) - datetime(1970, 1, 1, tzinfo=UTC)).days + world.days)
     there = np.isin(lives, users.to_numpy())  # others have no past: they stand with nobody's
     past = personal.past(study.events, pl.concat([users, pl.Series([users.max() + 1])]))
-    standing = past.standing(np.where(there, users.search_sorted(lives), len(users)), np.full(len(lives), end))
+    user = np.where(there, users.search_sorted(lives), len(users)).astype(np.int64)
+    standing = past.standing(user, np.full(len(lives), end))
     counts = np.zeros((len(lives), len(facts.code), len(personal.spans_days)), np.float32)
     row, place = np.nonzero(standing.items.numpy() < len(personal.ids))
     counts[row, personal.ids[standing.items.numpy()[row, place]]] = standing.counts.numpy()[row, place]

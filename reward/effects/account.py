@@ -18,28 +18,34 @@ _NOT_LOGGED = (
 
 
 def account(
-    borne_out: HeldOut, estimated: Propensities | None, balance: Balance | None, *, unchecked: str = ""
+    borne_out: HeldOut,
+    estimated: Propensities | None,
+    balance: Balance | None,
+    *,
+    personal: tuple[HeldOut, HeldOut] | None = None,
+    unchecked: str = "",
 ) -> dict[str, Any]:
     """What was found, as values that go into JSON.
 
     Args:
-        borne_out: what users held out say of the effects.
+        borne_out: what users held out say of the effects of items.
         estimated: the propensities, where the log had none; None where it had.
         balance: what the check of the propensities found; None where it could not be made.
-        unchecked: why it could not.
+        personal: what they say of the rewards, and of what these add to the effects of items; None: not fitted.
+        unchecked: why the check could not be made.
 
     Returns:
         ``propensities`` (logged or estimated), ``slope``, ``se`` and ``interval`` (95%; null where nothing was
-        predicted), ``policy`` (what `Propensities.statement` says; null where logged), ``balance`` (``flagged``, null
-        where not checked, and ``sentences``) and ``warning``, a text or null.
+        predicted), the same three of the ``rewards`` and of their ``personal`` part (null where not fitted),
+        ``policy`` (what `Propensities.statement` says; null where logged), ``balance`` (``flagged``, null where not
+        checked, and ``sentences``), ``warning``, a text or null, and ``reason``, null.
     """
-    told = isfinite(borne_out.se)
-    interval = [borne_out.slope + side * 1.96 * borne_out.se for side in (-1, 1)]
+    rewards, added = (None, None) if personal is None else map(_values, personal)
     return {
         "propensities": LOGGED if estimated is None else ESTIMATED,
-        "slope": borne_out.slope if told else None,
-        "se": borne_out.se if told else None,
-        "interval": interval if told else None,
+        **_values(borne_out),
+        "rewards": rewards,
+        "personal": added,
         "policy": None if estimated is None else estimated.statement(),
         "balance": {
             "flagged": None if balance is None else balance.flagged,
@@ -52,16 +58,28 @@ def account(
 
 def no_account(reason: str) -> dict[str, Any]:
     """The same of a log whose effects could not be estimated, with the reason."""
-    nothing = dict.fromkeys(("propensities", "slope", "se", "interval", "policy", "balance", "warning"))
-    return {**nothing, "reason": reason}
+    keys = ("propensities", "slope", "se", "interval", "rewards", "personal", "policy", "balance", "warning")
+    return {**dict.fromkeys(keys), "reason": reason}
 
 
 def account_sentences(found: dict[str, Any]) -> list[str]:
     """An account in plain words, the verdict first, the warning apart."""
     if found["reason"] is not None:
         return [f"Effects of items were not estimated: {found['reason']}"]
-    policy = found["policy"]
-    return [_verdict(found), *([] if policy is None else [_calibration(policy)]), *found["balance"]["sentences"]]
+    policy, personal = found["policy"], found.get("personal")
+    return [
+        _verdict(found),
+        *([] if personal is None else [_of_users(found["rewards"], personal)]),
+        *([] if policy is None else [_calibration(policy)]),
+        *found["balance"]["sentences"],
+    ]
+
+
+def _values(borne_out: HeldOut) -> dict[str, Any]:
+    if not isfinite(borne_out.se):
+        return {"slope": None, "se": None, "interval": None}
+    interval = [borne_out.slope + side * 1.96 * borne_out.se for side in (-1, 1)]
+    return {"slope": borne_out.slope, "se": borne_out.se, "interval": interval}
 
 
 def _verdict(found: dict[str, Any]) -> str:
@@ -69,8 +87,7 @@ def _verdict(found: dict[str, Any]) -> str:
         return "No effect of items distinguishable from zero: all estimates are alike."
     low, high = found["interval"]
     seen = (
-        f"users held out show {found['slope']:.2f} days (95% {low:.2f} to {high:.2f}) for a day of predicted effect, "
-        f"with propensities {found['propensities']}"
+        f"users held out show {_days(found)} for a day of predicted effect, with propensities {found['propensities']}"
     )
     if low <= 0 <= high:
         return f"No effect of items distinguishable from zero: {seen}."
@@ -82,6 +99,24 @@ def _verdict(found: dict[str, Any]) -> str:
             "well as what it did."
         )
     return f"The effects of items are borne out: {seen}."
+
+
+def _of_users(rewards: dict[str, Any], personal: dict[str, Any]) -> str:
+    """Whether it is known what an item does to one user rather than another."""
+    if personal["interval"] is None or rewards["interval"] is None:
+        return "What a user likes and has seen makes no difference that this log can show."
+    seen = f"they show {_days(personal)} for a day of it, and {_days(rewards)} for a day of reward, which is both"
+    low, high = personal["interval"]
+    if low > 0:
+        return f"What a user likes and has seen is borne out beside the item: {seen}."
+    if high < 0:
+        return f"What a user likes and has seen is refuted: {seen}."
+    return f"What a user likes and has seen makes no difference distinguishable from zero: {seen}."
+
+
+def _days(found: dict[str, Any]) -> str:
+    low, high = found["interval"]
+    return f"{found['slope']:.2f} days (95% {low:.2f} to {high:.2f})"
 
 
 def _calibration(policy: dict[str, Any]) -> str:

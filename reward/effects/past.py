@@ -60,6 +60,7 @@ class Counts:
         out = np.zeros((len(key), len(self.spans_days)))
         if not len(self.key):
             return out
+        key = key.astype(np.int64)  # narrower codes of many would overflow
         at = np.searchsorted(self.place, key * (len(self.times) + 1) + np.searchsorted(self.times, time)) - 1
         known = np.flatnonzero((at >= 0) & (self.key[at] == key))
         since = time[known] - self.times[0]
@@ -93,6 +94,7 @@ class Sums:
 
     def before(self, user: Ints, time: Doubles) -> Doubles:
         """(m, columns) sums of each user's events before ``time``."""
+        user = user.astype(np.int64)  # see `Counts.before`
         at = np.searchsorted(self.place, user * (len(self.times) + 1) + np.searchsorted(self.times, time))
         return self.total[at] - self.total[self.begin[user]]
 

@@ -200,6 +200,7 @@ class Past:
 
     def seen(self, user: Ints, item: Ints, group: Ints, time: Doubles) -> tuple[Tensor, Tensor]:
         """(m, spans) counts of items in the users' past and (m,) of their groups, as `Standing.seen` has them."""
+        user = user.astype(np.int64)  # narrower codes of many would overflow
         own = self.item_counts.before(user * self.span + item, time)
         kin = self.group_counts.before(user * self.span + group, time)[:, 0]
         return torch.from_numpy(own), torch.from_numpy(np.where(group < 0, 0, kin))
@@ -215,7 +216,7 @@ class Past:
     def _held(self, counts: Counts, user: Ints, time: Doubles) -> tuple[Tensor, Tensor]:
         """Codes that users have counts of, ascending, and these; one count without an axis for it."""
         keys = counts.keys
-        begin, end = (np.searchsorted(keys, (user + one) * self.span) for one in (0, 1))
+        begin, end = (np.searchsorted(keys, (user.astype(np.int64) + one) * self.span) for one in (0, 1))
         place = begin[:, None] + np.arange(max(int((end - begin).max(initial=0)), 1))
         inside = place < end[:, None]
         code, held = np.full(place.shape, np.iinfo(np.int64).max), np.zeros((*place.shape, len(counts.spans_days)))

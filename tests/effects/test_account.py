@@ -85,3 +85,19 @@ def test_an_account_goes_into_json_and_what_could_not_be_done_has_the_same_keys(
     for found in (none, account(HeldOut(0.0, np.inf), ESTIMATED, FLAGGED)):
         assert json.loads(json.dumps(found, allow_nan=False)) == found
         assert found.keys() == none.keys()
+
+
+@pytest.mark.parametrize(
+    ("added", "words"),
+    [
+        (THERE, "What a user likes and has seen is borne out beside the item: they show 1.00 days (95% 0.61 to 1.39)"),
+        (NOTHING, "What a user likes and has seen makes no difference distinguishable from zero: they show 0.10 days"),
+        (REFUTED, "What a user likes and has seen is refuted"),
+        (HeldOut(0.0, np.inf), "What a user likes and has seen makes no difference that this log can show."),
+    ],
+)
+def test_what_rewards_add_to_the_effects_of_items_is_told_apart(added, words):
+    found = account(THERE, None, BALANCED, personal=(HeldOut(0.9, 0.1), added))
+    assert found["rewards"]["interval"] == pytest.approx([0.9 - 0.196, 0.9 + 0.196])
+    assert account_sentences(found)[1].startswith(words)
+    assert account_sentences(account(THERE, None, BALANCED))[1:] == BALANCED.sentences()

@@ -50,3 +50,13 @@ def test_sums_are_over_the_users_earlier_events(events):
     for row in range(len(asked)):
         mine = (user == asked[row]) & (time < when[row])
         np.testing.assert_allclose(found[row], values[mine].sum(axis=0), atol=1e-12)
+
+
+def test_codes_of_many_users_do_not_overflow_whatever_their_width():
+    users = 70_000  # each with a moment of their own: the product is beyond 32 bits
+    user, time = np.arange(users), np.arange(users) / 1000
+    asked, when = np.array([40_000, 69_000], np.uint32), np.full(2, 70.0)
+    counted = Counts.of(user, time, (10.0,)).before(asked, when)
+    np.testing.assert_allclose(counted[:, 0], np.exp([-3.0, -0.1]))
+    summed = Sums.of(user, time, np.ones((users, 1)), users).before(asked, when)
+    assert summed[:, 0].tolist() == [1.0, 1.0]
