@@ -87,7 +87,11 @@ def first_queries(network: RewardNetwork, features: Features, log: EventLog, max
         out[row[row >= 0]] = network.head.probabilities(before)[row >= 0]
     place = np.argsort(windows.stream.events.source)
     frame = events.with_columns(pl.Series("forecast", out.numpy()[place]).arr.to_list())
-    return frame.sort(TIMESTAMP).unique([USER, DAY], keep="first", maintain_order=True).drop(TIMESTAMP)
+    return (
+        frame.sort(TIMESTAMP, maintain_order=True)
+        .unique([USER, DAY], keep="first", maintain_order=True)
+        .drop(TIMESTAMP)
+    )
 
 
 def forecasts(case: Case) -> tuple[pl.DataFrame, float]:
@@ -130,7 +134,7 @@ def baselines(case: Case) -> dict[str, np.ndarray]:
     return out
 
 
-recovery.PARTS[PART] = baselines
+PARTS = {TRUTH: recovery.true_effects, PART: baselines}
 
 
 def judged(truth: dict[str, np.ndarray], made: dict[str, np.ndarray]) -> dict[str, dict[str, float]]:
@@ -188,9 +192,9 @@ def main(arguments: list[str] | None = None) -> None:
     for case in small:
         large = replace(case, users=chosen.truth_users)
         if not chosen.from_cache:
-            recovery.compute({large: [TRUTH], case: [PART]}, chosen.cache, console)
-        truth = recovery.found_of(large, chosen.cache).get(TRUTH)
-        made = recovery.found_of(case, chosen.cache).get(PART)
+            recovery.compute({large: [TRUTH], case: [PART]}, chosen.cache, console, PARTS)
+        truth = recovery.found_of(large, chosen.cache, PARTS).get(TRUTH)
+        made = recovery.found_of(case, chosen.cache, PARTS).get(PART)
         if truth is None or made is None:
             continue
         logs.append((case.name, judged(truth, made)))
