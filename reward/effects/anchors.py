@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from reward.effects.residuals import DayEffects, Doubles, Ints, UserDays
+from reward.schema import SchemaError
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,8 @@ def anchors(days: UserDays, effect: DayEffects, item: Ints, weight: Doubles, ite
 
     The variance is that of independent users: squares of weights summed within a user, times one noise variance that
     makes the squared residuals come out right over all items (a sandwich with one free factor; an item's own sandwich
-    is worth little at a hundred users).
+    is worth little at a hundred users). A residual from a mean that its user took part in is smaller than the noise,
+    the more so the fewer users there are, and is counted for as much less.
 
     Args:
         days: who, when and in which fold.
@@ -64,6 +66,9 @@ def anchors(days: UserDays, effect: DayEffects, item: Ints, weight: Doubles, ite
 
     Returns:
         (folds, items).
+
+    Raises:
+        SchemaError: no item was shown to two users of one fold.
     """
     folds = int(days.fold.max()) + 1
     user = days.user[days.row]
@@ -79,7 +84,15 @@ def anchors(days: UserDays, effect: DayEffects, item: Ints, weight: Doubles, ite
         heavy = np.bincount(place, mass, len(pair))
         pull = np.bincount(place, mass * (value - mean[cell]), len(pair))
         design = np.where(total > 0, np.bincount(pair_cell, heavy**2, folds * items) / total**2, np.inf)
-        noise = float((pull**2).sum() / (heavy**2).sum())
+        known = total[pair_cell] > 0
+        share = (heavy / total[pair_cell])[known]
+        free = heavy[known] ** 2 * (1 - 2 * share + design[pair_cell][known])  # the squared pull expected of noise of 1
+        if free.sum() <= 1e-9 * (heavy**2).sum():
+            raise SchemaError(
+                "effects expected items that several users of a fold were shown, to tell effects from noise, and found "
+                "none: give a longer log, or set fewer effects.folds"
+            )
+        noise = float((pull[known] ** 2).sum() / free.sum())
     variance = noise * design
     alone, shown = mean, total > 0
     for _ in range(rounds):

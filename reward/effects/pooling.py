@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from reward.effects.anchors import Anchors
 from reward.effects.residuals import Doubles, Ints
@@ -15,7 +16,9 @@ from reward.effects.traits import Traits
 _FREE_VARIANCE = 1.0  # days², of the two intercepts: so wide that they are not shrunk
 _START_DAYS = 0.02
 _ITERATIONS = 60
+_NATS = 1e-6  # of log likelihood, by which a step must still gain
 _DOUBT_ROUNDS = 2
+_AT_ONCE = 4096
 
 
 @dataclass(frozen=True)
@@ -92,125 +95,166 @@ def pooled_effects(anchors: Anchors, traits: Traits, groups: Ints, *, without: i
         multilevel models" (Psychometrika 2013).
     """
     folds = [fold for fold in range(len(anchors.value)) if fold != without]
-    gate = torch.from_numpy(traits.gate[folds])
-    design = torch.from_numpy(np.stack([_columns(traits, fold) for fold in folds]))
-    value = torch.from_numpy(anchors.value[folds])
-    weight = 1 / torch.from_numpy(anchors.variance[folds])  # 0 where the item was not shown
-    count = int(groups.max()) + 1
+    answered = traits.answered.shape[2]
+    width = 2 + traits.described.shape[1] + answered
+    items, gram = np.zeros((len(groups), 2 + width)), np.zeros((1 + width, 1 + width))
+    for fold in folds:
+        told = np.concatenate([anchors.value[fold][:, None], _columns(traits, fold)], axis=1)
+        weight = 1 / anchors.variance[fold]  # 0 where the item was not shown
+        gram += _gram(told, weight)
+        items[:, 0] += traits.gate[fold] ** 2 * weight
+        items[:, 1:] += (traits.gate[fold] * weight)[:, None] * told
     facts = _Facts(
-        items=(gate**2 * weight).sum(0),
-        lifted=torch.einsum("kx,kxp->xp", gate * weight, design),
-        told=(gate * weight * value).sum(0),
-        gram=torch.einsum("kx,kxp,kxq->pq", weight, design, design),
-        moment=torch.einsum("kx,kxp->p", weight * value, design),
-        square=(weight * value**2).sum(),
-        groups=torch.from_numpy(groups),
-        count=count,
-        block=torch.tensor([0, 0] + [1] * traits.described.shape[1] + [2] * traits.answered.shape[2]),
-        doubt=torch.zeros(len(groups), dtype=torch.float64),
+        items=items,
+        gram=gram,
+        groups=groups,
+        count=int(groups.max()) + 1,
+        block=np.array([0, 0] + [1] * traits.described.shape[1] + [2] * answered),
+        doubt=np.zeros(len(groups)),
     )
-    made = _fitted(facts)
+    made = _fitted(facts, np.full(4, _START_DAYS))
     for _ in range(_DOUBT_ROUNDS if traits.doubt.any() else 0):
-        answered = slice(len(made.coefficients) - traits.doubt.shape[1], None)
-        size = made.coefficients[answered] ** 2 + made.covariance.diagonal()[answered]
-        made = _fitted(replace(facts, doubt=torch.from_numpy(traits.doubt @ size)))
+        mine = slice(width - answered, None)
+        size = made.coefficients[mine] ** 2 + made.covariance.diagonal()[mine]
+        made = _fitted(replace(facts, doubt=traits.doubt @ size), np.array(made.spreads))
     return made
 
 
-def _fitted(facts: _Facts) -> Pooled:
-    """The posterior at the spreads of maximum marginal likelihood."""
-    spread = torch.full((4,), np.log(_START_DAYS), dtype=torch.float64, requires_grad=True)
-    optimiser = torch.optim.LBFGS([spread], max_iter=_ITERATIONS, line_search_fn="strong_wolfe")
+def _fitted(facts: _Facts, start: Doubles) -> Pooled:
+    """The posterior at the spreads of maximum marginal likelihood, looked for from ``start`` on."""
+    spread = torch.from_numpy(np.log(start)).requires_grad_()
+    optimiser = torch.optim.LBFGS([spread], max_iter=_ITERATIONS, tolerance_change=_NATS, line_search_fn="strong_wolfe")
 
-    def closure() -> Tensor:
-        optimiser.zero_grad()
-        loss = _solve(facts, _bounded(spread))[0]
-        loss.backward()
-        return loss
+    def closure() -> float:
+        at = spread.detach().numpy()
+        bounded = _bounded(at)
+        made = _solve(facts, bounded)
+        spread.grad = torch.from_numpy(np.where(at == bounded, _slope(facts, made, bounded), 0))
+        return made.loss
 
     optimiser.step(closure)
-    with torch.no_grad():
-        return _posterior(facts, _bounded(spread))
+    return _posterior(facts, _bounded(spread.detach().numpy()))
 
 
 @dataclass(frozen=True)
 class _Facts:
     """Sufficient statistics: with s the gate, v the variance, R the columns, y the anchors, sums over folds."""
 
-    items: Tensor  # (items,) Σ s²/v
-    lifted: Tensor  # (items, columns) Σ s R/v
-    told: Tensor  # (items,) Σ s y/v
-    gram: Tensor  # (columns, columns) Σ R'R/v
-    moment: Tensor  # (columns,) Σ R'y/v
-    square: Tensor  # Σ y²/v
-    groups: Tensor
+    items: Doubles  # (items, 2 + columns) Σ s²/v, Σ s y/v, Σ s R/v
+    gram: Doubles  # (1 + columns, 1 + columns) Σ [y R]'[y R]/v
+    groups: Ints
     count: int
-    block: Tensor  # (columns,) 0: free, 1: described, 2: answered
-    doubt: Tensor  # (items,) variance of what the answered traits foretell, days² behind the gate
+    block: Ints  # (columns,) 0: free, 1: described, 2: answered
+    doubt: Doubles  # (items,) variance of what the answered traits foretell, days² behind the gate
 
 
-def _bounded(log_spread: Tensor) -> Tensor:
-    return log_spread.clamp(np.log(1e-6), np.log(10.0))
+class _Solved(NamedTuple):
+    """The coefficients at given spreads, and what they were made of."""
+
+    loss: float  # minus the log marginal likelihood, up to a constant
+    coefficients: Doubles
+    covariance: Doubles
+    prior: Doubles  # (columns,) variances
+    own: Doubles  # (items,) prior variance of the own part
+    left: Doubles  # (items,) what the own part leaves of an item's weight
+    sums: Doubles  # (groups, 2 + columns) of what is left of the items
+    shared: Doubles  # (groups,) posterior variance of the group part
 
 
-def _solve(facts: _Facts, log_spread: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-    """Minus the log marginal likelihood, up to a constant, and what it was made of."""
-    own, group, described, answered = (2 * log_spread).exp()
+def _bounded(log_spread: Doubles) -> Doubles:
+    return np.clip(log_spread, np.log(1e-6), np.log(10.0))
+
+
+def _solve(facts: _Facts, log_spread: Doubles) -> _Solved:
+    """Generalised least squares, with items' own parts and groups taken out in turn."""
+    own, group, described, answered = np.exp(2 * log_spread)
     own = own + facts.doubt
-    left = 1 / (1 + own * facts.items)
-    taken = own * left
-    sums = torch.zeros(facts.count, 2 + facts.lifted.shape[1], dtype=torch.float64)
-    parts = torch.cat([facts.items[:, None], facts.told[:, None], facts.lifted], dim=1) * left[:, None]
-    sums = sums.index_add(0, facts.groups, parts)
-    weight, told, lifted = sums[:, 0], sums[:, 1], sums[:, 2:]
-    shared = group / (1 + group * weight)
-    gram = facts.gram - facts.lifted.T @ (taken[:, None] * facts.lifted) - lifted.T @ (shared[:, None] * lifted)
-    moment = facts.moment - facts.lifted.T @ (taken * facts.told) - lifted.T @ (shared * told)
-    square = facts.square - (taken * facts.told**2).sum() - (shared * told**2).sum()
-    prior = torch.stack([torch.full_like(group, _FREE_VARIANCE), described, answered])[facts.block]
-    factor = torch.linalg.cholesky(gram + torch.diag(1 / prior))
-    coefficients = torch.cholesky_solve(moment[:, None], factor)[:, 0]
-    loss = (
-        0.5
-        * (
-            (1 + own * facts.items).log().sum()
-            + (1 + group * weight).log().sum()
-            + 2 * factor.diagonal().log().sum()
-            + prior.log().sum()
-            + square
-            - coefficients @ moment
-        )
-        - log_spread.sum()
-    )  # keeps a spread from being taken for exactly 0
-    return loss, {
-        "factor": factor,
-        "coefficients": coefficients,
-        "left": left,
-        "own": own,
-        "shared": shared,
-        "told": told,
-        "lifted": lifted,
-    }
+    weight = facts.items[:, 0]
+    left = 1 / (1 + own * weight)
+    sums = _grouped(facts, left)
+    shared = group / (1 + group * sums[:, 0])
+    gram = facts.gram - _gram(facts.items[:, 1:], own * left) - _gram(sums[:, 1:], shared)
+    prior = np.array([_FREE_VARIANCE, described, answered])[facts.block]
+    factor = np.linalg.cholesky(gram[1:, 1:] + np.diag(1 / prior))
+    inverse = np.linalg.inv(factor)
+    covariance = inverse.T @ inverse
+    coefficients = covariance @ gram[0, 1:]
+    loss = 0.5 * (
+        np.log1p(own * weight).sum()
+        + np.log1p(group * sums[:, 0]).sum()
+        + 2 * np.log(factor.diagonal()).sum()
+        + np.log(prior).sum()
+        + gram[0, 0]
+        - coefficients @ gram[0, 1:]
+    )
+    loss = float(loss - log_spread.sum())  # keeps a spread from being taken for exactly 0
+    return _Solved(loss, coefficients, covariance, prior, own, left, sums, shared)
 
 
-def _posterior(facts: _Facts, log_spread: Tensor) -> Pooled:
-    made = _solve(facts, log_spread)[1]
-    coefficients, shared, own = made["coefficients"], made["shared"], made["own"]
-    taken = own * made["left"]
-    group = shared * (made["told"] - made["lifted"] @ coefficients)
-    carry = taken * facts.items
-    mine = taken * (facts.told - facts.lifted @ coefficients) - carry * group[facts.groups]
-    spreads = log_spread.exp().tolist()
+def _slope(facts: _Facts, made: _Solved, log_spread: Doubles) -> Doubles:
+    """(4,) derivatives of the loss by the log spreads.
+
+    Of a Gaussian part u of prior variance p it is ½ (1/p − E[u²]/p²) by p (Fisher's identity), here without the
+    cancellation at small p.
+    """
+    own, group, described, answered = np.exp(2 * log_spread)
+    weight, left = facts.items[:, 0], made.left
+    lift = made.shared[:, None] * made.sums[:, 2:]
+    rest = made.sums[:, 1] - made.sums[:, 2:] @ made.coefficients
+    missed = facts.items[:, 1] - facts.items[:, 2:] @ made.coefficients - weight * (made.shared * rest)[facts.groups]
+    by_own = (weight * left).sum() - (left**2 * (missed**2 + weight**2 * made.shared[facts.groups])).sum()
+    for rows in _blocks(len(weight)):
+        moved = facts.items[rows, 2:] - weight[rows, None] * lift[facts.groups[rows]]
+        by_own -= (_gram(moved, left[rows] ** 2) * made.covariance).sum()
+    kept = made.shared / group
+    by_group = (made.sums[:, 0] * kept).sum() - (kept**2 * rest**2).sum()
+    by_group -= (_gram(made.sums[:, 2:], kept**2) * made.covariance).sum()
+    squares = made.coefficients**2 + made.covariance.diagonal()
+    by_prior = 1 / made.prior - squares / made.prior**2
+    by_block = [by_prior[facts.block == block].sum() for block in (1, 2)]
+    return np.array([by_own, by_group, *by_block]) * (own, group, described, answered) - 1
+
+
+def _grouped(facts: _Facts, weight: Doubles) -> Doubles:
+    """(groups, 2 + columns) weighted sums of the items of each group."""
+    sums = torch.zeros(facts.count, facts.items.shape[1], dtype=torch.float64)
+    for rows in _blocks(len(weight)):
+        heavy = torch.from_numpy(weight[rows, None] * facts.items[rows])
+        sums.index_add_(0, torch.from_numpy(facts.groups[rows]), heavy)
+    return sums.numpy()
+
+
+def _gram(columns: Doubles, weight: Doubles) -> Doubles:
+    """(p, p) Σ w c'c of (n, p) columns, weights at least 0."""
+    out = np.zeros((columns.shape[1], columns.shape[1]))
+    for rows in _blocks(len(columns)):
+        heavy = np.sqrt(weight[rows])[:, None] * columns[rows]
+        out += heavy.T @ heavy
+    return out
+
+
+def _blocks(count: int) -> Iterator[slice]:
+    """Rows by the thousands: what is made of them is never there for all items at once."""
+    return (slice(start, start + _AT_ONCE) for start in range(0, count, _AT_ONCE))
+
+
+def _posterior(facts: _Facts, log_spread: Doubles) -> Pooled:
+    made = _solve(facts, log_spread)
+    taken = made.own * made.left
+    group = made.shared * (made.sums[:, 1] - made.sums[:, 2:] @ made.coefficients)
+    carry = taken * facts.items[:, 0]
+    mine = taken * (facts.items[:, 1] - facts.items[:, 2:] @ made.coefficients) - carry * group[facts.groups]
+    spreads = np.exp(log_spread).tolist()
     return Pooled(
-        coefficients=coefficients.numpy(),
-        covariance=torch.cholesky_inverse(made["factor"]).numpy(),
-        group=group.numpy(),
-        own=mine.numpy(),
-        group_variance=shared.numpy(),
-        own_variance=taken.numpy(),
-        group_lift=(shared[:, None] * made["lifted"]).numpy(),
-        own_lift=(taken[:, None] * facts.lifted).numpy(),
-        own_carry=carry.numpy(),
+        coefficients=made.coefficients,
+        covariance=made.covariance,
+        group=group,
+        own=mine,
+        group_variance=made.shared,
+        own_variance=taken,
+        group_lift=made.shared[:, None] * made.sums[:, 2:],
+        own_lift=taken[:, None] * facts.items[:, 2:],
+        own_carry=carry,
         spreads=(spreads[0], spreads[1], spreads[2], spreads[3]),
     )
 

@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 
 from reward.effects.anchors import Anchors, HeldOut, anchors, effect_curve, held_out, inverse_weights
-from reward.effects.pooling import pooled_effects
+from reward.effects.pooling import _Facts, _slope, _solve, pooled_effects
 from reward.effects.residuals import DayEffects, UserDays, covariances, day_effects, user_days
 from reward.effects.second_stage import fit_effects
 from reward.effects.traits import Traits, described, describing, rates
@@ -181,6 +181,48 @@ def test_an_anchor_is_a_weighted_mean_less_the_fold_s():
     assert made.value[0].tolist() == pytest.approx([1.75 - 3.125, 4.5 - 3.125, 0.0])
     assert made.variance[0, 2] == np.inf
     assert made.variance[0, 0] / made.variance[0, 1] == pytest.approx((0.25 + 2.25) / 2)
+
+
+@pytest.mark.parametrize("rows", [2, 3, 20])
+def test_however_few_users_an_item_has_its_variance_is_that_of_the_noise(rows):
+    rng = np.random.default_rng(rows)
+    items, folds = 4000 // rows, 2
+    user = np.arange(folds * items * rows)
+    item = user % items
+    fold, days = user % folds, np.zeros(len(user), np.int64)
+    drawn = rng.normal(0, 2.0, len(user))
+    day = UserDays(
+        pl.Series(user), user, days, fold, np.ones(len(user), np.int64), drawn[:, None].astype(np.float32), user
+    )
+    weight = rng.uniform(0.5, 1.5, len(user))
+    made = anchors(day, DayEffects(drawn, np.ones(len(user))), item, weight, items, rounds=0)
+    shown = np.isfinite(made.variance)
+    assert (made.value**2 / made.variance)[shown].mean() == pytest.approx(1, abs=0.1)
+
+
+def test_a_log_in_which_no_two_users_of_a_fold_share_an_item_is_refused():
+    user = np.arange(8)
+    day = UserDays(pl.Series(user), user, user * 0, user % 2, user * 0 + 1, np.ones((8, 1), np.float32), user)
+    with pytest.raises(SchemaError, match="several users of a fold"):
+        anchors(day, DayEffects(np.ones(8), np.ones(8)), user, np.ones(8), 8, rounds=0)
+
+
+def test_the_slope_of_the_likelihood_is_that_of_finite_differences():
+    rng = np.random.default_rng(3)
+    items, columns = 60, 5
+    facts = _Facts(
+        items=np.concatenate([rng.uniform(1, 400, (items, 1)), rng.normal(0, 20, (items, 1 + columns))], axis=1),
+        gram=np.diag(np.r_[1e4, rng.uniform(1e4, 3e4, columns)]),
+        groups=np.arange(items) % 7,
+        count=7,
+        block=np.array([0, 0, 1, 1, 2]),
+        doubt=rng.uniform(0, 0.01, items),
+    )
+    at, step = np.log([0.05, 0.03, 0.02, 0.04]), 1e-5
+    found = _slope(facts, _solve(facts, at), at)
+    for place, move in enumerate(step * np.eye(4)):
+        apart = (_solve(facts, at + move).loss - _solve(facts, at - move).loss) / (2 * step)
+        assert found[place] == pytest.approx(apart, rel=1e-5, abs=1e-5)
 
 
 def test_pooling_is_exact_bayes_for_the_spreads_it_finds():
