@@ -299,7 +299,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--first-seed", type=int, default=200)
     parser.add_argument("--users", nargs="+", type=int, default=[5_000, 20_000], help="the truth is the first's")
     parser.add_argument("--gains", nargs="+", type=float, default=[0, 0.125, 0.25, 0.5, 1, 2], help="times the world's")
-    parser.add_argument("--moods", nargs="+", type=float, default=[0, 0.25, 0.5, 1, 2], help="the world's is 0.5")
+    parser.add_argument("--moods", nargs="+", type=float, default=[0, 0.125, 0.25, 0.5, 1, 2], help="the world's is 0.5")
     parser.add_argument("--alarm-worlds", nargs="+", default=JUDGED, help="names in conf/simulation/")
     parser.add_argument("--alarm-seeds", type=int, default=5, help="how many, from the first on")
     parser.add_argument("--parents-per-day", type=int, default=200, help="visits with paired runs, on each of 6 days")
