@@ -250,7 +250,8 @@ def plot(rows: Rows, chosen, file: Path) -> None:
             bars = 1.96 * np.nan_to_num(se[there])
             axis.errorbar(at[there], height[there], bars, marker="o", markersize=3, **style)
 
-    for users, line in zip(chosen.users, ("--", "-"), strict=False):
+    place = np.arange(len(chosen.moods))
+    for users, line in zip(chosen.users, ("-", "--", ":"), strict=False):
         size = f"{users:,} users"
         effects = EFFECTS, chosen.gains, users
         sd = column_of(*effects, "sd of true effects (days)")
@@ -270,16 +271,18 @@ def plot(rows: Rows, chosen, file: Path) -> None:
             "Pearson": "#c44e52",
             "slope of truth": "#4c72b0",
             "truth in the 95% interval": "#55a868",
-            "flagged": "black",
+            "flagged": "#333333",
         }.items():
             style = {"color": colour, "linestyle": line, "label": f"{metric.replace('Pearson', 'correlation')}, {size}"}
-            moods = np.array(chosen.moods, float)
-            draw(by_cause, moods, CAUSE, chosen.moods, users, f"{metric}, {ESTIMATED}", **style)
+            draw(by_cause, place, CAUSE, chosen.moods, users, f"{metric}, {ESTIMATED}", **style)
     by_size.set_xscale("log")
+    by_size.minorticks_off()
+    by_size.set_xticks([0.005, 0.01, 0.02, 0.05], [".005", ".01", ".02", ".05"])
     by_size.set_xlabel("standard deviation of true item effects (days)")
     by_size.set_ylabel("correlation with true item effects")
     by_slope.set_xlabel("held-out slope over its standard error")
     by_slope.axvline(1.96, color="black", linewidth=0.6, linestyle=":")
+    by_cause.set_xticks(place, [f"{value:g}" for value in chosen.moods])
     by_cause.set_xlabel("weight of the unlogged mood in the policy")
     for axis in (by_size, by_cause):
         if axis.get_legend_handles_labels()[0]:
@@ -299,7 +302,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--first-seed", type=int, default=200)
     parser.add_argument("--users", nargs="+", type=int, default=[5_000, 20_000], help="the truth is the first's")
     parser.add_argument("--gains", nargs="+", type=float, default=[0, 0.125, 0.25, 0.5, 1, 2], help="times the world's")
-    parser.add_argument("--moods", nargs="+", type=float, default=[0, 0.25, 0.5, 1, 2], help="the world's is 0.5")
+    parser.add_argument(
+        "--moods", nargs="+", type=float, default=[0, 0.125, 0.25, 0.5, 1, 2], help="the world's is 0.5"
+    )
     parser.add_argument("--alarm-worlds", nargs="+", default=JUDGED, help="names in conf/simulation/")
     parser.add_argument("--alarm-seeds", type=int, default=5, help="how many, from the first on")
     parser.add_argument("--parents-per-day", type=int, default=200, help="visits with paired runs, on each of 6 days")

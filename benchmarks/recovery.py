@@ -20,7 +20,7 @@ from pathlib import Path
 import lightgbm
 import numpy as np
 import polars as pl
-from gap.cells import judge_cells, rewards_by_cell
+from gap.cells import CELLS, judge_cells, rewards_by_cell
 from gap.signals import (
     activity_after,
     adjusted_activity,
@@ -481,6 +481,9 @@ def rows_of(figures: Figures) -> list[dict[str, object]]:
         world, _, size = what.partition(", ")
         for metric in dict.fromkeys(name for row in all_seeds.values() for name in row):
             tell(what, metric, [row[metric] for row in all_seeds.values() if metric in row])
+        by_cell = sum(f"Pearson, {CELLS}" in row for row in all_seeds.values())
+        if 0 < by_cell < len(all_seeds):
+            tell(what, f"seeds, {PROSPECTIVE}", [by_cell])
         for name in (LEARNED, UNANSWERED, BOOSTED, ESTIMATED):
             metric = f"Pearson, {name}"
             of_seeds = {seed: row for seed, row in all_seeds.items() if metric in row}
