@@ -175,7 +175,7 @@ def rows_of(logs: list[tuple[str, dict[str, dict[str, float]]]]) -> list[dict[st
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--worlds", nargs="+", default=["clickbait", "confounded"], help="names in conf/simulation/")
-    parser.add_argument("--seeds", type=int, default=3, help="how many")
+    parser.add_argument("--seeds", type=int, default=2, help="how many")
     parser.add_argument("--users", type=int, default=1500)
     parser.add_argument("--truth-users", type=int, default=TRUTH_USERS, help="size of the service the truth is of")
     parser.add_argument("--parents-per-day", type=int, default=500, help="visits with paired runs, on each of 6 days")
