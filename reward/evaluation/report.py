@@ -366,7 +366,7 @@ def _against_truth(assessment: Json, items: pl.DataFrame) -> Figure:
     for panel, (name, (values, colour, label)) in zip(axes, shown.items(), strict=True):
         estimate = told[name]
         panel.scatter(effect, values, s=13, color=colour, alpha=0.65, linewidths=0)
-        value = readable(estimate["value"], places([estimate]))
+        value = readable(estimate["value"], 2)
         panel.set_title(f"{name}: correlation with the truth {value}")
         panel.set_xlabel(f"what showing the item once truly does, {unit}")
         panel.set_ylabel(label)
