@@ -69,7 +69,7 @@ def account_sentences(found: dict[str, Any]) -> list[str]:
     policy, personal = found["policy"], found.get("personal")
     return [
         _verdict(found),
-        *([] if personal is None else [_of_users(found["rewards"], personal)]),
+        *([] if personal is None else [_of_users(found["rewards"], personal, found["balance"]["flagged"])]),
         *([] if policy is None else [_calibration(policy)]),
         *found["balance"]["sentences"],
     ]
@@ -101,12 +101,14 @@ def _verdict(found: dict[str, Any]) -> str:
     return f"The effects of items are borne out: {seen}."
 
 
-def _of_users(rewards: dict[str, Any], personal: dict[str, Any]) -> str:
+def _of_users(rewards: dict[str, Any], personal: dict[str, Any], flagged: bool | None) -> str:
     """Whether it is known what an item does to one user rather than another."""
     if personal["interval"] is None or rewards["interval"] is None:
         return "What a user likes and has seen makes no difference that this log can show."
     seen = f"they show {_days(personal)} for a day of it, and {_days(rewards)} for a day of reward, which is both"
     low, high = personal["interval"]
+    if low > 0 and flagged:
+        return f"Of what a user likes and has seen nothing is claimed either: {seen}."
     if low > 0:
         return f"What a user likes and has seen is borne out beside the item: {seen}."
     if high < 0:

@@ -101,3 +101,5 @@ def test_what_rewards_add_to_the_effects_of_items_is_told_apart(added, words):
     assert found["rewards"]["interval"] == pytest.approx([0.9 - 0.196, 0.9 + 0.196])
     assert account_sentences(found)[1].startswith(words)
     assert account_sentences(account(THERE, None, BALANCED))[1:] == BALANCED.sentences()
+    confounded = account_sentences(account(THERE, ESTIMATED, FLAGGED, personal=(THERE, THERE)))
+    assert confounded[1].startswith("Of what a user likes and has seen nothing is claimed either")
