@@ -20,8 +20,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from gap.study import column
-from hydra.utils import instantiate
 from recovery import (
     ESTIMATED,
     LEARNED,
@@ -30,17 +28,19 @@ from recovery import (
     UNANSWERED,
     Case,
     compute,
+    estimated,
     found_by_balance,
     found_of,
     judge,
     live_throughout,
     scores_of,
+    shown_to,
 )
 from rich.console import Console
 from rich.table import Table
 from worlds import JUDGED, ROOT, true_spread, world_of, write_result
 
-from reward.schema import ITEM, PROPENSITY, USER
+from reward.schema import PROPENSITY
 
 SHOWN = "shown"
 EFFECTS, CAUSE, ALARMS = "effects", "cause", "alarms"
@@ -51,14 +51,6 @@ SURVEYS = "survey x click rate"
 Rows = list[dict[str, object]]
 
 
-def shown_to(case: Case) -> dict[str, np.ndarray]:
-    """How often each item was shown, and the mean base activity of to whom."""
-    item, user = column(case, ITEM), column(case, USER)
-    count = np.bincount(item, minlength=case.items)
-    base = np.bincount(item, case.service.population.base[user], case.items) / np.maximum(count, 1)
-    return {"exposures": count, "base activity": base}
-
-
 def check_of_logged(case: Case) -> dict[str, np.ndarray]:
     """What the balance check says of the true propensities."""
     return found_by_balance(case, case.log, case.events[PROPENSITY].to_numpy())
@@ -66,10 +58,7 @@ def check_of_logged(case: Case) -> dict[str, np.ndarray]:
 
 def check_of_estimated(case: Case) -> dict[str, np.ndarray]:
     """What the checks say of propensities that were estimated."""
-    log = replace(case.log, events=case.log.events.drop(PROPENSITY, strict=False))
-    made = instantiate(case.config.propensities, _convert_="all")(log)
-    calibration = {"calibration flagged": np.array(float(made.calibration.flagged))}
-    return found_by_balance(case, log, made.propensity, made.half) | calibration
+    return estimated(case)[2]
 
 
 HOW: dict[str, Callable[[Case], dict[str, np.ndarray]]] = {
@@ -83,44 +72,24 @@ ASKED = {  # of each question: what is computed in each log
     CAUSE: (SHOWN, ESTIMATED),
     ALARMS: (BY_LOGGED, BY_ESTIMATED),
 }
-TOLD = {  # metric of one log -> its name in the result
+ERRS = (
+    "slope of truth",
+    "truth in the 95% interval",
+    "error (days)",
+    "spread of estimates (days)",
+    "held-out slope",
+    "held-out slope, standard error",
+)
+CHECKS = ("flagged", *(f"z {of}" for of in ("past assignments", "past activity", "last days", "placebo outcome")))
+TOLD = {  # metrics of the logs, in the order of the result
     EFFECTS: [
         "sd of true effects (days)",
         *(f"Pearson, {name}" for name in (LEARNED, UNANSWERED, SURVEYS, WITHOUT_SURVEYS)),
-        *(
-            f"{metric}, {name}"
-            for name in (LEARNED, UNANSWERED)
-            for metric in (
-                "slope of truth",
-                "truth in the 95% interval",
-                "error (days)",
-                "spread of estimates (days)",
-                "held-out slope",
-                "held-out slope, standard error",
-                "held-out interval covers 0",
-            )
-        ),
+        *(f"{it}, {name}" for name in (LEARNED, UNANSWERED) for it in (*ERRS, "held-out interval covers 0")),
     ],
     CAUSE: [
         "sd of true effects (days)",
-        f"Pearson, {ESTIMATED}",
-        *(
-            f"{metric}, {ESTIMATED}"
-            for metric in (
-                "slope of truth",
-                "truth in the 95% interval",
-                "error (days)",
-                "spread of estimates (days)",
-                "held-out slope",
-                "held-out slope, standard error",
-                "flagged",
-                "z past assignments",
-                "z past activity",
-                "z last days",
-                "z placebo outcome",
-                "calibration flagged",
-            )
-        ),
+        *(f"{it}, {ESTIMATED}" for it in ("Pearson", *ERRS, *CHECKS, "calibration flagged")),
     ],
 }
 

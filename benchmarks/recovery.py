@@ -213,11 +213,16 @@ def without_answers(case: Case) -> dict[str, np.ndarray]:
 
 def with_estimated(case: Case) -> dict[str, np.ndarray]:
     """The learned reward from a log whose propensities are taken away, and what the checks say of those estimated."""
+    log, propensity, checked = estimated(case)
+    return learned(case, log, propensity) | checked
+
+
+def estimated(case: Case) -> tuple[EventLog, np.ndarray, dict[str, np.ndarray]]:
+    """The log without its propensities, those estimated from it, and what the checks say of them."""
     log = replace(case.log, events=case.log.events.drop(PROPENSITY, strict=False))
     made = instantiate(case.config.propensities, _convert_="all")(log)
     checked = found_by_balance(case, log, made.propensity, made.half)
-    calibration = {"calibration flagged": np.array(float(made.calibration.flagged))}
-    return learned(case, log, made.propensity) | checked | calibration
+    return log, made.propensity, checked | {"calibration flagged": np.array(float(made.calibration.flagged))}
 
 
 def found_by_balance(case: Case, log: EventLog, propensity: np.ndarray, half=None) -> dict[str, np.ndarray]:
@@ -242,14 +247,19 @@ def prospective(case: Case) -> dict[str, np.ndarray]:
     return out | {"own": own} | {name: np.array([it.slope, it.se]) for name, it in held_out.items()}
 
 
-def today(case: Case) -> dict[str, np.ndarray]:
-    """(items,) of each of today's signals; how often each item was shown, and the mean base activity of to whom."""
+def shown_to(case: Case) -> dict[str, np.ndarray]:
+    """(items,) how often each item was shown, and the mean base activity of to whom."""
     item, user = column(case, ITEM), column(case, USER)
     shown = np.bincount(item, minlength=case.items)
     base = np.bincount(item, case.service.population.base[user], case.items) / np.maximum(shown, 1)
+    return {"exposures": shown, "base activity": base}
+
+
+def today(case: Case) -> dict[str, np.ndarray]:
+    """(items,) of each of today's signals, and of `shown_to`."""
     logged = PROPENSITY in case.events.columns
     signals = {name: signal(case) for name, signal in TODAY.items() if logged or name not in WEIGHTED}
-    return {"exposures": shown, "base activity": base, **signals}
+    return {**shown_to(case), **signals}
 
 
 def boosted_difference(case: Case, rows: int = 200_000, contexts: int = 1000) -> dict[str, np.ndarray]:

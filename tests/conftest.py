@@ -3,8 +3,10 @@
 import importlib
 import inspect
 import pkgutil
+import sys
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -236,3 +238,15 @@ def small():
         )
 
     return build
+
+
+@pytest.fixture
+def benchmark(monkeypatch):
+    """Name -> a module of ``benchmarks/``; afterwards all of these are forgotten."""
+    folder = Path(__file__).parents[1] / "benchmarks"
+    monkeypatch.syspath_prepend(str(folder))
+    before = set(sys.modules)
+    yield importlib.import_module
+    for name in set(sys.modules) - before:
+        if folder in Path(getattr(sys.modules[name], "__file__", None) or "").parents:
+            del sys.modules[name]

@@ -1,24 +1,9 @@
 """The benchmark of rewards by what rankers make of them, in little."""
 
-import importlib
 import json
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
-
-BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
-
-
-@pytest.fixture
-def benchmark(monkeypatch):
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    before = set(sys.modules)
-    yield importlib.import_module
-    for name in set(sys.modules) - before:
-        if name in ("worlds", "closing_the_gap") or name.partition(".")[0] == "gap":
-            del sys.modules[name]
 
 
 def test_the_true_effects_make_a_better_ranker_than_chance_and_the_result_has_its_form(benchmark, tmp_path):

@@ -9,8 +9,9 @@ import polars as pl
 import pytest
 import torch
 from polars.testing import assert_frame_equal
+from test_function import Lists
 from torch.testing import assert_close
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from reward.artifact import ArtifactError, load, save
 from reward.function import RewardFunction
@@ -167,17 +168,6 @@ def test_a_copy_scores_alike(fn, events):
     twin = copy.deepcopy(fn)
     one, two = (each.score_candidates(each.encode(events, now=NOW), [3, 1]) for each in (fn, twin))
     assert torch.equal(one.mean, two.mean)
-
-
-class Lists(Dataset):
-    def __init__(self, fn, history):
-        self.fn, self.history = fn, history
-
-    def __len__(self):
-        return 4
-
-    def __getitem__(self, row):
-        return self.fn.score_candidates(self.history[[row]], [3, 1, 999]).mean[0]
 
 
 def test_a_forked_worker_scores_candidates(fn, events):

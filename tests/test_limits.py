@@ -1,25 +1,15 @@
 """The benchmark of where the reward fails, in little."""
 
-import importlib
 import json
-import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
-
 
 @pytest.fixture
-def limits(monkeypatch):
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    before = set(sys.modules)
-    yield importlib.import_module("limits")
-    for name in set(sys.modules) - before:
-        if name in ("worlds", "recovery", "limits") or name.partition(".")[0] == "gap":
-            del sys.modules[name]
+def limits(benchmark):
+    return benchmark("limits")
 
 
 def chosen(**told):

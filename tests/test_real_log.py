@@ -1,29 +1,21 @@
 """The benchmark of the second stage on a real log, in little."""
 
-import importlib
 import json
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
-
 
 @pytest.fixture
-def benchmark(monkeypatch):
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    yield importlib.import_module("real_log")
-    for name in ("worlds", "real_log"):
-        sys.modules.pop(name, None)
+def real_log(benchmark):
+    return benchmark("real_log")
 
 
-def test_permuting_keeps_what_was_shown_each_day_and_who_was_there_and_items_take_their_propensities_along(benchmark):
-    log = benchmark.known_log(benchmark.settings(), users=300)
+def test_permuting_keeps_what_was_shown_each_day_and_who_was_there_and_items_take_their_propensities_along(real_log):
+    log = real_log.known_log(real_log.settings(), users=300)
     before = log.events.collect()
     propensity = before["item_id"].rank("dense").to_numpy() / 1e6  # one number an item
-    made, along = benchmark.permuted(log, propensity, np.random.default_rng(0))
+    made, along = real_log.permuted(log, propensity, np.random.default_rng(0))
     after = made.events.collect()
     assert before.drop("item_id").equals(after.drop("item_id"))
     assert (before["item_id"] != after["item_id"]).mean() > 0.9
@@ -34,18 +26,18 @@ def test_permuting_keeps_what_was_shown_each_day_and_who_was_there_and_items_tak
     assert along.tolist() == [known[item] for item in after["item_id"]]
 
 
-def test_the_result_has_its_form(benchmark, tmp_path):
+def test_the_result_has_its_form(real_log, tmp_path):
     file = tmp_path / "result.json"
-    benchmark.main(["--users", "1500", "--permutations", "2", "--out", str(file)])
+    real_log.main(["--users", "1500", "--permutations", "2", "--out", str(file)])
     result = json.loads(file.read_text())
     assert set(result) == {"commit", "machine", "rows"}
     assert all(set(row) == {"what", "metric", "ours", "se", "peers", "goal", "met"} for row in result["rows"])
-    found = {(row["what"] == benchmark.LOG, row["metric"]): row for row in result["rows"]}
+    found = {(row["what"] == real_log.LOG, row["metric"]): row for row in result["rows"]}
     slope = found[True, "held-out slope"]
     assert found[True, "held-out slope, 95% to"]["ours"] == pytest.approx(slope["ours"] + 1.96 * slope["se"])
     share = found[False, "share that finds nothing"]
     assert share["met"] == (share["ours"] >= 0.93)
 
 
-def test_a_permutation_finds_nothing_if_its_interval_holds_0(benchmark):
-    assert benchmark.shares_of_nothing([(0.1, 0.1), (-0.3, 0.1), (0.0, np.inf), (0.2, 0.1)]) == (0.5, 0.25)
+def test_a_permutation_finds_nothing_if_its_interval_holds_0(real_log):
+    assert real_log.shares_of_nothing([(0.1, 0.1), (-0.3, 0.1), (0.0, np.inf), (0.2, 0.1)]) == (0.5, 0.25)

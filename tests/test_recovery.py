@@ -1,26 +1,16 @@
 """The benchmark of recovery, in little."""
 
-import importlib
 import json
-import sys
-from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 import torch
 
-BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
-
 
 @pytest.fixture
-def recovery(monkeypatch):
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    before = set(sys.modules)
-    yield importlib.import_module("recovery")
-    for name in set(sys.modules) - before:
-        if name in ("worlds", "recovery") or name.partition(".")[0] == "gap":
-            del sys.modules[name]
+def recovery(benchmark):
+    return benchmark("recovery")
 
 
 def test_a_run_that_was_broken_off_goes_on_and_the_result_has_its_form(recovery, tmp_path, monkeypatch):

@@ -1,31 +1,20 @@
 """The benchmark of the stream's forecast as the second stage's baseline, in little."""
 
-import importlib
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from reward.function import RewardFunction
 from reward.outcomes.activity import local_day
 
-BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
-
 
 @pytest.fixture
-def benchmark(monkeypatch):
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    before = set(sys.modules)
-    yield importlib.import_module("stream_baseline")
-    for name in set(sys.modules) - before:
-        if name in ("worlds", "recovery", "stream_baseline") or name.partition(".")[0] == "gap":
-            del sys.modules[name]
+def stream_baseline(benchmark):
+    return benchmark("stream_baseline")
 
 
-def test_each_user_day_is_forecast_from_its_first_query(benchmark, network_of, features, log, outcome):
+def test_each_user_day_is_forecast_from_its_first_query(stream_baseline, network_of, features, log, outcome):
     network = network_of()
-    found = benchmark.first_queries(network, features, log, 16)
+    found = stream_baseline.first_queries(network, features, log, 16)
     function = RewardFunction(network, features, outcome, max_events=16, timestamp_unit=None, facts={})
     scored = function.score_events(log.events.collect()).with_columns(local_day(log.timezone))
     first = scored.sort("timestamp", maintain_order=True).unique(["user_id", "day"], keep="first")
@@ -35,9 +24,9 @@ def test_each_user_day_is_forecast_from_its_first_query(benchmark, network_of, f
     np.testing.assert_allclose(both["forecast"].list.sum(), both["value_before"], rtol=1e-4)
 
 
-def test_differences_are_within_a_log_and_their_interval_is_student_s(benchmark):
+def test_differences_are_within_a_log_and_their_interval_is_student_s(stream_baseline):
     logs = [("one", {"Pearson": {"linear": 0.5, "stream": 0.6}}), ("two", {"Pearson": {"linear": 0.7, "stream": 0.9}})]
-    rows = {(row["what"], row["metric"]): row for row in benchmark.rows_of(logs)}
+    rows = {(row["what"], row["metric"]): row for row in stream_baseline.rows_of(logs)}
     assert rows["one", "Pearson, difference"]["ours"] == pytest.approx(0.1)
     assert rows["one", "Pearson, difference"]["se"] is None
     assert rows["all logs", "Pearson, difference"]["ours"] == pytest.approx(0.15)
@@ -45,7 +34,7 @@ def test_differences_are_within_a_log_and_their_interval_is_student_s(benchmark)
     assert rows["all logs", "Pearson, difference, high"]["ours"] == pytest.approx(0.15 + 12.706 * 0.05, abs=1e-3)
 
 
-def test_items_are_held_against_the_truth_where_there_are_exposures_enough(benchmark):
+def test_items_are_held_against_the_truth_where_there_are_exposures_enough(stream_baseline):
     truth = {"mean": np.array([1.0, 2.0, 3.0, np.nan, 9.0])}
     made = {
         "exposures": np.array([300, 300, 300, 300, 10]),
@@ -53,7 +42,7 @@ def test_items_are_held_against_the_truth_where_there_are_exposures_enough(bench
         "linear learned reward": np.array([3.0, 2.0, 1.0, 0.0, 50.0]),
         "stream learned reward": np.array([1.0, 2.0, 3.0, 0.0, -50.0]),
     }
-    assert benchmark.judged(truth, made) == {
+    assert stream_baseline.judged(truth, made) == {
         "residual standard deviation, days": {"linear": 2.5},
         "Pearson, learned reward": {"linear": pytest.approx(-1), "stream": pytest.approx(1)},
     }

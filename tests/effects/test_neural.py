@@ -5,10 +5,10 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from test_personal import SETTINGS as LINEAR
 
 from reward.artifact import load, save
 from reward.effects.neural import EffectNet, Exposures, by_fold, contrast_loss, fit_effect_nets
-from reward.effects.personal import fit_personal
 from reward.effects.second_stage import fit_effects
 from reward.function import RewardFunction
 from reward.outcomes.activity import ActivityTrace
@@ -16,18 +16,7 @@ from reward.schema import EventLog, check
 
 USERS, DAYS, ITEMS = 1500, 30, 12
 NET = partial(fit_effect_nets, hidden=[16], passes=12, batch_rows=512, learning_rate=3e-3, weight_decay=0.01)
-SETTINGS = {
-    "gate": "click",
-    "rare": [],
-    "group": None,
-    "folds": 4,
-    "most_weight": 50.0,
-    "smooth_days": 30.0,
-    "curve_rounds": 1,
-    "joint_rounds": 1,
-    "personal": partial(fit_personal, spans_days=[3, 10, 30], most_ratio=10.0, alternatives=2, net=NET),
-    "seed": 0,
-}
+SETTINGS = LINEAR | {"personal": partial(LINEAR["personal"], net=NET)}
 
 
 def turning_log(strength, seed=0):

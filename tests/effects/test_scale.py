@@ -1,6 +1,5 @@
 """The second stage on a large catalogue: the benchmark of scale, and a little one of it."""
 
-import importlib
 import json
 import subprocess
 import sys
@@ -22,11 +21,8 @@ def run(tmp_path, rows, items):
 
 
 @pytest.fixture
-def scale(monkeypatch):
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    yield importlib.import_module("scale")
-    for name in ("worlds", "scale"):
-        sys.modules.pop(name, None)
+def scale(benchmark):
+    return benchmark("scale")
 
 
 def test_a_drawn_log_has_the_rows_it_is_asked_for_and_true_propensities(scale):
