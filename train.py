@@ -191,8 +191,12 @@ def compare_with_truth(log: EventLog, window: Split, config: DictConfig, folder:
     learned = folder / "effects.parquet"
     if config.truth is None or not learned.is_file():
         return
-    with console.status("measuring by paired runs what items truly do ..."):
-        true = instantiate(config.truth)
+    try:
+        with console.status("measuring by paired runs what items truly do ..."):
+            true = instantiate(config.truth)()
+    except SchemaError as error:
+        console.print(f"What items truly do was not measured: {error}")
+        return
     known = known_at(log, window.validation_end).events
     with whole(folder / TRUTH) as scratch:
         beside_truth(true, pl.read_parquet(learned), known, log.feedback[0]).write_parquet(scratch)

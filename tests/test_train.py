@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from hydra import compose, initialize_config_dir
 from safetensors.torch import load_file
 
 import reward
@@ -174,6 +175,18 @@ def test_where_effects_cannot_be_estimated_a_sentence_says_why(tmp_path, capsys)
     assert found["reason"] == "they need outcome.scope=user, and it is item"
     assert f"Effects of items were not estimated: {found['reason']}" in " ".join(capsys.readouterr().out.split())
     assert not (tmp_path / "effects.parquet").exists()
+
+
+def test_a_world_too_short_for_its_truth_is_a_sentence_and_not_a_lost_run(tmp_path, capsys):
+    log = check(EventLog(small_log().lazy(), ("click",), 30, 0.0)).log
+    window = split(log, train_days=12, validation_days=4)
+    (tmp_path / "effects.parquet").touch()
+    with initialize_config_dir(str(Path(train.__file__).parent / "conf"), version_base="1.3"):
+        config = compose("train", overrides=["data=world", "simulation.days=24", "simulation.users=20"])
+    train.compare_with_truth(log, window, config, tmp_path)
+    said = " ".join(capsys.readouterr().out.split())
+    assert "What items truly do was not measured: the truth expected a log of more than 24 days" in said
+    assert not (tmp_path / "truth.parquet").exists()
 
 
 def test_evaluating_a_run_writes_metrics_and_a_report(run, place):

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from reward.schema import ITEM
+from reward.schema import ITEM, SchemaError
 from reward.simulation.policies import logging_policy
 from reward.simulation.service import (
     Policy,
@@ -212,7 +212,16 @@ def item_effects(
     Returns:
         ``item_id``, ``effect`` and ``effect_se``, in active days over the horizon against nothing shown; a row for each
         item that was live on one of the days looked at.
+
+    Raises:
+        SchemaError: the log is too short for an exposure to be looked at over the horizon.
     """
+    days = range(first_day, world.days - horizon_days, every_days)
+    if not days:
+        raise SchemaError(
+            f"the truth expected a log of more than {first_day + horizon_days} days (truth.first_day and the horizon), "
+            f"got {world.days}: set simulation.days higher or truth.first_day lower, or truth=null"
+        )
     service = open_service(world, seed)
     items = np.arange(len(service.catalogue.kind))
     mean = se = np.zeros(len(items))
@@ -221,7 +230,7 @@ def item_effects(
             service,
             logging_policy(service),
             horizon_days=horizon_days,
-            days=range(first_day, world.days - horizon_days, every_days),
+            days=days,
             parents_per_day=parents_per_day,
             items_per_parent=items_per_parent,
         )
