@@ -36,7 +36,7 @@ from reward.evaluation.publish import publish
 from reward.evaluation.report import sentences
 from reward.evaluation.truth import TRUTH, beside_truth
 from reward.function import RewardFunction
-from reward.model import RewardModel
+from reward.model import RewardModel, Task
 from reward.network import RewardNetwork
 from reward.schema import PROPENSITY, Checked, EventLog, SchemaError, check
 from reward.sequences.datamodule import StreamData
@@ -77,10 +77,23 @@ def train(config: DictConfig, folder: Path) -> float:
     log, checked, window = read(config, folder)
     outcome, head, objective = (instantiate(config[name]) for name in ("outcome", "head", "objective"))
     check_names(head, outcome, objective)
+    also = {name: instantiate(told) for name, told in config.also.items()}
+    for told in also.values():
+        check_names(told["head"], told["outcome"], told["objective"])
+    outcomes = {name: told["outcome"] for name, told in also.items()}
     features = Features.fit(known_at(checked.log, window.train_end), **config.features)
-    data = StreamData(checked.log, outcome, features, window, members=head.members, seed=config.seed, **config.batches)
-    network = RewardNetwork(instantiate(config.encoder), head, sizes=features.sizes(), **config.network)
-    model = RewardModel(network, objective, seed=config.seed, **instantiate(config.model))
+    data = StreamData(
+        checked.log, outcome, features, window, members=head.members, seed=config.seed, also=outcomes, **config.batches
+    )
+    network = RewardNetwork(
+        instantiate(config.encoder),
+        head,
+        sizes=features.sizes(),
+        also={name: told["head"] for name, told in also.items()},
+        **config.network,
+    )
+    tasks = {name: Task(told["objective"], told["weight"], told["outcome"].states) for name, told in also.items()}
+    model = RewardModel(network, objective, seed=config.seed, also=tasks, **instantiate(config.model))
     loss = fit(model, data, config, folder)
     model.calibrate(data.val_dataloader(), **config.calibration)
     function = RewardFunction(
@@ -90,6 +103,7 @@ def train(config: DictConfig, folder: Path) -> float:
         max_events=config.batches.max_events,
         timestamp_unit=log.timestamp_unit,
         facts={},
+        also=outcomes,
     )
     found, function.effects = estimate_effects(checked.log, outcome, window, config, folder)
     compare_with_truth(checked.log, window, config, folder)

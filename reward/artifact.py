@@ -22,13 +22,14 @@ from reward.network import RewardNetwork
 from reward.sequences.features import Features
 from reward.wiring import TARGET, locate
 
-FORMAT_VERSION = 2
-READABLE = (1, 2)  # the first had no effects
+FORMAT_VERSION = 3
+READABLE = (1, 2, 3)  # the first had no effects, the second one head alone
 MANIFEST = "reward.json"
 WEIGHTS = "weights.safetensors"
 ITEMS = "items.parquet"
 EFFECTS = "effects.parquet"
 CARD = "README.md"
+_RENAMED = {f"head.{name}": f"head.ensemble.{name}" for name in ("inner.weight", "inner.bias", "outer", "bias")}
 
 
 class ArtifactError(ValueError):
@@ -88,6 +89,10 @@ def save(function: RewardFunction, folder: str | os.PathLike[str]) -> Path:
                 "encoder": part(function.network.encoder),
                 "head": part(function.network.head),
                 "outcome": part(function.outcome),
+                "also": {
+                    name: {"head": part(function.network.also[name]), "outcome": part(outcome)}
+                    for name, outcome in function.also.items()
+                },
                 "item_dropout": function.network.item_dropout,
                 "max_events": function.max_events,
             },
@@ -134,8 +139,20 @@ def load(source: str | os.PathLike[str], *, trust: Sequence[str] = ("reward.",))
     parts = manifest["parts"]
     features = Features.from_json(manifest["normalisation"], pl.read_parquet(folder / ITEMS))
     encoder, head, outcome = (_build(parts[name], trust) for name in ("encoder", "head", "outcome"))
-    network = RewardNetwork(encoder, head, sizes=features.sizes(), item_dropout=parts["item_dropout"])
-    network.load_state_dict(load_file(folder / WEIGHTS))
+    also = {
+        name: {key: _build(spec, trust) for key, spec in each.items()} for name, each in parts.get("also", {}).items()
+    }
+    network = RewardNetwork(
+        encoder,
+        head,
+        sizes=features.sizes(),
+        item_dropout=parts["item_dropout"],
+        also={name: each["head"] for name, each in also.items()},
+    )
+    weights = load_file(folder / WEIGHTS)
+    if manifest["format_version"] < 3:
+        weights = {_RENAMED.get(name, name): tensor for name, tensor in weights.items()}
+    network.load_state_dict(weights)
     told = manifest.get("effects")
     return RewardFunction(
         network,
@@ -145,6 +162,7 @@ def load(source: str | os.PathLike[str], *, trust: Sequence[str] = ("reward.",))
         timestamp_unit=manifest["columns"]["timestamp_unit"],
         facts=manifest["facts"],
         effects=None if told is None else from_values(told, pl.read_parquet(folder / EFFECTS)),
+        also={name: each["outcome"] for name, each in also.items()},
     )
 
 

@@ -17,7 +17,9 @@ from reward.effects.exposure import Rewards, exposure
 from reward.effects.personal import Personal, days_since_1970
 from reward.effects.standing import Standing
 from reward.encoders import Memory
+from reward.heads import Head
 from reward.network import RewardNetwork
+from reward.outcomes import STATES, Outcome
 from reward.outcomes.activity import TRACE, ActivityTrace, local_day
 from reward.schema import (
     DUPLICATE,
@@ -105,6 +107,7 @@ class RewardFunction(nn.Module):
         facts: training window, log fingerprint, metrics and whatever else the artefact says of itself; plain JSON.
         effects: what rewards are made of: effects estimated causally from the log. None: there are none, and rewards
             are exposure terms, differences of the network's forecasts.
+        also: further outcomes that are predicted, by name; see `units`.
 
     Args:
         network: trained and calibrated.
@@ -114,6 +117,7 @@ class RewardFunction(nn.Module):
         timestamp_unit: of logs whose timestamps are integers.
         facts: see above.
         effects: see above.
+        also: see above; of each of the heads in ``network.also``.
     """
 
     def __init__(
@@ -126,6 +130,7 @@ class RewardFunction(nn.Module):
         timestamp_unit: str | None,
         facts: Mapping[str, Any],
         effects: Personal | None = None,
+        also: Mapping[str, Outcome] | None = None,
     ) -> None:
         super().__init__()
         self.network = network.requires_grad_(False)
@@ -135,6 +140,7 @@ class RewardFunction(nn.Module):
         self.timestamp_unit = timestamp_unit
         self.facts = dict(facts)
         self.effects = effects
+        self.also = dict(also or {})
         known = features.items[ITEM]
         self._ids = _plain(known.to_numpy())
         self._inputs = features.item_inputs(known.extend_constant(None, 1))
@@ -154,6 +160,11 @@ class RewardFunction(nn.Module):
         return self.outcome.unit
 
     @property
+    def units(self) -> dict[str, str]:
+        """What one point of the value of each further outcome means, by name."""
+        return {name: outcome.unit for name, outcome in self.also.items()}
+
+    @property
     def horizon_days(self) -> int:
         """H, the days an outcome is summed over."""
         return self.outcome.horizon_days
@@ -169,6 +180,7 @@ class RewardFunction(nn.Module):
         self,
         events: pl.DataFrame,
         *,
+        also: Sequence[str] = (),
         as_of: datetime | None = None,
         items_table: pl.DataFrame | None = None,
         history_start: date | None = None,
@@ -179,6 +191,7 @@ class RewardFunction(nn.Module):
         Args:
             events: the log's columns as in training. Give each user's history from the beginning: it is read in time
                 order, whatever the order of the rows.
+            also: names of further outcomes to predict, of those in `units`.
             as_of: also say what was known of each row's outcome at this moment (naive: UTC), in ``value_as_of``: the
                 active days seen since, and for the days still open the forecast of the user's latest state. Null for
                 rows that had not happened yet.
@@ -189,34 +202,45 @@ class RewardFunction(nn.Module):
         Returns:
             The same rows in the same order with ``value_before`` V(Q), ``value_exposed`` V(E), ``value_after`` V(F),
             ``reward`` and ``reward_std``, all in `unit` (Float64). A row that repeats another gets the same scores.
+            Of each name in ``also`` the expected outcome in its own unit, ``NAME_before``, ``NAME_exposed`` and, where
+            the feedback itself does not tell it, ``NAME_after``.
 
         Raises:
             SchemaError: a column is missing or of the wrong type, or a value cannot be used; or ``as_of`` is asked of
                 an outcome whose scope is not the user.
+            ValueError: a name in ``also`` is not one of `units`.
         """
         if as_of is not None and self.outcome.scope != "user":
             raise SchemaError(
                 f"as_of expected an outcome with scope=user, this one has scope={self.outcome.scope!r}, whose open "
                 "days the user's latest state does not forecast: score without as_of"
             )
-        names = SCORES if as_of is None else (*SCORES, AS_OF)
+        self._known_outcomes(also)
+        further = [(name, state) for name in also for state in self.also[name].states]
+        asked = [] if as_of is None else [AS_OF]
+        names = (*SCORES, *(f"{name}_{state}" for name, state in further), *asked)
         if events.is_empty():
             return events.with_columns(pl.lit(None, pl.Float64).alias(name) for name in names)
         clean = self._clean(events)
         windows = self._windows(clean, None, items_table, history_start)
         scores = torch.full((len(names), len(windows.stream.events)), torch.nan, dtype=torch.float64)
         for batch in self._batches(windows, progress):
-            before, exposed, after = (self.network.head.value(state) for state in self.network(batch))
+            states = dict(zip(STATES, self.network(batch), strict=True))
+            before, exposed, after = (self.network.head.value(state) for state in states.values())
             rewards = exposure(before, exposed)
             row, happened = batch.slots.row, batch.history.row
             columns = torch.stack([before.mean(-1), exposed.mean(-1), rewards.mean, rewards.std])
             scores[torch.tensor([0, 1, 3, 4]).unsqueeze(1), row[row >= 0].cpu()] = columns[:, row >= 0].cpu().double()
             scores[2, happened[happened >= 0].cpu()] = after.mean(-1)[happened >= 0].cpu().double()
+            for column, (name, which) in enumerate(further, len(SCORES)):
+                place = happened if which == "after" else row
+                value = self._head(name).value(states[which]).mean(-1)
+                scores[column, place[place >= 0].cpu()] = value[place >= 0].cpu().double()
         if self.effects is not None:
             place = torch.tensor(windows.stream.events.source)
             scores[3:5] = self._effects_of(self.effects, clean, items_table)[:, place]
         if as_of is not None:
-            scores[5] = torch.from_numpy(self._as_of(clean, windows.stream, as_of, items_table, history_start))
+            scores[-1] = torch.from_numpy(self._as_of(clean, windows.stream, as_of, items_table, history_start))
         return self._in_order(events, clean, windows.stream, dict(zip(names, scores.numpy(), strict=True)))
 
     @torch.no_grad()
@@ -234,6 +258,67 @@ class RewardFunction(nn.Module):
         return (
             self._in_order(events.select(USER, ITEM, TIMESTAMP), clean, windows.stream, days).select(*days).to_numpy()
         )
+
+    @torch.no_grad()
+    def distribution(
+        self,
+        events: pl.DataFrame,
+        name: str | None = None,
+        *,
+        items_table: pl.DataFrame | None = None,
+        history_start: date | None = None,
+    ) -> pl.DataFrame:
+        """The whole predicted distribution of an outcome, as each user's last event left it.
+
+        Args:
+            events: the log's columns as in training, each user's history from the beginning.
+            name: of a further outcome, see `units`; None: of the one that rewards are told in.
+            items_table: features of items that the artefact does not hold.
+            history_start: the first day the given histories cover; None: the training log's first day.
+
+        Returns:
+            A row for each user and possible outcome, in order: ``user_id``, ``outcome`` in its unit and
+            ``probability``, which sums to 1 for each user. Where the feedback itself tells the outcome, it is that of the last exposure
+            before its feedback came.
+
+        Raises:
+            SchemaError: a column is missing or of the wrong type, or a value cannot be used.
+            ValueError: ``name`` is not one of `units`.
+        """
+        self._known_outcomes([] if name is None else [name])
+        head = self.network.head if name is None else self._head(name)
+        after = name is None or "after" in self.also[name].states
+        windows = self._windows(self._clean(events), None, items_table, history_start)
+        stream = windows.stream
+        width = self.network.encoder.width
+        states = torch.zeros(len(stream.events), width, device=self.device)
+        for batch in self._batches(windows):
+            row, state = (
+                (batch.history.row, self.network.read(batch.history).states)
+                if after
+                else (batch.slots.row, self.network(batch)[1])
+            )
+            states[row[row >= 0]] = state[row >= 0]
+        outcome, probability = (part.cpu().double() for part in head.distribution(states[stream.offsets[1:] - 1]))
+        users = len(stream.users)
+        return pl.DataFrame(
+            {
+                USER: stream.users.gather(np.repeat(np.arange(users), len(outcome))),
+                "outcome": outcome.repeat(users).numpy(),
+                "probability": probability.flatten().numpy(),
+            }
+        )
+
+    def _head(self, name: str) -> Head:
+        return cast(Head, self.network.also[name])
+
+    def _known_outcomes(self, names: Sequence[str]) -> None:
+        unknown = [name for name in names if name not in self.also]
+        if unknown:
+            raise ValueError(
+                f"{', '.join(unknown)} expected to be of the further outcomes of this function, "
+                f"{', '.join(self.also) or 'which has none'}: train with also=[...] to have more"
+            )
 
     def unknown_items(self, items: Ids, items_table: pl.DataFrame | None = None) -> int:
         """How many of ``items`` are not in the vocabulary: they are scored by their features alone."""

@@ -1,36 +1,49 @@
-"""RewardModel: where network, objective and the weights of the three states meet."""
+"""RewardModel: where network, objectives and the weights of the three states meet."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from pytorch_lightning import LightningModule
-from torch import Tensor
+from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
 from reward.network import RewardNetwork
-from reward.objectives.likelihood import trace_bits
-from reward.sequences.datamodule import Example
+from reward.outcomes import STATES
+from reward.sequences.datamodule import Example, target
 
-STATES = ("before", "exposed", "after")
+
+class Task(NamedTuple):
+    """A further outcome to learn from the same states.
+
+    Attributes:
+        objective: ``(**named tensors) -> (..., members)``, one loss a row; see `reward.objectives`.
+        weight: of its loss, where that of the outcome that rewards are told in is 1.
+        states: those that are asked for it.
+    """
+
+    objective: Callable[..., Tensor]
+    weight: float
+    states: tuple[str, ...]
 
 
 class RewardModel(LightningModule):
-    """Trains a `RewardNetwork` to predict the outcome from every state of the stream.
+    """Trains a `RewardNetwork` to predict the outcome, and any others, from every state of the stream.
 
     Args:
-        network: tokens, encoder and head.
+        network: tokens, encoder and heads.
         objective: ``(**named tensors) -> (..., members)``, one loss a row; see `reward.objectives`.
         optimizer: makes an optimizer of the parameters.
         warmup_steps: steps over which the learning rate rises from 0.
         state_weights: weight of the loss at ``before`` (Q), ``exposed`` (E) and ``after`` (F).
         seed: draws dropout, anew each step from the seed and the step alone, so that a resumed run repeats it.
+        also: a task for each of ``network.also``.
 
     Raises:
-        ValueError: ``state_weights`` does not name the three states.
+        ValueError: ``state_weights`` does not name the three states, or tasks and heads have other names.
     """
 
     def __init__(
@@ -42,30 +55,45 @@ class RewardModel(LightningModule):
         warmup_steps: int,
         state_weights: Mapping[str, float],
         seed: int,
+        also: Mapping[str, Task] | None = None,
     ) -> None:
         super().__init__()
         if set(state_weights) != set(STATES):
             raise ValueError(f"model.state_weights expected {', '.join(STATES)}, got {', '.join(state_weights)}")
+        if set(also or {}) != set(network.also):
+            raise ValueError(f"also expected a task for each head, {sorted(network.also)}, got {sorted(also or {})}")
         self.network = network
-        self.objective = objective
         self.optimizer = optimizer
         self.warmup_steps = warmup_steps
         self.state_weights = {name: state_weights[name] for name in STATES}
         self.seed = seed
-        self.reads = tuple(inspect.signature(objective).parameters)
-        self.validation_loss = MeanMetric()
+        self.tasks = {"": Task(objective, 1.0, STATES), **(also or {})}
+        self.validation_losses = nn.ModuleList(MeanMetric() for _ in self.tasks)
+
+    def setup(self, stage: str | None = None) -> None:  # noqa: ARG002
+        """Tell heads that ask for it what their targets look like; ``stage`` makes no difference."""
+        data = getattr(self.trainer, "datamodule", None)
+        for task in self.tasks:
+            begin = getattr(self._head(task), "begin", None)
+            if data is not None and begin is not None:
+                begin(_of(task, data.training.targets))
 
     def on_train_batch_start(self, batch: Example, batch_idx: int) -> None:  # noqa: ARG002
         """Tie the step's randomness to the seed and the step."""
         torch.manual_seed(self.seed * 1_000_003 + self.global_step)
 
-    def row_losses(self, state: Tensor, targets: Mapping[str, Tensor]) -> Tensor:
+    def _head(self, task: str) -> Any:
+        return self.network.also[task] if task else self.network.head
+
+    def row_losses(self, state: Tensor, targets: Mapping[str, Tensor], task: str = "") -> Tensor:
         """Loss of each row by ensemble member, (windows, length, M)."""
-        named = {**self.network.head(state), **targets}
-        return self.objective(**{name: named[name] for name in self.reads if name in named})
+        objective = self.tasks[task].objective
+        named = {**self._head(task)(state), **_of(task, targets)}
+        reads = inspect.signature(objective).parameters
+        return objective(**{name: named[name] for name in reads if name in named})
 
     def training_step(self, example: Example, _: int) -> Tensor:
-        """Mean loss of the rows over the three states and the members, each with its resample of users."""
+        """Sum over tasks of the rows' mean loss over the task's states and the members, each with its resample."""
         before, exposed, after = self.network(example.batch)
         states = {
             "before": (before, example.slot_targets, example.batch.slots.row),
@@ -73,40 +101,53 @@ class RewardModel(LightningModule):
             "after": (after, example.event_targets, example.batch.history.row),
         }
         total = after.new_zeros(())
-        for name, (state, targets, row) in states.items():
-            inside = (row >= 0).unsqueeze(-1) * example.weight.unsqueeze(1)
-            loss = (self.row_losses(state, targets) * inside).sum() / inside.sum().clamp(min=1)
-            total = total + self.state_weights[name] * loss
-        total = total / sum(self.state_weights.values())
-        self.log("train/loss", total, on_step=False, on_epoch=True, prog_bar=True, batch_size=len(example.weight))
+        for name, task in self.tasks.items():
+            loss = after.new_zeros(())
+            for which in task.states:
+                state, targets, row = states[which]
+                inside = (row >= 0).unsqueeze(-1) * example.weight.unsqueeze(1)
+                mean = (self.row_losses(state, targets, name) * inside).sum() / inside.sum().clamp(min=1)
+                loss = loss + self.state_weights[which] * mean
+            loss = loss / sum(self.state_weights[which] for which in task.states)
+            self._log(f"train/{name or 'loss'}", loss, example, on_step=False, on_epoch=True)
+            total = total + task.weight * loss
         return total
 
     def validation_step(self, example: Example, _: int) -> None:
-        """Loss of the states after feedback on what validation revealed."""
-        after = self.network(example.batch)[2]
-        losses = self.row_losses(after, example.event_targets).mean(-1)
-        inside = example.batch.history.row >= 0
-        self.validation_loss.update(losses[inside])
-        self.log("validation/loss", self.validation_loss, prog_bar=True, batch_size=len(example.weight))
+        """Losses on what validation revealed, at the last state that each task asks."""
+        for (name, task), mean in zip(self.tasks.items(), self.validation_losses, strict=True):
+            state, targets, inside = self._last_state(example, task)
+            mean.update(self.row_losses(state, targets, name).mean(-1)[inside])  # type: ignore[operator]
+            self._log(f"validation/{name or 'loss'}", mean, example)
+
+    def _log(self, name: str, value: Any, example: Example, **how: bool) -> None:
+        self.log(name, value, prog_bar=name.endswith("/loss"), batch_size=len(example.weight), **how)
+
+    def _last_state(self, example: Example, task: Task) -> tuple[Tensor, Mapping[str, Tensor], Tensor]:
+        """The state in which most is known that ``task`` may be asked in, its targets and which places are rows."""
+        batch = example.batch
+        if "after" in task.states:
+            return self.network.read(batch.history).states, example.event_targets, batch.history.row >= 0
+        return self.network(batch)[1], example.slot_targets, batch.slots.row >= 0
 
     @torch.no_grad()
     def calibrate(self, examples: Iterable[Example], *, prior_events: float) -> None:
-        """Fit the head's calibration to what validation revealed of the states after feedback.
+        """Fit each head's calibration to what validation revealed, at the last state that its task asks.
 
         Args:
             examples: the validation window.
             prior_events: weight of "no correction", in observations.
         """
         self.eval()
-        logits, targets = [], []
+        outputs: dict[str, list[dict[str, Tensor]]] = {name: [] for name in self.tasks}
+        known: dict[str, list[dict[str, Tensor]]] = {name: [] for name in self.tasks}
         for example in examples:
-            inside = example.batch.history.row >= 0
-            state = self.network.read(example.batch.history).states[inside]
-            logits.append(self.network.head(state)["trace_logits"])
-            targets.append(torch.stack([example.event_targets[name][inside] for name in ("trace", "observed")]))
-        head = self.network.head
-        trace, observed = (trace_bits(words, head.horizon_days) for words in torch.cat(targets, 1))
-        head.calibrate(torch.cat(logits), trace, observed, prior_events=prior_events)
+            for name, task in self.tasks.items():
+                state, targets, inside = self._last_state(example, task)
+                outputs[name].append(self._head(name)(state[inside]))
+                known[name].append({key: each[inside] for key, each in _of(name, targets).items()})
+        for name in self.tasks:
+            self._head(name).calibrate(_joined(outputs[name]), _joined(known[name]), prior_events=prior_events)
 
     def configure_optimizers(self) -> Any:
         """The optimizer with linear warm-up and a cosine to zero at the last step."""
@@ -119,3 +160,16 @@ class RewardModel(LightningModule):
 
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def _of(task: str, targets: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The targets of one task, by their own names."""
+    if not task:
+        return {name: each for name, each in targets.items() if "/" not in name}
+    return {
+        name.removeprefix(target(task, "")): each for name, each in targets.items() if name.startswith(target(task, ""))
+    }
+
+
+def _joined(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]} if parts else {}

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from reward.encoders import Encoder, Memory
-from reward.heads import Head
+from reward.heads import DailyHead
 from reward.sequences.stream import Batch, Tokens
 
 
@@ -82,20 +82,30 @@ class RewardNetwork(nn.Module):
 
     Args:
         encoder: see `reward.encoders`.
-        head: see `reward.heads`.
+        head: of the outcome that rewards are told in; see `reward.heads`.
         sizes: widths of the inputs, `Features.sizes()`.
         item_dropout: share of items shown to training as unknown.
+        also: heads of further outcomes on the same states, by name.
     """
 
     encoder: Encoder
-    head: Head
+    head: DailyHead
 
-    def __init__(self, encoder: Encoder, head: Head, *, sizes: Mapping[str, Any], item_dropout: float) -> None:
+    def __init__(
+        self,
+        encoder: Encoder,
+        head: DailyHead,
+        *,
+        sizes: Mapping[str, Any],
+        item_dropout: float,
+        also: Mapping[str, nn.Module] | None = None,
+    ) -> None:
         super().__init__()
         self.item_dropout = item_dropout
         self.embedding = StreamEmbedding(width=encoder.width, item_dropout=item_dropout, **sizes)
         self.encoder = encoder
         self.head = head
+        self.also = nn.ModuleDict(also or {})
 
     def read(self, history: Tokens) -> Memory:
         """The memory of (windows, length) events."""

@@ -91,13 +91,10 @@ def check_names(head: Head, outcome: Outcome, objective: Callable[..., Any]) -> 
     Raises:
         TypeError: lists what the objective reads that nobody provides, and what is provided that it does not read.
     """
-    wanted = {
-        name
-        for name, parameter in inspect.signature(objective).parameters.items()
-        if parameter.default is parameter.empty
-    }
+    parameters = inspect.signature(objective).parameters
+    wanted = {name for name, parameter in parameters.items() if parameter.default is parameter.empty}
     provided = {*head.outputs, *outcome.targets}
-    missing, unread = sorted(wanted - provided), sorted(provided - wanted)
+    missing, unread = sorted(wanted - provided), sorted(provided - set(parameters))
     if missing or unread:
         raise TypeError(
             f"head, outcome and objective do not fit: {_name(objective)} reads {', '.join(sorted(wanted))}; "

@@ -5,11 +5,12 @@ import pytest
 import torch
 from pytorch_lightning import Callback, Trainer
 
+from reward.days import trace_bits
 from reward.encoders.gru import GRU
 from reward.encoders.transformer import Transformer
 from reward.heads.trace import TraceHead
 from reward.model import RewardModel
-from reward.objectives.likelihood import trace_bits, trace_likelihood
+from reward.objectives.likelihood import trace_likelihood
 from reward.sequences.datamodule import StreamData
 
 WEIGHTS = {"before": 1.0, "exposed": 2.0, "after": 0.5}
@@ -214,7 +215,7 @@ def test_an_objective_is_given_what_its_parameters_name(model_of, step):
 
 def test_calibration_is_fitted_to_what_validation_revealed_after_feedback(model_of, data):
     model = model_of()
-    model.network.head.bias.data.fill_(3.0)  # an optimist
+    model.network.head.ensemble.bias.data.fill_(3.0)  # an optimist
     examples = list(data.val_dataloader())
     raw, words = [], []
     with torch.no_grad():
@@ -222,9 +223,9 @@ def test_calibration_is_fitted_to_what_validation_revealed_after_feedback(model_
             inside = example.batch.history.row >= 0
             raw.append(model.network.head(model.network(example.batch)[2][inside])["trace_logits"])
             words.append(torch.stack([example.event_targets[name][inside] for name in ("trace", "observed")]))
-    trace, observed = (trace_bits(each, 7) for each in torch.cat(words, 1))
+    targets = dict(zip(("trace", "observed"), torch.cat(words, 1), strict=True))
     by_hand = TraceHead(width=8, hidden=4, horizon_days=7, members=2)
-    by_hand.calibrate(torch.cat(raw), trace, observed, prior_events=10.0)
+    by_hand.calibrate({"trace_logits": torch.cat(raw)}, targets, prior_events=10.0)
     for _ in range(2):  # a second time starts afresh
         model.calibrate(examples, prior_events=10.0)
         assert model.network.head.scale.item() == pytest.approx(by_hand.scale.item(), rel=1e-3)

@@ -18,11 +18,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from reward.days import trace_bits
 from reward.evaluation.assessment import ACTIVITY as ACTIVITY_ONLY
 from reward.evaluation.assessment import ACTIVITY_FEEDBACK, BASE_RATE, EVERYTHING, FEEDBACK_ONLY, LIGHTGBM
 from reward.evaluation.resampling import Bools, Floats, Ints
 from reward.heads.calibration import platt
-from reward.objectives.likelihood import trace_bits
 from reward.outcomes import Outcome
 from reward.outcomes.activity import OBSERVED, TRACE
 from reward.schema import EventLog

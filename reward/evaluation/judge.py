@@ -9,10 +9,10 @@ import numpy as np
 import polars as pl
 import torch
 
+from reward.days import trace_bits
 from reward.evaluation.assessment import PREVIOUS, SLICE, Json, assess
 from reward.evaluation.baselines import baselines
 from reward.function import RewardFunction
-from reward.objectives.likelihood import trace_bits
 from reward.outcomes.activity import DAY, OBSERVED, TRACE
 from reward.schema import ITEM, USER, EventLog
 from reward.sequences.split import Split

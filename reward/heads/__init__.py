@@ -1,29 +1,48 @@
-"""Heads: a state in, the parameters of a predicted outcome and its expected value out."""
+"""Heads: a state in, the parameters of a predicted outcome and its expected value out.
+
+A head whose numbers depend on the scale of what it predicts also has ``begin(targets)``, which training calls once with
+the targets of all its rows.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
 from torch import Tensor
 
 
 class Head(Protocol):
-    """What the network and the scoring function ask of a head.
+    """What the network and the scoring function ask of any head.
 
     Attributes:
         outputs: names of the tensors a call returns.
         members: M, size of the ensemble.
-        horizon_days: H.
     """
 
-    outputs: tuple[str, ...]
     members: int
-    horizon_days: int
+
+    @property
+    def outputs(self) -> tuple[str, ...]: ...
 
     def __call__(self, state: Tensor) -> dict[str, Tensor]: ...
 
     def value(self, state: Tensor) -> Tensor: ...
 
-    def probabilities(self, state: Tensor) -> Tensor: ...
+    def distribution(self, state: Tensor) -> tuple[Tensor, Tensor]: ...
 
-    def calibrate(self, logits: Tensor, trace: Tensor, observed: Tensor, *, prior_events: float) -> None: ...
+    def calibrate(
+        self, outputs: Mapping[str, Tensor], targets: Mapping[str, Tensor], *, prior_events: float
+    ) -> None: ...
+
+
+class DailyHead(Head, Protocol):
+    """What they ask of the head that rewards are told by: a probability for each day of the horizon.
+
+    Attributes:
+        horizon_days: H.
+    """
+
+    horizon_days: int
+
+    def probabilities(self, state: Tensor) -> Tensor: ...

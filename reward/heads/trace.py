@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from reward.days import trace_bits
 from reward.heads.calibration import platt
+from reward.heads.ensemble import Ensemble
 
 
 class TraceHead(nn.Module):
@@ -31,17 +34,13 @@ class TraceHead(nn.Module):
     def __init__(self, *, width: int, hidden: int, horizon_days: int, members: int) -> None:
         super().__init__()
         self.width, self.hidden, self.horizon_days, self.members = width, hidden, horizon_days, members
-        self.inner = nn.Linear(width, members * hidden)
-        self.outer = nn.Parameter(torch.randn(members, hidden, horizon_days) / hidden**0.5)
-        self.bias = nn.Parameter(torch.zeros(members, horizon_days))
+        self.ensemble = Ensemble(width=width, hidden=hidden, members=members, outputs=horizon_days)
         self.register_buffer("scale", torch.ones(()))
         self.register_buffer("offset", torch.zeros(horizon_days))
 
     def forward(self, state: Tensor) -> dict[str, Tensor]:
         """``trace_logits`` (..., M, H) of states (..., D)."""
-        hidden = F.gelu(self.inner(state)).unflatten(-1, (self.members, self.hidden))
-        logits = torch.einsum("...mh,mhd->...md", hidden, self.outer) + self.bias
-        return {"trace_logits": self.scale * logits + self.offset}
+        return {"trace_logits": self.scale * self.ensemble(state) + self.offset}
 
     def value(self, state: Tensor) -> Tensor:
         """Expected active days in the next H days, by member: (..., M) for states (..., D)."""
@@ -51,17 +50,35 @@ class TraceHead(nn.Module):
         """Mean over members of the probability of being active on each day: (..., H) for states (..., D)."""
         return self(state)["trace_logits"].sigmoid().mean(-2)
 
+    def distribution(self, state: Tensor) -> tuple[Tensor, Tensor]:
+        """How many of the next H days will be active.
+
+        Days are independent given the state and the member, so the number is Poisson-binomial, built up day by day.
+
+        Args:
+            state: (..., D).
+
+        Returns:
+            ``outcome`` (H + 1,): 0 to H active days; ``probability`` (..., H + 1), mean over members.
+        """
+        chance = self(state)["trace_logits"].sigmoid()
+        mass = torch.nn.functional.pad(torch.ones_like(chance[..., :1]), (0, self.horizon_days))
+        for day in range(self.horizon_days):
+            active = chance[..., day, None]
+            mass = (1 - active) * mass + active * mass.roll(1, -1)
+        return torch.arange(self.horizon_days + 1.0, device=mass.device), mass.mean(-2)
+
     @torch.no_grad()
-    def calibrate(self, logits: Tensor, trace: Tensor, observed: Tensor, *, prior_events: float) -> None:
+    def calibrate(self, outputs: Mapping[str, Tensor], targets: Mapping[str, Tensor], *, prior_events: float) -> None:
         """Fit ``scale`` and ``offset`` to outcomes that training did not see; see `platt`.
 
         Args:
-            logits: (rows, M, H), of the head as it is; an earlier calibration is undone first.
-            trace: (rows, H) bool, active days.
-            observed: (rows, H) bool, known days.
+            outputs: ``trace_logits`` (rows, M, H) of the head as it is; an earlier calibration is undone first.
+            targets: ``trace`` and ``observed`` (rows,), the words of an activity trace.
             prior_events: weight of the prior, in observations.
         """
-        uncalibrated = (logits.double() - self.offset) / self.scale
+        uncalibrated = (outputs["trace_logits"].double() - self.offset) / self.scale
+        trace, observed = (trace_bits(targets[name], self.horizon_days) for name in ("trace", "observed"))
         scale, offset = platt(uncalibrated, trace, observed, prior_events=prior_events)
         self.scale.copy_(scale)
         self.offset.copy_(offset)

@@ -2,25 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-
-def trace_bits(words: Tensor, horizon_days: int) -> Tensor:
-    """Unpack trace words into days.
-
-    Args:
-        words: int64 (...), bit d−1 for day d.
-        horizon_days: H.
-
-    Returns:
-        bool (..., H).
-
-    >>> trace_bits(torch.tensor([5]), 4)
-    tensor([[ True, False,  True, False]])
-    """
-    return (words.unsqueeze(-1) >> torch.arange(horizon_days, device=words.device)) & 1 == 1
+from reward.days import trace_bits
 
 
 def trace_likelihood(trace_logits: Tensor, trace: Tensor, observed: Tensor) -> Tensor:

@@ -8,13 +8,18 @@ import polars as pl
 
 from reward.schema import EventLog
 
+STATES = ("before", "exposed", "after")
+
 
 class Outcome(Protocol):
     """What training asks of an outcome.
 
     Attributes:
-        targets: names of the Int64 columns that `label` adds.
+        targets: names of the columns that `label` adds: Int64, or arrays of Float32 with a number for each day.
         horizon_days: H.
+        unit: what one point of a value means.
+        states: which states may be asked for it, of Q ``before``, E ``exposed`` and F ``after``: what the feedback
+            itself tells is no target of the state after it.
     """
 
     @property
@@ -26,4 +31,7 @@ class Outcome(Protocol):
     @property
     def unit(self) -> str: ...
 
-    def label(self, log: EventLog, end_day: int) -> pl.LazyFrame: ...
+    @property
+    def states(self) -> tuple[str, ...]: ...
+
+    def label(self, log: EventLog, end_day: int, *, since: int | None = None) -> pl.LazyFrame: ...

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from reward.outcomes import STATES
 from reward.schema import ITEM, TIMESTAMP, USER, EventLog, SchemaError
 
 DAY = "day"
@@ -79,6 +80,7 @@ class ActivityTrace:
     active_if: str | None = None
 
     targets = (TRACE, OBSERVED)
+    states = STATES
 
     def __post_init__(self) -> None:
         if not 1 <= self.horizon_days <= MAX_HORIZON_DAYS:
@@ -93,20 +95,24 @@ class ActivityTrace:
         what = "active days" if self.scope == "user" else f"days back to the same {self.scope}"
         return f"{what} in the next {self.horizon_days} days"
 
-    def label(self, log: EventLog, end_day: int) -> pl.LazyFrame:
+    @property
+    def keys(self) -> list[str]:
+        """Columns that say who comes back to what."""
+        return [USER] if self.scope == "user" else [USER, ITEM if self.scope == "item" else self.scope]
+
+    def label(self, log: EventLog, end_day: int, *, since: int | None = None) -> pl.LazyFrame:
         """The log's events, in their order, with ``day``, ``trace`` and ``observed``.
 
         Args:
             log: a checked log.
             end_day: first day that is not wholly known (days since 1970-01-01).
+            since: tell only of days that were not yet known when this was the ``end_day``.
 
         Raises:
             SchemaError: ``scope`` is no column of the items table, or ``active_if`` no feedback column.
         """
         events = log.events.with_columns(local_day(log.timezone))
-        keys = [USER]
-        if self.scope != "user":
-            keys.append(self.scope if self.scope != "item" else ITEM)
+        keys = self.keys
         if self.scope not in ("user", "item"):
             columns = log.items.collect_schema().names() if log.items is not None else []
             if log.items is None or self.scope not in columns:
@@ -124,6 +130,8 @@ class ActivityTrace:
         days = events.group_by([*keys, DAY]).agg(active.any().alias("active"))
         words = activity_words(days, keys, self.horizon_days).drop("active")
         known = observed_days(pl.col(DAY), end_day, self.horizon_days)
+        if since is not None:
+            known = known & ~observed_days(pl.col(DAY), since, self.horizon_days)
         return (
             events.join(words, on=[*keys, DAY], how="left", nulls_equal=True, maintain_order="left")
             .with_columns(pl.when(pl.col(keys[-1]).is_null()).then(0).otherwise(known).alias(OBSERVED))

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
-import polars as pl
 import torch
 from pytorch_lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from reward.outcomes import Outcome
-from reward.outcomes.activity import OBSERVED, TRACE
 from reward.schema import EventLog
 from reward.sequences.features import Features
 from reward.sequences.split import Split, known_at
 from reward.sequences.stream import Batch, Index, Stream, Windows
+
+
+def target(task: str, name: str) -> str:
+    """What a target is called among those of all tasks; the outcome that rewards are told in has task ``""``."""
+    return f"{task}/{name}" if task else name
 
 
 class Example(NamedTuple):
@@ -48,8 +51,10 @@ class _Examples(Dataset[Example]):
         return Example(batch, self._at(batch.slots.row), self._at(batch.history.row), self.weight[user])
 
     def _at(self, row: Tensor) -> dict[str, Tensor]:
-        inside = row >= 0
-        return {name: target[row.clamp(min=0)] * inside for name, target in self.targets.items()}
+        inside, found = row >= 0, {}
+        for name, values in self.targets.items():
+            found[name] = values[row.clamp(min=0)] * inside.reshape(*inside.shape, *(1 for _ in values.shape[1:]))
+        return found
 
 
 class _Epochs(Sampler[Index]):
@@ -79,6 +84,7 @@ class StreamData(LightningDataModule):
         batch_rows: rows in a batch, padding apart.
         members: ensemble members, each with its own resample of the users.
         seed: draws the batches and the resamples.
+        also: further outcomes, by the names of their tasks.
     """
 
     def __init__(
@@ -92,9 +98,11 @@ class StreamData(LightningDataModule):
         batch_rows: int,
         members: int,
         seed: int,
+        also: Mapping[str, Outcome] | None = None,
     ) -> None:
         super().__init__()
         self.log, self.outcome, self.features, self.split = log, outcome, features, split
+        self.also = dict(also or {})
         self.max_events, self.batch_rows, self.members, self.seed = max_events, batch_rows, members, seed
 
     def setup(self, stage: str | None = None) -> None:  # noqa: ARG002
@@ -109,16 +117,14 @@ class StreamData(LightningDataModule):
         self.validation = _Examples(validation, targets, weight)
 
     def _window(self, end: int, known_before: int | None) -> tuple[Windows, dict[str, Tensor]]:
-        """The stream as known at ``end``, with the target bits revealed by then but not by ``known_before``."""
+        """The stream as known at ``end``, with what of the targets was revealed by then but not by ``known_before``."""
         log = known_at(self.log, end)
         stream = Stream.build(log.events, self.features)
-        labels = self.outcome.label(log, end)
-        if known_before is not None:
-            earlier = self.outcome.label(log, known_before).select(OBSERVED).collect()[OBSERVED]
-            labels = labels.with_columns(pl.col(OBSERVED) & ~earlier)
-            labels = labels.with_columns(pl.col(TRACE) & pl.col(OBSERVED))
-        frame = labels.select(self.outcome.targets).collect()[stream.events.source]
-        targets = {name: torch.from_numpy(frame[name].to_numpy().copy()) for name in self.outcome.targets}
+        targets = {}
+        for task, outcome in {"": self.outcome, **self.also}.items():
+            labels = outcome.label(log, end, since=known_before).select(outcome.targets)
+            frame = labels.collect()[stream.events.source]
+            targets |= {target(task, name): torch.from_numpy(frame[name].to_numpy().copy()) for name in frame.columns}
         return Windows.cut(stream, self.max_events), targets
 
     def train_dataloader(self) -> DataLoader[Example]:

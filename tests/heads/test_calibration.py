@@ -66,7 +66,9 @@ def test_outcomes_that_nobody_observed_are_not_read():
 def test_a_head_is_calibrated_by_the_same_fit():
     logits, trace = drawn(200, members=3)
     head = TraceHead(width=4, hidden=2, horizon_days=2, members=3)
-    head.calibrate(logits, trace, torch.ones_like(trace), prior_events=5)
+    words = (trace.long() << torch.arange(2)).sum(-1)
+    observed = torch.full((200,), 0b11)
+    head.calibrate({"trace_logits": logits}, {"trace": words, "observed": observed}, prior_events=5)
     scale, offset = platt(logits, trace, torch.ones_like(trace), prior_events=5)
     torch.testing.assert_close(head.scale, scale.float())
     torch.testing.assert_close(head.offset, offset.float())

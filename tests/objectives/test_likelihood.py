@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch.distributions import Bernoulli
 
-from reward.objectives.likelihood import trace_bits, trace_likelihood
+from reward.days import trace_bits
+from reward.objectives.likelihood import trace_likelihood
 
 
 def word(*days):

@@ -1,0 +1,104 @@
+"""The hazard head: the probability of coming back on each of the next days, of those who have not yet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from reward.days import at_risk, event_on
+from reward.heads.calibration import platt
+from reward.heads.ensemble import Ensemble
+
+
+class HazardHead(nn.Module):
+    """An ensemble of small networks, each predicting the hazard of the first return on each day.
+
+    With hazards h_d the user is still away after day d with probability S_d = Π_{k≤d} (1 − h_k), and back by then
+    with 1 − S_d. Where K reasons to come back compete, h_d is shared out by a softmax over them. The calibrated logit
+    of h_d is ``scale · logit + offset_d``, with scale 1 and offset 0 until `calibrate` ran, and leaves the shares.
+
+    Args:
+        width: D, size of the states.
+        hidden: units of each member's hidden layer.
+        horizon_days: H.
+        causes: K, reasons that compete; 1: a return is a return.
+        members: M, members of the ensemble.
+
+    Source: Cox 1972, section 6 (discrete time); Tutz & Schmid 2016, sections 3.1 and 8.1.
+    """
+
+    scale: Tensor
+    offset: Tensor
+
+    def __init__(self, *, width: int, hidden: int, horizon_days: int, causes: int, members: int) -> None:
+        super().__init__()
+        self.width, self.hidden, self.horizon_days = width, hidden, horizon_days
+        self.causes, self.members = causes, members
+        self.ensemble = Ensemble(width=width, hidden=hidden, members=members, outputs=causes * horizon_days)
+        self.register_buffer("scale", torch.ones(()))
+        self.register_buffer("offset", torch.zeros(horizon_days))
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of what a call returns."""
+        return ("hazard_logits",) if self.causes == 1 else ("cause_logits",)
+
+    def forward(self, state: Tensor) -> dict[str, Tensor]:
+        """``hazard_logits`` (..., M, H), or ``cause_logits`` (..., M, K, H), of states (..., D)."""
+        logits = self.ensemble(state).unflatten(-1, (self.causes, self.horizon_days))
+        total = logits.logsumexp(-2, keepdim=True)
+        logits = logits + (self.scale - 1) * total + self.offset
+        return {"hazard_logits": logits.squeeze(-2)} if self.causes == 1 else {"cause_logits": logits}
+
+    def _total(self, outputs: Mapping[str, Tensor]) -> Tensor:
+        return outputs["hazard_logits"] if self.causes == 1 else outputs["cause_logits"].logsumexp(-2)
+
+    def back(self, state: Tensor) -> Tensor:
+        """Probability of being back by each day, by member: 1 − S_d, (..., M, H) for states (..., D)."""
+        return -F.logsigmoid(-self._total(self(state))).cumsum(-1).expm1()
+
+    def value(self, state: Tensor) -> Tensor:
+        """Expected days of the next H on which the user is back, by member: Σ_d (1 − S_d), (..., M)."""
+        return self.back(state).sum(-1)
+
+    def probabilities(self, state: Tensor) -> Tensor:
+        """Mean over members of the probability of being back by each day: (..., H) for states (..., D)."""
+        return self.back(state).mean(-2)
+
+    def distribution(self, state: Tensor) -> tuple[Tensor, Tensor]:
+        """On which day the user comes back.
+
+        Args:
+            state: (..., D).
+
+        Returns:
+            ``outcome`` (H + 1,): day 1 to H, and H + 1 for later or never; ``probability`` (..., H + 1), mean over
+            members.
+        """
+        back = F.pad(self.probabilities(state), (1, 0))
+        mass = torch.cat([back.diff(dim=-1), 1 - back[..., -1:]], -1)
+        return torch.arange(1, self.horizon_days + 2.0, device=mass.device), mass
+
+    @torch.no_grad()
+    def calibrate(self, outputs: Mapping[str, Tensor], targets: Mapping[str, Tensor], *, prior_events: float) -> None:
+        """Fit ``scale`` and ``offset`` to returns that training did not see, of those who were still away; see `platt`.
+
+        Args:
+            outputs: what the head as it is gives, by rows; an earlier calibration is undone first.
+            targets: ``time_days``, ``event`` or ``cause``, and ``entry_days`` (rows,) of a
+                `reward.outcomes.returns.ReturnTime`.
+            prior_events: weight of the prior, in observations.
+        """
+        uncalibrated = (self._total(outputs).double() - self.offset) / self.scale
+        time, entry, came = (
+            targets["time_days"],
+            targets["entry_days"],
+            targets["event" if self.causes == 1 else "cause"],
+        )
+        event, risk = event_on(time, came, entry, self.horizon_days), at_risk(time, entry, self.horizon_days)
+        scale, offset = platt(uncalibrated, event, risk, prior_events=prior_events)
+        self.scale.copy_(scale)
+        self.offset.copy_(offset)

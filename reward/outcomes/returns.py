@@ -1,0 +1,115 @@
+"""Return time: how long until a user is back, and since which day the log can tell."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import polars as pl
+
+from reward.outcomes import STATES
+from reward.outcomes.activity import DAY, OBSERVED, TRACE, ActivityTrace, observed_days
+from reward.schema import TIMESTAMP, EventLog, SchemaError
+
+TIME_DAYS = "time_days"
+EVENT = "event"
+ENTRY_DAYS = "entry_days"
+CAUSE = "cause"
+
+
+@dataclass(frozen=True)
+class ReturnTime:
+    """The first of the next ``horizon_days`` days on which the user is back, right-censored, with delayed entry.
+
+    For an event on day D ``time_days`` is d and ``event`` 1 where the user is active on day D+d and on none between;
+    where the log ends first, ``time_days`` is the last day known to be silent and ``event`` 0. ``entry_days`` of them
+    had passed when the wait began to be watched: with ``since`` the days known before it, else 0; a row that enters
+    at or after its return says nothing. Later events of day D itself do not count.
+
+    Beside these, ``trace`` and ``observed`` tell the same day by day: bit d−1 of ``trace`` is set where the user is
+    back by day D+d, and bit d−1 of ``observed`` where the log can tell.
+
+    Attributes:
+        horizon_days: H, 1 to 63.
+        scope: whose return, and to what; see `ActivityTrace`.
+        active_if: what counts as activity; see `ActivityTrace`.
+        reason: a context column that says what brought the user back, by the first event of the day that counts as
+            activity; None: a return is a return. With it the target is ``cause`` in place of ``event``.
+        reasons: its values; ``cause`` is k for the k-th and one more than there are for any other.
+    """
+
+    horizon_days: int
+    scope: str = "user"
+    active_if: str | None = None
+    reason: str | None = None
+    reasons: Sequence[str] = ()
+
+    states = STATES
+
+    def __post_init__(self) -> None:
+        self._activity()
+        if (self.reason is None) != (len(self.reasons) == 0):
+            raise ValueError(f"reason and reasons expected both or neither, got {self.reason!r} and {self.reasons}")
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """Columns that training reads."""
+        return (TIME_DAYS, EVENT if self.reason is None else CAUSE, ENTRY_DAYS)
+
+    @property
+    def unit(self) -> str:
+        """The unit of a value: what one point of it means."""
+        to_what = "" if self.scope == "user" else f" to the same {self.scope}"
+        return f"days back{to_what} in the next {self.horizon_days} days"
+
+    def label(self, log: EventLog, end_day: int, *, since: int | None = None) -> pl.LazyFrame:
+        """The log's events, in their order, with ``day``, `targets`, ``trace`` and ``observed``.
+
+        Args:
+            log: a checked log.
+            end_day: first day that is not wholly known (days since 1970-01-01).
+            since: count only days that were not yet known when this was the ``end_day``.
+
+        Raises:
+            SchemaError: see `ActivityTrace.label`; or ``reason`` is no context column.
+        """
+        horizon, trace, observed = self.horizon_days, pl.col(TRACE), pl.col(OBSERVED)
+        before = 0 if since is None else observed_days(pl.col(DAY), since, horizon).bitwise_count_ones()
+        first = trace & -trace  # the word's lowest bit, the return
+        back = pl.when(trace == 0).then(0).otherwise(pl.lit((1 << horizon) - 1, pl.Int64) & ~(first - 1))
+        labels = (
+            self._activity()
+            .label(log, end_day)
+            .with_columns(
+                pl.when(trace == 0)
+                .then(observed.bitwise_count_ones())
+                .otherwise((first - 1).bitwise_count_ones() + 1)
+                .cast(pl.Int64)
+                .alias(TIME_DAYS),
+                (trace != 0).cast(pl.Int64).alias(EVENT),
+                pl.lit(before).cast(pl.Int64).alias(ENTRY_DAYS),
+                back.alias(TRACE),
+                (observed | back).alias(OBSERVED),
+            )
+        )
+        return labels if self.reason is None else self._with_cause(log, labels)
+
+    def _with_cause(self, log: EventLog, labels: pl.LazyFrame) -> pl.LazyFrame:
+        if self.reason not in log.context:
+            raise SchemaError(f"reason={self.reason!r} expected one of the context columns {list(log.context)}")
+        keys = self._activity().keys
+        active = pl.lit(True) if self.active_if is None else pl.col(self.active_if) > 0
+        code = pl.col(self.reason).replace_strict(
+            {value: k for k, value in enumerate(self.reasons, 1)}, default=len(self.reasons) + 1, return_dtype=pl.Int64
+        )
+        brought = labels.filter(active).group_by(*keys, DAY).agg(code.sort_by(TIMESTAMP).first().alias(CAUSE))
+        returned = (pl.col(DAY) + pl.col(TIME_DAYS)).alias("return_day")
+        return (
+            labels.with_columns(returned)
+            .join(brought.rename({DAY: "return_day"}), on=[*keys, "return_day"], how="left", maintain_order="left")
+            .with_columns(pl.col(CAUSE).fill_null(0) * pl.col(EVENT))
+            .drop("return_day")
+        )
+
+    def _activity(self) -> ActivityTrace:
+        return ActivityTrace(self.horizon_days, self.scope, self.active_if)

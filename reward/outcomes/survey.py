@@ -1,0 +1,71 @@
+"""Survey: what a user answers when asked about the item just shown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import polars as pl
+
+from reward.outcomes.activity import DAY, local_day
+from reward.schema import EventLog, SchemaError
+
+RATING = "rating"
+
+
+@dataclass(frozen=True)
+class SurveyRating:
+    """The rating that an exposure got, where anybody was asked and answered.
+
+    ``rating`` is 0 where no answer came, and k for the k-th of ``levels``. The answer is feedback of the exposure
+    itself, so it is a target of the states before it, Q and E, and of none after.
+
+    Attributes:
+        question: the feedback column with the answers; 0 where there is none.
+        levels: the answers there can be, from worst to best, each above 0.
+    """
+
+    question: str
+    levels: Sequence[float]
+
+    targets = (RATING,)
+    states = ("before", "exposed")
+    horizon_days = 0
+
+    def __post_init__(self) -> None:
+        if len(self.levels) < 2 or list(self.levels) != sorted(set(self.levels)) or self.levels[0] <= 0:
+            raise ValueError(f"levels expected at least two numbers above 0 in rising order, got {list(self.levels)}")
+
+    @property
+    def unit(self) -> str:
+        """The unit of a value: what one point of it means."""
+        return f"{self.question} answered, from {self.levels[0]:g} to {self.levels[-1]:g}"
+
+    def label(self, log: EventLog, end_day: int, *, since: int | None = None) -> pl.LazyFrame:
+        """The log's events, in their order, with ``day`` and ``rating``.
+
+        Args:
+            log: a checked log.
+            end_day: first day that is not wholly known (days since 1970-01-01).
+            since: tell only of answers that were not yet known when this was the ``end_day``.
+
+        Raises:
+            SchemaError: ``question`` is no feedback column, or an answer is none of ``levels``.
+        """
+        if self.question not in log.feedback:
+            raise SchemaError(f"question={self.question!r} expected one of the feedback columns {list(log.feedback)}")
+        answer = pl.col(self.question).cast(pl.Float64)
+        given = log.events.select(answer.unique().sort()).collect().to_series().to_list()
+        odd = [value for value in given if value != 0 and value not in self.levels]
+        if odd:
+            raise SchemaError(
+                f"{self.question} expected 0 (not asked) or one of the levels {list(self.levels)}, found {odd[:5]}: "
+                "name every answer there can be in levels"
+            )
+        rating = answer.replace_strict(
+            {0.0: 0, **{float(it): k for k, it in enumerate(self.levels, 1)}}, return_dtype=pl.Int64
+        )
+        fresh = pl.col(DAY) < end_day if since is None else pl.col(DAY).is_between(since, end_day, closed="left")
+        return log.events.with_columns(local_day(log.timezone)).with_columns(
+            pl.when(fresh).then(rating).otherwise(0).alias(RATING)
+        )
