@@ -46,11 +46,11 @@ def _has(*names):
 
 
 def _is_objective(part):
-    """Whether a function's required parameters are all tensors: named tensors in, losses out."""
+    """Whether a function's required parameters are a head's tensor and targets: named tensors in, losses out."""
     if not inspect.isfunction(part):
         return False
     needed = [each for each in inspect.signature(part).parameters.values() if each.default is each.empty]
-    return bool(needed) and all(each.annotation == "Tensor" for each in needed)
+    return len(needed) > 1 and all(each.annotation == "Tensor" for each in needed)
 
 
 def pytest_generate_tests(metafunc):

@@ -1,4 +1,6 @@
+import inspect
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -112,8 +114,11 @@ def test_head_outcome_and_objective_that_share_their_names_pass(build):
     check_names(build(TraceHead), ActivityTrace(5), partial(trace_likelihood))
 
 
-def test_every_objective_and_head_fit_what_is_there(objective, build):
-    check_names(build(TraceHead), ActivityTrace(5), objective)
+def test_every_objective_reads_a_heads_logits_and_then_targets(objective):
+    needed = [name for name, each in inspect.signature(objective).parameters.items() if each.default is each.empty]
+    assert [name.endswith("_logits") for name in needed] == [True] + [False] * (len(needed) - 1)
+    head, outcome = SimpleNamespace(outputs=needed[:1]), SimpleNamespace(targets=needed[1:])
+    check_names(head, outcome, objective)
 
 
 def test_names_that_nobody_provides_or_reads_are_listed(build):

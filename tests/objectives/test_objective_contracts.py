@@ -4,23 +4,67 @@ import inspect
 import pytest
 import torch
 
+from reward.objectives.hazard import event_on
 from reward.objectives.likelihood import trace_bits
 
-MEMBERS, DAYS = 3, 7
+MEMBERS, CAUSES, DAYS = 3, 2, 7
 
 
 def inputs(objective, rows=(4, 5), days=DAYS):
-    """What an objective reads, by name: add a line for a new one."""
+    """What an objective reads, by name, its logits first: add a line for a new one."""
     generator = torch.Generator().manual_seed(0)
     observed = (1 << torch.randint(0, days + 1, rows, generator=generator)) - 1
+    cause = torch.randint(0, CAUSES + 1, rows, generator=generator)
     known = {
         "trace_logits": torch.randn(*rows, MEMBERS, days, generator=generator),
         "trace": torch.randint(0, 1 << days, rows, generator=generator) & observed,
         "observed": observed,
+        "hazard_logits": torch.randn(*rows, MEMBERS, days, generator=generator),
+        "cause_logits": torch.randn(*rows, MEMBERS, CAUSES, days, generator=generator),
+        "time_days": torch.randint(0, days + 1, rows, generator=generator),
+        "event": cause > 0,
+        "cause": cause,
+        "target": torch.randint(0, 2, (*rows, 1, days), generator=generator).float(),
+        "weight": torch.randint(0, 3, (*rows, 1, days), generator=generator) / 2,
     }
     names = [name for name, each in inspect.signature(objective).parameters.items() if each.default is each.empty]
     assert set(names) <= set(known), f"{objective.__name__} needs an input for {set(names) - set(known)}"
     return {name: known[name] for name in names}
+
+
+def logits_of(named):
+    return next(iter(named))
+
+
+def over_days(mask, logits):
+    """A mask (*rows, days) as one of the logits, which have more axes before the last."""
+    return mask.view(*mask.shape[:-1], *[1] * (logits.ndim - mask.ndim), mask.shape[-1]).expand_as(logits)
+
+
+def counted(named):
+    """The days that count, as a mask of the logits."""
+    logits = named[logits_of(named)]
+    if "observed" in named:
+        days = trace_bits(named["observed"], DAYS)
+    elif "time_days" in named:
+        days = torch.arange(1, DAYS + 1) <= named["time_days"].unsqueeze(-1)
+    else:
+        days = named["weight"].squeeze(-2) > 0
+    return over_days(days, logits)
+
+
+def truth(named):
+    """What happened, as a mask of the logits."""
+    logits = named[logits_of(named)]
+    if "trace" in named:
+        return over_days(trace_bits(named["trace"], DAYS), logits)
+    if "target" in named:
+        return over_days(named["target"].squeeze(-2) == 1, logits)
+    what = named.get("event", named.get("cause"))
+    came = over_days(event_on(named["time_days"], what, None, DAYS), logits)
+    if "cause" not in named:
+        return came
+    return came & (torch.arange(1, CAUSES + 1)[:, None] == what[..., None, None, None])
 
 
 @pytest.mark.parametrize("rows", [(), (6,), (4, 5), (2, 1, 3)])
@@ -39,62 +83,62 @@ def test_a_row_and_a_member_are_on_their_own(objective):
     torch.testing.assert_close(objective(**one), losses[:, [1]])
 
 
-def test_what_stands_on_unobserved_days_does_not_matter(objective):
+def test_what_stands_on_days_that_do_not_count_does_not_matter(objective):
     named = inputs(objective)
     losses = objective(**named)
-    hidden = ~trace_bits(named["observed"], DAYS)
-    noise = torch.randint(0, 1 << 62, named["trace"].shape, generator=torch.Generator().manual_seed(1))
-    odd = {
-        "trace": named["trace"] | noise & ~named["observed"],
-        "trace_logits": named["trace_logits"].masked_fill(hidden.unsqueeze(-2), 1e6),
-    }
-    for name in odd.keys() & named.keys():
-        torch.testing.assert_close(objective(**{**named, name: odd[name]}), losses)
+    name, noise = logits_of(named), torch.randint(0, 1 << 62, (4, 5), generator=torch.Generator().manual_seed(1))
+    odd = {**named, name: named[name].masked_fill(~counted(named), 1e6)}
+    if "trace" in named:
+        odd["trace"] = named["trace"] | noise & ~named["observed"]
+    if "target" in named:
+        odd["target"] = named["target"].masked_fill(named["weight"] == 0, 0.3)
+    torch.testing.assert_close(objective(**odd), losses)
 
 
-def test_bits_beyond_the_horizon_do_not_matter(objective):
+def test_what_lies_beyond_the_horizon_does_not_matter(objective):
     named = inputs(objective)
-    beyond = 5 << DAYS
-    odd = {**named, "observed": named["observed"] | beyond, "trace": named["trace"] | beyond}
-    assert torch.equal(objective(**odd), objective(**named))
+    odd = {name: named[name] | 5 << DAYS for name in ("trace", "observed") if name in named}
+    if "time_days" in named:
+        named = {name: torch.zeros_like(each) if name in ("event", "cause") else each for name, each in named.items()}
+        odd["time_days"] = named["time_days"].where(named["time_days"] < DAYS, DAYS + 5)
+    assert torch.equal(objective(**{**named, **odd}), objective(**named))
 
 
-def test_a_row_without_an_observed_day_gives_0_and_a_zero_gradient(objective):
+def test_a_row_of_which_nothing_is_known_gives_0_and_a_zero_gradient(objective):
     named = inputs(objective)
-    named["observed"] = torch.zeros_like(named["observed"])
+    nothing = {name: torch.zeros_like(named[name]) for name in ("observed", "time_days", "weight") if name in named}
     for size in (1.0, 1e4):
-        logits = (named["trace_logits"] * size).requires_grad_()
-        losses = objective(**{**named, "trace_logits": logits})
+        logits = (named[logits_of(named)] * size).requires_grad_()
+        losses = objective(**{**named, **nothing, logits_of(named): logits})
         assert not losses.any()
         losses.sum().backward()
         assert not logits.grad.any()
 
 
-def test_gradients_are_finite_and_reach_every_observed_day(objective):
+def test_gradients_are_finite_and_reach_every_day_that_counts(objective):
     named = inputs(objective)
     for size in (1.0, 1e4):
-        logits = (named["trace_logits"] * size).requires_grad_()
-        objective(**{**named, "trace_logits": logits}).sum().backward()
+        logits = (named[logits_of(named)] * size).requires_grad_()
+        objective(**{**named, logits_of(named): logits}).sum().backward()
         assert torch.isfinite(logits.grad).all()
         if size == 1.0:
-            seen = trace_bits(named["observed"], DAYS).unsqueeze(-2).expand_as(logits)
-            assert torch.equal(logits.grad != 0, seen)
+            assert torch.equal(logits.grad != 0, counted(named))
 
 
 def test_the_truth_costs_less_than_its_opposite(objective):
     named = inputs(objective)
-    sure = 20.0 * (2.0 * trace_bits(named["trace"], DAYS) - 1).unsqueeze(-2).expand_as(named["trace_logits"])
-    seen = named["observed"] > 0
-    right, wrong = objective(**{**named, "trace_logits": sure}), objective(**{**named, "trace_logits": -sure})
+    sure = 20.0 * (2.0 * truth(named) - 1)
+    seen = counted(named).flatten(2).any(-1)
+    right, wrong = (objective(**{**named, logits_of(named): sign * sure}) for sign in (1, -1))
     assert (right[seen] < 1e-6).all()
-    assert (wrong[seen] > 10).all()
+    assert (wrong[seen] > 9).all()
 
 
-@pytest.mark.parametrize("name", ["trace", "observed"])
-def test_targets_of_another_shape_are_refused(objective, name):
+def test_targets_of_another_shape_are_refused(objective):
     named = inputs(objective)
-    with pytest.raises(ValueError, match=r"expected .* of shape \(4, 5\) .* got .*\(4, 1\)"):
-        objective(**{**named, name: named[name][:, :1]})
+    for name in list(named)[1:]:
+        with pytest.raises(ValueError, match=r"expected .* of shape \(4, 5.* got .*\(4, 1"):
+            objective(**{**named, name: named[name][:, :1]})
 
 
 def test_every_objective_has_an_example_that_is_true(objective):
