@@ -38,6 +38,7 @@ from reward.evaluation.truth import TRUTH, beside_truth
 from reward.function import RewardFunction
 from reward.model import RewardModel, Task
 from reward.network import RewardNetwork
+from reward.outcomes.activity import ActivityTrace
 from reward.schema import PROPENSITY, Checked, EventLog, SchemaError, check
 from reward.sequences.datamodule import StreamData
 from reward.sequences.features import Features
@@ -75,9 +76,9 @@ def train(config: DictConfig, folder: Path) -> float:
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     seed_everything(config.seed, verbose=False)
     log, checked, window = read(config, folder)
-    outcome, head, objective = (instantiate(config[name]) for name in ("outcome", "head", "objective"))
+    outcome, head, objective = (instantiate(config[name], _convert_="all") for name in ("outcome", "head", "objective"))
     check_names(head, outcome, objective)
-    also = {name: instantiate(told) for name, told in config.also.items()}
+    also = {name: instantiate(told, _convert_="all") for name, told in config.also.items()}
     for told in also.values():
         check_names(told["head"], told["outcome"], told["objective"])
     outcomes = {name: told["outcome"] for name, told in also.items()}
@@ -92,8 +93,19 @@ def train(config: DictConfig, folder: Path) -> float:
         also={name: told["head"] for name, told in also.items()},
         **config.network,
     )
-    tasks = {name: Task(told["objective"], told["weight"], told["outcome"].states) for name, told in also.items()}
-    model = RewardModel(network, objective, seed=config.seed, also=tasks, **instantiate(config.model))
+    tasks = {
+        name: Task(told["objective"], told["weight"], told["outcome"].states, sequential(told["outcome"]))
+        for name, told in also.items()
+    }
+    model = RewardModel(
+        network,
+        objective,
+        seed=config.seed,
+        also=tasks,
+        sequential=sequential(outcome),
+        consistency=instantiate(config.consistency),
+        **instantiate(config.model),
+    )
     loss = fit(model, data, config, folder)
     model.calibrate(data.val_dataloader(), **config.calibration)
     function = RewardFunction(
@@ -118,6 +130,11 @@ def train(config: DictConfig, folder: Path) -> float:
     console.print(f"scoring function: {folder / 'reward'}", soft_wrap=True)
     print(folder)
     return loss
+
+
+def sequential(outcome: Any) -> bool:
+    """Whether the next state in the stream waits for the same outcome: what the user does, and not to one item."""
+    return getattr(outcome, "scope", "user") == "user"
 
 
 def read(config: DictConfig, folder: Path) -> tuple[Any, Checked, Split]:
@@ -222,8 +239,8 @@ def second_stage(known: EventLog, outcome: Any, config: DictConfig) -> tuple[dic
     Raises:
         SchemaError: the log or the outcome does not allow for it.
     """
-    if outcome.scope != "user":
-        raise SchemaError(f"they need outcome.scope=user, and it is {outcome.scope}")
+    if not isinstance(outcome, ActivityTrace) or outcome.scope != "user":
+        raise SchemaError(f"they need outcome=active_days with outcome.scope=user, and it is {outcome}")
     estimated = None
     if PROPENSITY in known.events.collect_schema().names():
         propensity = known.events.select(PROPENSITY).collect().to_series().to_numpy()

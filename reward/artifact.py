@@ -182,10 +182,10 @@ def _manifest(folder: Path) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError) as error:
         raise ArtifactError(broken) from error
     if version not in READABLE:
+        known = f"{', '.join(map(str, READABLE[:-1]))} and {READABLE[-1]}"
         raise ArtifactError(
-            f"{folder} has format version {version!r}, this version of reward reads "
-            f"{' and '.join(map(str, READABLE))}: install the "
-            "version that wrote it, or train again"
+            f"{folder} has format version {version!r}, this version of reward reads {known}: install the version that "
+            "wrote it, or train again"
         )
     if not intact:
         raise ArtifactError(broken)

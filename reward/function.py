@@ -210,10 +210,10 @@ class RewardFunction(nn.Module):
                 an outcome whose scope is not the user.
             ValueError: a name in ``also`` is not one of `units`.
         """
-        if as_of is not None and self.outcome.scope != "user":
+        if as_of is not None and not (isinstance(self.outcome, ActivityTrace) and self.outcome.scope == "user"):
             raise SchemaError(
-                f"as_of expected an outcome with scope=user, this one has scope={self.outcome.scope!r}, whose open "
-                "days the user's latest state does not forecast: score without as_of"
+                f"as_of expected an ActivityTrace with scope='user', this outcome is {self.outcome}, whose open days "
+                "the user's latest state does not forecast: score without as_of"
             )
         self._known_outcomes(also)
         further = [(name, state) for name in also for state in self.also[name].states]
@@ -278,8 +278,8 @@ class RewardFunction(nn.Module):
 
         Returns:
             A row for each user and possible outcome, in order: ``user_id``, ``outcome`` in its unit and
-            ``probability``, which sums to 1 for each user. Where the feedback itself tells the outcome, it is that of the last exposure
-            before its feedback came.
+            ``probability``, which sums to 1 for each user. Where the feedback itself tells the outcome, it is that of
+            the last exposure before its feedback came.
 
         Raises:
             SchemaError: a column is missing or of the wrong type, or a value cannot be used.

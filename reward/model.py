@@ -11,7 +11,9 @@ from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
+from reward.consistency import TemporalConsistency, consistent
 from reward.network import RewardNetwork
+from reward.objectives.consistency import soft_trace_likelihood
 from reward.outcomes import STATES
 from reward.sequences.datamodule import Example, target
 
@@ -23,11 +25,14 @@ class Task(NamedTuple):
         objective: ``(**named tensors) -> (..., members)``, one loss a row; see `reward.objectives`.
         weight: of its loss, where that of the outcome that rewards are told in is 1.
         states: those that are asked for it.
+        sequential: whether the next state in the stream waits for the same thing, as it does for what the user does,
+            and not for a return to the same item.
     """
 
     objective: Callable[..., Tensor]
     weight: float
     states: tuple[str, ...]
+    sequential: bool
 
 
 class RewardModel(LightningModule):
@@ -41,9 +46,13 @@ class RewardModel(LightningModule):
         state_weights: weight of the loss at ``before`` (Q), ``exposed`` (E) and ``after`` (F).
         seed: draws dropout, anew each step from the seed and the step alone, so that a resumed run repeats it.
         also: a task for each of ``network.also``.
+        sequential: see `Task`, of the outcome that rewards are told in.
+        consistency: ``network -> TemporalConsistency``: traces and hazards of the user learn from their next states,
+            too. None: from their own labels alone.
 
     Raises:
-        ValueError: ``state_weights`` does not name the three states, or tasks and heads have other names.
+        ValueError: ``state_weights`` does not name the three states, tasks and heads have other names, or there is
+            nothing to be consistent.
     """
 
     def __init__(
@@ -56,6 +65,8 @@ class RewardModel(LightningModule):
         state_weights: Mapping[str, float],
         seed: int,
         also: Mapping[str, Task] | None = None,
+        sequential: bool = True,
+        consistency: Callable[[RewardNetwork], TemporalConsistency] | None = None,
     ) -> None:
         super().__init__()
         if set(state_weights) != set(STATES):
@@ -67,7 +78,13 @@ class RewardModel(LightningModule):
         self.warmup_steps = warmup_steps
         self.state_weights = {name: state_weights[name] for name in STATES}
         self.seed = seed
-        self.tasks = {"": Task(objective, 1.0, STATES), **(also or {})}
+        self.tasks = {"": Task(objective, 1.0, STATES, sequential), **(also or {})}
+        self.consistency = None if consistency is None else consistency(network)
+        if self.consistency is not None and not any(map(self._is_consistent, self.tasks)):
+            raise ValueError(
+                "consistency expected an outcome of the user that a trace or hazard head predicts, there is none: give "
+                "it up with consistency=null, or take outcome.scope=user"
+            )
         self.validation_losses = nn.ModuleList(MeanMetric() for _ in self.tasks)
 
     def setup(self, stage: str | None = None) -> None:  # noqa: ARG002
@@ -85,6 +102,28 @@ class RewardModel(LightningModule):
     def _head(self, task: str) -> Any:
         return self.network.also[task] if task else self.network.head
 
+    def _is_consistent(self, task: str) -> bool:
+        return self.tasks[task].sequential and consistent(self._head(task).outputs)
+
+    def _soft_targets(self, example: Example) -> dict[str, dict[str, tuple[Tensor, Tensor]]]:
+        """By task and state the targets that come from the next states."""
+        if self.consistency is None:
+            return {}
+        states, slow = self.consistency.states(example), self.consistency.slow
+        return {
+            task: self.consistency.targets(
+                example,
+                (slow.also[task] if task else slow.head)(states),
+                _of(task, example.event_targets),
+                _of(task, example.slot_targets),
+            )
+            for task in filter(self._is_consistent, self.tasks)
+        }
+
+    def _soft_losses(self, state: Tensor, soft: tuple[Tensor, Tensor], task: str) -> Tensor:
+        (logits,) = self._head(task)(state).values()
+        return soft_trace_likelihood(logits, *soft)
+
     def row_losses(self, state: Tensor, targets: Mapping[str, Tensor], task: str = "") -> Tensor:
         """Loss of each row by ensemble member, (windows, length, M)."""
         objective = self.tasks[task].objective
@@ -100,18 +139,29 @@ class RewardModel(LightningModule):
             "exposed": (exposed, example.slot_targets, example.batch.slots.row),
             "after": (after, example.event_targets, example.batch.history.row),
         }
+        soft = self._soft_targets(example)
         total = after.new_zeros(())
         for name, task in self.tasks.items():
             loss = after.new_zeros(())
             for which in task.states:
                 state, targets, row = states[which]
                 inside = (row >= 0).unsqueeze(-1) * example.weight.unsqueeze(1)
-                mean = (self.row_losses(state, targets, name) * inside).sum() / inside.sum().clamp(min=1)
+                losses = (
+                    self._soft_losses(state, soft[name][which], name)
+                    if name in soft
+                    else self.row_losses(state, targets, name)
+                )
+                mean = (losses * inside).sum() / inside.sum().clamp(min=1)
                 loss = loss + self.state_weights[which] * mean
             loss = loss / sum(self.state_weights[which] for which in task.states)
             self._log(f"train/{name or 'loss'}", loss, example, on_step=False, on_epoch=True)
             total = total + task.weight * loss
         return total
+
+    def on_train_batch_end(self, outputs: Any, batch: Example, batch_idx: int) -> None:  # noqa: ARG002
+        """Let the slow network follow."""
+        if self.consistency is not None:
+            self.consistency.follow(self.network, self.global_step)
 
     def validation_step(self, example: Example, _: int) -> None:
         """Losses on what validation revealed, at the last state that each task asks."""
@@ -151,7 +201,7 @@ class RewardModel(LightningModule):
 
     def configure_optimizers(self) -> Any:
         """The optimizer with linear warm-up and a cosine to zero at the last step."""
-        optimizer = self.optimizer(self.parameters())
+        optimizer = self.optimizer(self.network.parameters())
         steps = int(self.trainer.estimated_stepping_batches)
 
         def rate(step: int) -> float:

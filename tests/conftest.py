@@ -53,12 +53,19 @@ def _is_objective(part):
     return len(needed) > 1 and all(each.annotation == "Tensor" for each in needed)
 
 
+def _is_daily_objective(part):
+    """Whether it reads one tensor of a head's, the logits of days, and otherwise targets."""
+    names = inspect.signature(part).parameters if _is_objective(part) else ()
+    return sum(name.endswith("_logits") or name.startswith(("log_", "response_")) for name in names) == 1
+
+
 def pytest_generate_tests(metafunc):
     """Run a test that takes one of these arguments for every part of the room."""
     for name, room, wanted in (
         ("encoder_class", encoders, _has("read", "query")),
         ("head_class", heads, _has("value", "outputs")),
         ("objective", objectives, _is_objective),
+        ("daily_objective", objectives, _is_daily_objective),
     ):
         if name in metafunc.fixturenames:
             parts = _members(room, wanted)

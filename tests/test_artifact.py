@@ -14,6 +14,7 @@ import polars as pl
 import pytest
 import torch
 from polars.testing import assert_frame_equal
+from safetensors.torch import save_file
 
 import reward
 from reward.artifact import ArtifactError, ArtifactWarning, load, save
@@ -100,7 +101,7 @@ def test_the_folder_holds_four_files_and_no_pickle(folder):
 
 def test_the_manifest_says_what_the_function_needs_and_what_it_gives(fn, folder):
     found = manifest_of(folder)
-    assert found["format_version"] == 2
+    assert found["format_version"] == 3
     assert found["unit"] == "active days in the next 7 days"
     assert found["horizon_days"] == 7
     assert found["columns"] == {
@@ -113,6 +114,7 @@ def test_the_manifest_says_what_the_function_needs_and_what_it_gives(fn, folder)
     assert found["normalisation"]["moments"]["volume"] == list(fn.features.moments["volume"])
     assert found["normalisation"]["timezone"] == "Europe/Paris"
     assert found["facts"] == FACTS
+    assert found["parts"]["also"] == {}
     assert found["parts"]["encoder"] == {"_target_": "reward.encoders.gru.GRU", "width": 8, "layers": 1, "dropout": 0.0}
     assert found["sha256"] == {
         name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in FILES if name != "reward.json"
@@ -223,18 +225,22 @@ def test_a_manifest_that_is_not_one_is_refused(folder, text):
         load(folder)
 
 
-@pytest.mark.parametrize("version", [0, 3, "1", None])
+@pytest.mark.parametrize("version", [0, 4, "1", None])
 def test_an_unknown_format_version_is_refused(folder, version):
     reseal(folder, manifest_of(folder) | {"format_version": version})
     with pytest.raises(
-        ArtifactError, match=rf"has format version {version!r}, this version of reward reads 1 and 2: install"
+        ArtifactError, match=rf"has format version {version!r}, this version of reward reads 1, 2 and 3: install"
     ):
         load(folder)
 
 
-def test_an_artefact_of_the_first_version_is_read(fn, folder, events):
-    manifest = {name: value for name, value in manifest_of(folder).items() if name != "effects"}
-    reseal(folder, manifest | {"format_version": 1})
+@pytest.mark.parametrize("version", [1, 2])
+def test_an_artefact_of_an_earlier_version_is_read(fn, folder, events, version):
+    manifest = {name: value for name, value in manifest_of(folder).items() if name != "effects" or version == 2}
+    del manifest["parts"]["also"]
+    weights = {name.replace("head.ensemble.", "head."): each for name, each in fn.network.state_dict().items()}
+    save_file(weights, folder / "weights.safetensors")
+    reseal(folder, manifest | {"format_version": version})
     assert_frame_equal(load(folder).score_events(events), fn.score_events(events), check_exact=True)
 
 

@@ -18,6 +18,7 @@ LEVELS = [
     {"sequences"},
     {"encoders", "heads", "objectives"},
     {"network", "wiring"},
+    {"consistency"},
     {"model"},
     {"effects"},
     {"function"},

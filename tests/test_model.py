@@ -5,7 +5,6 @@ import pytest
 import torch
 from pytorch_lightning import Callback, Trainer
 
-from reward.days import trace_bits
 from reward.encoders.gru import GRU
 from reward.encoders.transformer import Transformer
 from reward.heads.trace import TraceHead
@@ -169,8 +168,8 @@ def test_a_member_learns_from_the_users_it_drew(model_of, step, example):
     weight = example.weight.clone()
     weight[:, 1] = 0
     step(model, example._replace(weight=weight)).backward()
-    assert model.network.head.outer.grad[0].any()
-    assert not model.network.head.outer.grad[1].any()
+    assert model.network.head.ensemble.outer.grad[0].any()
+    assert not model.network.head.ensemble.outer.grad[1].any()
 
 
 def test_a_batch_that_no_member_drew_has_loss_0_and_finite_gradients(model_of, step, example):

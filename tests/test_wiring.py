@@ -114,10 +114,13 @@ def test_head_outcome_and_objective_that_share_their_names_pass(build):
     check_names(build(TraceHead), ActivityTrace(5), partial(trace_likelihood))
 
 
-def test_every_objective_reads_a_heads_logits_and_then_targets(objective):
+def test_every_objective_reads_what_a_head_gives_and_then_targets(objective):
     needed = [name for name, each in inspect.signature(objective).parameters.items() if each.default is each.empty]
-    assert [name.endswith("_logits") for name in needed] == [True] + [False] * (len(needed) - 1)
-    head, outcome = SimpleNamespace(outputs=needed[:1]), SimpleNamespace(targets=needed[1:])
+    given = [name.endswith("_logits") or name.startswith(("log_", "response_")) for name in needed]
+    assert given == sorted(given, reverse=True)
+    assert any(given)
+    assert not all(given)
+    head, outcome = SimpleNamespace(outputs=needed[: sum(given)]), SimpleNamespace(targets=needed[sum(given) :])
     check_names(head, outcome, objective)
 
 

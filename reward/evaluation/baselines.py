@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -23,7 +24,7 @@ from reward.evaluation.assessment import ACTIVITY as ACTIVITY_ONLY
 from reward.evaluation.assessment import ACTIVITY_FEEDBACK, BASE_RATE, EVERYTHING, FEEDBACK_ONLY, LIGHTGBM
 from reward.evaluation.resampling import Bools, Floats, Ints
 from reward.heads.calibration import platt
-from reward.outcomes import Outcome
+from reward.outcomes import STATES, Outcome
 from reward.outcomes.activity import OBSERVED, TRACE
 from reward.schema import EventLog
 from reward.sequences.datamodule import StreamData
@@ -241,6 +242,27 @@ def calibrated(forecast: Forecast, validation: Examples, *, prior_events: float)
     return lambda inputs: (scale * torch.from_numpy(forecast(inputs)) + offset).sigmoid().numpy()
 
 
+@dataclass(frozen=True)
+class _Days:
+    """An outcome read day by day, whatever else training reads of it."""
+
+    outcome: Outcome
+
+    targets = (TRACE, OBSERVED)
+    states = STATES
+
+    @property
+    def horizon_days(self) -> int:
+        return self.outcome.horizon_days
+
+    @property
+    def unit(self) -> str:
+        return self.outcome.unit
+
+    def label(self, log: EventLog, end_day: int, *, since: int | None = None) -> pl.LazyFrame:
+        return self.outcome.label(log, end_day, since=since)
+
+
 def baselines(
     log: EventLog,
     window: Split,
@@ -258,7 +280,7 @@ def baselines(
     Args:
         log: a checked log; what is fitted sees of it what training and validation of the reward model see.
         window: its split.
-        outcome: an activity trace.
+        outcome: one whose `label` tells of days, in ``trace`` and ``observed``.
         features: fitted on the training window.
         logistic: ``strengths`` and ``max_categories`` of `logistic_regression`.
         boosting: ``parameters``, ``max_trees``, ``patience`` and ``num_threads`` of `boosted_trees`; None: without.
@@ -270,7 +292,7 @@ def baselines(
         By name, the chance of being active on each of the next H days after each event, (rows, H), in the order of
         ``log.events``. Where LightGBM is not installed a warning says so, and its baseline is absent.
     """
-    data = StreamData(log, outcome, features, window, max_events=2, batch_rows=1, members=1, seed=seed)
+    data = StreamData(log, _Days(outcome), features, window, max_events=2, batch_rows=1, members=1, seed=seed)
     data.setup()
     training, validation = (
         Examples.of(part.windows.stream, part.targets[TRACE], part.targets[OBSERVED], horizon_days=outcome.horizon_days)

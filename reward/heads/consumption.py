@@ -60,6 +60,7 @@ class ConsumptionHead(nn.Module):
         amount = (found["log_mean"] + found["log_std"].square() / 2).exp()
         return (found["consumption_logits"].sigmoid() * amount).sum(-1)
 
+    @torch.no_grad()
     def distribution(self, state: Tensor) -> tuple[Tensor, Tensor]:
         """How much is taken in over the next H days.
 

@@ -68,6 +68,7 @@ class HazardHead(nn.Module):
         """Mean over members of the probability of being back by each day: (..., H) for states (..., D)."""
         return self.back(state).mean(-2)
 
+    @torch.no_grad()
     def distribution(self, state: Tensor) -> tuple[Tensor, Tensor]:
         """On which day the user comes back.
 

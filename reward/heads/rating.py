@@ -49,7 +49,7 @@ class RatingHead(nn.Module):
     def forward(self, state: Tensor) -> dict[str, Tensor]:
         """What `outputs` names, of states (..., D).
 
-        ``rating_logits`` (..., M, K−1) are the logits of surpassing each level but the last, falling; ``response_logits``
+        ``rating_logits`` (..., M, K−1) are those of surpassing each level but the last, falling; ``response_logits``
         (..., M) those of an answer coming, and ``response_rate`` (..., M) is the share of training's rows with one.
         """
         score, response = self.ensemble(state).unbind(-1)
@@ -69,6 +69,7 @@ class RatingHead(nn.Module):
         """Expected answer, were everybody to answer, by member: (..., M) for states (..., D)."""
         return (self.mass(state) * self.values).sum(-1)
 
+    @torch.no_grad()
     def distribution(self, state: Tensor) -> tuple[Tensor, Tensor]:
         """``outcome`` (K,), the levels, and the ``probability`` (..., K) of each, mean over members."""
         return self.values, self.mass(state).mean(-2)

@@ -50,6 +50,7 @@ class TraceHead(nn.Module):
         """Mean over members of the probability of being active on each day: (..., H) for states (..., D)."""
         return self(state)["trace_logits"].sigmoid().mean(-2)
 
+    @torch.no_grad()
     def distribution(self, state: Tensor) -> tuple[Tensor, Tensor]:
         """How many of the next H days will be active.
 

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from reward.objectives.hazard import at_risk, event_on, log_incidence, log_survival
-from reward.objectives.likelihood import trace_bits
+from reward.days import at_risk, event_on, trace_bits
+from reward.objectives.hazard import log_incidence, log_survival
 
 
 def lambda_return(own: Tensor, bootstrap: Tensor, gap: Tensor, *, lam: float) -> Tensor:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from reward.objectives.likelihood import trace_bits
+from reward.days import at_risk, event_on, trace_bits
 
 
 def log_survival(hazard_logits: Tensor) -> Tensor:
@@ -71,32 +71,6 @@ def return_time(trace: Tensor, observed: Tensor, horizon_days: int) -> tuple[Ten
     back = trace_bits(trace, horizon_days) * known
     event = back.any(-1)
     return torch.where(event, back.argmax(-1) + 1, known.sum(-1)), event
-
-
-def at_risk(time_days: Tensor, entry_days: Tensor | None, horizon_days: int) -> Tensor:
-    """The days on which what is waited for could have been seen to come: entry < d ≤ time.
-
-    Args:
-        time_days: int64 (...), the day it came, or the last day known to be free of it.
-        entry_days: int64 (...), days that had passed when the wait began to be watched; None: 0.
-        horizon_days: H.
-
-    Returns:
-        bool (..., H).
-
-    >>> at_risk(torch.tensor(3), torch.tensor(1), 4)
-    tensor([False,  True,  True, False])
-    """
-    days = torch.arange(1, horizon_days + 1, device=time_days.device)
-    inside = days <= time_days.unsqueeze(-1)
-    return inside if entry_days is None else inside & (days > entry_days.unsqueeze(-1))
-
-
-def event_on(time_days: Tensor, event: Tensor, entry_days: Tensor | None, horizon_days: int) -> Tensor:
-    """The day it was seen to come: bool (..., H), true on at most one day; see `at_risk` for the arguments."""
-    days = torch.arange(1, horizon_days + 1, device=time_days.device)
-    on = (days == time_days.unsqueeze(-1)) & (event != 0).unsqueeze(-1)
-    return on if entry_days is None else on & (days > entry_days.unsqueeze(-1))
 
 
 def hazard_likelihood(

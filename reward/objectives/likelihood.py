@@ -27,6 +27,7 @@ def trace_likelihood(trace_logits: Tensor, trace: Tensor, observed: Tensor) -> T
 
     Source: Bernoulli likelihood with independent censoring, Kalbfleisch & Prentice 2002, section 6.2.
 
+    >>> import torch
     >>> logits = torch.zeros(1, 1, 3)
     >>> trace_likelihood(logits, torch.tensor([1]), torch.tensor([3]))  # two days observed, log 2 each
     tensor([[1.3863]])

@@ -73,25 +73,21 @@ class ReturnTime:
         Raises:
             SchemaError: see `ActivityTrace.label`; or ``reason`` is no context column.
         """
-        horizon, trace, observed = self.horizon_days, pl.col(TRACE), pl.col(OBSERVED)
-        before = 0 if since is None else observed_days(pl.col(DAY), since, horizon).bitwise_count_ones()
+        trace, observed = pl.col(TRACE), pl.col(OBSERVED)
+        activity = self._activity()
+        seen = pl.lit(0, pl.Int64) if since is None else observed_days(pl.col(DAY), since, self.horizon_days)
         first = trace & -trace  # the word's lowest bit, the return
-        back = pl.when(trace == 0).then(0).otherwise(pl.lit((1 << horizon) - 1, pl.Int64) & ~(first - 1))
-        labels = (
-            self._activity()
-            .label(log, end_day)
-            .with_columns(
-                pl.when(trace == 0)
-                .then(observed.bitwise_count_ones())
-                .otherwise((first - 1).bitwise_count_ones() + 1)
-                .cast(pl.Int64)
-                .alias(TIME_DAYS),
-                (trace != 0).cast(pl.Int64).alias(EVENT),
-                pl.lit(before).cast(pl.Int64).alias(ENTRY_DAYS),
-                back.alias(TRACE),
-                (observed | back).alias(OBSERVED),
-            )
+        silent = pl.when(trace == 0).then(observed).otherwise(first - 1)
+        back = pl.when(trace == 0).then(0).otherwise(pl.lit((1 << self.horizon_days) - 1, pl.Int64) & ~(first - 1))
+        earlier = seen | pl.when(trace & seen == 0).then(0).otherwise(back)
+        labels = activity.label(log, end_day).with_columns(
+            (silent.bitwise_count_ones().cast(pl.Int64) + (trace != 0)).alias(TIME_DAYS),
+            (trace != 0).cast(pl.Int64).alias(EVENT),
+            seen.bitwise_count_ones().cast(pl.Int64).alias(ENTRY_DAYS),
+            back.alias(TRACE),
+            ((observed | back) & ~earlier).alias(OBSERVED),
         )
+        labels = labels.with_columns(trace & observed)
         return labels if self.reason is None else self._with_cause(log, labels)
 
     def _with_cause(self, log: EventLog, labels: pl.LazyFrame) -> pl.LazyFrame:

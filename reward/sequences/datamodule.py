@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from reward.outcomes import Outcome
+from reward.outcomes.activity import DAY
 from reward.schema import EventLog
 from reward.sequences.features import Features
 from reward.sequences.split import Split, known_at
@@ -29,7 +30,7 @@ class Example(NamedTuple):
     Attributes:
         batch: windows and slots.
         slot_targets: targets of the slots' states Q and E, (windows, slots) each, by name.
-        event_targets: targets of the events' states F, (windows, length) each, by name.
+        event_targets: targets of the events' states F, (windows, length) each, by name; and their ``day``.
         weight: (windows, members) how often each ensemble member's resample drew the window's user.
     """
 
@@ -122,8 +123,8 @@ class StreamData(LightningDataModule):
         stream = Stream.build(log.events, self.features)
         targets = {}
         for task, outcome in {"": self.outcome, **self.also}.items():
-            labels = outcome.label(log, end, since=known_before).select(outcome.targets)
-            frame = labels.collect()[stream.events.source]
+            columns = outcome.targets if task else (*outcome.targets, DAY)
+            frame = outcome.label(log, end, since=known_before).select(columns).collect()[stream.events.source]
             targets |= {target(task, name): torch.from_numpy(frame[name].to_numpy().copy()) for name in frame.columns}
         return Windows.cut(stream, self.max_events), targets
 

@@ -42,7 +42,7 @@ def test_a_head_gives_the_outputs_it_names_for_each_member(head, states):
     assert all(output.shape[:3] == (2, 6, head.members) for output in found.values())
 
 
-def test_a_distribution_sums_to_1_for_each_state_and_has_the_value_as_its_mean(head, states):
+def test_a_distribution_is_of_rising_outcomes_and_sums_to_1_for_each_state(head, states):
     outcome, probability = head.distribution(states)
     assert probability.shape == (2, 6, len(outcome))
     assert (outcome.diff() > 0).all()
@@ -57,7 +57,8 @@ def test_calibration_is_fitted_by_the_names_of_outputs_and_targets(head, states,
     moved = head.value(states)
     assert torch.isfinite(moved).all()
     assert (moved != before).any()
-    head.calibrate({name: output.flatten(0, 1) for name, output in head(states).items()}, targets_of(12), prior_events=1e9)
+    outputs = {name: output.flatten(0, 1) for name, output in head(states).items()}
+    head.calibrate(outputs, targets_of(12), prior_events=1e9)  # from the start, and to no correction
     torch.testing.assert_close(head.scale, torch.ones(()))
 
 

@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 
+from reward.days import trace_bits
 from reward.objectives.consistency import (
     hazard_targets,
     lambda_return,
@@ -11,7 +12,7 @@ from reward.objectives.consistency import (
     trace_targets,
 )
 from reward.objectives.hazard import hazard_likelihood
-from reward.objectives.likelihood import trace_bits, trace_likelihood
+from reward.objectives.likelihood import trace_likelihood
 
 HORIZON = 6
 LAMBDAS = [0.0, 0.3, 0.9, 1.0]
