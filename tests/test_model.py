@@ -12,6 +12,7 @@ from reward.model import RewardModel
 from reward.objectives.likelihood import trace_likelihood
 from reward.sequences.datamodule import StreamData
 
+TARGETS = ("trace", "observed")
 WEIGHTS = {"before": 1.0, "exposed": 2.0, "after": 0.5}
 
 pytestmark = [
@@ -187,7 +188,9 @@ def test_the_validation_loss_is_the_mean_over_rows_after_feedback(model_of, quie
     with torch.no_grad():
         for example in data.val_dataloader():
             logits = model.network.head(model.network(example.batch)[2])["trace_logits"]
-            losses = trace_likelihood(logits, **example.event_targets).mean(-1)[example.batch.history.row >= 0]
+            losses = trace_likelihood(logits, *(example.event_targets[name] for name in TARGETS)).mean(-1)[
+                example.batch.history.row >= 0
+            ]
             total, count = total + losses.sum().item(), count + len(losses)
     assert found == pytest.approx(total / count, rel=1e-4)
     assert count == len(data.validation.windows.stream.events)
