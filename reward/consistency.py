@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,9 @@ from reward.outcomes.activity import DAY
 from reward.sequences.datamodule import Example
 
 Labels = Mapping[str, Tensor]
-_TARGETS = {  # a head's logits: the soft targets they learn from, and the labels that these are made of
+_TARGETS: dict[
+    str, tuple[Callable[..., tuple[Tensor, Tensor]], tuple[str, str]]
+] = {  # a head's logits: the soft targets they learn from, and the labels that these are made of
     "trace_logits": (trace_targets, ("trace", "observed")),
     "hazard_logits": (hazard_targets, ("time_days", "event")),
 }

@@ -170,7 +170,7 @@ class RewardModel(LightningModule):
             mean.update(self.row_losses(state, targets, name).mean(-1)[inside])  # type: ignore[operator]
             self._log(f"validation/{name or 'loss'}", mean, example)
 
-    def _log(self, name: str, value: Any, example: Example, **how: bool) -> None:
+    def _log(self, name: str, value: Any, example: Example, **how: Any) -> None:
         self.log(name, value, prog_bar=name.endswith("/loss"), batch_size=len(example.weight), **how)
 
     def _last_state(self, example: Example, task: Task) -> tuple[Tensor, Mapping[str, Tensor], Tensor]:

@@ -82,9 +82,7 @@ def test_with_lambda_0_a_state_learns_from_the_next_one_and_a_slot_from_the_even
             if known:
                 torch.testing.assert_close(target[window, place, :, ahead - 1], expected)
     assert compared > 100
-    by_row = {
-        int(each): chance[tuple(at)] for at, each in zip((row >= 0).nonzero().tolist(), row[row >= 0], strict=True)
-    }
+    by_row = dict(zip(row[row >= 0].tolist(), chance[row >= 0], strict=True))
     inside = 0
     for window, place in (batch.slots.row >= 0).nonzero().tolist():
         filled = int(batch.slots.row[window, place])

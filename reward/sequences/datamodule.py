@@ -121,7 +121,7 @@ class StreamData(LightningDataModule):
         """The stream as known at ``end``, with what of the targets was revealed by then but not by ``known_before``."""
         log = known_at(self.log, end)
         stream = Stream.build(log.events, self.features)
-        targets = {}
+        targets: dict[str, Tensor] = {}
         for task, outcome in {"": self.outcome, **self.also}.items():
             columns = outcome.targets if task else (*outcome.targets, DAY)
             frame = outcome.label(log, end, since=known_before).select(columns).collect()[stream.events.source]
