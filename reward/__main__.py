@@ -1,4 +1,4 @@
-"""python -m reward: score a log with a saved scoring function."""
+"""python -m reward: score a log with a saved scoring function, and draw what it predicts of a user."""
 
 from __future__ import annotations
 
@@ -48,29 +48,73 @@ def main(arguments: Sequence[str] | None = None) -> int:
         metavar="DATE",
         help="first day the log covers; the training log's if left out",
     )
+    score.add_argument(
+        "--also", nargs="+", default=[], metavar="NAME", help="further outcomes of the artefact to predict, by name"
+    )
+    score.set_defaults(run=_score)
+    draw = commands.add_parser(
+        "draw",
+        help="draw the predicted distributions of one user's outcomes",
+        description="Draws, as SVG, how probable each number of active days is for one user after the log's last "
+        "event, and each value of the artefact's further outcomes.",
+    )
+    draw.add_argument("--artifact", required=True, help="as for score")
+    draw.add_argument("--events", required=True, help="as for score; the other users' rows are not needed")
+    draw.add_argument("--user", required=True, help="user_id")
+    draw.add_argument("--out", required=True, type=Path, help="SVG file to write, whole or not at all")
+    draw.add_argument("--items", help="as for score")
+    draw.add_argument("--history-start", type=date.fromisoformat, metavar="DATE", help="as for score")
+    draw.set_defaults(run=_draw)
     options = parser.parse_args(arguments)
     console = Console(stderr=True)
     try:
-        return _score(options, console)
-    except (ArtifactError, SchemaError) as error:
+        return int(options.run(options, console))
+    except (ArtifactError, SchemaError, ValueError) as error:
         console.print(f"{type(error).__name__}: {error}", style="red", markup=False, soft_wrap=True)
         return 2
 
 
-def _score(options: argparse.Namespace, console: Console) -> int:
-    function = load(options.artifact)
+def _read(options: argparse.Namespace) -> tuple[pl.DataFrame, pl.DataFrame | None]:
+    """The log, and the features of items where there are any."""
     with reading(f"--events {options.events}"):
         events = pl.scan_parquet(options.events).collect()
-    items = None
-    if options.items is not None:
-        with reading(f"--items {options.items}"):
-            items = pl.scan_parquet(options.items).collect()
+    if options.items is None:
+        return events, None
+    with reading(f"--items {options.items}"):
+        return events, pl.scan_parquet(options.items).collect()
+
+
+def _draw(options: argparse.Namespace, console: Console) -> int:
+    from reward.evaluation.report import distributions_picture
+
+    function = load(options.artifact)
+    events, items = _read(options)
+    own = events.filter(pl.col("user_id").cast(pl.String) == options.user)
+    if own.is_empty():
+        raise SchemaError(f"--user {options.user}: expected a user of the log, {options.events} has no event of theirs")
+    told: list[tuple[str | None, str]] = [(None, function.unit), *function.units.items()]
+    more = {"items_table": items, "history_start": options.history_start}
+    panels = [(name or "outcome", unit, function.distribution(own, name, **more)) for name, unit in told]
+    with whole(options.out) as scratch:
+        scratch.write_text(distributions_picture(panels, title=f"user {options.user}"), encoding="utf-8")
+    console.print(f"{len(panels)} outcomes of user {options.user} drawn in {options.out}", markup=False, soft_wrap=True)
+    return 0
+
+
+def _score(options: argparse.Namespace, console: Console) -> int:
+    function = load(options.artifact)
+    events, items = _read(options)
 
     def progress(batches: Sequence[Any]) -> Iterable[Any]:
         return track(batches, "scoring", console=console)
 
     scored = function.score_events(
-        events, as_of=options.as_of, items_table=items, history_start=options.history_start, progress=progress
+        events,
+        also=options.also,
+        as_of=options.as_of,
+        items_table=items,
+        history_start=options.history_start,
+        progress=progress,
     )
     with whole(options.out) as scratch:
         scored.write_parquet(scratch)

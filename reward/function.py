@@ -287,19 +287,10 @@ class RewardFunction(nn.Module):
         """
         self._known_outcomes([] if name is None else [name])
         head = self.network.head if name is None else self._head(name)
-        after = name is None or "after" in self.also[name].states
         windows = self._windows(self._clean(events), None, items_table, history_start)
         stream = windows.stream
-        width = self.network.encoder.width
-        states = torch.zeros(len(stream.events), width, device=self.device)
-        for batch in self._batches(windows):
-            row, state = (
-                (batch.history.row, self.network.read(batch.history).states)
-                if after
-                else (batch.slots.row, self.network(batch)[1])
-            )
-            states[row[row >= 0]] = state[row >= 0]
-        outcome, probability = (part.cpu().double() for part in head.distribution(states[stream.offsets[1:] - 1]))
+        last = self._last_states(windows, name)[stream.offsets[1:] - 1]
+        outcome, probability = (part.cpu().double() for part in head.distribution(last))
         users = len(stream.users)
         return pl.DataFrame(
             {
@@ -308,6 +299,41 @@ class RewardFunction(nn.Module):
                 "probability": probability.flatten().numpy(),
             }
         )
+
+    @torch.no_grad()
+    def expected(
+        self,
+        events: pl.DataFrame,
+        name: str,
+        *,
+        items_table: pl.DataFrame | None = None,
+        history_start: date | None = None,
+    ) -> NDArray[np.float64]:
+        """The parts of a further outcome that are expected of each row, such as its days: (rows, parts).
+
+        After the row's feedback; or before it, with the item known, where the feedback itself tells the outcome.
+        """
+        self._known_outcomes([name])
+        clean = self._clean(events)
+        windows = self._windows(clean, None, items_table, history_start)
+        found = self._head(name).expected(self._last_states(windows, name)).cpu().double().numpy()
+        parts = {str(part): column for part, column in enumerate(found.T)}
+        return (
+            self._in_order(events.select(USER, ITEM, TIMESTAMP), clean, windows.stream, parts).select(*parts).to_numpy()
+        )
+
+    def _last_states(self, windows: Windows, name: str | None) -> Tensor:
+        """(events, D) in stream order: the state in which most is known that an outcome may be asked in."""
+        after = name is None or "after" in self.also[name].states
+        states = torch.zeros(len(windows.stream.events), self.network.encoder.width, device=self.device)
+        for batch in self._batches(windows):
+            row, state = (
+                (batch.history.row, self.network.read(batch.history).states)
+                if after
+                else (batch.slots.row, self.network(batch)[1])
+            )
+            states[row[row >= 0]] = state[row >= 0]
+        return states
 
     def _head(self, name: str) -> Head:
         return cast(Head, self.network.also[name])

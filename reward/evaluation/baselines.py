@@ -24,7 +24,7 @@ from reward.evaluation.assessment import ACTIVITY as ACTIVITY_ONLY
 from reward.evaluation.assessment import ACTIVITY_FEEDBACK, BASE_RATE, EVERYTHING, FEEDBACK_ONLY, LIGHTGBM
 from reward.evaluation.resampling import Bools, Floats, Ints
 from reward.heads.calibration import platt
-from reward.outcomes import STATES, Outcome
+from reward.outcomes import STATES, Outcome, Parts
 from reward.outcomes.activity import OBSERVED, TRACE
 from reward.schema import EventLog
 from reward.sequences.datamodule import StreamData
@@ -261,6 +261,9 @@ class _Days:
 
     def label(self, log: EventLog, end_day: int, *, since: int | None = None) -> pl.LazyFrame:
         return self.outcome.label(log, end_day, since=since)
+
+    def parts(self, labels: pl.DataFrame) -> Parts:
+        return self.outcome.parts(labels)
 
 
 def baselines(

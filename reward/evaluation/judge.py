@@ -7,15 +7,15 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-import torch
 
-from reward.days import trace_bits
 from reward.evaluation.assessment import PREVIOUS, SLICE, Json, assess
 from reward.evaluation.baselines import baselines
+from reward.evaluation.further import assess_further
 from reward.function import RewardFunction
+from reward.outcomes import days_of
 from reward.outcomes.activity import DAY, OBSERVED, TRACE
 from reward.schema import ITEM, USER, EventLog
-from reward.sequences.split import Split
+from reward.sequences.split import Split, known_at
 
 MODEL = "reward model"
 HEAVY_SHARE = 0.9
@@ -54,7 +54,7 @@ def judge(
         pl.col("value_after").shift(1).over(USER).alias(PREVIOUS), *_slices(window)
     )
     test = ((labelled[DAY] >= window.validation_end) & (labelled[OBSERVED] > 0)).to_numpy()
-    trace, observed = (_days(labelled[name], function.horizon_days)[test] for name in (TRACE, OBSERVED))
+    trace, observed = (days_of(labelled[name], function.horizon_days)[test] for name in (TRACE, OBSERVED))
     others = baselines(
         log,
         window,
@@ -66,7 +66,7 @@ def judge(
         rows=test,
         **calibration,
     )
-    return assess(
+    assessment = assess(
         {MODEL: function.forecast(labelled)[test], **others},
         trace,
         observed,
@@ -77,10 +77,35 @@ def judge(
         seed=seed,
         **intervals,
     )
+    setting = {name: intervals[name] for name in ("resamples", "level", "min_slice_users")}
+    assessment["further"] = {
+        name: _further(function, name, log, window, rows, seed=seed, **setting) for name in function.also
+    }
+    return assessment
 
 
-def _days(words: pl.Series, horizon_days: int) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    return trace_bits(torch.from_numpy(words.to_numpy().copy()), horizon_days).numpy()
+def _further(
+    function: RewardFunction, name: str, log: EventLog, window: Split, rows: pl.DataFrame, **setting: Any
+) -> Json:
+    """What `assess_further` says of one outcome, on the events of the test days."""
+    outcome = function.also[name]
+    known = known_at(log, window.validation_end)
+    before = outcome.parts(outcome.label(known, window.validation_end).collect())
+    labels = outcome.label(log, window.end).collect()
+    test = (labels[DAY] >= window.validation_end).to_numpy()
+    parts = outcome.parts(labels.filter(test))
+    count = before.known.sum(0)
+    average = np.divide((before.values * before.known).sum(0), count, out=np.full(len(count), np.nan), where=count > 0)
+    return assess_further(
+        function.expected(labels, name)[test],
+        parts.values,
+        parts.known,
+        average,
+        rows=rows.filter(test),
+        unit=outcome.unit,
+        parts=parts.names,
+        **setting,
+    )
 
 
 def _slices(window: Split) -> list[pl.Expr]:

@@ -23,6 +23,7 @@ from rich.table import Table
 from rich.text import Text
 
 from reward.evaluation.assessment import ACTIVITY, BASE_RATE, EVERYTHING, LIGHTGBM, Json, overview
+from reward.evaluation.further import further_sentences
 from reward.evaluation.truth import CLICK_RATE, EFFECT, REWARD
 from reward.evaluation.wording import Estimate, interval_name, places, readable
 
@@ -158,6 +159,7 @@ def report(assessment: Json, *, title: str, facts: Sequence[tuple[str, str]], it
             _reliability(assessment),
             _return_time(assessment),
             _slices(assessment),
+            _further(assessment),
             _ledger(assessment),
             _reward(assessment),
             _claims(assessment),
@@ -171,13 +173,40 @@ def report(assessment: Json, *, title: str, facts: Sequence[tuple[str, str]], it
 
 def sentences(assessment: Json) -> list[str]:
     """What carries the prediction, the reward model against its rivals and against the truth where it is known."""
-    return [*assessment["carry"]["sentences"], *assessment.get("truth", {}).get("sentences", [])]
+    further = further_sentences(assessment.get("further", {}))
+    return [*assessment["carry"]["sentences"], *further, *assessment.get("truth", {}).get("sentences", [])]
 
 
 def truth_picture(assessment: Json, items: pl.DataFrame) -> str:
     """Clicks and the learned reward against the truth as a drawing of its own, in SVG on paper white."""
     with matplotlib.rc_context(_STYLE | {"figure.facecolor": _PAPER, "svg.fonttype": "path"}):
         drawing = _drawn(_against_truth(assessment, items))
+    for stand_in, light, _ in _COLOURS.values():
+        drawing = drawing.replace(stand_in, light)
+    return drawing
+
+
+def distributions_picture(panels: Sequence[tuple[str, str, pl.DataFrame]], *, title: str) -> str:
+    """Predicted distributions of one user's outcomes as a drawing of its own, in SVG on paper white.
+
+    Args:
+        panels: of each outcome its name, its unit and a frame with ``outcome`` and ``probability``.
+        title: of the drawing.
+    """
+    with matplotlib.rc_context(_STYLE | {"figure.facecolor": _PAPER, "svg.fonttype": "path"}):
+        figure, axes = _figure(1, len(panels), 3.2)
+        figure.suptitle(title)
+        for panel, (name, unit, frame) in zip(axes, panels, strict=True):
+            outcome, probability = frame["outcome"].to_numpy(), frame["probability"].to_numpy()
+            at = np.arange(len(outcome))
+            panel.bar(at, probability, color=_MODEL, width=0.8)
+            shown = at[:: max(len(at) // 6, 1)]
+            panel.set_xticks(shown, [f"{outcome[place]:.4g}" for place in shown])
+            panel.set_title(f"{name}: mean {readable(float(outcome @ probability), 2)}")
+            panel.set_xlabel(unit)
+            panel.grid(visible=False, axis="x")
+        axes[0].set_ylabel("probability")
+        drawing = _drawn(figure)
     for stand_in, light, _ in _COLOURS.values():
         drawing = drawing.replace(stand_in, light)
     return drawing
@@ -500,6 +529,36 @@ def _slices(assessment: Json) -> str:
         f"others. A slice with fewer than {assessment['min_slice_users']} users is too small to say."
     )
     return _section("Slices", lead, *blocks, _table(header, rows))
+
+
+def _further(assessment: Json) -> str:
+    """Outcomes beside the one that rewards are told in."""
+    further = {name: it for name, it in assessment.get("further", {}).items() if it["reason"] is None}
+    if not assessment.get("further"):
+        return ""
+    lead = (
+        "What else the same states predict, on the same test days. Skill is the share of the variance explained that "
+        "the average of training leaves: 0 is that average, 1 a prophet. Predicted over observed is 1 where predictions "
+        "add up, part by part and for every kind of row."
+    )
+    blocks = [_list(further_sentences(assessment["further"]))]
+    if further:
+        figure, axes = _figure(1, len(further), 2.9)
+        for panel, (name, it) in zip(axes, further.items(), strict=True):
+            for shift, which, colour in ((-0.09, "observed", _SECOND), (0.09, "predicted", _MODEL)):
+                for place, part in enumerate(it["parts"]):
+                    _point(panel, place + shift, part[which], colour, across=False)
+            every = range(0, len(it["parts"]), max(len(it["parts"]) // 6, 1))
+            panel.set_xticks(list(every), [it["parts"][place]["part"].removeprefix("day ") for place in every])
+            panel.set_title(f"{name}: {it['unit']}")
+            panel.grid(visible=False, axis="x")
+        shown = {"predicted": "model", "observed": "second"}
+        legend = "".join(f'<span><i style="background:var(--{it})"></i>{label}</span>' for label, it in shown.items())
+        blocks += [f'<p class="legend">{legend}</p>', _svg(figure, "predicted and observed parts")]
+    for name, it in further.items():
+        rows = [(one["slice"], [_cell(one["ratio"], places([one["ratio"]]))]) for one in it["slices"]]
+        blocks += [f"<h3>{escape(name)}</h3>", _table(["slice", "predicted over observed"], rows)]
+    return _section("Further outcomes", lead, *blocks)
 
 
 def _ledger(assessment: Json) -> str:

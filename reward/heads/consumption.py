@@ -56,9 +56,15 @@ class ConsumptionHead(nn.Module):
 
     def value(self, state: Tensor) -> Tensor:
         """Expected amount in the next H days, by member: (..., M) for states (..., D)."""
+        return self._days(state).sum(-1)
+
+    def expected(self, state: Tensor) -> Tensor:
+        """What adds up to the value, mean over members: the amount of each day, (..., H)."""
+        return self._days(state).mean(-2)
+
+    def _days(self, state: Tensor) -> Tensor:
         found = self(state)
-        amount = (found["log_mean"] + found["log_std"].square() / 2).exp()
-        return (found["consumption_logits"].sigmoid() * amount).sum(-1)
+        return found["consumption_logits"].sigmoid() * (found["log_mean"] + found["log_std"].square() / 2).exp()
 
     @torch.no_grad()
     def distribution(self, state: Tensor) -> tuple[Tensor, Tensor]:

@@ -68,6 +68,10 @@ class HazardHead(nn.Module):
         """Mean over members of the probability of being back by each day: (..., H) for states (..., D)."""
         return self.back(state).mean(-2)
 
+    def expected(self, state: Tensor) -> Tensor:
+        """What adds up to the value, mean over members: `probabilities`."""
+        return self.probabilities(state)
+
     @torch.no_grad()
     def distribution(self, state: Tensor) -> tuple[Tensor, Tensor]:
         """On which day the user comes back.

@@ -69,6 +69,10 @@ class RatingHead(nn.Module):
         """Expected answer, were everybody to answer, by member: (..., M) for states (..., D)."""
         return (self.mass(state) * self.values).sum(-1)
 
+    def expected(self, state: Tensor) -> Tensor:
+        """Probability of surpassing each level but the last, mean over members: (..., K−1)."""
+        return self(state)["rating_logits"].sigmoid().mean(-2)
+
     @torch.no_grad()
     def distribution(self, state: Tensor) -> tuple[Tensor, Tensor]:
         """``outcome`` (K,), the levels, and the ``probability`` (..., K) of each, mean over members."""

@@ -50,6 +50,10 @@ class TraceHead(nn.Module):
         """Mean over members of the probability of being active on each day: (..., H) for states (..., D)."""
         return self(state)["trace_logits"].sigmoid().mean(-2)
 
+    def expected(self, state: Tensor) -> Tensor:
+        """What adds up to the value, mean over members: `probabilities`."""
+        return self.probabilities(state)
+
     @torch.no_grad()
     def distribution(self, state: Tensor) -> tuple[Tensor, Tensor]:
         """How many of the next H days will be active.

@@ -2,13 +2,39 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from reward.schema import EventLog
 
 STATES = ("before", "exposed", "after")
+
+
+class Parts(NamedTuple):
+    """An outcome as numbers that add up to it, in the parts that `Head.expected` predicts.
+
+    Attributes:
+        names: k of them, such as the days of the horizon.
+        values: (rows, k).
+        known: (rows, k), which of the values the log can tell.
+    """
+
+    names: list[str]
+    values: NDArray[np.float64]
+    known: NDArray[np.bool_]
+
+
+def days_of(words: pl.Series, horizon_days: int) -> NDArray[np.bool_]:
+    """(rows, H) days of words."""
+    return (words.to_numpy()[:, None] >> np.arange(horizon_days)) & 1 == 1
+
+
+def day_names(horizon_days: int) -> list[str]:
+    """A name for each day of a horizon."""
+    return [f"day {day}" for day in range(1, horizon_days + 1)]
 
 
 class Outcome(Protocol):
@@ -35,3 +61,5 @@ class Outcome(Protocol):
     def states(self) -> tuple[str, ...]: ...
 
     def label(self, log: EventLog, end_day: int, *, since: int | None = None) -> pl.LazyFrame: ...
+
+    def parts(self, labels: pl.DataFrame) -> Parts: ...

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import polars as pl
 
-from reward.outcomes import STATES
+from reward.outcomes import STATES, Parts, day_names, days_of
 from reward.schema import ITEM, TIMESTAMP, USER, EventLog, SchemaError
 
 DAY = "day"
@@ -136,4 +137,12 @@ class ActivityTrace:
             events.join(words, on=[*keys, DAY], how="left", nulls_equal=True, maintain_order="left")
             .with_columns(pl.when(pl.col(keys[-1]).is_null()).then(0).otherwise(known).alias(OBSERVED))
             .with_columns((pl.col(TRACE) & pl.col(OBSERVED)).alias(TRACE))
+        )
+
+    def parts(self, labels: pl.DataFrame) -> Parts:
+        """Days, as `label` tells them."""
+        return Parts(
+            day_names(self.horizon_days),
+            days_of(labels[TRACE], self.horizon_days).astype(np.float64),
+            days_of(labels[OBSERVED], self.horizon_days),
         )

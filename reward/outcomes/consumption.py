@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from reward.outcomes import STATES
+from reward.outcomes import STATES, Parts, day_names, days_of
 from reward.outcomes.activity import DAY, MAX_HORIZON_DAYS, OBSERVED, local_day, observed_days
 from reward.schema import USER, EventLog, SchemaError
 
@@ -65,6 +65,11 @@ class Consumption:
         return events.join(ahead.lazy(), on=[USER, DAY], how="left", maintain_order="left").with_columns(
             known.alias(OBSERVED)
         )
+
+    def parts(self, labels: pl.DataFrame) -> Parts:
+        """Amounts of days, as `label` tells them."""
+        amount = labels[AMOUNT].to_numpy().astype(np.float64)
+        return Parts(day_names(self.horizon_days), amount, days_of(labels[OBSERVED], self.horizon_days))
 
     def _ahead(self, days: pl.DataFrame) -> np.ndarray:
         """(rows, H) totals of the days after each row of ``days``, which is sorted by user and day."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import polars as pl
 
-from reward.outcomes import STATES
+from reward.outcomes import STATES, Parts, day_names, days_of
 from reward.outcomes.activity import DAY, OBSERVED, TRACE, ActivityTrace, observed_days
 from reward.schema import TIMESTAMP, EventLog, SchemaError
 
@@ -89,6 +90,14 @@ class ReturnTime:
         )
         labels = labels.with_columns(trace & observed)
         return labels if self.reason is None else self._with_cause(log, labels)
+
+    def parts(self, labels: pl.DataFrame) -> Parts:
+        """Days, as `label` tells them."""
+        return Parts(
+            day_names(self.horizon_days),
+            days_of(labels[TRACE], self.horizon_days).astype(np.float64),
+            days_of(labels[OBSERVED], self.horizon_days),
+        )
 
     def _with_cause(self, log: EventLog, labels: pl.LazyFrame) -> pl.LazyFrame:
         if self.reason not in log.context:

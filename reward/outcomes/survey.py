@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import polars as pl
 
+from reward.outcomes import Parts
 from reward.outcomes.activity import DAY, local_day
 from reward.schema import EventLog, SchemaError
 
@@ -69,3 +71,10 @@ class SurveyRating:
         return log.events.with_columns(local_day(log.timezone)).with_columns(
             pl.when(fresh).then(rating).otherwise(0).alias(RATING)
         )
+
+    def parts(self, labels: pl.DataFrame) -> Parts:
+        """Whether each level but the last was surpassed, of those who answered."""
+        rating = labels[RATING].to_numpy()[:, None]
+        steps = np.arange(1, len(self.levels))
+        names = [f"above {level:g}" for level in self.levels[:-1]]
+        return Parts(names, (rating > steps).astype(np.float64), np.broadcast_to(rating > 0, (len(rating), len(steps))))

@@ -42,6 +42,13 @@ def test_a_head_gives_the_outputs_it_names_for_each_member(head, states):
     assert all(output.shape[:3] == (2, 6, head.members) for output in found.values())
 
 
+def test_what_is_expected_has_the_same_parts_for_every_state(head, states):
+    found = head.expected(states)
+    assert found.shape[:2] == (2, 6)
+    assert torch.isfinite(found).all()
+    torch.testing.assert_close(head.expected(states[0, 2]), found[0, 2])
+
+
 def test_a_distribution_is_of_rising_outcomes_and_sums_to_1_for_each_state(head, states):
     outcome, probability = head.distribution(states)
     assert probability.shape == (2, 6, len(outcome))

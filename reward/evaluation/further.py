@@ -1,0 +1,117 @@
+"""Judges the predictions of further outcomes: how much better than the average they are, and whether they add up."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import polars as pl
+
+from reward.evaluation.assessment import SLICE, Json
+from reward.evaluation.resampling import Bools, Floats, Statistic, interval, ratio
+from reward.schema import USER
+
+
+def assess_further(
+    predicted: Floats,
+    outcome: Floats,
+    known: Bools,
+    average: Floats,
+    *,
+    rows: pl.DataFrame,
+    unit: str,
+    parts: list[str],
+    resamples: int,
+    seed: int,
+    level: float,
+    min_slice_users: int,
+) -> Json:
+    """Measure the prediction of an outcome that is told in parts, such as the days of a horizon.
+
+    ``skill`` is 1 − Σ (outcome − predicted)² / Σ (outcome − average)² over the known parts of all rows: 0 for the
+    average of what training knew, 1 for a prophet. ``predicted`` and ``observed`` are sums over parts of the means over
+    the rows that know them; their ratio is 1 where the prediction is calibrated in the large.
+
+    Args:
+        predicted: (n, k).
+        outcome: (n, k).
+        known: (n, k), which of it the log can tell.
+        average: (k,), of the outcome in what training saw; nan where it saw none: the part is left out of the skill.
+        rows: the n rows: ``user_id`` and any bool columns ``slice: …``.
+        unit: of the sum of the parts.
+        parts: k names.
+        resamples: number of resamples of users.
+        seed: of the resamples.
+        level: of the intervals, in (0, 1).
+        min_slice_users: a slice with fewer is left out.
+
+    Returns:
+        ``unit``, ``rows``, ``users``, ``skill``, ``ratio``, ``parts`` (predicted and observed mean and ratio of each)
+        and ``slices`` (ratio of each), estimates with intervals; ``reason`` where nothing can be measured, else None.
+    """
+    some = known.any(1)
+    codes, user = np.unique(rows[USER].to_numpy()[some], return_inverse=True)
+    found: Json = {"unit": unit, "rows": int(some.sum()), "users": len(codes), "reason": None}
+    if len(codes) < 2:
+        return found | {"reason": "the test days tell it of fewer than two users"}
+    predicted, outcome, known = predicted[some], outcome[some], known[some]
+
+    def estimates(statistic: Statistic) -> list[Json]:
+        values = statistic(np.ones(len(codes)))
+        low, high = interval(statistic, len(codes), resamples=resamples, seed=seed, level=level)
+        return [_plain(*each) for each in zip(values, low, high, strict=True)]
+
+    told = known & np.isfinite(average)
+    error, spread = (
+        (np.where(told, outcome - against, 0.0) ** 2).sum(1, keepdims=True) for against in (predicted, average)
+    )
+    skill = ratio(error, spread, user)
+    expected, came = np.where(known, predicted, 0.0), np.where(known, outcome, 0.0)
+    slices = {"all rows": np.ones(len(user), bool)}
+    for name in rows.columns:
+        if name.startswith(SLICE):
+            inside = rows[name].to_numpy()[some]
+            if len(np.unique(user[inside])) >= min_slice_users:
+                slices[name.removeprefix(SLICE)] = inside
+    inside = np.stack(list(slices.values()), 1)
+    above, below = (part.sum(1, keepdims=True) * inside for part in (expected, came))
+    means = [estimates(ratio(part, known, user)) for part in (expected, came)]
+    ratios = estimates(ratio(expected, came, user))
+    return found | {
+        "skill": estimates(lambda weights: 1 - skill(weights))[0],
+        "parts": [
+            {"part": name, "predicted": at, "observed": is_, "ratio": of}
+            for name, at, is_, of in zip(parts, *means, ratios, strict=True)
+        ],
+        "slices": [
+            {"slice": name, "ratio": it} for name, it in zip(slices, estimates(ratio(above, below, user)), strict=True)
+        ],
+    }
+
+
+def further_sentences(further: Mapping[str, Json]) -> list[str]:
+    """A sentence for each outcome: its skill, and whether it adds up."""
+    said = []
+    for name, it in further.items():
+        if it["reason"] is not None:
+            said.append(f"{name} ({it['unit']}): not measured, for {it['reason']}.")
+            continue
+        skill, whole = it["skill"], it["slices"][0]["ratio"]
+        said.append(
+            f"{name} ({it['unit']}): {_number(skill)} of the variance explained that the average leaves, and "
+            f"{_number(whole)} times what came is predicted."
+        )
+    return said
+
+
+def _number(estimate: Json) -> str:
+    if estimate["value"] is None:
+        return "an unknown share"
+    if estimate["low"] is None:
+        return f"{estimate['value']:.3f} (no interval)"
+    return f"{estimate['value']:.3f} (interval {estimate['low']:.3f} to {estimate['high']:.3f})".replace("-", "−")
+
+
+def _plain(value: float, low: float, high: float) -> Json:
+    finite = [float(each) if np.isfinite(each) else None for each in (value, low, high)]
+    return dict(zip(("value", "low", "high"), finite if finite[0] is not None else [None] * 3, strict=True))
