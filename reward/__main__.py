@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import track
 
 from reward.artifact import ArtifactError, load
+from reward.outcomes import Outcome
 from reward.schema import SchemaError, reading
 from reward.writing import whole
 
@@ -92,9 +93,9 @@ def _draw(options: argparse.Namespace, console: Console) -> int:
     own = events.filter(pl.col("user_id").cast(pl.String) == options.user)
     if own.is_empty():
         raise SchemaError(f"--user {options.user}: expected a user of the log, {options.events} has no event of theirs")
-    told: list[tuple[str | None, str]] = [(None, function.unit), *function.units.items()]
+    told: list[tuple[str | None, Outcome]] = [(None, function.outcome), *function.also.items()]
     more = {"items_table": items, "history_start": options.history_start}
-    panels = [(name or "outcome", unit, function.distribution(own, name, **more)) for name, unit in told]
+    panels = [(name or "outcome", it.counted, function.distribution(own, name, **more)) for name, it in told]
     with whole(options.out) as scratch:
         scratch.write_text(distributions_picture(panels, title=f"user {options.user}"), encoding="utf-8")
     console.print(f"{len(panels)} outcomes of user {options.user} drawn in {options.out}", markup=False, soft_wrap=True)

@@ -208,7 +208,7 @@ def effects(log, outcome):
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def network_of(features, outcome):
     """A network of 8 units in eval mode, with the encoder that ``encoder()`` makes or a recurrent one."""
 

@@ -259,6 +259,10 @@ class _Days:
     def unit(self) -> str:
         return self.outcome.unit
 
+    @property
+    def counted(self) -> str:
+        return self.outcome.counted
+
     def label(self, log: EventLog, end_day: int, *, since: int | None = None) -> pl.LazyFrame:
         return self.outcome.label(log, end_day, since=since)
 

@@ -17,7 +17,7 @@ import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import EngFormatter, MaxNLocator
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
@@ -72,6 +72,7 @@ _STYLE: dict[Any, Any] = {
     "axes.facecolor": "none",
 }
 _WIDTH = 10.0  # inches, which the page shows across its column
+_LONG = 10_000  # a number that is written with a letter
 _PANELS = 5  # days of reliability: more are thinned to as many
 _PAGE = Template("""<!DOCTYPE html>
 <html lang="en">
@@ -190,26 +191,31 @@ def distributions_picture(panels: Sequence[tuple[str, str, pl.DataFrame]], *, ti
     """Predicted distributions of one user's outcomes as a drawing of its own, in SVG on paper white.
 
     Args:
-        panels: of each outcome its name, its unit and a frame with ``outcome`` and ``probability``.
+        panels: of each outcome its name, what is counted and a frame with ``outcome`` and ``probability``.
         title: of the drawing.
     """
     with matplotlib.rc_context(_STYLE | {"figure.facecolor": _PAPER, "svg.fonttype": "path"}):
         figure, axes = _figure(1, len(panels), 3.2)
         figure.suptitle(title)
-        for panel, (name, unit, frame) in zip(axes, panels, strict=True):
+        for panel, (name, what, frame) in zip(axes, panels, strict=True):
             outcome, probability = frame["outcome"].to_numpy(), frame["probability"].to_numpy()
             at = np.arange(len(outcome))
             panel.bar(at, probability, color=_MODEL, width=0.8)
-            shown = at[:: max(len(at) // 6, 1)]
-            panel.set_xticks(shown, [f"{outcome[place]:.4g}" for place in shown])
-            panel.set_title(f"{name}: mean {readable(float(outcome @ probability), 2)}")
-            panel.set_xlabel(unit)
+            shown = at[:: max(len(at) // (3 if outcome.max() >= _LONG else 6), 1)]
+            panel.set_xticks(shown, [_short(outcome[place]) for place in shown])
+            panel.set_title(f"{name}: mean {_short(float(outcome @ probability))}")
+            panel.set_xlabel(what)
             panel.grid(visible=False, axis="x")
         axes[0].set_ylabel("probability")
         drawing = _drawn(figure)
     for stand_in, light, _ in _COLOURS.values():
         drawing = drawing.replace(stand_in, light)
     return drawing
+
+
+def _short(number: float) -> str:
+    """Three digits, with thousands and millions as letters."""
+    return str(EngFormatter(places=1, sep="")(number)) if number >= _LONG else f"{number:.3g}"
 
 
 def summary_table(assessment: Json) -> Table:
@@ -538,8 +544,8 @@ def _further(assessment: Json) -> str:
         return ""
     lead = (
         "What else the same states predict, on the same test days. Skill is the share of the variance explained that "
-        "the average of training leaves: 0 is that average, 1 a prophet. Predicted over observed is 1 where predictions "
-        "add up, part by part and for every kind of row."
+        "the average of training leaves: 0 is that average, 1 a prophet. Predicted over observed is 1 where "
+        "predictions add up, part by part and for every kind of row."
     )
     blocks = [_list(further_sentences(assessment["further"]))]
     if further:

@@ -44,6 +44,7 @@ class Outcome(Protocol):
         targets: names of the columns that `label` adds: Int64, or arrays of Float32 with a number for each day.
         horizon_days: H.
         unit: what one point of a value means.
+        counted: what the outcomes of `Head.distribution` are numbers of.
         states: which states may be asked for it, of Q ``before``, E ``exposed`` and F ``after``: what the feedback
             itself tells is no target of the state after it.
     """
@@ -56,6 +57,9 @@ class Outcome(Protocol):
 
     @property
     def unit(self) -> str: ...
+
+    @property
+    def counted(self) -> str: ...
 
     @property
     def states(self) -> tuple[str, ...]: ...

@@ -97,6 +97,11 @@ class ActivityTrace:
         return f"{what} in the next {self.horizon_days} days"
 
     @property
+    def counted(self) -> str:
+        """What a distribution's outcomes are."""
+        return self.unit
+
+    @property
     def keys(self) -> list[str]:
         """Columns that say who comes back to what."""
         return [USER] if self.scope == "user" else [USER, ITEM if self.scope == "item" else self.scope]

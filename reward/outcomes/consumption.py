@@ -42,6 +42,11 @@ class Consumption:
         """The unit of a value: what one point of it means."""
         return f"{self.quantity} in the next {self.horizon_days} days"
 
+    @property
+    def counted(self) -> str:
+        """What a distribution's outcomes are."""
+        return self.unit
+
     def label(self, log: EventLog, end_day: int, *, since: int | None = None) -> pl.LazyFrame:
         """The log's events, in their order, with ``day``, ``amount`` and ``observed``.
 

@@ -28,7 +28,8 @@ class ReturnTime:
     at or after its return says nothing. Later events of day D itself do not count.
 
     Beside these, ``trace`` and ``observed`` tell the same day by day: bit d−1 of ``trace`` is set where the user is
-    back by day D+d, and bit d−1 of ``observed`` where the log can tell.
+    back by day D+d, and bit d−1 of ``observed`` where that day lies inside the log: a return does not make later days
+    known, for they would be so only of those who returned.
 
     Attributes:
         horizon_days: H, 1 to 63.
@@ -63,6 +64,11 @@ class ReturnTime:
         to_what = "" if self.scope == "user" else f" to the same {self.scope}"
         return f"days back{to_what} in the next {self.horizon_days} days"
 
+    @property
+    def counted(self) -> str:
+        """What a distribution's outcomes are."""
+        return f"day of the return; {self.horizon_days + 1}: later or never"
+
     def label(self, log: EventLog, end_day: int, *, since: int | None = None) -> pl.LazyFrame:
         """The log's events, in their order, with ``day``, `targets`, ``trace`` and ``observed``.
 
@@ -86,7 +92,7 @@ class ReturnTime:
             (trace != 0).cast(pl.Int64).alias(EVENT),
             seen.bitwise_count_ones().cast(pl.Int64).alias(ENTRY_DAYS),
             back.alias(TRACE),
-            ((observed | back) & ~earlier).alias(OBSERVED),
+            (observed & ~earlier).alias(OBSERVED),
         )
         labels = labels.with_columns(trace & observed)
         return labels if self.reason is None else self._with_cause(log, labels)

@@ -43,6 +43,11 @@ class SurveyRating:
         """The unit of a value: what one point of it means."""
         return f"{self.question} answered, from {self.levels[0]:g} to {self.levels[-1]:g}"
 
+    @property
+    def counted(self) -> str:
+        """What a distribution's outcomes are."""
+        return self.unit
+
     def label(self, log: EventLog, end_day: int, *, since: int | None = None) -> pl.LazyFrame:
         """The log's events, in their order, with ``day`` and ``rating``.
 

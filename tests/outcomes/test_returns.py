@@ -40,10 +40,10 @@ def test_a_return_beyond_the_horizon_is_no_return():
     assert found["event"].to_list() == [0, 0]
 
 
-def test_days_tell_by_when_the_user_is_back_and_are_known_from_the_return_on():
+def test_days_tell_by_when_the_user_is_back_where_they_lie_inside_the_log():
     found = labels(ReturnTime(5), log_of([0, 3, 6]), 8)
-    assert found["trace"].to_list() == [0b11100, 0b11100, 0]
-    assert found["observed"].to_list() == [0b11111, 0b11111, 0b00001]
+    assert found["observed"].to_list() == [0b11111, 0b01111, 0b00001]
+    assert found["trace"].to_list() == [0b11100, 0b01100, 0]  # the second: day 8 is not over, though the user is back
 
 
 def test_what_was_known_before_is_survived_and_not_told_again():
@@ -51,8 +51,8 @@ def test_what_was_known_before_is_survived_and_not_told_again():
     found = labels(ReturnTime(5), log_of([0, 3, 6]), 8, since=DAY_0 + 5)
     assert found["time_days"].to_list() == [3, 3, 1]
     assert found["entry_days"].to_list() == [4, 1, 0]  # the first enters after its return: it says nothing
-    assert found["observed"].to_list() == [0, 0b11110, 0b00001]
-    assert found["trace"].to_list() == [0, 0b11100, 0]
+    assert found["observed"].to_list() == [0, 0b01110, 0b00001]
+    assert found["trace"].to_list() == [0, 0b01100, 0]
 
 
 def test_waits_are_those_of_the_activity_trace(log):

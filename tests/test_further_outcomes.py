@@ -1,0 +1,201 @@
+"""Outcomes beside the one that rewards are told in: learned, saved, scored, judged and drawn."""
+
+from functools import partial
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from polars.testing import assert_frame_equal
+from pytorch_lightning import Trainer
+
+from reward.__main__ import main
+from reward.artifact import load, save
+from reward.evaluation.further import assess_further, further_sentences
+from reward.function import RewardFunction
+from reward.heads.consumption import ConsumptionHead
+from reward.heads.hazard import HazardHead
+from reward.heads.rating import RatingHead
+from reward.model import RewardModel, Task
+from reward.objectives.consumption import consumption_likelihood
+from reward.objectives.hazard import hazard_likelihood
+from reward.objectives.likelihood import trace_likelihood
+from reward.objectives.rating import rating_likelihood
+from reward.outcomes import STATES
+from reward.outcomes.consumption import Consumption
+from reward.outcomes.returns import ReturnTime
+from reward.outcomes.survey import SurveyRating
+from reward.sequences.datamodule import StreamData
+
+SMALL = {"width": 8, "hidden": 4, "members": 2}
+OUTCOMES = {
+    "back": ReturnTime(7),
+    "listened": Consumption("listen_ms", 7),
+    "clicked": SurveyRating("click", [1, 2]),
+}
+OBJECTIVES = {"back": hazard_likelihood, "listened": consumption_likelihood, "clicked": rating_likelihood}
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*does not have many workers"),
+    pytest.mark.filterwarnings("ignore:.isinstance.treespec, LeafSpec.:FutureWarning"),
+]
+
+
+@pytest.fixture(scope="module")
+def data(log, outcome, features, windows_of_time):
+    settings = {"max_events": 16, "batch_rows": 150, "members": 2, "seed": 0}
+    data = StreamData(log, outcome, features, windows_of_time, also=OUTCOMES, **settings)
+    data.setup()
+    return data
+
+
+@pytest.fixture(scope="module")
+def trained(network_of, data, tmp_path_factory):
+    network = network_of()
+    torch.manual_seed(1)
+    network.also.update(
+        {
+            "back": HazardHead(horizon_days=7, causes=1, **SMALL),
+            "listened": ConsumptionHead(horizon_days=7, **SMALL),
+            "clicked": RatingHead(levels=[1, 2], **SMALL),
+        }
+    )
+    model = RewardModel(
+        network,
+        trace_likelihood,
+        optimizer=partial(torch.optim.AdamW, lr=0.02),
+        warmup_steps=0,
+        state_weights=dict.fromkeys(STATES, 1.0),
+        seed=0,
+        also={name: Task(OBJECTIVES[name], 0.3, it.states, True) for name, it in OUTCOMES.items()},
+    )
+    quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
+    trainer = Trainer(
+        max_epochs=8, accelerator="cpu", num_sanity_val_steps=0, default_root_dir=tmp_path_factory.mktemp("t"), **quiet
+    )
+    first = trainer.validate(model, data, verbose=False)[0]
+    trainer.fit(model, data)
+    model.calibrate(data.val_dataloader(), prior_events=10)
+    return model, first, trainer.callback_metrics
+
+
+@pytest.fixture(scope="module")
+def fn(trained, features, outcome):
+    network = trained[0].network
+    return RewardFunction(network, features, outcome, max_events=16, timestamp_unit=None, facts={}, also=OUTCOMES)
+
+
+@pytest.fixture(scope="module")
+def events(log):
+    return log.events.collect().sample(fraction=1, shuffle=True, seed=0)
+
+
+@pytest.mark.parametrize("name", OUTCOMES)
+def test_each_is_learned_beside_the_others(trained, name):
+    _, first, last = trained
+    assert last[f"validation/{name}"] < first[f"validation/{name}"]
+    assert last["validation/loss"] < first["validation/loss"]
+
+
+def test_amounts_begin_at_their_own_size(trained, data):
+    amount = data.training.targets["listened/amount"]
+    head = trained[0].network.also["listened"]
+    assert head.centre.mean() == pytest.approx(amount[amount > 0].log().mean(), abs=1.5)
+
+
+def test_saved_and_read_again_they_score_the_same(fn, events, tmp_path):
+    save(fn, tmp_path / "reward")
+    again = load(tmp_path / "reward")
+    assert again.units == {
+        "back": "days back in the next 7 days",
+        "listened": "listen_ms in the next 7 days",
+        "clicked": "click answered, from 1 to 2",
+    }
+    assert again.also == OUTCOMES
+    asked = {"also": list(OUTCOMES)}
+    assert_frame_equal(again.score_events(events, **asked), fn.score_events(events, **asked), check_exact=True)
+
+
+def test_scores_are_told_of_each_state_that_may_be_asked_and_leave_the_others_as_they_are(fn, events):
+    found = fn.score_events(events, also=["clicked", "back"])
+    assert found.columns[-5:] == ["clicked_before", "clicked_exposed", "back_before", "back_exposed", "back_after"]
+    assert found.null_count().select(pl.sum_horizontal(found.columns[-5:])).item() == 0
+    assert found["clicked_exposed"].is_between(1, 2).all()
+    assert found["back_after"].is_between(0, 7).all()
+    assert_frame_equal(found.drop(found.columns[-5:]), fn.score_events(events), check_exact=True)
+
+
+def test_what_is_expected_of_the_parts_adds_up_to_the_value(fn, events):
+    value = fn.score_events(events, also=["listened", "back"])
+    for name in ("listened", "back"):
+        np.testing.assert_allclose(fn.expected(events, name).sum(1), value[f"{name}_after"].to_numpy(), rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", [None, *OUTCOMES])
+def test_a_distribution_is_told_of_each_user_and_sums_to_1(fn, events, name):
+    found = fn.distribution(events, name)
+    by_user = found.group_by("user_id", maintain_order=True).agg(pl.col("probability").sum(), pl.len())
+    assert by_user["user_id"].to_list() == events["user_id"].unique().sort().to_list()
+    np.testing.assert_allclose(by_user["probability"].to_numpy(), 1, rtol=1e-5)
+
+
+def test_a_distribution_has_the_value_of_the_last_event_as_its_mean(fn, events):
+    found = fn.distribution(events).group_by("user_id").agg((pl.col("outcome") * pl.col("probability")).sum())
+    last = fn.score_events(events).sort("user_id", "timestamp", "position").group_by("user_id").last()
+    both = found.join(last, on="user_id")
+    np.testing.assert_allclose(both["outcome"].to_numpy(), both["value_after"].to_numpy(), rtol=1e-4)
+
+
+def test_an_outcome_that_there_is_not_is_named_with_those_that_there_are(fn, events):
+    said = r"sales expected to be of the further outcomes .* back, listened, clicked: "
+    for ask in (partial(fn.score_events, also=["sales"]), partial(fn.distribution, name="sales")):
+        with pytest.raises(ValueError, match=said):
+            ask(events)
+
+
+def test_one_user_is_drawn_and_a_log_scored_from_the_command_line(fn, events, tmp_path, capsys):
+    save(fn, tmp_path / "reward")
+    events.write_parquet(tmp_path / "events.parquet")
+    paths = ["--artifact", str(tmp_path / "reward"), "--events", str(tmp_path / "events.parquet")]
+    user = str(events["user_id"][0])
+    assert main(["draw", *paths, "--user", user, "--out", str(tmp_path / "user.svg")]) == 0
+    assert (tmp_path / "user.svg").read_text().lstrip().startswith("<svg")
+    assert main(["draw", *paths, "--user", "nobody", "--out", str(tmp_path / "nobody.svg")]) == 2
+    assert "expected a user of the log" in capsys.readouterr().err
+    assert not (tmp_path / "nobody.svg").exists()
+    assert main(["score", *paths, "--also", "back", "--out", str(tmp_path / "scored.parquet")]) == 0
+    assert "back_after" in pl.read_parquet(tmp_path / "scored.parquet").columns
+
+
+SETTING = {"unit": "things", "parts": ["one", "two"], "resamples": 100, "seed": 0, "level": 0.95, "min_slice_users": 5}
+
+
+def test_skill_and_ratio_by_hand():
+    outcome = np.array([[1.0, 0.0], [3.0, 4.0]] * 10)
+    known = np.array([[True, False], [True, True]] * 10)
+    predicted = np.array([[1.0, 9.0], [2.0, 4.0]] * 10)
+    rows = pl.DataFrame({"user_id": np.repeat(np.arange(10), 2), "slice: odd": [True, False] * 10})
+    found = assess_further(predicted, outcome, known, np.array([2.0, 2.0]), rows=rows, **SETTING)
+    # squared errors 0, 1, 0 against 1, 1, 4 of the average; 1 + 2 + 4 predicted of 1 + 3 + 4
+    assert found["skill"]["value"] == pytest.approx(1 - 1 / 6)
+    assert [it["ratio"]["value"] for it in found["slices"]] == pytest.approx([7 / 8, 1.0])
+    assert [it["observed"]["value"] for it in found["parts"]] == [2.0, 4.0]
+    assert [it["predicted"]["value"] for it in found["parts"]] == [1.5, 4.0]
+    (said,) = further_sentences({"sales": found})
+    assert said.startswith("sales (things): 0.833 (interval 0.833 to 0.833) of the variance")
+
+
+def test_the_average_has_no_skill_and_the_truth_all_of_it():
+    rng = np.random.default_rng(0)
+    outcome = rng.normal(3, 1, (200, 2))
+    rows = pl.DataFrame({"user_id": np.arange(200)})
+    ask = partial(assess_further, outcome=outcome, known=np.ones((200, 2), bool), average=outcome.mean(0), rows=rows)
+    assert ask(np.broadcast_to(outcome.mean(0), (200, 2)), **SETTING)["skill"]["value"] == pytest.approx(0)
+    assert ask(outcome, **SETTING)["skill"]["value"] == 1
+
+
+def test_where_hardly_anybody_is_known_it_says_so():
+    rows, nothing = pl.DataFrame({"user_id": [1, 2]}), np.zeros((2, 2), bool)
+    found = assess_further(np.ones((2, 2)), np.ones((2, 2)), nothing, np.ones(2), rows=rows, **SETTING)
+    assert found["reason"] == "the test days tell it of fewer than two users"
+    assert further_sentences({"sales": found}) == [f"sales (things): not measured, for {found['reason']}."]
