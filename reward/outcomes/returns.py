@@ -50,6 +50,7 @@ class ReturnTime:
 
     def __post_init__(self) -> None:
         self._activity()
+        object.__setattr__(self, "reasons", tuple(self.reasons))
         if (self.reason is None) != (len(self.reasons) == 0):
             raise ValueError(f"reason and reasons expected both or neither, got {self.reason!r} and {self.reasons}")
 
