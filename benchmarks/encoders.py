@@ -19,6 +19,7 @@ import subprocess
 import sys
 import time
 import warnings
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -47,7 +48,7 @@ BASE = "transformer"
 ENCODERS = (BASE, "gru", "hstu", "mamba")
 WIDTH, LAYERS = 64, 2  # of all of them, for the costs
 ROWS = 8192  # events of a batch
-USERS = 64  # whose candidates are scored at once
+USERS = 8  # whose candidates are scored at once
 LENGTHS, CANDIDATES = (16, 64, 256, 1024), (1, 100, 1000)
 Rows = list[dict[str, object]]
 
@@ -76,15 +77,16 @@ def training(encoder: Encoder, length: int) -> None:
     (memory.states.square().mean() + asked.square().mean()).backward()
 
 
-def seconds_of(work, least: float = 0.5) -> float:
-    """Processor time of one call: the median of some, after one that warms up."""
-    work()
+def seconds_of(work: Callable[[], object], least: float = 0.5) -> float:
+    """Processor time of one call: the median of some, or of the first one if that takes long."""
     spent: list[float] = []
-    while len(spent) < 3 or (sum(spent) < least and len(spent) < 50):
+    while sum(spent) < least or len(spent) < 2:
         began = time.process_time()
         work()
         spent.append(time.process_time() - began)
-    return float(np.median(spent))
+        if spent[0] > 4 * least:
+            break
+    return float(np.median(spent[1:] or spent))  # the first one warms up
 
 
 def measure(name: str, length: int) -> dict[str, float]:
@@ -202,7 +204,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--parts", nargs="+", choices=[COST, FORECAST], default=[COST, FORECAST])
     parser.add_argument("--lengths", nargs="+", type=int, default=LENGTHS, help="events of a history")
-    parser.add_argument("--rounds", type=int, default=3, help="of the costs")
+    parser.add_argument("--rounds", type=int, default=2, help="of the costs; some two minutes each")
     parser.add_argument("--seeds", type=int, default=2, help="of the forecasts; two or three minutes a run")
     parser.add_argument("--cache", type=Path, default=ROOT / "outputs" / "encoders", help="forecasts that were made")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "encoders.json")

@@ -254,7 +254,8 @@ class Whole(nn.Module):
 
 
 @pytest.mark.filterwarnings("ignore:The tensor attributes self.encoder.units")  # of nn.GRU's flat weights
-def test_an_encoder_exports_for_any_batch_length_and_slots(encoder, history, slots):
+def test_an_encoder_exports_for_any_batch_length_and_slots(encoder_class, build, history, slots):
+    encoder = build(encoder_class, layers=1)
     recurrent = any(isinstance(part, nn.RNNBase) for part in encoder.modules())
     whole, example = Whole(encoder), (*history, *slots)
     batch, length, asked = Dim("batch"), Dim("length"), Dim("slots")
