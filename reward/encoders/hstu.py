@@ -114,9 +114,9 @@ class HSTU(nn.Module):
         weight_ij = SiLU(q_i · k_j / √d + a(minutes from j to i) + b(events from j to i))
         y_i = x_i + out(norm(Σ_j weight_ij v_j) ⊙ u_i)
 
-    for each head, where a and b are `Curve`s in log time and log count. Nothing is divided by a sum over the history:
-    what an event adds does not hang on what else there is. The curves are flat beyond the longest gap and the longest
-    history that training knew, so neither is anything new.
+    for each head, where a and b are `Curve`s in log time and log count. There is no softmax: an event's weight does not
+    hang on what else there is, and the norm keeps the sum in bounds. The curves are flat beyond the longest gap and
+    the longest history that training knew, so neither is anything new.
 
     Args:
         width: D, size of tokens and states.

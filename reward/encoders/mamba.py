@@ -63,14 +63,18 @@ def _left(log_decay: Tensor) -> Tensor:
 class Block(nn.Module):
     """A gated state space layer with one decay a head."""
 
+    usual_step: Tensor
+    usual_hours: Tensor
+
     def __init__(self, width: int, heads: int, state_size: int, dropout: float) -> None:
         super().__init__()
         self.heads, self.sizes = heads, (width, width, state_size, state_size, heads)
         self.norm = nn.LayerNorm(width)
         self.inputs = nn.Linear(width, sum(self.sizes))
-        self.step = nn.Parameter(_log_spaced(*EVENTS, heads).reciprocal().expm1().log())  # softplus undone
-        self.log_rate = nn.Parameter(torch.zeros(heads))
-        self.log_hours = nn.Parameter(_log_spaced(*HOURS, heads).log())
+        # what is learned is how far a head departs from these, so that weight decay leads back to them
+        self.register_buffer("usual_step", _log_spaced(*EVENTS, heads).reciprocal().expm1().log(), persistent=False)
+        self.register_buffer("usual_hours", _log_spaced(*HOURS, heads), persistent=False)
+        self.log_rate, self.log_pace = nn.Parameter(torch.zeros(heads)), nn.Parameter(torch.zeros(heads))
         self.skip = nn.Parameter(torch.ones(heads))
         self.gated_norm = nn.RMSNorm(width, eps=1e-5)
         self.out = nn.Linear(width, width)
@@ -96,10 +100,10 @@ class Block(nn.Module):
     def _parts(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         gate, value, write, look, step = self.inputs(self.norm(tokens)).split(self.sizes, -1)
         value = F.silu(value).unflatten(-1, (self.heads, -1))
-        return gate, value, F.silu(write), F.silu(look), F.softplus(step + self.step)
+        return gate, value, F.silu(write), F.silu(look), F.softplus(step + self.usual_step)
 
     def _log_decay(self, step: Tensor, gap_hours: Tensor) -> Tensor:
-        return -self.log_rate.exp() * step - gap_hours.unsqueeze(-1) * (-self.log_hours).exp()
+        return -self.log_rate.exp() * step - gap_hours.unsqueeze(-1) * self.log_pace.exp() / self.usual_hours
 
     def _finish(self, tokens: Tensor, gate: Tensor, value: Tensor, seen: Tensor) -> Tensor:
         mixed = seen + (self.skip.unsqueeze(-1) * value).flatten(-2)

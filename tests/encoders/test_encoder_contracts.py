@@ -386,14 +386,15 @@ def test_a_mambas_states_are_those_written_out(build):
     hours = torch.rand(length, generator=torch.Generator().manual_seed(7)).mul(100).cumsum(0)
     gate, value, write, look, step = block.inputs(block.norm(tokens[0])).split([WIDTH, WIDTH, 3, 3, heads], -1)
     value, write, look, gate = (part * part.sigmoid() for part in (value, write, look, gate))
-    step = (1 + (step + block.step).exp()).log()
+    step = (1 + step.exp() * (torch.tensor([1 / 2, 1 / 128]).exp() - 1)).log()  # 1/2 and 1/128 at step 0
     state, expected = torch.zeros(heads, WIDTH // heads, 3), []
     for place in range(length):
         gap = hours[place] - hours[max(place - 1, 0)]
         mixed = []
         for head in range(heads):
             mine = value[place].view(heads, -1)[head]
-            left = (-block.log_rate[head].exp() * step[place, head] - gap / block.log_hours[head].exp()).exp()
+            faded = gap * block.log_pace[head].exp() / (12, 12 * 512)[head]
+            left = (-block.log_rate[head].exp() * step[place, head] - faded).exp()
             state[head] = left * state[head] + step[place, head] * torch.outer(mine, write[place])
             mixed.append(state[head] @ look[place] + block.skip[head] * mine)
         mixed = torch.cat(mixed) * gate[place]
