@@ -426,8 +426,9 @@ class RewardFunction(nn.Module):
         which = torch.from_numpy(place.reshape(shape)).to(self.device).expand(len(history), -1)
         mean = torch.zeros(len(history), shape[-1], device=self.device)
         std = torch.zeros_like(mean)
-        cells = max(history.memory.hours.shape[1] * max(shape[-1], 1), 1)
-        step = max(_ATTENTION_CELLS // cells, 1)
+        # a candidate reads a history's events, or one state of each layer
+        read = max(1, history.memory.hours.shape[1], *(layer.shape[-1] // 4 for layer in history.memory.layers))
+        step = max(_ATTENTION_CELLS // (read * max(shape[-1], 1)), 1)
         for start in range(0, len(history) if shape[-1] else 0, step):
             rows = slice(start, start + step)
             mean[rows], std[rows] = score(history[rows], which[rows])

@@ -27,8 +27,18 @@ from reward.sequences.split import known_at, split
 from reward.sequences.stream import Stream
 
 # what a small part is made of, by the names of constructors' arguments
-SMALL = {"width": 8, "hidden": 4, "layers": 2, "heads": 2, "dropout": 0.3, "horizon_days": 5, "members": 3}
-SMALL |= {"causes": 2, "levels": [1, 2, 5]}
+SMALL = {
+    "width": 8,
+    "hidden": 4,
+    "layers": 2,
+    "heads": 2,
+    "state_size": 3,
+    "dropout": 0.3,
+    "horizon_days": 5,
+    "causes": 2,
+    "levels": [1, 2, 5],
+    "members": 3,
+}
 USERS, DAYS, ITEMS = 40, 20, 30
 FEEDBACK, CONTEXT = ("click", "listen_ms"), ("surface", "volume")
 FIRST = datetime(2024, 3, 20, tzinfo=UTC)

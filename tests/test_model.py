@@ -5,8 +5,6 @@ import pytest
 import torch
 from pytorch_lightning import Callback, Trainer
 
-from reward.encoders.gru import GRU
-from reward.encoders.transformer import Transformer
 from reward.heads.trace import TraceHead
 from reward.model import RewardModel
 from reward.objectives.likelihood import trace_likelihood
@@ -94,11 +92,11 @@ class Seen(Callback):
         self.rates.append(trainer.optimizers[0].param_groups[0]["lr"])
 
 
-@pytest.mark.parametrize(
-    "encoder",
-    [partial(GRU, width=8, layers=1, dropout=0.0), partial(Transformer, width=8, layers=1, heads=2, dropout=0.0)],
-    ids=["GRU", "Transformer"],
-)
+@pytest.fixture
+def encoder(encoder_class, small_arguments):
+    return partial(encoder_class, **small_arguments(encoder_class, layers=1, dropout=0.0))
+
+
 def test_training_lowers_the_loss_on_rows_it_learns_from_and_on_later_ones(model_of, quiet_trainer, data, encoder):
     model = model_of(encoder)
     trainer = quiet_trainer(6)
@@ -110,10 +108,12 @@ def test_training_lowers_the_loss_on_rows_it_learns_from_and_on_later_ones(model
     assert trainer.callback_metrics["validation/loss"] < 0.9 * before
 
 
-def test_the_same_seed_trains_the_same_weights_to_the_bit_and_another_other_ones(model_of, quiet_trainer, data):
+def test_the_same_seed_trains_the_same_weights_to_the_bit_and_another_other_ones(
+    model_of, quiet_trainer, data, encoder
+):
     weights = []
     for seed in (0, 0, 1):
-        model = model_of(partial(GRU, width=8, layers=1, dropout=0.2), seed=seed, item_dropout=0.3)
+        model = model_of(partial(encoder, dropout=0.2), seed=seed, item_dropout=0.3)
         torch.manual_seed(torch.seed())  # what was drawn before training plays no part
         quiet_trainer(2).fit(model, data)
         weights.append(torch.cat([parameter.flatten() for parameter in model.parameters()]))

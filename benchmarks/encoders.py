@@ -1,0 +1,227 @@
+"""What do the encoders cost, and how well do they forecast? All of one width, side by side.
+
+Two parts:
+
+* *cost*: processor time and peak memory of training (read a batch, ask two queries an event, go back through both)
+  and of scoring (candidates that share one reading), by length of the history, as ratios to the transformer's. A case
+  is measured in a process of its own; rounds follow each other with the encoders side by side, and the standard error
+  is that over rounds.
+* *forecast*: validation loss on the bundled log with the settings of conf/, best epoch, as differences to the
+  transformer's of the same seed. Nothing here sees a test day.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+from pytorch_lightning import Callback, LightningModule, Trainer, seed_everything
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+from scale import peak_mib
+from worlds import ROOT, write_result
+
+from reward.encoders import Encoder
+from reward.model import RewardModel
+from reward.network import RewardNetwork
+from reward.schema import check
+from reward.sequences.datamodule import StreamData
+from reward.sequences.features import Features
+from reward.sequences.split import known_at, split
+from reward.writing import write_json
+
+COST, FORECAST = "cost", "forecast"
+BASE = "transformer"
+ENCODERS = (BASE, "gru", "hstu", "mamba")
+WIDTH, LAYERS = 64, 2  # of all of them, for the costs
+ROWS = 8192  # events of a batch
+USERS = 8  # whose candidates are scored at once
+LENGTHS, CANDIDATES = (16, 64, 256, 1024), (1, 100, 1000)
+Rows = list[dict[str, object]]
+
+
+def built(name: str) -> Encoder:
+    """The encoder of ``conf/encoder/name.yaml`` at the common width."""
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        settings = compose(f"encoder/{name}").encoder
+    torch.manual_seed(0)
+    return instantiate(settings, width=WIDTH, layers=LAYERS)
+
+
+def drawn(batch: int, length: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Tokens and hours of histories."""
+    generator = torch.Generator().manual_seed(length)
+    tokens = torch.randn(batch, length, WIDTH, generator=generator)
+    return tokens, torch.rand(batch, length, generator=generator).mul(24).cumsum(1)
+
+
+def training(encoder: Encoder, length: int) -> None:
+    """Read a batch, ask two queries an event, and go back through both."""
+    tokens, hours = drawn(ROWS // length, length)
+    visible = torch.arange(length).expand_as(hours).repeat(1, 2)
+    memory = encoder.read(tokens, hours)
+    asked = encoder.query(memory, tokens.repeat(1, 2, 1), hours.repeat(1, 2), visible)
+    (memory.states.square().mean() + asked.square().mean()).backward()
+
+
+def seconds_of(work: Callable[[], object], least: float = 0.5) -> float:
+    """Processor time of one call: the median of some, or of the first one if that takes long."""
+    spent: list[float] = []
+    while sum(spent) < least or len(spent) < 2:
+        began = time.process_time()
+        work()
+        spent.append(time.process_time() - began)
+        if spent[0] > 4 * least:
+            break
+    return float(np.median(spent[1:] or spent))  # the first one warms up
+
+
+def measure(name: str, length: int) -> dict[str, float]:
+    """Costs of one encoder at one length, by metric; of the process, so call it in a fresh one."""
+    torch.set_num_threads(1)
+    encoder = built(name)
+    before = peak_mib()
+    out = {"training, seconds": seconds_of(partial(training, encoder, length))}
+    out["training, MiB"] = peak_mib() - before
+    with torch.no_grad():
+        encoder.eval()
+        tokens, hours = drawn(USERS, length)
+        out["reading, seconds"] = seconds_of(partial(encoder.read, tokens, hours))
+        memory = encoder.read(tokens, hours)
+        out["memory, numbers an event"] = float(sum(layer.shape[-1] for layer in memory.layers))
+        for candidates in CANDIDATES:
+            visible = torch.full((USERS, candidates), length)
+            asked = torch.randn(USERS, candidates, WIDTH), hours[:, -1:].expand(USERS, candidates) + 1, visible
+            out[f"{candidates} candidates, seconds"] = seconds_of(partial(encoder.query, memory, *asked))
+    return out
+
+
+def apart(name: str, length: int) -> dict[str, float]:
+    """`measure` in a process of its own."""
+    told = [sys.executable, __file__, "--one", name, str(length)]
+    return json.loads(subprocess.run(told, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()[-1])
+
+
+def costs(lengths: list[int], rounds: int) -> Rows:
+    """Ratios to the transformer's costs, and what these are."""
+    rows: Rows = []
+    for length in track(lengths, "costs ..."):
+        found = [{name: apart(name, length) for name in ENCODERS} for _ in range(rounds)]
+        for metric in found[0][BASE]:
+            values = np.array([[one[name][metric] for name in ENCODERS] for one in found])
+            rows.append(_row(f"length {length}", f"{metric}, {BASE}", values[:, 0]))
+            for name, ratio in zip(ENCODERS[1:], (values / values[:, :1]).T[1:], strict=True):
+                rows.append(_row(f"length {length}", f"{metric}, {name} / {BASE}", ratio))
+    return rows
+
+
+class _Losses(Callback):
+    """The validation loss of every epoch."""
+
+    def __init__(self) -> None:
+        self.found: list[float] = []
+
+    def on_validation_epoch_end(self, trainer: Trainer, model: LightningModule) -> None:  # noqa: ARG002
+        self.found.append(float(trainer.callback_metrics["validation/loss"]))
+
+
+def forecast(name: str, seed: int) -> dict[str, float]:
+    """Validation loss of the best epoch of a training run on the bundled log, and its processor time."""
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        config = compose("train", overrides=[f"encoder={name}", f"seed={seed}"])
+    seed_everything(seed, verbose=False)
+    log = check(instantiate(config.data)).log
+    window = split(log, **config.split)
+    outcome, head, objective = (instantiate(config[part]) for part in ("outcome", "head", "objective"))
+    features = Features.fit(known_at(log, window.train_end), **config.features)
+    data = StreamData(log, outcome, features, window, members=head.members, seed=seed, **config.batches)
+    network = RewardNetwork(instantiate(config.encoder), head, sizes=features.sizes(), **config.network)
+    losses = _Losses()
+    trainer = Trainer(
+        max_epochs=config.trainer.max_epochs,
+        gradient_clip_val=config.trainer.gradient_clip_val,
+        accelerator=config.trainer.accelerator,
+        callbacks=[losses],
+        logger=False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        enable_progress_bar=False,
+        num_sanity_val_steps=0,
+    )
+    began = time.process_time()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+        trainer.fit(RewardModel(network, objective, seed=seed, **instantiate(config.model)), data)
+    parameters = sum(each.numel() for each in network.encoder.parameters())
+    return {
+        "validation loss": min(losses.found),
+        "training, processor seconds": time.process_time() - began,
+        "parameters of the encoder": float(parameters),
+    }
+
+
+def forecasts(seeds: int, cache: Path) -> Rows:
+    """Validation losses by encoder, and their differences to the transformer's of the same seed."""
+    cache.mkdir(parents=True, exist_ok=True)
+    found: dict[str, list[dict[str, float]]] = {name: [] for name in ENCODERS}
+    for seed, name in track([(seed, name) for seed in range(seeds) for name in ENCODERS], "forecasts ..."):
+        file = cache / f"{name}-{seed}.json"
+        if not file.is_file():
+            write_json(file, forecast(name, seed))
+        found[name].append(json.loads(file.read_text()))
+    rows: Rows = []
+    for metric in found[BASE][0]:
+        values = {name: np.array([one[metric] for one in found[name]]) for name in ENCODERS}
+        rows += [_row("bundled log", f"{metric}, {name}", values[name]) for name in ENCODERS]
+        if metric == "validation loss":
+            differences = {name: values[name] - values[BASE] for name in ENCODERS[1:]}
+            rows += [_row("bundled log", f"{metric}, {name} - {BASE}", each) for name, each in differences.items()]
+    return rows
+
+
+def _row(what: str, metric: str, values: np.ndarray) -> dict[str, object]:
+    count = len(values)
+    se = float(values.std(ddof=1) / np.sqrt(count)) if count > 1 else None
+    row = {"what": what, "metric": metric, "ours": float(values.mean()), "se": se}
+    return row | {"peers": {}, "goal": None, "met": None}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--parts", nargs="+", choices=[COST, FORECAST], default=[COST, FORECAST])
+    parser.add_argument("--lengths", nargs="+", type=int, default=LENGTHS, help="events of a history")
+    parser.add_argument("--rounds", type=int, default=2, help="of the costs; some two minutes each")
+    parser.add_argument("--seeds", type=int, default=2, help="of the forecasts; two or three minutes a run")
+    parser.add_argument("--cache", type=Path, default=ROOT / "outputs" / "encoders", help="forecasts that were made")
+    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "encoders.json")
+    parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
+    chosen = parser.parse_args(arguments)
+    if chosen.one is not None:
+        print(json.dumps(measure(chosen.one[0], int(chosen.one[1]))))
+        return
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    rows = costs(list(chosen.lengths), chosen.rounds) if COST in chosen.parts else []
+    rows += forecasts(chosen.seeds, chosen.cache) if FORECAST in chosen.parts else []
+    table = Table("what", "metric", "mean", "standard error")
+    for row in rows:
+        table.add_row(row["what"], row["metric"], f"{row['ours']:.4f}", "" if row["se"] is None else f"{row['se']:.4f}")
+    Console(width=120).print(table)
+    write_result(chosen.out, rows)
+
+
+if __name__ == "__main__":
+    main()
