@@ -1,0 +1,196 @@
+"""Does half a log with temporal consistency teach as much as the whole log without?
+
+The reward model is trained on a whole log and on halves of it (half the users; the later half of the training days),
+from labels alone (λ = 1) and with TD(λ), several λ. Of those the one with the lowest validation loss, in nats a
+row of plain likelihood, is taken, seed by seed; nothing is chosen on the test days, whose events of all users are
+forecast by each. Told are log-losses in nats a day and differences, means over seeds, with 95% intervals that
+resample users.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import warnings
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+from pytorch_lightning import Trainer, seed_everything
+from pytorch_lightning.callbacks import EarlyStopping
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+from worlds import ROOT, write_result
+
+from reward.evaluation.resampling import interval, ratio
+from reward.function import RewardFunction
+from reward.model import RewardModel
+from reward.network import RewardNetwork
+from reward.outcomes.activity import DAY, local_day
+from reward.schema import USER, EventLog, check
+from reward.sequences.datamodule import StreamData
+from reward.sequences.features import Features
+from reward.sequences.split import Split, known_at, split
+from reward.writing import whole as whole_file
+
+LOGS = {  # what train.py would be told
+    "kuairand": ["data=kuairand"],
+    "confounded": ["data=world", "simulation=confounded", "simulation.users=1500"],
+}
+WHOLE, USERS, DAYS = "whole", "half the users", "half the days"
+PARTS = (WHOLE, USERS, DAYS)
+PLAIN = 1.0
+RESAMPLES, LEVEL = 1000, 0.95
+Losses = dict[str, np.ndarray]  # of test users: code, summed loss, observed days; and the validation loss
+
+
+def part_of(log: EventLog, window: Split, part: str, seed: int) -> tuple[EventLog, Split]:
+    """What is trained and validated on, and its window; the test days stay."""
+    if part == USERS:
+        users = log.events.select(pl.col(USER).unique().sort()).collect().to_series()
+        mine = np.random.default_rng([seed, 31]).permutation(len(users)) % 2 == 0
+        return replace(
+            log, events=log.events.filter(pl.col(USER).is_in(users.filter(pl.Series(mine)).implode()))
+        ), window
+    if part == DAYS:
+        start = window.start + (window.train_end - window.start) // 2
+        later = log.events.filter(local_day(log.timezone) >= start)
+        return replace(log, events=later), replace(window, start=start)
+    return log, window
+
+
+def losses(name: str, part: str, lam: float, seed: int, epochs: int | None) -> Losses:
+    """Train on a part of a log, and forecast the test days of all of it."""
+    told = [*LOGS[name], f"seed={seed}"] + ([] if lam == PLAIN else ["consistency=td", f"consistency.lam={lam}"])
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        config = compose("train", overrides=told)
+    log = check(instantiate(config.data)).log
+    window = split(log, **config.split)
+    seed_everything(seed, verbose=False)
+    outcome, head, objective = (instantiate(config[each], _convert_="all") for each in ("outcome", "head", "objective"))
+    learnt, inside = part_of(log, window, part, seed)
+    features = Features.fit(known_at(learnt, inside.train_end), **config.features)
+    data = StreamData(learnt, outcome, features, inside, members=head.members, seed=seed, **config.batches)
+    network = RewardNetwork(instantiate(config.encoder), head, sizes=features.sizes(), **config.network)
+    consistency = None if config.consistency is None else instantiate(config.consistency)
+    model = RewardModel(network, objective, seed=seed, consistency=consistency, **instantiate(config.model))
+    trainer = Trainer(
+        max_epochs=config.trainer.max_epochs if epochs is None else epochs,
+        callbacks=[EarlyStopping("validation/loss", patience=config.trainer.patience, check_on_train_epoch_end=True)],
+        gradient_clip_val=config.trainer.gradient_clip_val,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        enable_progress_bar=False,
+        num_sanity_val_steps=0,
+    )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+        trainer.fit(model, data)
+    model.calibrate(data.val_dataloader(), **config.calibration)
+    function = RewardFunction(
+        network, features, outcome, max_events=config.batches.max_events, timestamp_unit=None, facts={}
+    )
+    labelled = outcome.label(log, window.end).collect()
+    days = outcome.parts(labelled)
+    rows = (labelled[DAY] >= window.validation_end).to_numpy() & days.known.any(1)
+    came, known = days.values[rows], days.known[rows]
+    chance = np.clip(function.forecast(labelled)[rows], 1e-9, 1 - 1e-9)
+    loss = -np.where(came > 0, np.log(chance), np.log1p(-chance)) * known
+    user = labelled[USER].rank("dense").to_numpy().astype(np.int64)[rows] - 1
+    users = int(user.max()) + 1
+    return {
+        "loss": np.bincount(user, loss.sum(1), users),
+        "days": np.bincount(user, known.sum(1), users),
+        "validation": np.array(float(trainer.callback_metrics["validation/loss"])),
+    }
+
+
+def file_of(folder: Path, *job: object) -> Path:
+    """Where a job's losses are kept."""
+    return folder / ("_".join(str(it).replace(" ", "-") for it in job) + ".npz")
+
+
+def chosen_lambda(found: dict[float, list[Losses]], seed: int) -> float:
+    """The λ below 1 with the lowest validation loss of a seed."""
+    return min((lam for lam in found if lam != PLAIN), key=lambda lam: float(found[lam][seed]["validation"]))
+
+
+def estimates(columns: dict[str, np.ndarray], days: np.ndarray) -> dict[str, tuple[float, float, float]]:
+    """Nats a day of each column of losses by user, with the interval that resamples users."""
+    there = days > 0
+    losses = np.stack([values[there] for values in columns.values()], axis=1)
+    user = np.arange(int(there.sum()))
+    statistic = ratio(losses, np.broadcast_to(days[there][:, None], losses.shape), user)
+    low, high = interval(statistic, len(user), resamples=RESAMPLES, seed=0, level=LEVEL)
+    return dict(zip(columns, zip(statistic(np.ones(len(user))), low, high, strict=True), strict=True))
+
+
+def judged(found: dict[str, dict[float, list[Losses]]]) -> dict[str, tuple[float, float, float]]:
+    """Log-losses of a log's parts, and the differences that the question is about."""
+    seeds = range(len(found[WHOLE][PLAIN]))
+
+    def mean(part: str, consistent: bool) -> np.ndarray:
+        mine = found[part]
+        lams = [chosen_lambda(mine, seed) if consistent else PLAIN for seed in seeds]
+        return np.mean([mine[lam][seed]["loss"] for seed, lam in zip(seeds, lams, strict=True)], axis=0)
+
+    columns = {f"{part}, {how}": mean(part, how == "TD") for part in found for how in ("labels", "TD")}
+    for part in found:
+        columns[f"{part}: TD less labels"] = columns[f"{part}, TD"] - columns[f"{part}, labels"]
+        if part != WHOLE:
+            columns[f"{part}, TD, less {WHOLE}, labels"] = columns[f"{part}, TD"] - columns[f"{WHOLE}, labels"]
+    return estimates(columns, found[WHOLE][PLAIN][0]["days"])
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--logs", nargs="+", choices=LOGS, default=list(LOGS), metavar="LOG", help=f"{list(LOGS)}")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), metavar="PART", help=f"{list(PARTS)}")
+    parser.add_argument("--lambdas", nargs="+", type=float, default=[0.0, 0.5, 0.9], help="to choose from")
+    parser.add_argument("--seeds", type=int, default=3, help="how many")
+    parser.add_argument("--epochs", type=int, help="other than the config's, to try things")
+    parser.add_argument("--cache", type=Path, default=ROOT / "outputs" / "half_the_log", help="what was computed")
+    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "half_the_log.json")
+    chosen = parser.parse_args(arguments)
+    for noisy in ("pytorch_lightning", "lightning"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    console, rows = Console(width=max(Console().width, 110)), []
+    parts = [WHOLE, *(part for part in chosen.parts if part != WHOLE)]
+    jobs = [
+        (name, part, lam, seed)
+        for seed in range(chosen.seeds)
+        for name in chosen.logs
+        for part in parts
+        for lam in (PLAIN, *chosen.lambdas)
+    ]
+    missing = [job for job in jobs if not file_of(chosen.cache, *job).exists()]
+    for job in track(missing, "logs, parts and λ", console=console):
+        console.log(*job)
+        with whole_file(file_of(chosen.cache, *job)) as scratch, scratch.open("wb") as out:
+            np.savez(out, **losses(*job, chosen.epochs))
+    table = Table("log", "what", "nats a day", "95% interval")
+    for name in chosen.logs:
+        found: dict[str, dict[float, list[Losses]]] = {}
+        for _, part, lam, seed in (job for job in jobs if job[0] == name):
+            with np.load(file_of(chosen.cache, name, part, lam, seed)) as kept:
+                found.setdefault(part, {}).setdefault(lam, []).append(dict(kept))
+        for what, (value, low, high) in judged(found).items():
+            table.add_row(name, what, f"{value:.5f}", f"{low:.5f} to {high:.5f}")
+            met = None if "less whole" not in what else bool(low <= 0)
+            for metric, number in (("log-loss", value), ("low", low), ("high", high)):
+                goal = "interval reaches 0 or less" if met is not None and metric == "log-loss" else None
+                row = {"what": f"{name}: {what}", "metric": metric, "ours": number, "se": None, "peers": {}}
+                rows.append(row | {"goal": goal, "met": met if goal else None})
+    console.print(table)
+    write_result(chosen.out, rows)
+
+
+if __name__ == "__main__":
+    main()
