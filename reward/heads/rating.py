@@ -62,8 +62,8 @@ class RatingHead(nn.Module):
 
     def mass(self, state: Tensor) -> Tensor:
         """Probability of each level, by member: (..., M, K)."""
-        above = F.pad(self(state)["rating_logits"].sigmoid(), (1, 0), value=1.0)
-        return (above - F.pad(above[..., 1:], (0, 1))).clamp(min=0)
+        above = F.pad(self(state)["rating_logits"].sigmoid(), (1, 0), value=1.0).cummin(-1).values
+        return above - F.pad(above[..., 1:], (0, 1))
 
     def value(self, state: Tensor) -> Tensor:
         """Expected answer, were everybody to answer, by member: (..., M) for states (..., D)."""
@@ -87,7 +87,7 @@ class RatingHead(nn.Module):
     def calibrate(self, outputs: Mapping[str, Tensor], targets: Mapping[str, Tensor], *, prior_events: float) -> None:
         """Fit ``scale`` and ``offset`` of the logits of each level being surpassed to answers not seen before.
 
-        An offset a level may cross two levels where few answered; `mass` then gives the lower one 0.
+        An offset a level may cross two levels where few answered; `mass` then gives the level between them 0.
 
         Args:
             outputs: ``rating_logits`` (rows, M, K−1) of the head as it is; an earlier calibration is undone first.

@@ -62,7 +62,9 @@ def rating_likelihood(
 
 
 def _log_difference(high: Tensor, low: Tensor) -> Tensor:
-    """log(sigmoid(high) − sigmoid(low)) for high ≥ low, either of them infinite."""
-    top, bottom = F.logsigmoid(high), F.logsigmoid(low.clamp(min=-80.0))
-    gap = (top - bottom).clamp(min=1e-7)
-    return top + torch.log(-torch.expm1(-gap))
+    """log(sigmoid(high) − sigmoid(low)) for high ≥ low, either of them infinite.
+
+    σ(a) − σ(b) = σ(a) · σ(−b) · (1 − exp(b − a)), which keeps its digits where both are near 0 or near 1.
+    """
+    gap = (high - low).clamp(min=1e-7)
+    return F.logsigmoid(high) + F.logsigmoid(-low) + torch.log(-torch.expm1(-gap))

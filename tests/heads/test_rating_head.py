@@ -30,3 +30,13 @@ def test_calibration_makes_the_levels_as_frequent_as_they_were(head):
     rating = torch.multinomial(torch.tensor([0.5, 0.2, 0.2, 0.1]), 50_000, True, generator=generator)
     head.calibrate({"rating_logits": torch.zeros(50_000, 2, 2)}, {"rating": rating}, prior_events=1.0)
     assert head.offset.sigmoid().tolist() == pytest.approx([0.3 / 0.5, 0.1 / 0.5], abs=0.01)
+
+
+def test_levels_that_calibration_crossed_still_have_probabilities_that_sum_to_1(head):
+    head.offset.copy_(torch.tensor([-2.0, 3.0]))
+    state = torch.randn(5, 8)
+    mass = head.mass(state)
+    assert (mass >= 0).all()
+    torch.testing.assert_close(mass.sum(-1), torch.ones(5, 2))
+    torch.testing.assert_close(mass[..., 1], torch.zeros(5, 2))
+    assert (head.value(state) <= 4).all()

@@ -42,3 +42,17 @@ def test_gradients_are_finite_far_out_and_where_levels_meet():
             loss.sum().backward()
             assert torch.isfinite(loss).all()
             assert torch.isfinite(logits.grad).all()
+
+
+def test_an_answer_far_from_the_score_costs_what_it_should_and_still_pulls():
+    for rating, logits in ((1, [30.0, 29.0]), (2, [30.0, 29.0]), (2, [-29.0, -30.0]), (3, [-90.0, -91.0])):
+        exact = torch.tensor([[logits]]).double()
+        above = torch.cat([torch.ones(1), exact.flatten().sigmoid(), torch.zeros(1)])
+        below = torch.cat([torch.zeros(1), (-exact).flatten().sigmoid(), torch.ones(1)])
+        side = (below[1:] - below[:-1]) if logits[0] > 0 else (above[:-1] - above[1:])  # the one that keeps its digits
+        chance = side[rating - 1]
+        found = torch.tensor([[logits]]).requires_grad_()
+        loss = rating_likelihood(found, torch.zeros(1, 1), torch.full((1, 1), 0.5), torch.tensor([rating]))
+        assert loss.item() == pytest.approx(math.log(2) - math.log(chance), rel=1e-5)
+        loss.sum().backward()
+        assert found.grad.abs().max() > 0.5
