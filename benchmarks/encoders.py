@@ -15,8 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import subprocess
-import sys
+import multiprocessing
 import time
 import warnings
 from collections.abc import Callable
@@ -111,8 +110,8 @@ def measure(name: str, length: int) -> dict[str, float]:
 
 def apart(name: str, length: int) -> dict[str, float]:
     """`measure` in a process of its own."""
-    told = [sys.executable, __file__, "--one", name, str(length)]
-    return json.loads(subprocess.run(told, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()[-1])
+    with multiprocessing.get_context("fork").Pool(1) as process:
+        return process.apply(measure, (name, length))
 
 
 def costs(lengths: list[int], rounds: int) -> Rows:
@@ -208,11 +207,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--seeds", type=int, default=2, help="of the forecasts; two or three minutes a run")
     parser.add_argument("--cache", type=Path, default=ROOT / "outputs" / "encoders", help="forecasts that were made")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "encoders.json")
-    parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
     chosen = parser.parse_args(arguments)
-    if chosen.one is not None:
-        print(json.dumps(measure(chosen.one[0], int(chosen.one[1]))))
-        return
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     rows = costs(list(chosen.lengths), chosen.rounds) if COST in chosen.parts else []
     rows += forecasts(chosen.seeds, chosen.cache) if FORECAST in chosen.parts else []
