@@ -19,7 +19,7 @@ LEVELS = [
     {"encoders", "heads", "objectives"},
     {"network", "wiring"},
     {"model"},
-    {"effects"},
+    {"effects", "progressive"},
     {"function"},
     {"card"},
     {"artifact"},

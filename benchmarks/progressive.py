@@ -1,0 +1,255 @@
+"""Beliefs about new shows from their users' first days: our filter, the published one, and the best there can be.
+
+The experiment of McDonald et al., Impatient Bandits (KDD 2023), on traces drawn as published: 200 shows to learn from, 200
+to judge on, 10,000 users each, 59 days. Told are the mean absolute errors of the belief's mean, after d days of M users,
+against the mean of the show's other users, of
+
+* *published*: the published Gaussian filter, written anew;
+* *ours*: ``reward.progressive``, which learns from the same 200 shows;
+* *bound*: the Bayes-optimal belief of one who knows the generator and its constants,
+
+and the share of the way from the published filter to the bound that ours goes; then the published bandit's regret; then
+the errors where users behave otherwise than the generator's. Seed 42 is the published data; nothing was tuned on the
+seeds that are told. What was computed is kept in a folder, job by job.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from impatient.bandit import agents, regret
+from impatient.bound import optimal
+from impatient.published import Moments, progressive
+from impatient.shows import DIFFER, H, JUDGED, PUBLISHED, RETURN, TRAINING, TWO_RATES, WHOLE, active_on, daily_means, drawn
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+from worlds import ROOT, write_result
+
+from reward.progressive import ItemPrior
+from reward.writing import whole
+
+USERS_SEEN, DAYS_SEEN = (10, 100, 1000), (0, 5, 10, 20, 30, H)
+HELD_OUT_FROM = 1000  # the users whose mean is the truth
+DRAWS = 200  # of the bound's importance sampling, for each show
+SHOWS, DAILY, DAYS, TRIALS = 50, 50, 180, 10  # of the bandit
+EVERY_AGENT = 42  # the seed on which all agents play
+PLAYED = ("published progressive", "ours", "full traces at once, our filter")
+EARLY, SHARE = 20, 0.5  # the goals: below the published filter's to this day, and this share of the way
+KINDS = (TWO_RATES, RETURN, DIFFER)
+SAID = {  # ANCHORS: the published errors, and regrets
+    (10, 5): 0.639, (10, 10): 0.635, (10, H): 0.638,
+    (100, 5): 0.540, (100, 10): 0.470, (100, H): 0.378,
+    (1000, 5): 0.429, (1000, 10): 0.241, (1000, H): 0.166,
+}  # fmt: skip
+SAID_REGRET = {
+    "published progressive": 0.70,
+    "delayed": 1.33,
+    "day-two proxy": 2.01,
+    "published oracle (the sum at once)": 0.59,
+}
+EXPLAINED = {1: 0.081, 5: 0.535, 10: 0.768, 20: 0.903, 30: 0.969}
+
+
+def learned(words: np.ndarray) -> tuple[Moments, ItemPrior]:
+    """The published filter's moments and our prior, from the training shows."""
+    mine = words[:TRAINING]
+    item = np.repeat(np.arange(TRAINING), mine.shape[1])
+    return Moments.of(mine), ItemPrior.learn(item, mine.ravel(), np.full(mine.size, WHOLE), horizon_days=H)
+
+
+def errors(kind: str, seed: int) -> dict[str, np.ndarray]:
+    """Errors (users, days, shows) of each belief, ours over its standard deviation, and what the data are like."""
+    words = drawn(kind, seed)
+    moments, prior = learned(words)
+    judged = words[TRAINING : TRAINING + JUDGED]
+    truth = daily_means(judged[:, HELD_OUT_FROM:]).sum(axis=1)
+    item = np.arange(len(judged))
+    names = ["published", "ours", *(["bound"] if kind == PUBLISHED else [])]
+    out = {name: np.zeros((len(USERS_SEEN), len(DAYS_SEEN), len(judged))) for name in [*names, "std", "doubt"]}
+    for m, users in enumerate(USERS_SEEN):
+        seen = judged[:, :users]
+        for t, days in enumerate(DAYS_SEEN):
+            known = np.where(np.arange(H) < days, users, 0) * np.ones((len(judged), 1))
+            out["published"][m, t] = progressive(moments, (active_on(seen) * (known[:, None] > 0)).sum(axis=1), known)[0]
+            told = (np.repeat(item, users), seen.ravel(), np.full(seen.size, (1 << days) - 1))
+            belief = prior.belief(prior.evidence(*told, items=len(judged)))
+            out["ours"][m, t], out["std"][m, t] = belief.mean, belief.std
+            if kind == PUBLISHED:
+                out["bound"][m, t], out["doubt"][m, t], _ = optimal(seen, days, DRAWS, seed)
+    for name in names:
+        out[name] -= truth
+    stickiness = 1 + daily_means(words).sum(axis=1)
+    out["stickiness"] = np.array([stickiness.mean(), stickiness.std()])
+    return out | {"explained": np.array([moments.explained(days) for days in EXPLAINED])}
+
+
+def regrets(kind: str, seed: int) -> dict[str, np.ndarray]:
+    """Regret (trials,) of each agent."""
+    words = drawn(kind, seed)
+    played = {
+        name: agent for name, agent in agents(*learned(words)).items() if seed == EVERY_AGENT or name in PLAYED
+    }
+    mine = words[TRAINING : TRAINING + SHOWS]
+    return {
+        name: regret(mine, agent, trials=TRIALS, daily=DAILY, days=DAYS, seed=seed) for name, agent in played.items()
+    }
+
+
+PARTS = {"errors": errors, "regrets": regrets}
+
+
+def file_of(folder: Path, part: str, kind: str, seed: int) -> Path:
+    return folder / f"{part}-{kind.replace(' ', '_')}-{seed}.npz"
+
+
+def compute(jobs: list[tuple[str, str, int]], folder: Path, console: Console) -> None:
+    """Computes what is not kept yet, and keeps each job's arrays as soon as they are there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    missing = [job for job in jobs if not file_of(folder, *job).exists()]
+    for part, kind, seed in track(missing, "data sets", console=console):
+        console.log(f"{part}, {kind}, seed {seed}")
+        with whole(file_of(folder, part, kind, seed)) as scratch, scratch.open("wb") as out:
+            np.savez(out, **PARTS[part](kind, seed))
+
+
+def kept(jobs: list[tuple[str, str, int]], folder: Path) -> dict[tuple[str, str, int], dict[str, np.ndarray]]:
+    found = {}
+    for job in jobs:
+        if file_of(folder, *job).exists():
+            with np.load(file_of(folder, *job)) as arrays:
+                found[job] = dict(arrays)
+    return found
+
+
+def mean_and_se(values: np.ndarray) -> tuple[float, float | None]:
+    """Over data sets."""
+    se = float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else None
+    return float(values.mean()), se
+
+
+def row(what: str, metric: str, ours: float, se: float | None = None, peers=None, goal=None, met=None):
+    return {"what": what, "metric": metric, "ours": ours, "se": se, "peers": peers or {}, "goal": goal, "met": met}
+
+
+def share_of(table: np.ndarray, rng: np.random.Generator) -> tuple[float, float, float]:
+    """Share of the way from the first column to the third that the second goes, and its 95% bootstrap interval."""
+    drawn_sets = table[rng.integers(0, len(table), (4000, len(table)))].mean(axis=1)
+    shares = (drawn_sets[:, 0] - drawn_sets[:, 1]) / (drawn_sets[:, 0] - drawn_sets[:, 2])
+    first, mine, best = table.mean(axis=0)
+    return float((first - mine) / (first - best)), *map(float, np.quantile(shares, [0.025, 0.975]))
+
+
+def error_rows(kind: str, found: list[dict[str, np.ndarray]]) -> list[dict[str, object]]:
+    """One row a cell, of means over data sets."""
+    rows, rng = [], np.random.default_rng(0)
+    for m, users in enumerate(USERS_SEEN):
+        for t, days in enumerate(DAYS_SEEN):
+            what = f"{kind}, M={users}, d={days}"
+            names = [name for name in ("published", "ours", "bound") if name in found[0]]
+            table = np.array([[np.abs(one[name][m, t]).mean() for name in names] for one in found])
+            mean, se = mean_and_se(table[:, 1])
+            less, apart = mean_and_se(table[:, 0] - table[:, 1])
+            peers = dict(zip(names, table.mean(axis=0).tolist(), strict=True))
+            del peers["ours"]
+            if kind == PUBLISHED and (users, days) in SAID:
+                peers["published, in the paper's data"] = SAID[users, days]
+            below = kind == PUBLISHED and users >= 100 and 0 < days <= EARLY
+            met = less > 0 if below else apart is None or less >= -apart
+            goal = "below the published filter's" if below else "no worse than it by over a standard error"
+            rows.append(row(what, "mean absolute error", mean, se, peers, goal, bool(met)))
+            rows.append(row(what, "less than the published filter's by", less, apart))
+            if "bound" in names and days > 0:
+                part, low, high = share_of(table, rng)
+                goal = (f">= {SHARE}", part >= SHARE) if below else (None, None)
+                rows.append(row(what, "share of the way to the bound", part, None, {}, *goal))
+                rows.append(row(what, "share of the way to the bound, low", low))
+                rows.append(row(what, "share of the way to the bound, high", high))
+                doubt = np.mean([one["doubt"][m, t].mean() for one in found])
+                rows.append(row(what, "bound: half of the draws less the other half", float(doubt)))
+            z = np.concatenate([one["ours"][m, t] / one["std"][m, t] for one in found])
+            rows.append(row(what, "truth in the 95% interval", float((np.abs(z) < 1.96).mean())))
+    return rows
+
+
+def sanity_rows(found: list[dict[str, np.ndarray]], seeds: list[int]) -> list[dict[str, object]]:
+    """What the published data are like, of the first seed."""
+    mean, spread = found[0]["stickiness"]
+    rows = [
+        row(f"seed {seeds[0]}", "mean stickiness", float(mean), None, {"published": 4.46}),
+        row(f"seed {seeds[0]}", "its standard deviation", float(spread), None, {"published": 0.81}),
+    ]
+    for (days, said), value in zip(EXPLAINED.items(), found[0]["explained"], strict=True):
+        rows.append(row(f"seed {seeds[0]}", f"variance explained by day {days}", float(value), None, {"published": said}))
+    for (users, days), said in SAID.items():
+        m, t = USERS_SEEN.index(users), DAYS_SEEN.index(days)
+        mine, theirs = np.abs(found[0]["ours"][m, t]), np.abs(found[0]["published"][m, t])
+        se = float(mine.std(ddof=1) / np.sqrt(len(mine)))
+        peers = {"published, here": float(theirs.mean()), "published, in the paper's data": said}
+        if "bound" in found[0]:
+            peers["bound"] = float(np.abs(found[0]["bound"][m, t]).mean())
+        rows.append(row(f"seed {seeds[0]}, M={users}, d={days}", "mean absolute error", float(mine.mean()), se, peers))
+    return rows
+
+
+def regret_rows(found: dict[int, dict[str, np.ndarray]]) -> list[dict[str, object]]:
+    """Regrets of the published data over trials, then over data sets."""
+    rows = []
+    if EVERY_AGENT in found:
+        for name, values in found[EVERY_AGENT].items():
+            mean, se = mean_and_se(values)
+            peers = {"published": SAID_REGRET[name]} if name in SAID_REGRET else {}
+            rows.append(row(f"seed {EVERY_AGENT}, {name}", "average regret at day 180", mean, se, peers))
+    for name in PLAYED:
+        mean, se = mean_and_se(np.array([one[name].mean() for one in found.values()]))
+        rows.append(row(f"all data sets, {name}", "average regret at day 180", mean, se))
+    less, se = mean_and_se(np.array([(one[PLAYED[0]] - one[PLAYED[1]]).mean() for one in found.values()]))
+    goal = "more than a standard error"
+    met = se is not None and less > se
+    rows.append(row("all data sets", "regret less than the published filter's by", less, se, {}, goal, met))
+    return rows
+
+
+def show(rows: list[dict[str, object]], console: Console) -> None:
+    table = Table("what", "metric", "ours", "standard error", "peers", "goal", "met", title="progressive beliefs")
+    for one in rows:
+        peers = ", ".join(f"{name} {value:.3f}" for name, value in one["peers"].items())
+        se = "" if one["se"] is None else f"{one['se']:.4f}"
+        met = "" if one["met"] is None else "yes" if one["met"] else "NO"
+        table.add_row(one["what"], one["metric"], f"{one['ours']:.4f}", se, peers, one["goal"] or "", met)
+    console.print(table)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", nargs="+", type=int, default=[42, *range(1, 16)], help="published data sets")
+    parser.add_argument("--bandit-seeds", nargs="*", type=int, default=[42, *range(1, 10)], help="those played on")
+    parser.add_argument("--other-seeds", nargs="*", type=int, default=[1, 2, 3], help="of users who behave otherwise")
+    parser.add_argument("--cache", type=Path, default=ROOT / "outputs" / "progressive", help="what was computed")
+    parser.add_argument("--from-cache", action="store_true", help="compute nothing, tell of what is there")
+    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "progressive.json")
+    chosen = parser.parse_args(arguments)
+    console = Console(width=max(Console().width, 160))
+    jobs = {
+        PUBLISHED: [("errors", PUBLISHED, seed) for seed in chosen.seeds],
+        "bandit": [("regrets", PUBLISHED, seed) for seed in chosen.bandit_seeds],
+    } | {kind: [("errors", kind, seed) for seed in chosen.other_seeds] for kind in KINDS}
+    if not chosen.from_cache:
+        compute([job for some in jobs.values() for job in some], chosen.cache, console)
+    rows = []
+    for what, some in jobs.items():
+        found = kept(some, chosen.cache)
+        if found and what == "bandit":
+            rows += regret_rows({seed: one for (_, _, seed), one in found.items()})
+        elif found:
+            if what == PUBLISHED:
+                rows += sanity_rows(list(found.values()), [seed for _, _, seed in found])
+            rows += error_rows(what, list(found.values()))
+    show(rows, console)
+    write_result(chosen.out, rows)
+
+
+if __name__ == "__main__":
+    main()
