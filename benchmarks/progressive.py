@@ -1,8 +1,8 @@
 """Beliefs about new shows from their users' first days: our filter, the published one, and the best there can be.
 
-The experiment of McDonald et al., Impatient Bandits (KDD 2023), on traces drawn as published: 200 shows to learn from, 200
-to judge on, 10,000 users each, 59 days. Told are the mean absolute errors of the belief's mean, after d days of M users,
-against the mean of the show's other users, of
+The experiment of McDonald et al., Impatient Bandits (KDD 2023), on traces drawn as published: 200 shows to learn from,
+200 to judge on, 10,000 users each, 59 days. Told are the mean absolute errors of the belief's mean, after d days of M
+users, against the mean of the show's other users, of
 
 * *published*: the published Gaussian filter, written anew;
 * *ours*: ``reward.progressive``, which learns from the same 200 shows;
@@ -16,13 +16,26 @@ seeds that are told. What was computed is kept in a folder, job by job.
 from __future__ import annotations
 
 import argparse
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 from impatient.bandit import agents, regret
 from impatient.bound import optimal
 from impatient.published import Moments, progressive
-from impatient.shows import DIFFER, H, JUDGED, PUBLISHED, RETURN, TRAINING, TWO_RATES, WHOLE, active_on, daily_means, drawn
+from impatient.shows import (
+    DIFFER,
+    JUDGED,
+    PUBLISHED,
+    RETURN,
+    TRAINING,
+    TWO_RATES,
+    WHOLE,
+    H,
+    active_on,
+    daily_means,
+    drawn,
+)
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -31,14 +44,19 @@ from worlds import ROOT, write_result
 from reward.progressive import ItemPrior
 from reward.writing import whole
 
-USERS_SEEN, DAYS_SEEN = (10, 100, 1000), (0, 5, 10, 20, 30, H)
+CELLS = [(users, days) for users in (10, 100, 1000) for days in (0, 5, 10, 20, 30, H)]
 HELD_OUT_FROM = 1000  # the users whose mean is the truth
+GROUPS, BOUND_GROUPS = 8, 2  # of users of each show at most: beliefs, and the bound
+CHEAP = 10  # days; beyond them the bound is told of one group
 DRAWS = 200  # of the bound's importance sampling, for each show
 SHOWS, DAILY, DAYS, TRIALS = 50, 50, 180, 10  # of the bandit
-EVERY_AGENT = 42  # the seed on which all agents play
+EVERY = 42  # the seed of which all cells have a bound, and on which all agents play
 PLAYED = ("published progressive", "ours", "full traces at once, our filter")
 EARLY, SHARE = 20, 0.5  # the goals: below the published filter's to this day, and this share of the way
+FILTERS = ("published", "ours")
+NOTHING = 1e-12  # days, rounding
 KINDS = (TWO_RATES, RETURN, DIFFER)
+JUDGED_CELLS = [(users, days) for users, days in CELLS if users >= 100 and 0 < days <= EARLY]
 SAID = {  # ANCHORS: the published errors, and regrets
     (10, 5): 0.639, (10, 10): 0.635, (10, H): 0.638,
     (100, 5): 0.540, (100, 10): 0.470, (100, H): 0.378,
@@ -53,52 +71,75 @@ SAID_REGRET = {
 EXPLAINED = {1: 0.081, 5: 0.535, 10: 0.768, 20: 0.903, 30: 0.969}
 
 
-def learned(words: np.ndarray) -> tuple[Moments, ItemPrior]:
+@lru_cache(maxsize=1)
+def traces(kind: str, seed: int) -> np.ndarray:
+    return drawn(kind, seed)
+
+
+@lru_cache(maxsize=1)
+def learned(kind: str, seed: int) -> tuple[Moments, ItemPrior]:
     """The published filter's moments and our prior, from the training shows."""
-    mine = words[:TRAINING]
+    mine = traces(kind, seed)[:TRAINING]
     item = np.repeat(np.arange(TRAINING), mine.shape[1])
     return Moments.of(mine), ItemPrior.learn(item, mine.ravel(), np.full(mine.size, WHOLE), horizon_days=H)
 
 
-def errors(kind: str, seed: int) -> dict[str, np.ndarray]:
-    """Errors (users, days, shows) of each belief, ours over its standard deviation, and what the data are like."""
-    words = drawn(kind, seed)
-    moments, prior = learned(words)
+def groups_of(words: np.ndarray, users: int, most: int) -> list[np.ndarray]:
+    """Disjoint groups (judged shows, users) of the users that the truth leaves out."""
     judged = words[TRAINING : TRAINING + JUDGED]
-    truth = daily_means(judged[:, HELD_OUT_FROM:]).sum(axis=1)
-    item = np.arange(len(judged))
-    names = ["published", "ours", *(["bound"] if kind == PUBLISHED else [])]
-    out = {name: np.zeros((len(USERS_SEEN), len(DAYS_SEEN), len(judged))) for name in [*names, "std", "doubt"]}
-    for m, users in enumerate(USERS_SEEN):
-        seen = judged[:, :users]
-        for t, days in enumerate(DAYS_SEEN):
-            known = np.where(np.arange(H) < days, users, 0) * np.ones((len(judged), 1))
-            out["published"][m, t] = progressive(moments, (active_on(seen) * (known[:, None] > 0)).sum(axis=1), known)[0]
-            told = (np.repeat(item, users), seen.ravel(), np.full(seen.size, (1 << days) - 1))
-            belief = prior.belief(prior.evidence(*told, items=len(judged)))
-            out["ours"][m, t], out["std"][m, t] = belief.mean, belief.std
-            if kind == PUBLISHED:
-                out["bound"][m, t], out["doubt"][m, t], _ = optimal(seen, days, DRAWS, seed)
-    for name in names:
-        out[name] -= truth
+    return [judged[:, start : start + users] for start in range(0, min(most * users, HELD_OUT_FROM), users)]
+
+
+def bounds(kind: str, seed: int) -> dict[str, np.ndarray]:
+    """By cell, the bound's means and the difference of either half of its draws, (groups, shows).
+
+    Of the published data all cells; of others those that a goal is set for.
+    """
+    words, out = traces(kind, seed), {}
+    for users, days in CELLS if seed == EVERY else JUDGED_CELLS:
+        groups = groups_of(words, users, BOUND_GROUPS if days <= CHEAP else 1)
+        found = [optimal(seen, days, DRAWS, seed)[:2] for seen in groups]
+        out[f"{users} {days} mean"], out[f"{users} {days} doubt"] = map(np.array, zip(*found, strict=True))
+    return out
+
+
+def beliefs(kind: str, seed: int) -> dict[str, np.ndarray]:
+    """By cell, means of the published and our beliefs, and our standard deviations, (groups, shows); the truth."""
+    words = traces(kind, seed)
+    moments, prior = learned(kind, seed)
+    truth = daily_means(words[TRAINING : TRAINING + JUDGED, HELD_OUT_FROM:]).sum(axis=1)
     stickiness = 1 + daily_means(words).sum(axis=1)
-    out["stickiness"] = np.array([stickiness.mean(), stickiness.std()])
-    return out | {"explained": np.array([moments.explained(days) for days in EXPLAINED])}
+    out = {
+        "truth": truth,
+        "stickiness": np.array([stickiness.mean(), stickiness.std()]),
+        "explained": np.array([moments.explained(days) for days in EXPLAINED]),
+    }
+    item = np.arange(len(truth))
+    for users, days in CELLS:
+        made: list[tuple[np.ndarray, ...]] = []
+        for seen in groups_of(words, users, GROUPS):
+            active = np.zeros((len(truth), H))
+            active[:, :days] = active_on(seen, days).sum(axis=1)
+            published = progressive(moments, active, np.where(np.arange(H) < days, users, 0) * np.ones_like(active))
+            told = (np.repeat(item, users), seen.ravel(), np.full(seen.size, (1 << days) - 1))
+            ours = prior.belief(prior.evidence(*told, items=len(truth)))
+            made.append((published[0], ours.mean, ours.std))
+        for name, values in zip(("published", "ours", "std"), zip(*made, strict=True), strict=True):
+            out[f"{users} {days} {name}"] = np.array(values)
+    return out
 
 
 def regrets(kind: str, seed: int) -> dict[str, np.ndarray]:
     """Regret (trials,) of each agent."""
-    words = drawn(kind, seed)
-    played = {
-        name: agent for name, agent in agents(*learned(words)).items() if seed == EVERY_AGENT or name in PLAYED
-    }
-    mine = words[TRAINING : TRAINING + SHOWS]
+    mine = traces(kind, seed)[TRAINING : TRAINING + SHOWS]
+    every = agents(*learned(kind, seed))
+    played = every if seed == EVERY else {name: every[name] for name in PLAYED}
     return {
         name: regret(mine, agent, trials=TRIALS, daily=DAILY, days=DAYS, seed=seed) for name, agent in played.items()
     }
 
 
-PARTS = {"errors": errors, "regrets": regrets}
+PARTS = {"beliefs": beliefs, "bounds": bounds, "regrets": regrets}
 
 
 def file_of(folder: Path, part: str, kind: str, seed: int) -> Path:
@@ -109,6 +150,7 @@ def compute(jobs: list[tuple[str, str, int]], folder: Path, console: Console) ->
     """Computes what is not kept yet, and keeps each job's arrays as soon as they are there."""
     folder.mkdir(parents=True, exist_ok=True)
     missing = [job for job in jobs if not file_of(folder, *job).exists()]
+    missing.sort(key=lambda job: [one[1:] for one in jobs].index(job[1:]))  # a data set is drawn and learned from once
     for part, kind, seed in track(missing, "data sets", console=console):
         console.log(f"{part}, {kind}, seed {seed}")
         with whole(file_of(folder, part, kind, seed)) as scratch, scratch.open("wb") as out:
@@ -142,35 +184,45 @@ def share_of(table: np.ndarray, rng: np.random.Generator) -> tuple[float, float,
     return float((first - mine) / (first - best)), *map(float, np.quantile(shares, [0.025, 0.975]))
 
 
-def error_rows(kind: str, found: list[dict[str, np.ndarray]]) -> list[dict[str, object]]:
-    """One row a cell, of means over data sets."""
+def error_rows(kind: str, found: list[dict[str, np.ndarray]], best: list[dict[str, np.ndarray]]):
+    """Rows of each cell: means over data sets. ``best`` are the bounds of the first of them, or none."""
     rows, rng = [], np.random.default_rng(0)
-    for m, users in enumerate(USERS_SEEN):
-        for t, days in enumerate(DAYS_SEEN):
-            what = f"{kind}, M={users}, d={days}"
-            names = [name for name in ("published", "ours", "bound") if name in found[0]]
-            table = np.array([[np.abs(one[name][m, t]).mean() for name in names] for one in found])
-            mean, se = mean_and_se(table[:, 1])
-            less, apart = mean_and_se(table[:, 0] - table[:, 1])
-            peers = dict(zip(names, table.mean(axis=0).tolist(), strict=True))
-            del peers["ours"]
-            if kind == PUBLISHED and (users, days) in SAID:
-                peers["published, in the paper's data"] = SAID[users, days]
-            below = kind == PUBLISHED and users >= 100 and 0 < days <= EARLY
-            met = less > 0 if below else apart is None or less >= -apart
-            goal = "below the published filter's" if below else "no worse than it by over a standard error"
-            rows.append(row(what, "mean absolute error", mean, se, peers, goal, bool(met)))
-            rows.append(row(what, "less than the published filter's by", less, apart))
-            if "bound" in names and days > 0:
-                part, low, high = share_of(table, rng)
-                goal = (f">= {SHARE}", part >= SHARE) if below else (None, None)
-                rows.append(row(what, "share of the way to the bound", part, None, {}, *goal))
-                rows.append(row(what, "share of the way to the bound, low", low))
-                rows.append(row(what, "share of the way to the bound, high", high))
-                doubt = np.mean([one["doubt"][m, t].mean() for one in found])
-                rows.append(row(what, "bound: half of the draws less the other half", float(doubt)))
-            z = np.concatenate([one["ours"][m, t] / one["std"][m, t] for one in found])
-            rows.append(row(what, "truth in the 95% interval", float((np.abs(z) < 1.96).mean())))
+    for users, days in CELLS:
+        what, cell = f"{kind}, M={users}, d={days}", f"{users} {days}"
+        off = {name: [np.abs(one[f"{cell} {name}"] - one["truth"]).mean(axis=1) for one in found] for name in FILTERS}
+        published, ours = (np.array([groups.mean() for groups in off[name]]) for name in FILTERS)
+        less, apart = mean_and_se(published - ours)
+        peers = {"published": float(published.mean())}
+        if kind == PUBLISHED and (users, days) in SAID:
+            peers["published, in the paper's data"] = SAID[users, days]
+        below = kind == PUBLISHED and (users, days) in JUDGED_CELLS
+        met = less > 0 if below else apart is None or less >= -apart - NOTHING
+        goal = "below the published filter's" if below else "no worse than it by over a standard error"
+        rows.append(row(what, "mean absolute error", *mean_and_se(ours), peers, goal, bool(met)))
+        rows.append(row(what, "less than the published filter's by", less, apart))
+        sure = [np.abs(one[f"{cell} ours"] - one["truth"]) < 1.96 * one[f"{cell} std"] for one in found]
+        rows.append(row(what, "truth in the 95% interval", float(np.mean(sure))))
+        limit = [
+            np.abs(its[f"{cell} mean"] - one["truth"]).mean(axis=1)
+            for its, one in zip(best, found, strict=False)
+            if f"{cell} mean" in its
+        ]
+        if not limit:
+            continue
+        same = [  # of the groups that the bound is known of
+            [groups[: len(of)].mean() for groups in (off["published"][place], off["ours"][place], of)]
+            for place, of in enumerate(limit)
+        ]
+        bound, se = mean_and_se(np.array(same)[:, 2])
+        rows.append(row(what, "the bound's mean absolute error", bound, se))
+        doubt = float(np.mean([its[f"{cell} doubt"].mean() for its in best if f"{cell} doubt" in its]))
+        rows.append(row(what, "the bound: either half of its draws less the other", doubt))
+        if days > 0:
+            part, low, high = share_of(np.array(same), rng)
+            goal = (f">= {SHARE}", part >= SHARE) if below else (None, None)
+            rows.append(row(what, "share of the way to the bound", part, None, {}, *goal))
+            rows.append(row(what, "share of the way to the bound, low", low))
+            rows.append(row(what, "share of the way to the bound, high", high))
     return rows
 
 
@@ -182,26 +234,25 @@ def sanity_rows(found: list[dict[str, np.ndarray]], seeds: list[int]) -> list[di
         row(f"seed {seeds[0]}", "its standard deviation", float(spread), None, {"published": 0.81}),
     ]
     for (days, said), value in zip(EXPLAINED.items(), found[0]["explained"], strict=True):
-        rows.append(row(f"seed {seeds[0]}", f"variance explained by day {days}", float(value), None, {"published": said}))
+        rows.append(
+            row(f"seed {seeds[0]}", f"variance explained by day {days}", float(value), None, {"published": said})
+        )
     for (users, days), said in SAID.items():
-        m, t = USERS_SEEN.index(users), DAYS_SEEN.index(days)
-        mine, theirs = np.abs(found[0]["ours"][m, t]), np.abs(found[0]["published"][m, t])
-        se = float(mine.std(ddof=1) / np.sqrt(len(mine)))
-        peers = {"published, here": float(theirs.mean()), "published, in the paper's data": said}
-        if "bound" in found[0]:
-            peers["bound"] = float(np.abs(found[0]["bound"][m, t]).mean())
-        rows.append(row(f"seed {seeds[0]}, M={users}, d={days}", "mean absolute error", float(mine.mean()), se, peers))
+        ours, published = (np.abs(found[0][f"{users} {days} {name}"][0] - found[0]["truth"]) for name in FILTERS[::-1])
+        se = float(ours.std(ddof=1) / np.sqrt(len(ours)))
+        peers = {"published, here": float(published.mean()), "published, in the paper's data": said}
+        rows.append(row(f"seed {seeds[0]}, M={users}, d={days}", "mean absolute error", float(ours.mean()), se, peers))
     return rows
 
 
 def regret_rows(found: dict[int, dict[str, np.ndarray]]) -> list[dict[str, object]]:
     """Regrets of the published data over trials, then over data sets."""
     rows = []
-    if EVERY_AGENT in found:
-        for name, values in found[EVERY_AGENT].items():
+    if EVERY in found:
+        for name, values in found[EVERY].items():
             mean, se = mean_and_se(values)
             peers = {"published": SAID_REGRET[name]} if name in SAID_REGRET else {}
-            rows.append(row(f"seed {EVERY_AGENT}, {name}", "average regret at day 180", mean, se, peers))
+            rows.append(row(f"seed {EVERY}, {name}", "average regret at day 180", mean, se, peers))
     for name in PLAYED:
         mean, se = mean_and_se(np.array([one[name].mean() for one in found.values()]))
         rows.append(row(f"all data sets, {name}", "average regret at day 180", mean, se))
@@ -225,7 +276,8 @@ def show(rows: list[dict[str, object]], console: Console) -> None:
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", nargs="+", type=int, default=[42, *range(1, 16)], help="published data sets")
-    parser.add_argument("--bandit-seeds", nargs="*", type=int, default=[42, *range(1, 10)], help="those played on")
+    parser.add_argument("--bound-seeds", nargs="*", type=int, default=[42, *range(1, 8)], help="the bound is told of")
+    parser.add_argument("--bandit-seeds", nargs="*", type=int, default=[42, *range(1, 8)], help="the bandit plays on")
     parser.add_argument("--other-seeds", nargs="*", type=int, default=[1, 2, 3], help="of users who behave otherwise")
     parser.add_argument("--cache", type=Path, default=ROOT / "outputs" / "progressive", help="what was computed")
     parser.add_argument("--from-cache", action="store_true", help="compute nothing, tell of what is there")
@@ -233,20 +285,25 @@ def main(arguments: list[str] | None = None) -> None:
     chosen = parser.parse_args(arguments)
     console = Console(width=max(Console().width, 160))
     jobs = {
-        PUBLISHED: [("errors", PUBLISHED, seed) for seed in chosen.seeds],
+        "best": [("bounds", PUBLISHED, seed) for seed in chosen.bound_seeds],
+        PUBLISHED: [("beliefs", PUBLISHED, seed) for seed in chosen.seeds],
         "bandit": [("regrets", PUBLISHED, seed) for seed in chosen.bandit_seeds],
-    } | {kind: [("errors", kind, seed) for seed in chosen.other_seeds] for kind in KINDS}
+    } | {kind: [("beliefs", kind, seed) for seed in chosen.other_seeds] for kind in KINDS}
     if not chosen.from_cache:
         compute([job for some in jobs.values() for job in some], chosen.cache, console)
+    there = {what: kept(some, chosen.cache) for what, some in jobs.items()}
+    published = {seed: one for (_, _, seed), one in there[PUBLISHED].items()}
+    best = {seed: one for (_, _, seed), one in there["best"].items() if seed in published}
     rows = []
-    for what, some in jobs.items():
-        found = kept(some, chosen.cache)
-        if found and what == "bandit":
-            rows += regret_rows({seed: one for (_, _, seed), one in found.items()})
-        elif found:
-            if what == PUBLISHED:
-                rows += sanity_rows(list(found.values()), [seed for _, _, seed in found])
-            rows += error_rows(what, list(found.values()))
+    if published:
+        order = [*best, *(seed for seed in published if seed not in best)]
+        rows += sanity_rows(list(published.values()), list(published))
+        rows += error_rows(PUBLISHED, [published[seed] for seed in order], list(best.values()))
+    if there["bandit"]:
+        rows += regret_rows({seed: one for (_, _, seed), one in there["bandit"].items()})
+    for kind in KINDS:
+        if there[kind]:
+            rows += error_rows(kind, list(there[kind].values()), [])
     show(rows, console)
     write_result(chosen.out, rows)
 

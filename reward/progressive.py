@@ -270,7 +270,7 @@ class ItemPrior:
         """
         items = len(evidence.users)
         if self.centre.ndim == 2 and len(self.centre) != items:
-            raise ValueError(f"expected evidence about {len(self.centre)} items, on which this prior is centred, got {items}")
+            raise ValueError(f"expected evidence about {len(self.centre)} items, one for each centre, got {items}")
         before = np.linalg.inv(self.spread)
         precision = before + np.tensordot(evidence.users, self.information, axes=1)
         score = evidence.score + (before @ self.centre[..., None])[..., 0]

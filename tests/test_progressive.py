@@ -44,7 +44,7 @@ def statistics(days):
 
 
 def test_before_any_evidence_an_item_is_what_past_items_were(past, prior):
-    item, days = past
+    _, days = past
     sums = days.sum(axis=1).reshape(ITEMS, USERS)
     belief = prior.belief(prior.evidence(np.zeros(0, int), np.zeros(0, int), np.zeros(0, int), items=2))
     assert belief.mean == pytest.approx(sums.mean(), abs=1e-9)
@@ -82,7 +82,7 @@ def test_two_days_by_hand():
 @pytest.mark.parametrize("d", [1, 2, 3, 4])
 def test_the_belief_is_the_regression_on_what_d_days_show(past, prior, d):
     """Oracle: the best linear prediction from the whole covariance of the items' means, without factors."""
-    item, days = past
+    _, days = past
     mean = np.array([statistics(mine[:, :d]).mean(axis=0) for mine in days.reshape(ITEMS, USERS, H)])
     inside = np.mean([np.cov(statistics(mine[:, :d]).T) for mine in days.reshape(ITEMS, USERS, H)], axis=0)
     inside = inside.reshape(2 * d - 1, 2 * d - 1)

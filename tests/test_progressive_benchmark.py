@@ -40,7 +40,7 @@ def some_theta(bound, shows=3, seed=0):
 
 
 def test_the_likelihood_sums_over_the_day_a_user_leaves(bound):
-    z, theta = some_theta(bound, shows=1)
+    _, theta = some_theta(bound, shows=1)
     leave, active = 1 / (1 + np.exp(-theta[0]))
     total = 0.0
     for trace in itertools.product([0, 1], repeat=4):
@@ -55,7 +55,6 @@ def test_the_likelihood_sums_over_the_day_a_user_leaves(bound):
 def test_slope_and_curvature_are_the_likelihood_s_derivatives(bound):
     z, theta = some_theta(bound)
     table = bound.Table.of(np.random.default_rng(1).integers(0, 1 << 6, (3, 40)), 6)
-    step = 1e-5 * np.eye(12)
     apart = np.zeros((3, 2, 59, 12))
     for place in range(12):
         apart[:, place // 6, place % 6, place] = 1
@@ -67,7 +66,6 @@ def test_slope_and_curvature_are_the_likelihood_s_derivatives(bound):
         np.testing.assert_allclose(gradient[:, place], (ends[0] - ends[1]) / 2e-5, rtol=1e-5, atol=1e-5)
         ends = [bound.curvature(table, theta + sign * change, apart)[0] for sign in (1, -1)]
         np.testing.assert_allclose(information[:, place], -(ends[0] - ends[1]) / 2e-5, rtol=1e-4, atol=1e-4)
-    assert step.shape == (12, 12)
     up, down = (bound.logits(z + sign * 1e-6 * np.eye(62)[1]) for sign in (1, -1))
     np.testing.assert_allclose(bound.slopes(z)[..., 1], (up - down) / 2e-6, rtol=1e-5, atol=1e-8)
 
@@ -122,7 +120,7 @@ def test_the_published_traces_are_those_of_the_published_order(benchmark):
     traces[last[:, None] <= np.arange(59)] = 0
     np.testing.assert_array_equal(shows.active_on(shows.published(42, shows=1, users=50))[0], traces)
     for kind in (shows.TWO_RATES, shows.RETURN, shows.DIFFER):
-        words = shows.drawn(kind, 0) if False else shows.otherwise(kind, 0, shows=3, users=200)
+        words = shows.otherwise(kind, 0, shows=3, users=200)
         assert words.shape == (3, 200)
         assert 0.01 < shows.daily_means(words).mean() < 0.5
 
@@ -151,7 +149,12 @@ def test_the_share_of_the_way_is_of_means(progressive):
 def test_a_run_goes_on_from_what_is_kept(progressive, benchmark, tmp_path, monkeypatch):
     shows = benchmark("impatient.shows")
     small = {"TRAINING": 20, "JUDGED": 4, "SHOWS": 3, "DAILY": 3, "DAYS": 3, "TRIALS": 2, "DRAWS": 40}
-    small |= {"USERS_SEEN": (10, 20), "DAYS_SEEN": (0, 5, 59), "HELD_OUT_FROM": 20, "KINDS": (shows.RETURN,)}
+    small |= {
+        "CELLS": [(10, 0), (10, 5), (20, 59)],
+        "JUDGED_CELLS": [(20, 59)],
+        "HELD_OUT_FROM": 20,
+        "KINDS": (shows.RETURN,),
+    }
     small |= {"SAID": {(10, 5): 0.6}}
     for name, value in small.items():
         monkeypatch.setattr(progressive, name, value)
@@ -163,7 +166,7 @@ def test_a_run_goes_on_from_what_is_kept(progressive, benchmark, tmp_path, monke
         ),
     )
     file = tmp_path / "result.json"
-    told = ["--seeds", "42", "1", "--bandit-seeds", "42", "1", "--other-seeds", "1"]
+    told = ["--seeds", "42", "1", "2", "--bound-seeds", "42", "1", "--bandit-seeds", "42", "1", "--other-seeds", "1"]
     told += ["--cache", str(tmp_path), "--out", str(file)]
     progressive.main(told)
     first = json.loads(file.read_text())["rows"]

@@ -1,1 +1,1 @@
-"""The progressive-feedback experiment of McDonald et al. (KDD 2023): shows, the published filter, the bound, the bandit."""
+"""What `progressive.py` is made of: published shows and filter (McDonald et al., KDD 2023), bound and bandit."""

@@ -1,4 +1,4 @@
-"""The published bandit: every day a number of shows is recommended, each by a Thompson draw; their traces come in day by day.
+"""The published bandit: shows are recommended every day, each by a Thompson draw, and their traces come in day by day.
 
 As in the published evaluation a user's trace is drawn without replacement from the show's own, what the draw of day D
 is based on is what was seen before D, and regret is the best show's true active days less the shown one's. All trials
@@ -11,9 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from impatient.published import Moments, progressive, univariate
-from impatient.shows import H, WHOLE, active_on, daily_means
 
+from impatient.published import Moments, progressive, univariate
+from impatient.shows import WHOLE, H, active_on, daily_means
 from reward.progressive import ItemPrior
 
 

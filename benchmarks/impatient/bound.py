@@ -11,8 +11,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from impatient.shows import CHOLESKY, DAY, H, WEEK, active_on, expit
 from scipy.special import ndtr
+
+from impatient.shows import CHOLESKY, DAY, WEEK, H, active_on, expit
 
 _CURVED = 3  # the numbers whose posterior is far from normal
 _WIDE = 1.6  # half of the draws are this much wider in them
@@ -22,7 +23,7 @@ _AT_ONCE = 50  # shows
 
 @dataclass(frozen=True)
 class Table:
-    """Of users observed for d days: (shows, d) active and surely still there but silent; (shows, d+1) by last active day."""
+    """Of users of d days: (shows, d) active, and silent but surely there; (shows, d+1) by last active day."""
 
     active: np.ndarray
     quiet: np.ndarray
@@ -41,7 +42,7 @@ class Table:
 
 
 def logits(z: np.ndarray) -> np.ndarray:
-    """(..., 62) -> (..., 2, H): of leaving before day t+1 for who is there, and of being active for who has not left."""
+    """(..., 62) -> (..., 2, H): of leaving before day t+1 for who is there, and of being active for who is."""
     centre, concentration = expit(0.1 * z[..., :1] - 0.4), 0.7 + 0.8 * ndtr(z[..., 1:2])
     leave = np.log(centre * concentration) - np.log(concentration * (1 - centre) + DAY)
     rates = -0.5 + 0.1 * z[..., 3:] @ CHOLESKY.T + (0.1 + 0.9 * ndtr(z[..., 2:3])) * WEEK
@@ -110,13 +111,13 @@ def curvature(table: Table, theta: np.ndarray, slope: np.ndarray) -> tuple[np.nd
     slope = slope[:, :, :days]
     flat = slope.reshape(shows, 2 * days, slope.shape[-1])
     found = (flat * weight[:, :, None]).transpose(0, 2, 1) @ flat
-    ahead = np.zeros((shows, slope.shape[-1]))
+    ahead, apart = np.zeros((shows, slope.shape[-1])), np.zeros((shows, days, slope.shape[-1]))
     for day in range(days - 1, -1, -1):
         stays = ahead - leave[:, day, None] * slope[:, 0, day] - active[:, day, None] * slope[:, 1, day]
-        apart = (1 - leave[:, day, None]) * slope[:, 0, day] - stays
-        spread = silent[:, day] * gone[:, day] * (1 - gone[:, day])
-        found -= spread[:, None, None] * apart[:, :, None] * apart[:, None, :]
-        ahead = stays + gone[:, day, None] * apart
+        apart[:, day] = (1 - leave[:, day, None]) * slope[:, 0, day] - stays
+        ahead = stays + gone[:, day, None] * apart[:, day]
+    spread = silent * gone * (1 - gone)
+    found -= (apart * spread[..., None]).transpose(0, 2, 1) @ apart
     return (gradient[:, None] @ flat)[:, 0], found
 
 
@@ -148,7 +149,7 @@ def mode(table: Table) -> tuple[np.ndarray, np.ndarray]:
 
 
 def optimal(words: np.ndarray, days: int, draws: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Bayes-optimal means (shows,) from the first ``days`` days of traces (shows, users), by a multiple of four ``draws``.
+    """Bayes-optimal means (shows,) from the first ``days`` days of traces (shows, users), by ``draws`` (4, 8, ...).
 
     Returns:
         Means; the absolute difference of the means of either half of the draws; effective share of the draws.

@@ -1,4 +1,4 @@
-"""The published beliefs, written anew from their formulas (McDonald et al., KDD 2023, section 4), for all shows at once.
+"""The published beliefs, written anew from their formulas (McDonald et al., KDD 2023, section 4), all shows at once.
 
 Each takes of the traces what it reads and returns the mean and standard deviation of each show's active days (of the
 first day's activity for the day-two proxy).
@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+
 from impatient.shows import H, active_on
 
 

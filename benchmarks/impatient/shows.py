@@ -1,8 +1,8 @@
 """Shows and their users' activity traces: the published generator, and three whose users behave otherwise.
 
-A trace is one 64-bit word, bit t for the day t+1 after the first listen. Source: McDonald et al., Impatient Bandits (KDD
-2023), the synthetic data of their public repository: beta-geometric churn, activity rates that are a Gaussian process
-plus a weekly pattern.
+A trace is one 64-bit word, bit t for the day t+1 after the first listen. Source: McDonald et al., Impatient Bandits
+(KDD 2023), the synthetic data of their public repository: beta-geometric churn, activity rates that are a Gaussian
+process plus a weekly pattern.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def published(seed: int, shows: int = TRAINING + JUDGED, users: int = USERS) -> 
         rates = -0.5 + 0.1 * CHOLESKY @ rng.normal(size=H)
         active = rng.binomial(1, expit(rates + rng.uniform(0.1, 1.0) * WEEK), size=(users, H))
         leaves = rng.beta(concentration * centre, concentration * (1 - centre), size=users)
-        words[show] = (active * (DAY < rng.geometric(leaves)[:, None] - 1)) @ BITS
+        words[show] = (active * (rng.geometric(leaves)[:, None] - 1 > DAY)) @ BITS
     return words
 
 
@@ -45,7 +45,8 @@ def otherwise(kind: str, seed: int, shows: int = TRAINING + JUDGED, users: int =
         kind: `TWO_RATES`: a show's users are quick or slow to leave, in a mix of its own. `RETURN`: who has left comes
             back at some 3% a day. `DIFFER`: users' logits of activity differ by a standard normal.
         seed: draws everything.
-        shows, users: how many.
+        shows: how many.
+        users: of each.
     """
     rng = np.random.default_rng([seed, 7])
     words = np.zeros((shows, users), np.int64)
