@@ -115,8 +115,8 @@ class ItemPrior:
             horizon_days: H.
 
         Raises:
-            ValueError: the words do not fit the horizon, there are fewer than 3 items, or an item has fewer than 2
-                users observed for the whole horizon.
+            ValueError: the words do not fit the horizon, an item is below 0, there are fewer than 3 items, or one has
+                fewer than 2 users observed for the whole horizon.
 
         Source: the filter is that of McDonald et al., Impatient Bandits (KDD 2023), section 4, with more to read.
 
@@ -132,6 +132,8 @@ class ItemPrior:
         """
         H = horizon_days
         _days_observed(item, trace, observed, H)
+        if (item < 0).any():
+            raise ValueError(f"expected items numbered from 0, got {item.min()}")
         whole = observed == (1 << H) - 1
         items = int(item.max(initial=-1)) + 1
         users = np.bincount(item[whole], minlength=items).astype(np.float64)
@@ -140,63 +142,32 @@ class ItemPrior:
                 f"expected 3 or more items with 2 or more users observed for all {H} days each, got {items} items, "
                 f"{int((users < 2).sum())} of them with fewer; leave those out and number the others from 0"
             )
-        order = np.flatnonzero(whole)[np.argsort(item[whole], kind="stable")]
-        sample = order[:: -(-len(order) // _NOISE_USERS)]
-        active = _Centred(_bits(trace[sample], H).astype(np.float32), item[sample])
-        means = _means(item[whole], trace[whole], users, H)
-        daily, later = next(means), list(means)
-
-        days = daily.sum(1)
-        noise_days = float(active.covariance(active.values).sum())
-        between = max(float(days.var(ddof=1)) - noise_days * float((1 / users).mean()), 1e-9)
-        share = users / (users + noise_days / between)
-        share /= share.sum()
-        spare = 1 - (share**2).sum()
-        noise = float((share * (1 - share) / users).sum()) / spare
-
-        def across(one: Doubles, other: Doubles) -> Doubles:
-            return (one - share @ one).T @ ((other - share @ other) * share[:, None]) / spare
-
-        coming = _Centred(_later(active.raw), item[sample])
-        stacked = np.concatenate([active.values, coming.values[:, :-1]], axis=1)
-        root = np.linalg.cholesky(active.covariance(stacked, stacked) + _RIDGE * np.eye(2 * H - 1))
-        white = np.linalg.solve(root, np.concatenate([daily, later[-1][:, :-1]], axis=1).T).T
-        size, axes = np.linalg.eigh(across(white, white))
-        edge = noise * (1 + np.sqrt(len(size) * (share**2).sum())) ** 2
-        kept = np.flatnonzero(size > edge)[::-1][:_MOST_FACTORS]
-        signal, axes = np.sqrt(size[kept] - noise), axes[:, kept]
-        factor, users_factor = white @ axes, stacked @ np.linalg.solve(root.T, axes).astype(np.float32)
-
-        def lifted(mean: Doubles, mine: Floats) -> Doubles:
-            return (across(mean, factor) - noise * active.covariance(mine, users_factor)) / signal
-
-        K = len(kept)
+        past = _Past(item[whole], trace[whole], users, H)
+        factor = _Factors(past)
+        loadings = factor.loading(past.daily, past.active.values)
+        K = loadings.shape[1]
         by_day, by_last = np.zeros((H + 1, H, K)), np.zeros((H + 1, H + 1, K))
         information = np.zeros((H + 1, K, K))
-        loadings = lifted(daily, active.values)
-        noise_daily = active.covariance(active.values)
-        raw = np.zeros_like(active.raw)
         for d in range(1, H + 1):
-            np.maximum(raw[:, :d], active.raw[:, d - 1 : d], out=raw[:, :d])
-            mine = _Centred(raw[:, : d - 1], item[sample]).values
-            mean = later[d - 1][:, : d - 1]
-            cross = active.covariance(active.values[:, :d], mine)
-            covariance = np.block([[noise_daily[:d, :d], cross], [cross.T, active.covariance(mine)]])
-            lift = np.concatenate([loadings[:d], lifted(mean, mine)])
-            weight = np.linalg.solve(covariance + _RIDGE * np.eye(2 * d - 1), lift)
+            mean, mine = past.cut(d)
+            noise = past.active.covariance(mine, mine) + _RIDGE * np.eye(2 * d - 1)
+            lift = factor.loading(mean, mine)
+            weight = np.linalg.solve(noise, lift)
             information[d] = lift.T @ weight
             by_day[d, :d] = weight[:d]
             by_last[d, 1:d] = weight[d:].cumsum(axis=0)
             by_last[d, d:] = by_last[d, d - 1]
-            by_last[d] -= share @ np.concatenate([daily[:, :d], mean], axis=1) @ weight
-        leftover = np.diag(across(daily, daily)) - noise * np.diag(noise_daily) - (loadings**2).sum(1)
-        total = across(days[:, None], days[:, None])[0, 0] - noise * noise_days - (loadings.sum(0) ** 2).sum()
+            by_last[d] -= past.share @ mean @ weight
+        days = past.daily.sum(axis=1, keepdims=True)
+        within = past.active.values.sum(axis=1, keepdims=True)
+        leftover = past.between(past.daily, past.active.values).diagonal() - (loadings**2).sum(axis=1)
+        leftover_days = float(past.between(days, within)[0, 0] - (loadings.sum(axis=0) ** 2).sum())
         return cls(
-            usual=share @ daily,
+            usual=past.share @ past.daily,
             shift=np.zeros(H),
             loadings=loadings,
             leftover=np.maximum(leftover, _RIDGE),
-            leftover_days=max(float(total), 0.0),
+            leftover_days=max(leftover_days, 0.0),
             by_day=by_day,
             by_last=by_last,
             information=information,
@@ -284,28 +255,81 @@ class ItemPrior:
         return Belief(trace.sum(1), np.sqrt(variance), trace)
 
 
+class _Past:
+    """Means of past items, by day and cut at each d, and a sample of their users around them."""
+
+    def __init__(self, item: Ints, trace: Ints, users: Doubles, horizon_days: int):
+        order = np.argsort(item, kind="stable")
+        sample = order[:: -(-len(order) // _NOISE_USERS)]
+        self.active = _Centred(_bits(trace[sample], horizon_days).astype(np.float32), item[sample])
+        means = _means(item, trace, users, horizon_days)
+        self.daily, self.later = next(means), list(means)
+        days, within = self.daily.sum(axis=1), self.active.values.sum(axis=1, keepdims=True)
+        noise = float(self.active.covariance(within, within)[0, 0])
+        between = max(float(days.var(ddof=1)) - noise * float((1 / users).mean()), _RIDGE)
+        share = users / (users + noise / between)
+        self.share = share / share.sum()
+        self.spare = float(1 - (self.share**2).sum())
+        self.noise = float((self.share * (1 - self.share) / users).sum()) / self.spare  # of a mean, in users' variances
+
+    def across(self, one: Doubles, other: Doubles) -> Doubles:
+        """Covariance between items, of columns (items, ...), the noise of their means included."""
+        return (one - self.share @ one).T @ ((other - self.share @ other) * self.share[:, None]) / self.spare
+
+    def between(self, mean: Doubles, mine: Floats) -> Doubles:
+        """The same less the noise, which users' columns ``mine`` show."""
+        return self.across(mean, mean) - self.noise * self.active.covariance(mine, mine)
+
+    def cut(self, d: int) -> tuple[Doubles, Floats]:
+        """The items' means of φ_d, (items, 2d−1), and the sampled users' φ_d around them."""
+        later = np.maximum.accumulate(self.active.raw[:, d - 1 :: -1], axis=1)[:, :0:-1]
+        return (
+            np.concatenate([self.daily[:, :d], self.later[d - 1][:, : d - 1]], axis=1),
+            np.concatenate([self.active.values[:, :d], self.active.centred(later)], axis=1),
+        )
+
+
+class _Factors:
+    """Principal components of whole traces' φ, whitened by the noise between users, that exceed what noise gives."""
+
+    def __init__(self, past: _Past):
+        mean, mine = past.cut(past.daily.shape[1])
+        root = np.linalg.cholesky(past.active.covariance(mine, mine) + _RIDGE * np.eye(mine.shape[1]))
+        white = np.linalg.solve(root, mean.T).T
+        size, axes = np.linalg.eigh(past.across(white, white))
+        edge = past.noise * (1 + np.sqrt(len(size) * (past.share**2).sum())) ** 2
+        kept = np.flatnonzero(size > edge)[::-1][:_MOST_FACTORS]
+        self.past, self.std = past, np.sqrt(size[kept] - past.noise)
+        self.items = white @ axes[:, kept]
+        self.users = mine @ np.linalg.solve(root.T, axes[:, kept]).astype(np.float32)
+
+    def loading(self, mean: Doubles, mine: Floats) -> Doubles:
+        """(columns, K) covariance between items of ``mean`` with the factors, less that of having the same users."""
+        noise = self.past.noise * self.past.active.covariance(mine, self.users)
+        return (self.past.across(mean, self.items) - noise) / self.std
+
+
 class _Centred:
-    """Rows sorted by group, less their group's mean."""
+    """Rows sorted by group, and less their group's mean."""
 
     def __init__(self, raw: Floats, group: Ints):
-        starts = np.flatnonzero(np.diff(group, prepend=-1))
-        sizes = np.diff(starts, append=len(group))
-        self.raw = raw
-        self.values = raw - np.repeat(np.add.reduceat(raw, starts) / sizes[:, None].astype(np.float32), sizes, axis=0)
-        self.free = max(len(group) - len(starts), 1)
+        self.starts = np.flatnonzero(np.diff(group, prepend=-1))
+        self.sizes = np.diff(self.starts, append=len(group))
+        self.raw, self.values = raw, self.centred(raw)
 
-    def covariance(self, one: Floats, other: Floats | None = None) -> Doubles:
+    def centred(self, raw: Floats) -> Floats:
+        if not raw.shape[1]:
+            return raw
+        mean = np.add.reduceat(raw, self.starts) / self.sizes[:, None].astype(np.float32)
+        return raw - np.repeat(mean, self.sizes, axis=0)
+
+    def covariance(self, one: Floats, other: Floats) -> Doubles:
         """Within groups, of columns that are centred."""
-        return np.asarray(one.T @ (one if other is None else other), np.float64) / self.free
+        return (one.T @ other).astype(np.float64) / max(len(self.raw) - len(self.starts), 1)
 
 
 def _bits(words: Ints, days: int) -> npt.NDArray[np.bool_]:
     return (words[:, None] >> np.arange(days)) & 1 == 1
-
-
-def _later(active: Floats) -> Floats:
-    """Whether a day or a later one is active."""
-    return np.maximum.accumulate(active[:, ::-1], axis=1)[:, ::-1]
 
 
 def _days_observed(item: Ints, trace: Ints, observed: Ints, horizon_days: int) -> Ints:

@@ -230,6 +230,18 @@ def test_items_with_few_users_count_for_less(past):
     assert errors[0] < 1.05 * errors[1]
 
 
+@pytest.mark.parametrize("horizon", [1, 3])
+def test_where_past_items_do_not_differ_new_ones_are_not_told_apart(horizon):
+    rng = np.random.default_rng(0)
+    item = np.repeat(np.arange(20), 50)
+    trace = words(rng.random((1000, horizon)) < 0.3)
+    prior = ItemPrior.learn(item, trace, whole(1000, horizon), horizon_days=horizon)
+    belief = prior.belief(prior.evidence(item, trace, whole(1000, horizon), items=20))
+    assert belief.mean.std() < 1e-9
+    foretold = prior.centred_on(np.full(horizon, 0.4)).belief(prior.evidence(item, trace, 0 * item, items=20))
+    np.testing.assert_allclose(foretold.mean, 0.4 * horizon)
+
+
 def test_the_longest_horizon_fits_its_word():
     rng = np.random.default_rng(0)
     item = np.repeat(np.arange(5), 20)
@@ -260,6 +272,8 @@ def test_what_does_not_fit_is_said(prior):
         prior.centred_on(np.array([0.0, 0.1, 0.2, 2.0]))
     with pytest.raises(ValueError, match="covariance between 4 days"):
         prior.centred_on(np.full(4, 0.2), np.eye(3))
+    with pytest.raises(ValueError, match="items numbered from 0, got -1"):
+        ItemPrior.learn(one - 1, one, whole(1), horizon_days=H)
     own = prior.centred_on(np.full((3, 4), 0.2))
     with pytest.raises(ValueError, match="evidence about 3 items"):
         own.belief(own.evidence(one, one, one, items=1))
