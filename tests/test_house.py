@@ -20,7 +20,7 @@ LEVELS = [
     {"network", "wiring"},
     {"consistency"},
     {"model"},
-    {"effects"},
+    {"effects", "progressive"},
     {"function"},
     {"card"},
     {"artifact"},

@@ -1,0 +1,312 @@
+"""Beliefs about new shows from their users' first days: our filter, the published one, and the best there can be.
+
+The experiment of McDonald et al., Impatient Bandits (KDD 2023), on traces drawn as published: 200 shows to learn from,
+200 to judge on, 10,000 users each, 59 days. Told are the mean absolute errors of the belief's mean, after d days of M
+users, against the mean of the show's other users, of
+
+* *published*: the published Gaussian filter, written anew;
+* *ours*: ``reward.progressive``, which learns from the same 200 shows;
+* *bound*: the Bayes-optimal belief of one who knows the generator and its constants,
+
+and the share of the way from the published filter to the bound that ours goes; then the published bandit's regret; then
+the errors where users behave otherwise than the generator's. Seed 42 is the published data; nothing was tuned on the
+seeds that are told. What was computed is kept in a folder, job by job.
+"""
+
+from __future__ import annotations
+
+import argparse
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from impatient.bandit import agents, regret
+from impatient.bound import optimal
+from impatient.published import Moments, progressive
+from impatient.shows import (
+    DIFFER,
+    JUDGED,
+    PUBLISHED,
+    RETURN,
+    TRAINING,
+    TWO_RATES,
+    WHOLE,
+    H,
+    active_on,
+    daily_means,
+    drawn,
+)
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+from worlds import ROOT, write_result
+
+from reward.progressive import ItemPrior
+from reward.writing import whole
+
+CELLS = [(users, days) for users in (10, 100, 1000) for days in (0, 5, 10, 20, 30, H)]
+HELD_OUT_FROM = 1000  # the users whose mean is the truth
+GROUPS, BOUND_GROUPS = 8, 2  # of users of each show at most: beliefs, and the bound
+CHEAP = 10  # days; beyond them the bound is told of one group
+DRAWS = 200  # of the bound's importance sampling, for each show
+SHOWS, DAILY, DAYS, TRIALS = 50, 50, 180, 10  # of the bandit
+EVERY = 42  # the seed of which all cells have a bound, and on which all agents play
+PLAYED = ("published progressive", "ours", "full traces at once, our filter")
+EARLY, SHARE = 20, 0.5  # the goals: below the published filter's to this day, and this share of the way
+FILTERS = ("published", "ours")
+NOTHING = 1e-12  # days, rounding
+KINDS = (TWO_RATES, RETURN, DIFFER)
+JUDGED_CELLS = [(users, days) for users, days in CELLS if users >= 100 and 0 < days <= EARLY]
+SAID = {  # ANCHORS: the published errors, and regrets
+    (10, 5): 0.639, (10, 10): 0.635, (10, H): 0.638,
+    (100, 5): 0.540, (100, 10): 0.470, (100, H): 0.378,
+    (1000, 5): 0.429, (1000, 10): 0.241, (1000, H): 0.166,
+}  # fmt: skip
+SAID_REGRET = {
+    "published progressive": 0.70,
+    "delayed": 1.33,
+    "day-two proxy": 2.01,
+    "published oracle (the sum at once)": 0.59,
+}
+EXPLAINED = {1: 0.081, 5: 0.535, 10: 0.768, 20: 0.903, 30: 0.969}
+
+
+@lru_cache(maxsize=1)
+def traces(kind: str, seed: int) -> np.ndarray:
+    return drawn(kind, seed)
+
+
+@lru_cache(maxsize=1)
+def learned(kind: str, seed: int) -> tuple[Moments, ItemPrior]:
+    """The published filter's moments and our prior, from the training shows."""
+    mine = traces(kind, seed)[:TRAINING]
+    item = np.repeat(np.arange(TRAINING), mine.shape[1])
+    return Moments.of(mine), ItemPrior.learn(item, mine.ravel(), np.full(mine.size, WHOLE), horizon_days=H)
+
+
+def groups_of(words: np.ndarray, users: int, most: int) -> list[np.ndarray]:
+    """Disjoint groups (judged shows, users) of the users that the truth leaves out."""
+    judged = words[TRAINING : TRAINING + JUDGED]
+    return [judged[:, start : start + users] for start in range(0, min(most * users, HELD_OUT_FROM), users)]
+
+
+def bounds(kind: str, seed: int) -> dict[str, np.ndarray]:
+    """By cell, the bound's means and the difference of either half of its draws, (groups, shows).
+
+    Of the published data all cells; of others those that a goal is set for.
+    """
+    words, out = traces(kind, seed), {}
+    for users, days in CELLS if seed == EVERY else JUDGED_CELLS:
+        groups = groups_of(words, users, BOUND_GROUPS if days <= CHEAP else 1)
+        found = [optimal(seen, days, DRAWS, seed)[:2] for seen in groups]
+        out[f"{users} {days} mean"], out[f"{users} {days} doubt"] = map(np.array, zip(*found, strict=True))
+    return out
+
+
+def beliefs(kind: str, seed: int) -> dict[str, np.ndarray]:
+    """By cell, means of the published and our beliefs, and our standard deviations, (groups, shows); the truth."""
+    words = traces(kind, seed)
+    moments, prior = learned(kind, seed)
+    truth = daily_means(words[TRAINING : TRAINING + JUDGED, HELD_OUT_FROM:]).sum(axis=1)
+    stickiness = 1 + daily_means(words).sum(axis=1)
+    out = {
+        "truth": truth,
+        "stickiness": np.array([stickiness.mean(), stickiness.std()]),
+        "explained": np.array([moments.explained(days) for days in EXPLAINED]),
+    }
+    item = np.arange(len(truth))
+    for users, days in CELLS:
+        made: list[tuple[np.ndarray, ...]] = []
+        for seen in groups_of(words, users, GROUPS):
+            active = np.zeros((len(truth), H))
+            active[:, :days] = active_on(seen, days).sum(axis=1)
+            published = progressive(moments, active, np.where(np.arange(H) < days, users, 0) * np.ones_like(active))
+            told = (np.repeat(item, users), seen.ravel(), np.full(seen.size, (1 << days) - 1))
+            ours = prior.belief(prior.evidence(*told, items=len(truth)))
+            made.append((published[0], ours.mean, ours.std))
+        for name, values in zip(("published", "ours", "std"), zip(*made, strict=True), strict=True):
+            out[f"{users} {days} {name}"] = np.array(values)
+    return out
+
+
+def regrets(kind: str, seed: int) -> dict[str, np.ndarray]:
+    """Regret (trials,) of each agent."""
+    mine = traces(kind, seed)[TRAINING : TRAINING + SHOWS]
+    every = agents(*learned(kind, seed))
+    played = every if seed == EVERY else {name: every[name] for name in PLAYED}
+    return {
+        name: regret(mine, agent, trials=TRIALS, daily=DAILY, days=DAYS, seed=seed) for name, agent in played.items()
+    }
+
+
+PARTS = {"beliefs": beliefs, "bounds": bounds, "regrets": regrets}
+
+
+def file_of(folder: Path, part: str, kind: str, seed: int) -> Path:
+    return folder / f"{part}-{kind.replace(' ', '_')}-{seed}.npz"
+
+
+def compute(jobs: list[tuple[str, str, int]], folder: Path, console: Console) -> None:
+    """Computes what is not kept yet, and keeps each job's arrays as soon as they are there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    missing = [job for job in jobs if not file_of(folder, *job).exists()]
+    missing.sort(key=lambda job: [one[1:] for one in jobs].index(job[1:]))  # a data set is drawn and learned from once
+    for part, kind, seed in track(missing, "data sets", console=console):
+        console.log(f"{part}, {kind}, seed {seed}")
+        with whole(file_of(folder, part, kind, seed)) as scratch, scratch.open("wb") as out:
+            np.savez(out, **PARTS[part](kind, seed))
+
+
+def kept(jobs: list[tuple[str, str, int]], folder: Path) -> dict[tuple[str, str, int], dict[str, np.ndarray]]:
+    found = {}
+    for job in jobs:
+        if file_of(folder, *job).exists():
+            with np.load(file_of(folder, *job)) as arrays:
+                found[job] = dict(arrays)
+    return found
+
+
+def mean_and_se(values: np.ndarray) -> tuple[float, float | None]:
+    """Over data sets."""
+    se = float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else None
+    return float(values.mean()), se
+
+
+def row(what: str, metric: str, ours: float, se: float | None = None, peers=None, goal=None, met=None):
+    return {"what": what, "metric": metric, "ours": ours, "se": se, "peers": peers or {}, "goal": goal, "met": met}
+
+
+def share_of(table: np.ndarray, rng: np.random.Generator) -> tuple[float, float, float]:
+    """Share of the way from the first column to the third that the second goes, and its 95% bootstrap interval."""
+    drawn_sets = table[rng.integers(0, len(table), (4000, len(table)))].mean(axis=1)
+    shares = (drawn_sets[:, 0] - drawn_sets[:, 1]) / (drawn_sets[:, 0] - drawn_sets[:, 2])
+    first, mine, best = table.mean(axis=0)
+    return float((first - mine) / (first - best)), *map(float, np.quantile(shares, [0.025, 0.975]))
+
+
+def error_rows(kind: str, found: list[dict[str, np.ndarray]], best: list[dict[str, np.ndarray]]):
+    """Rows of each cell: means over data sets. ``best`` are the bounds of the first of them, or none."""
+    rows, rng = [], np.random.default_rng(0)
+    for users, days in CELLS:
+        what, cell = f"{kind}, M={users}, d={days}", f"{users} {days}"
+        off = {name: [np.abs(one[f"{cell} {name}"] - one["truth"]).mean(axis=1) for one in found] for name in FILTERS}
+        published, ours = (np.array([groups.mean() for groups in off[name]]) for name in FILTERS)
+        less, apart = mean_and_se(published - ours)
+        peers = {"published": float(published.mean())}
+        if kind == PUBLISHED and (users, days) in SAID:
+            peers["published, in the paper's data"] = SAID[users, days]
+        below = kind == PUBLISHED and (users, days) in JUDGED_CELLS
+        met = less > 0 if below else apart is None or less >= -apart - NOTHING
+        goal = "below the published filter's" if below else "no worse than it by over a standard error"
+        rows.append(row(what, "mean absolute error", *mean_and_se(ours), peers, goal, bool(met)))
+        rows.append(row(what, "less than the published filter's by", less, apart))
+        sure = [np.abs(one[f"{cell} ours"] - one["truth"]) < 1.96 * one[f"{cell} std"] for one in found]
+        rows.append(row(what, "truth in the 95% interval", float(np.mean(sure))))
+        limit = [
+            np.abs(its[f"{cell} mean"] - one["truth"]).mean(axis=1)
+            for its, one in zip(best, found, strict=False)
+            if f"{cell} mean" in its
+        ]
+        if not limit:
+            continue
+        same = [  # of the groups that the bound is known of
+            [groups[: len(of)].mean() for groups in (off["published"][place], off["ours"][place], of)]
+            for place, of in enumerate(limit)
+        ]
+        bound, se = mean_and_se(np.array(same)[:, 2])
+        rows.append(row(what, "the bound's mean absolute error", bound, se))
+        doubt = float(np.mean([its[f"{cell} doubt"].mean() for its in best if f"{cell} doubt" in its]))
+        rows.append(row(what, "the bound: either half of its draws less the other", doubt))
+        if days > 0:
+            part, low, high = share_of(np.array(same), rng)
+            goal = (f">= {SHARE}", part >= SHARE) if below else (None, None)
+            rows.append(row(what, "share of the way to the bound", part, None, {}, *goal))
+            rows.append(row(what, "share of the way to the bound, low", low))
+            rows.append(row(what, "share of the way to the bound, high", high))
+    return rows
+
+
+def sanity_rows(found: list[dict[str, np.ndarray]], seeds: list[int]) -> list[dict[str, object]]:
+    """What the published data are like, of the first seed."""
+    mean, spread = found[0]["stickiness"]
+    rows = [
+        row(f"seed {seeds[0]}", "mean stickiness", float(mean), None, {"published": 4.46}),
+        row(f"seed {seeds[0]}", "its standard deviation", float(spread), None, {"published": 0.81}),
+    ]
+    for (days, said), value in zip(EXPLAINED.items(), found[0]["explained"], strict=True):
+        rows.append(
+            row(f"seed {seeds[0]}", f"variance explained by day {days}", float(value), None, {"published": said})
+        )
+    for (users, days), said in SAID.items():
+        ours, published = (np.abs(found[0][f"{users} {days} {name}"][0] - found[0]["truth"]) for name in FILTERS[::-1])
+        se = float(ours.std(ddof=1) / np.sqrt(len(ours)))
+        peers = {"published, here": float(published.mean()), "published, in the paper's data": said}
+        rows.append(row(f"seed {seeds[0]}, M={users}, d={days}", "mean absolute error", float(ours.mean()), se, peers))
+    return rows
+
+
+def regret_rows(found: dict[int, dict[str, np.ndarray]]) -> list[dict[str, object]]:
+    """Regrets of the published data over trials, then over data sets."""
+    rows = []
+    if EVERY in found:
+        for name, values in found[EVERY].items():
+            mean, se = mean_and_se(values)
+            peers = {"published": SAID_REGRET[name]} if name in SAID_REGRET else {}
+            rows.append(row(f"seed {EVERY}, {name}", "average regret at day 180", mean, se, peers))
+    for name in PLAYED:
+        mean, se = mean_and_se(np.array([one[name].mean() for one in found.values()]))
+        rows.append(row(f"all data sets, {name}", "average regret at day 180", mean, se))
+    less, se = mean_and_se(np.array([(one[PLAYED[0]] - one[PLAYED[1]]).mean() for one in found.values()]))
+    goal = "more than a standard error"
+    met = se is not None and less > se
+    rows.append(row("all data sets", "regret less than the published filter's by", less, se, {}, goal, met))
+    return rows
+
+
+def show(rows: list[dict[str, object]], console: Console) -> None:
+    table = Table("what", "metric", "ours", "standard error", "peers", "goal", "met", title="progressive beliefs")
+    for one in rows:
+        peers = ", ".join(f"{name} {value:.3f}" for name, value in one["peers"].items())
+        se = "" if one["se"] is None else f"{one['se']:.4f}"
+        met = "" if one["met"] is None else "yes" if one["met"] else "NO"
+        table.add_row(one["what"], one["metric"], f"{one['ours']:.4f}", se, peers, one["goal"] or "", met)
+    console.print(table)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", nargs="+", type=int, default=[42, *range(1, 16)], help="published data sets")
+    parser.add_argument("--bound-seeds", nargs="*", type=int, default=[42, *range(1, 8)], help="the bound is told of")
+    parser.add_argument("--bandit-seeds", nargs="*", type=int, default=[42, *range(1, 8)], help="the bandit plays on")
+    parser.add_argument("--other-seeds", nargs="*", type=int, default=[1, 2, 3], help="of users who behave otherwise")
+    parser.add_argument("--cache", type=Path, default=ROOT / "outputs" / "progressive", help="what was computed")
+    parser.add_argument("--from-cache", action="store_true", help="compute nothing, tell of what is there")
+    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "progressive.json")
+    chosen = parser.parse_args(arguments)
+    console = Console(width=max(Console().width, 160))
+    jobs = {
+        "best": [("bounds", PUBLISHED, seed) for seed in chosen.bound_seeds],
+        PUBLISHED: [("beliefs", PUBLISHED, seed) for seed in chosen.seeds],
+        "bandit": [("regrets", PUBLISHED, seed) for seed in chosen.bandit_seeds],
+    } | {kind: [("beliefs", kind, seed) for seed in chosen.other_seeds] for kind in KINDS}
+    if not chosen.from_cache:
+        compute([job for some in jobs.values() for job in some], chosen.cache, console)
+    there = {what: kept(some, chosen.cache) for what, some in jobs.items()}
+    published = {seed: one for (_, _, seed), one in there[PUBLISHED].items()}
+    best = {seed: one for (_, _, seed), one in there["best"].items() if seed in published}
+    rows = []
+    if published:
+        order = [*best, *(seed for seed in published if seed not in best)]
+        rows += sanity_rows(list(published.values()), list(published))
+        rows += error_rows(PUBLISHED, [published[seed] for seed in order], list(best.values()))
+    if there["bandit"]:
+        rows += regret_rows({seed: one for (_, _, seed), one in there["bandit"].items()})
+    for kind in KINDS:
+        if there[kind]:
+            rows += error_rows(kind, list(there[kind].values()), [])
+    show(rows, console)
+    write_result(chosen.out, rows)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,364 @@
+"""Progressive beliefs: what showing an item is followed by, told from the few days its first users have had so far.
+
+An item shown for the first time last week has users of one to seven days. Their traces say two things about the weeks
+to come: how active they are, and how many have fallen silent. The published progressive filter reads the first, the
+share active on each day, and so takes a user who will be back tomorrow and one who left for good for the same. This
+one reads both: of a user observed for d days it keeps the active days and the *last* one. For users who leave for good
+these are sufficient (docs/progressive.md); for others they are still means whose item-to-item covariance and
+user-to-user noise past items show, and nothing else is assumed of them. The rest is linear-Gaussian algebra.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from reward.outcomes.activity import MAX_HORIZON_DAYS
+
+Doubles = npt.NDArray[np.float64]
+Floats = npt.NDArray[np.float32]
+Ints = npt.NDArray[np.int64]
+
+_NOISE_USERS = 50_000  # users that covariances between users are taken from, spread over the items
+_MOST_FACTORS = 64
+_RIDGE = 1e-6  # variance of a day on which nobody is active: of one in a million
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What partial traces say of each item, in numbers that add up: over users, and over days as differences.
+
+    A day later a user's trace says more. What it says then replaces what it said before:
+    ``evidence − prior.evidence(item, trace, observed, …) + prior.evidence(item, new_trace, new_observed, …)``.
+
+    Attributes:
+        users: (items, H+1) users by days observed.
+        score: (items, K) gradient of the log-likelihood at the population's mean.
+    """
+
+    users: Doubles
+    score: Doubles
+
+    def __add__(self, other: Evidence) -> Evidence:
+        return Evidence(self.users + other.users, self.score + other.score)
+
+    def __sub__(self, other: Evidence) -> Evidence:
+        return Evidence(self.users - other.users, self.score - other.score)
+
+
+@dataclass(frozen=True)
+class Belief:
+    """Gaussian belief about items.
+
+    Attributes:
+        mean, std: (items,) a user's expected active days over the horizon, days 1..H.
+        trace: (items, H) mean of the expected trace: P(active on day t).
+    """
+
+    mean: Doubles
+    std: Doubles
+    trace: Doubles
+
+    def sample(self, draws: int, rng: np.random.Generator) -> Doubles:
+        """(draws, items) days, independent draws of each item's belief: the largest of a row is Thompson's choice."""
+        return self.mean + self.std * rng.standard_normal((draws, len(self.mean)))
+
+
+@dataclass(frozen=True)
+class ItemPrior:
+    """What items are like before anything is known of them, and how their users' traces tell.
+
+    Item i has factors z_i ~ N(centre, spread). With φ the active days of a user observed for d days and, for each day t
+    before d, whether t or a later one was active, the mean of n such users is Gaussian: mean(φ) | z ~
+    N(μ_d + A_d z, R_d / n). All of it is estimated from past items. Centre and spread may be an item's own.
+
+    Attributes:
+        usual: (H,) or (items, H) expected trace at z = 0.
+        shift: the same less the population's; 0 unless centred on something else.
+        loadings: (H, K) of the expected trace on the factors.
+        leftover: (H,) variance between items, by day, that the factors leave.
+        leftover_days: the same of the sum over days.
+        by_day: (H+1, H, K) a user's score A_d' R_d⁻¹ (φ − μ_d) by days observed and active day, and
+        by_last: (H+1, H+1, K) by last active day, the constant in it.
+        information: (H+1, K, K) A_d' R_d⁻¹ A_d, of one user of d days.
+        centre: (K,) or (items, K).
+        spread: (K, K) or (items, K, K).
+    """
+
+    usual: Doubles
+    shift: Doubles
+    loadings: Doubles
+    leftover: Doubles
+    leftover_days: float
+    by_day: Doubles
+    by_last: Doubles
+    information: Doubles
+    centre: Doubles
+    spread: Doubles
+
+    @classmethod
+    def learn(cls, item: Ints, trace: Ints, observed: Ints, *, horizon_days: int) -> ItemPrior:
+        """The prior that past items teach, by moments.
+
+        Only users observed for the whole horizon teach. Their traces, cut at each d, give the items' means of φ_d. The
+        factors are the principal components of the whole traces' means, whitened by the noise between users, that
+        stand out of what noise alone would give (the Marchenko–Pastur edge); A_d are the covariances of φ_d with them,
+        less what both owe to having the same users. Items count by how well they are known.
+
+        Args:
+            item: int (users,) which item, 0 to I−1; all I must occur.
+            trace: int64 (users,) active days as bits.
+            observed: int64 (users,) observed days as bits.
+            horizon_days: H.
+
+        Raises:
+            ValueError: the words do not fit the horizon, an item is below 0, there are fewer than 3 items, or one has
+                fewer than 2 users observed for the whole horizon.
+
+        Source: the filter is that of McDonald et al., Impatient Bandits (KDD 2023), section 4, with more to read.
+
+        >>> rng = np.random.default_rng(0)
+        >>> item = np.repeat(np.arange(40), 200)
+        >>> active = rng.random((8000, 3)) < rng.uniform(0.2, 0.6, 40)[item][:, None]
+        >>> trace, whole = active @ np.array([1, 2, 4]), np.full(8000, 7)
+        >>> prior = ItemPrior.learn(item, trace, whole, horizon_days=3)
+        >>> told = prior.evidence(np.zeros(50, int), np.full(50, 1), np.full(50, 1), items=2)
+        >>> belief = prior.belief(told)  # fifty users of item 0 came back on the first day, nothing known of item 1
+        >>> bool(belief.mean[0] > belief.mean[1]), bool(belief.std[0] < belief.std[1])
+        (True, True)
+        """
+        H = horizon_days
+        _days_observed(item, trace, observed, H)
+        if (item < 0).any():
+            raise ValueError(f"expected items numbered from 0, got {item.min()}")
+        whole = observed == (1 << H) - 1
+        items = int(item.max(initial=-1)) + 1
+        users = np.bincount(item[whole], minlength=items).astype(np.float64)
+        if items < 3 or users.min() < 2:
+            raise ValueError(
+                f"expected 3 or more items with 2 or more users observed for all {H} days each, got {items} items, "
+                f"{int((users < 2).sum())} of them with fewer; leave those out and number the others from 0"
+            )
+        past = _Past(item[whole], trace[whole], users, H)
+        factor = _Factors(past)
+        loadings = factor.loading(past.daily, past.active.values)
+        K = loadings.shape[1]
+        by_day, by_last = np.zeros((H + 1, H, K)), np.zeros((H + 1, H + 1, K))
+        information = np.zeros((H + 1, K, K))
+        for d in range(1, H + 1):
+            mean, mine = past.cut(d)
+            noise = past.active.covariance(mine, mine) + _RIDGE * np.eye(2 * d - 1)
+            lift = factor.loading(mean, mine)
+            weight = np.linalg.solve(noise, lift)
+            information[d] = lift.T @ weight
+            by_day[d, :d] = weight[:d]
+            by_last[d, 1:d] = weight[d:].cumsum(axis=0)
+            by_last[d, d:] = by_last[d, d - 1]
+            by_last[d] -= past.share @ mean @ weight
+        days = past.daily.sum(axis=1, keepdims=True)
+        within = past.active.values.sum(axis=1, keepdims=True)
+        leftover = past.between(past.daily, past.active.values).diagonal() - (loadings**2).sum(axis=1)
+        leftover_days = float(past.between(days, within)[0, 0] - (loadings.sum(axis=0) ** 2).sum())
+        return cls(
+            usual=past.share @ past.daily,
+            shift=np.zeros(H),
+            loadings=loadings,
+            leftover=np.maximum(leftover, _RIDGE),
+            leftover_days=max(leftover_days, 0.0),
+            by_day=by_day,
+            by_last=by_last,
+            information=information,
+            centre=np.zeros(K),
+            spread=np.eye(K),
+        )
+
+    def centred_on(self, mean: Doubles, covariance: Doubles | None = None) -> ItemPrior:
+        """The prior of items whose expected traces something else foretells: a model's forecast, say.
+
+        The factors take the law they have in the population given the expected trace, averaged over N(mean,
+        covariance): with G = T'(TT' + E)⁻¹, T the loadings and E what they leave, their mean is G (mean − usual) and
+        their covariance G covariance G' + I − G T. What no factor explains of ``mean`` is added to the trace, so that
+        before any evidence the belief's trace is ``mean``.
+
+        Args:
+            mean: (H,) for all items, or (items, H): P(active on day t).
+            covariance: (H, H) or (items, H, H) of the forecast's error; None: as wide as the population.
+
+        Raises:
+            ValueError: the shapes do not fit, or ``mean`` is not between 0 and 1.
+        """
+        H, K = self.loadings.shape
+        if mean.shape[-1:] != (H,) or mean.ndim > 2 or not ((mean >= 0) & (mean <= 1)).all():
+            raise ValueError(
+                f"expected an expected trace of {H} daily probabilities, ({H},) or (items, {H}), got shape "
+                f"{mean.shape} with values from {mean.min(initial=np.inf):g} to {mean.max(initial=-np.inf):g}"
+            )
+        if covariance is not None and covariance.shape[-2:] != (H, H):
+            raise ValueError(f"expected a covariance between {H} days, ({H}, {H}), got shape {covariance.shape}")
+        population = self.usual - self.shift
+        gain = np.linalg.solve(self.loadings @ self.loadings.T + np.diag(self.leftover), self.loadings).T
+        centre = (mean - population) @ gain.T
+        usual = mean - centre @ self.loadings.T
+        spread = np.eye(K)
+        if covariance is not None:
+            spread = gain @ covariance @ gain.T + spread - gain @ self.loadings
+        return replace(self, usual=usual, shift=usual - population, centre=centre, spread=spread)
+
+    def evidence(self, item: Ints, trace: Ints, observed: Ints, *, items: int) -> Evidence:
+        """What users' partial traces say.
+
+        Args:
+            item: int (users,) which item, 0 to ``items`` − 1.
+            trace: int64 (users,) active days as bits, bit t−1 for day t; unobserved days do not matter.
+            observed: int64 (users,) observed days as bits: days 1 to d for some d, as in a log that ends.
+            items: how many items there are.
+
+        Raises:
+            ValueError: the words do not fit each other or the horizon, a day is observed after one that is not, or
+                an item is out of range.
+        """
+        H, K = self.loadings.shape
+        days = _days_observed(item, trace, observed, H)
+        if ((item < 0) | (item >= items)).any():
+            raise ValueError(f"expected items from 0 to {items - 1}, got {item.min()} to {item.max()}")
+        score = np.zeros((items, K))
+        for d in np.unique(days[days > 0]):
+            mine = days == d
+            active = _bits(trace[mine], int(d))
+            last = np.where(active.any(1), d - np.argmax(active[:, ::-1], axis=1), 0)
+            np.add.at(score, item[mine], active.astype(np.float64) @ self.by_day[d, :d] + self.by_last[d, last])
+        users = np.bincount(item * (H + 1) + days, minlength=items * (H + 1)).reshape(items, H + 1)
+        return Evidence(users.astype(np.float64), score)
+
+    def belief(self, evidence: Evidence) -> Belief:
+        """The posterior: precision spread⁻¹ + Σ_d n_d A_d' R_d⁻¹ A_d, and the mean that goes with it.
+
+        Raises:
+            ValueError: the prior is centred item by item on another number of items.
+        """
+        items = len(evidence.users)
+        if self.centre.ndim == 2 and len(self.centre) != items:
+            raise ValueError(f"expected evidence about {len(self.centre)} items, one for each centre, got {items}")
+        before = np.linalg.inv(self.spread)
+        precision = before + np.tensordot(evidence.users, self.information, axes=1)
+        score = evidence.score + (before @ self.centre[..., None])[..., 0]
+        if self.shift.any():
+            told = np.tensordot(evidence.users, self.by_day, axes=1)  # (items, H, K)
+            score = score - (np.broadcast_to(self.shift, (items, self.shift.shape[-1]))[:, None] @ told)[:, 0]
+        total = np.broadcast_to(self.loadings.sum(0), score.shape)
+        solved = np.linalg.solve(precision, np.stack([score, total], axis=-1))
+        trace = self.usual + solved[..., 0] @ self.loadings.T
+        variance = (solved[..., 1] * total).sum(1) + self.leftover_days
+        return Belief(trace.sum(1), np.sqrt(variance), trace)
+
+
+class _Past:
+    """Means of past items, by day and cut at each d, and a sample of their users around them."""
+
+    def __init__(self, item: Ints, trace: Ints, users: Doubles, horizon_days: int):
+        order = np.argsort(item, kind="stable")
+        sample = order[:: -(-len(order) // _NOISE_USERS)]
+        self.active = _Centred(_bits(trace[sample], horizon_days).astype(np.float32), item[sample])
+        means = _means(item, trace, users, horizon_days)
+        self.daily, self.later = next(means), list(means)
+        days, within = self.daily.sum(axis=1), self.active.values.sum(axis=1, keepdims=True)
+        noise = float(self.active.covariance(within, within)[0, 0])
+        between = max(float(days.var(ddof=1)) - noise * float((1 / users).mean()), _RIDGE)
+        share = users / (users + noise / between)
+        self.share = share / share.sum()
+        self.spare = float(1 - (self.share**2).sum())
+        self.noise = float((self.share * (1 - self.share) / users).sum()) / self.spare  # of a mean, in users' variances
+
+    def across(self, one: Doubles, other: Doubles) -> Doubles:
+        """Covariance between items, of columns (items, ...), the noise of their means included."""
+        return (one - self.share @ one).T @ ((other - self.share @ other) * self.share[:, None]) / self.spare
+
+    def between(self, mean: Doubles, mine: Floats) -> Doubles:
+        """The same less the noise, which users' columns ``mine`` show."""
+        return self.across(mean, mean) - self.noise * self.active.covariance(mine, mine)
+
+    def cut(self, d: int) -> tuple[Doubles, Floats]:
+        """The items' means of φ_d, (items, 2d−1), and the sampled users' φ_d around them."""
+        later = np.maximum.accumulate(self.active.raw[:, d - 1 :: -1], axis=1)[:, :0:-1]
+        return (
+            np.concatenate([self.daily[:, :d], self.later[d - 1][:, : d - 1]], axis=1),
+            np.concatenate([self.active.values[:, :d], self.active.centred(later)], axis=1),
+        )
+
+
+class _Factors:
+    """Principal components of whole traces' φ, whitened by the noise between users, that exceed what noise gives."""
+
+    def __init__(self, past: _Past):
+        mean, mine = past.cut(past.daily.shape[1])
+        root = np.linalg.cholesky(past.active.covariance(mine, mine) + _RIDGE * np.eye(mine.shape[1]))
+        white = np.linalg.solve(root, mean.T).T
+        size, axes = np.linalg.eigh(past.across(white, white))
+        edge = past.noise * (1 + np.sqrt(len(size) * (past.share**2).sum())) ** 2
+        kept = np.flatnonzero(size > edge)[::-1][:_MOST_FACTORS]
+        self.past, self.std = past, np.sqrt(size[kept] - past.noise)
+        self.items = white @ axes[:, kept]
+        self.users = mine @ np.linalg.solve(root.T, axes[:, kept]).astype(np.float32)
+
+    def loading(self, mean: Doubles, mine: Floats) -> Doubles:
+        """(columns, K) covariance between items of ``mean`` with the factors, less that of having the same users."""
+        noise = self.past.noise * self.past.active.covariance(mine, self.users)
+        return (self.past.across(mean, self.items) - noise) / self.std
+
+
+class _Centred:
+    """Rows sorted by group, and less their group's mean."""
+
+    def __init__(self, raw: Floats, group: Ints):
+        self.starts = np.flatnonzero(np.diff(group, prepend=-1))
+        self.sizes = np.diff(self.starts, append=len(group))
+        self.raw, self.values = raw, self.centred(raw)
+
+    def centred(self, raw: Floats) -> Floats:
+        if not raw.shape[1]:
+            return raw
+        mean = np.add.reduceat(raw, self.starts) / self.sizes[:, None].astype(np.float32)
+        return raw - np.repeat(mean, self.sizes, axis=0)
+
+    def covariance(self, one: Floats, other: Floats) -> Doubles:
+        """Within groups, of columns that are centred."""
+        return (one.T @ other).astype(np.float64) / max(len(self.raw) - len(self.starts), 1)
+
+
+def _bits(words: Ints, days: int) -> npt.NDArray[np.bool_]:
+    return (words[:, None] >> np.arange(days)) & 1 == 1
+
+
+def _days_observed(item: Ints, trace: Ints, observed: Ints, horizon_days: int) -> Ints:
+    """Days observed of each user, the words checked."""
+    if not 1 <= horizon_days <= MAX_HORIZON_DAYS:
+        raise ValueError(f"expected a horizon of 1 to {MAX_HORIZON_DAYS} days, got {horizon_days}")
+    if not item.shape == trace.shape == observed.shape or item.ndim != 1:
+        raise ValueError(
+            "expected one item, one trace and one observed word for each user, got shapes "
+            f"{item.shape}, {trace.shape} and {observed.shape}"
+        )
+    days = np.zeros(len(observed), np.int64)
+    for day in range(horizon_days):
+        days += (observed >> day) & 1
+    if (observed != (1 << days) - 1).any():
+        odd = int(observed[observed != (1 << days) - 1][0])
+        raise ValueError(
+            f"expected observed words of days 1 to d, d at most {horizon_days}, got {odd:#b}: cut a trace at its "
+            "first unobserved day, and at the horizon"
+        )
+    return days
+
+
+def _means(item: Ints, trace: Ints, users: Doubles, horizon_days: int) -> Iterator[Doubles]:
+    """(items, H) share active by day; then for each d, (items, H) share whose last active day up to d is t or later."""
+    H, items = horizon_days, len(users)
+    yield np.stack([np.bincount(item, (trace >> day) & 1, items) for day in range(H)], axis=1) / users[:, None]
+    place, last = item * (H + 1), np.zeros(len(trace), np.int64)
+    for d in range(1, H + 1):
+        last = np.where((trace >> (d - 1)) & 1 == 1, d, last)
+        table = np.bincount(place + last, minlength=items * (H + 1)).reshape(items, H + 1)
+        yield table[:, :0:-1].cumsum(axis=1)[:, ::-1] / users[:, None]

@@ -1,0 +1,279 @@
+import numpy as np
+import pytest
+
+from reward.progressive import Belief, ItemPrior
+
+H = 4
+ITEMS, USERS = 60, 400
+
+
+def lived(seed=0, items=ITEMS, users=USERS, horizon=H):
+    """Traces of users who leave for good, by items that differ in how soon and how active they are."""
+    rng = np.random.default_rng(seed)
+    leave, active = rng.uniform(0.1, 0.5, (2, items))
+    stays = rng.random((items, users, horizon)) > leave[:, None, None]
+    days = stays.cumprod(axis=2) * (rng.random(stays.shape) < 1.5 * active[:, None, None])
+    still = np.cumprod(np.broadcast_to(1 - leave, (horizon, items)), axis=0)
+    return np.repeat(np.arange(items), users), days.reshape(-1, horizon), (still * 1.5 * active).sum(axis=0)
+
+
+def words(days):
+    return days @ (1 << np.arange(days.shape[1]))
+
+
+def whole(number, horizon=H):
+    return np.full(number, (1 << horizon) - 1)
+
+
+@pytest.fixture(scope="module")
+def past():
+    item, days, _ = lived()
+    return item, days
+
+
+@pytest.fixture(scope="module")
+def prior(past):
+    item, days = past
+    return ItemPrior.learn(item, words(days), whole(len(item)), horizon_days=H)
+
+
+def statistics(days):
+    """φ of users observed for as many days as there are columns: activity, and whether they come back from day t on."""
+    later = np.maximum.accumulate(days[:, ::-1], axis=1)[:, ::-1]
+    return np.concatenate([days, later[:, :-1]], axis=1).astype(float)
+
+
+def test_before_any_evidence_an_item_is_what_past_items_were(past, prior):
+    _, days = past
+    sums = days.sum(axis=1).reshape(ITEMS, USERS)
+    belief = prior.belief(prior.evidence(np.zeros(0, int), np.zeros(0, int), np.zeros(0, int), items=2))
+    assert belief.mean == pytest.approx(sums.mean(), abs=1e-9)
+    noise = (sums.var(axis=1, ddof=1) / USERS).mean()
+    assert belief.std**2 == pytest.approx(sums.mean(axis=1).var(ddof=1) - noise, rel=0.02)
+    np.testing.assert_allclose(belief.trace, np.broadcast_to(days.mean(axis=0), (2, H)), atol=1e-9)
+
+
+def test_two_days_by_hand():
+    """One factor, two days: the belief is the scalar Kalman filter's."""
+    loadings = np.array([[0.1], [0.2]])
+    by_day, by_last, information = np.zeros((3, 2, 1)), np.zeros((3, 3, 1)), np.zeros((3, 1, 1))
+    by_day[1, 0], by_last[1] = 0.1 / 0.25, -0.5 * 0.1 / 0.25  # φ = the first day, mean .5 + .1 z, variance .25
+    information[1] = 0.1**2 / 0.25
+    prior = ItemPrior(
+        usual=np.array([0.5, 0.4]),
+        shift=np.zeros(2),
+        loadings=loadings,
+        leftover=np.full(2, 1e-6),
+        leftover_days=0.01,
+        by_day=by_day,
+        by_last=by_last,
+        information=information,
+        centre=np.zeros(1),
+        spread=np.eye(1),
+    )
+    told = prior.evidence(np.zeros(100, int), (np.arange(100) < 70).astype(int), np.ones(100, int), items=1)
+    z, variance = 0.4 * 20 / (1 + 4), 1 / (1 + 100 * 0.04)  # 70 of 100 came where 50 were expected
+    belief = prior.belief(told)
+    assert belief.mean[0] == pytest.approx(0.9 + 0.3 * z)
+    assert belief.std[0] == pytest.approx(np.sqrt(0.09 * variance + 0.01))
+    np.testing.assert_allclose(belief.trace[0], [0.5 + 0.1 * z, 0.4 + 0.2 * z])
+
+
+@pytest.mark.parametrize("d", [1, 2, 3, 4])
+def test_the_belief_is_the_regression_on_what_d_days_show(past, prior, d):
+    """Oracle: the best linear prediction from the whole covariance of the items' means, without factors."""
+    _, days = past
+    mean = np.array([statistics(mine[:, :d]).mean(axis=0) for mine in days.reshape(ITEMS, USERS, H)])
+    inside = np.mean([np.cov(statistics(mine[:, :d]).T) for mine in days.reshape(ITEMS, USERS, H)], axis=0)
+    inside = inside.reshape(2 * d - 1, 2 * d - 1)
+    sums = days.reshape(ITEMS, USERS, H).sum(axis=2)
+    both = np.mean(
+        [np.cov(statistics(mine[:, :d]).T, mine.sum(axis=1))[:-1, -1] for mine in days.reshape(ITEMS, USERS, H)], axis=0
+    )
+    between = np.cov(mean.T).reshape(inside.shape) - inside / USERS
+    with_days = np.cov(mean.T, sums.mean(axis=1))[:-1, -1] - both / USERS
+    fresh_item, fresh, _ = lived(seed=1, items=5, users=50)
+    seen = np.array([statistics(mine[:, :d]).mean(axis=0) for mine in fresh.reshape(5, 50, H)])
+    expected = sums.mean() + (seen - mean.mean(axis=0)) @ np.linalg.solve(between + inside / 50, with_days)
+    told = prior.evidence(fresh_item, words(fresh), whole(250, d), items=5)
+    np.testing.assert_allclose(prior.belief(told).mean, expected, atol=0.03)
+
+
+def test_the_belief_finds_what_items_truly_are_and_its_intervals_hold_it(prior):
+    inside, errors, prior_errors = [], [], []
+    for seed in range(1, 21):
+        item, days, truth = lived(seed, items=40, users=60)
+        belief = prior.belief(prior.evidence(item, words(days), whole(len(item), 2), items=40))
+        inside.append(np.abs(belief.mean - truth) < 1.96 * belief.std)
+        errors.append(np.abs(belief.mean - truth).mean())
+        prior_errors.append(np.abs(prior.usual.sum() - truth).mean())
+    assert 0.91 <= np.mean(inside) <= 0.98
+    assert np.mean(errors) < 0.6 * np.mean(prior_errors)
+
+
+def test_who_fell_silent_is_told_from_who_had_a_quiet_day(prior):
+    """The same share active on each day: users who alternate will be back, those who came on day 1 only have left."""
+    back = np.array([[1, 0, 1], [1, 1, 0], [1, 0, 0], [1, 0, 0]] * 25)
+    gone = np.array([[1, 1, 1], [1, 0, 0], [1, 0, 0], [1, 0, 0]] * 25)
+    assert (back.mean(axis=0) == gone.mean(axis=0)).all()
+    item = np.repeat([0, 1], 100)
+    told = prior.evidence(item, words(np.concatenate([back, gone])), whole(200, 3), items=2)
+    mean = prior.belief(told).mean
+    assert abs(mean[0] - mean[1]) > 0.02
+
+
+def test_days_not_observed_are_not_silent_days(prior):
+    item, observed = np.zeros(30, int), whole(30, 2)
+    told = prior.evidence(item, np.full(30, 0b0001), observed, items=1)
+    same = prior.evidence(item, np.full(30, 0b1101), observed, items=1)
+    silent = prior.evidence(item, np.full(30, 0b0001), whole(30), items=1)
+    np.testing.assert_array_equal(told.score, same.score)
+    assert prior.belief(silent).mean[0] < prior.belief(told).mean[0]
+    none = prior.evidence(item, np.full(30, 0b1111), np.zeros(30, int), items=1)
+    assert prior.belief(none).mean[0] == pytest.approx(prior.usual.sum())
+
+
+def test_evidence_adds_up_over_users_and_day_by_day(prior):
+    item, days, _ = lived(seed=2, items=5, users=40)
+    trace, rng = words(days), np.random.default_rng(0)
+    observed = (1 << rng.integers(0, H + 1, len(item))) - 1
+    at_once = prior.evidence(item, trace, observed, items=5)
+    order = rng.permutation(len(item))
+    parts = [prior.evidence(item[mine], trace[mine], observed[mine], items=5) for mine in np.array_split(order, 3)]
+    together = parts[0] + parts[1] + parts[2]
+    np.testing.assert_allclose(together.score, at_once.score, atol=1e-9)
+    np.testing.assert_array_equal(together.users, at_once.users)
+    daily = prior.evidence(item, trace, whole(len(item), 0), items=5)
+    for d in range(H):
+        earlier, later = (np.minimum(observed, (1 << one) - 1) for one in (d, d + 1))
+        daily = daily - prior.evidence(item, trace, earlier, items=5) + prior.evidence(item, trace, later, items=5)
+    np.testing.assert_allclose(prior.belief(daily).mean, prior.belief(at_once).mean)
+
+
+def test_more_users_and_more_days_never_widen(prior):
+    item, days, _ = lived(seed=3, items=6, users=200)
+    width = np.zeros((4, H + 1))
+    for m, users in enumerate([1, 10, 50, 200]):
+        mine = np.arange(len(item)) % 200 < users
+        for d in range(H + 1):
+            told = prior.evidence(item[mine], words(days)[mine], whole(mine.sum(), d), items=6)
+            width[m, d] = prior.belief(told).std.mean()
+    assert (np.diff(width, axis=0) < 1e-12).all()
+    assert (np.diff(width, axis=1) < 1e-4).all()
+    assert width[-1, -1] < 0.5 * width[0, 0]
+
+
+def test_draws_are_those_of_the_belief():
+    belief = Belief(np.array([1.0, 2.0]), np.array([0.1, 0.5]), np.zeros((2, H)))
+    drawn = belief.sample(20_000, np.random.default_rng(0))
+    assert drawn.shape == (20_000, 2)
+    np.testing.assert_allclose(drawn.mean(axis=0), [1, 2], atol=0.02)
+    np.testing.assert_allclose(drawn.std(axis=0), [0.1, 0.5], rtol=0.03)
+
+
+def test_a_forecast_is_where_the_belief_starts(prior):
+    nothing = prior.evidence(np.zeros(0, int), np.zeros(0, int), np.zeros(0, int), items=2)
+    forecast = np.array([[0.6, 0.5, 0.4, 0.35], [0.2, 0.1, 0.05, 0.05]])
+    own = prior.centred_on(forecast)
+    np.testing.assert_allclose(own.belief(nothing).trace, forecast)
+    np.testing.assert_allclose(own.belief(nothing).mean, forecast.sum(axis=1))
+    np.testing.assert_allclose(own.belief(nothing).std, prior.belief(nothing).std)
+    sure = prior.centred_on(forecast, np.eye(H) * 1e-8).belief(nothing)
+    assert (sure.std < 0.5 * prior.belief(nothing).std).all()
+    population = prior.loadings @ prior.loadings.T + np.diag(prior.leftover)
+    again = prior.centred_on(prior.usual, population).belief(nothing)
+    np.testing.assert_allclose(again.std, prior.belief(nothing).std)
+    np.testing.assert_allclose(again.mean, prior.belief(nothing).mean)
+
+
+def test_many_users_outvote_a_wrong_forecast(prior):
+    item, days, truth = lived(seed=4, items=1, users=5000)
+    wrong = prior.centred_on(np.clip(prior.usual * 1.5, 0, 1))
+    told = prior.evidence(item, words(days), whole(len(item)), items=1)
+    assert wrong.belief(told).mean[0] == pytest.approx(truth[0], abs=0.05)
+    assert wrong.belief(told).mean[0] == pytest.approx(prior.belief(told).mean[0], abs=0.03)
+
+
+def test_a_good_forecast_helps_where_users_are_few(prior):
+    rng, plain, helped = np.random.default_rng(0), [], []
+    for seed in range(10, 20):
+        item, days, truth = lived(seed, items=40, users=5)
+        forecast = truth[:, None] * prior.usual / prior.usual.sum()
+        forecast = np.clip(forecast + 0.02 * rng.normal(size=forecast.shape), 0, 1)
+        own = prior.centred_on(forecast, 0.02**2 * np.eye(H))
+        told = (item, words(days), whole(len(item), 2))
+        plain.append(np.abs(prior.belief(prior.evidence(*told, items=40)).mean - truth).mean())
+        helped.append(np.abs(own.belief(own.evidence(*told, items=40)).mean - truth).mean())
+    assert np.mean(helped) < 0.5 * np.mean(plain)
+
+
+def test_users_cut_short_teach_nothing(past, prior):
+    item, days = past
+    more = np.concatenate([item, item]), np.concatenate([words(days), 0 * item])
+    observed = np.concatenate([whole(len(item)), whole(len(item), 3)])
+    again = ItemPrior.learn(*more, observed, horizon_days=H)
+    np.testing.assert_array_equal(again.by_day, prior.by_day)
+    np.testing.assert_array_equal(again.usual, prior.usual)
+
+
+def test_items_with_few_users_count_for_less(past):
+    item, days = past
+    odd = np.concatenate([item, [ITEMS, ITEMS]])  # two users who are active every day
+    trace = np.concatenate([words(days), [0b1111, 0b1111]])
+    with_odd = ItemPrior.learn(odd, trace, whole(len(odd)), horizon_days=H)
+    without = ItemPrior.learn(item, words(days), whole(len(item)), horizon_days=H)
+    equal_say = (4 - without.usual.sum()) / (ITEMS + 1)
+    assert 0 < with_odd.usual.sum() - without.usual.sum() < 0.6 * equal_say
+    fresh, mine, truth = lived(seed=5, items=50, users=30)
+    told = (fresh, words(mine), whole(len(fresh), 2))
+    errors = [np.abs(p.belief(p.evidence(*told, items=50)).mean - truth).mean() for p in (with_odd, without)]
+    assert errors[0] < 1.05 * errors[1]
+
+
+@pytest.mark.parametrize("horizon", [1, 3])
+def test_where_past_items_do_not_differ_new_ones_are_not_told_apart(horizon):
+    rng = np.random.default_rng(0)
+    item = np.repeat(np.arange(20), 50)
+    trace = words(rng.random((1000, horizon)) < 0.3)
+    prior = ItemPrior.learn(item, trace, whole(1000, horizon), horizon_days=horizon)
+    belief = prior.belief(prior.evidence(item, trace, whole(1000, horizon), items=20))
+    assert belief.mean.std() < 1e-9
+    foretold = prior.centred_on(np.full(horizon, 0.4)).belief(prior.evidence(item, trace, 0 * item, items=20))
+    np.testing.assert_allclose(foretold.mean, 0.4 * horizon)
+
+
+def test_the_longest_horizon_fits_its_word():
+    rng = np.random.default_rng(0)
+    item = np.repeat(np.arange(5), 20)
+    trace = rng.integers(0, 1 << 63, len(item), dtype=np.uint64).astype(np.int64)
+    prior = ItemPrior.learn(item, trace, whole(len(item), 63), horizon_days=63)
+    belief = prior.belief(prior.evidence(item, trace, whole(len(item), 63), items=5))
+    assert np.isfinite(belief.mean).all()
+    assert (belief.std >= 0).all()
+
+
+def test_what_does_not_fit_is_said(prior):
+    one = np.zeros(1, int)
+    with pytest.raises(ValueError, match="expected items from 0 to 1, got 5 to 5"):
+        prior.evidence(one + 5, one, one, items=2)
+    with pytest.raises(ValueError, match="observed words of days 1 to d, d at most 4, got 0b101"):
+        prior.evidence(one, one, one + 0b101, items=1)
+    with pytest.raises(ValueError, match="d at most 4, got 0b11111"):
+        prior.evidence(one, one, one + 0b11111, items=1)
+    with pytest.raises(ValueError, match="one item, one trace and one observed word"):
+        prior.evidence(one, np.zeros(2, int), one, items=1)
+    with pytest.raises(ValueError, match="horizon of 1 to 63 days, got 64"):
+        ItemPrior.learn(one, one, one, horizon_days=64)
+    with pytest.raises(ValueError, match="3 or more items with 2 or more users observed for all 4 days"):
+        ItemPrior.learn(np.arange(5), np.zeros(5, int), whole(5), horizon_days=H)
+    with pytest.raises(ValueError, match=r"expected trace of 4 daily probabilities"):
+        prior.centred_on(np.zeros(3))
+    with pytest.raises(ValueError, match="values from 0 to 2"):
+        prior.centred_on(np.array([0.0, 0.1, 0.2, 2.0]))
+    with pytest.raises(ValueError, match="covariance between 4 days"):
+        prior.centred_on(np.full(4, 0.2), np.eye(3))
+    with pytest.raises(ValueError, match="items numbered from 0, got -1"):
+        ItemPrior.learn(one - 1, one, whole(1), horizon_days=H)
+    own = prior.centred_on(np.full((3, 4), 0.2))
+    with pytest.raises(ValueError, match="evidence about 3 items"):
+        own.belief(own.evidence(one, one, one, items=1))
