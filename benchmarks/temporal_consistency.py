@@ -249,7 +249,11 @@ def main(told: list[str] | None = None) -> None:
     console, rows = Console(width=max(Console().width, 160)), []
     chosen.cache.mkdir(parents=True, exist_ok=True)
     for name in [name for name in chosen.of if name != POOLING]:
-        replicates = replicates_of(name, chosen.replicates, chosen.data)
+        try:
+            replicates = replicates_of(name, chosen.replicates, chosen.data)
+        except FileNotFoundError as error:
+            console.print(f"{name} is left out: {error}")
+            continue
         truth, found = truth_of(name, replicates), {size: [] for size in chosen.sizes}
         jobs = [(place, size) for place in range(len(replicates)) for size in chosen.sizes]
         for place, size in track(jobs, name, console=console):
@@ -269,6 +273,8 @@ def main(told: list[str] | None = None) -> None:
                     kept(file, lambda of=count, at=place: pool(data, harsh, of, seed=at))  # noqa: B023
                 )
         rows.extend(pooling_rows(pooled))
+    if not rows:
+        raise SystemExit("nothing was measured, and no result is written")
     tables(rows, console)
     write_result(chosen.out, rows)
 

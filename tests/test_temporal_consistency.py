@@ -80,9 +80,12 @@ def test_the_best_ridge_on_the_test_curves_is_one_for_all_replicates(temporal):
     assert not rows["Brier, ahead of TCSR, nested"]["met"]
 
 
-def test_a_missing_data_set_is_said_in_a_sentence(temporal, tmp_path):
-    with pytest.raises(SystemExit, match=r"pbcseq\.csv is missing: .* published .* save it there"):
+def test_a_missing_data_set_is_said_in_a_sentence_and_left_out(temporal, tmp_path, capsys):
+    with pytest.raises(SystemExit, match="nothing was measured"):
         temporal.main(["--of", "PBC2", "--data", str(tmp_path), "--cache", str(tmp_path / "cache")])
+    told = " ".join(capsys.readouterr().out.split())
+    assert "PBC2 is left out:" in told
+    assert "pbcseq.csv is missing; it is published as pbcseq of the R package survival" in told
 
 
 def test_concordance_counts_the_pairs_whose_order_is_known(scores):

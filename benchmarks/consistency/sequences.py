@@ -140,7 +140,7 @@ def pooled_treatments(treatments: int, rng: np.random.Generator) -> tuple[Sequen
 
 def _table(folder: Path, name: str, **reading) -> pl.DataFrame:
     if not (folder / name).exists():
-        raise SystemExit(f"{folder / name} is missing: {name} is published {PUBLISHERS[name]}; save it there as CSV")
+        raise FileNotFoundError(f"{folder / name} is missing; it is published {PUBLISHERS[name]}: save it there as CSV")
     return pl.read_csv(folder / name, null_values="NA", infer_schema_length=None, **reading)
 
 
