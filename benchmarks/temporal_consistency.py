@@ -16,7 +16,8 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -139,11 +140,41 @@ def pool(data, harsh: np.ndarray, count: int, seed: int) -> dict[str, float]:
     return {name: float(kendalltau(each[offset:], harsh[:count]).statistic) for name, each in estimates.items()}
 
 
-def kept(file: Path, compute) -> dict:
-    """What the file holds, or else what is computed and then held there."""
+def kept(file: Path, compute: Callable[[], dict] | None) -> dict | None:
+    """What the file holds, or else what is computed and then held there; without a way to, None."""
     if not file.exists():
+        if compute is None:
+            return None
         write_json(file, compute())
     return json.loads(file.read_text())
+
+
+def compared(name: str, chosen, console: Console) -> dict[int, list[Found]]:
+    """What every replicate gave, by the number of sequences learned from."""
+    replicates, truth = [], None
+    if not chosen.from_cache:
+        replicates = replicates_of(name, chosen.replicates, chosen.data)
+        truth = truth_of(name, replicates)
+    found: dict[int, list[Found]] = {size: [] for size in chosen.sizes}
+    jobs = [(place, size) for place in range(chosen.replicates) for size in chosen.sizes]
+    for place, size in track(jobs, name, console=console):
+        file = chosen.cache / f"{name.replace(', ', '-').replace(' ', '-')}-{size}-{place}.json"
+        one = kept(file, partial(compare, replicates[place], size, truth, place) if replicates else None)
+        found[size] += [] if one is None else [one]
+    return {size: each for size, each in found.items() if each}
+
+
+def pooled(chosen, console: Console) -> dict[int, list[dict[str, float]]]:
+    """What every repetition gave, by the number of treatments."""
+    rng, most = np.random.default_rng(0), max(chosen.treatments)
+    found: dict[int, list[dict[str, float]]] = {count: [] for count in chosen.treatments}
+    for place in track(range(chosen.replicates), POOLING, console=console):
+        drawn = None if chosen.from_cache else pooled_treatments(most, rng)
+        for count in chosen.treatments:
+            file = chosen.cache / f"pooling-{most}-{count}-{place}.json"
+            one = kept(file, None if drawn is None else partial(pool, *drawn, count, place))
+            found[count] += [] if one is None else [one]
+    return {count: each for count, each in found.items() if each}
 
 
 def value(found: Found, way: str, metric: str, ridge: int | None = None) -> float:
@@ -166,6 +197,7 @@ def rows_of(name: str, size: int, found: list[Found]) -> Iterator[dict]:
     A goal holds where the mean difference is no worse than one standard error of it.
     """
     what = f"{name}, n = {size}"
+    yield row(what, "replicates", np.array([len(found)]), {})
     for metric in [metric for metric in SIGN if metric in found[0][OURS]]:
         mine = np.array([value(each, OURS, metric) for each in found])
         nested = {way: np.array([value(each, way, metric) for each in found]) for way in WAYS}
@@ -200,39 +232,36 @@ def pooling_rows(found: dict[int, list[dict[str, float]]]) -> Iterator[dict]:
         sign, least = LEAST.get(count, (None, None))
         holds = None if sign is None else (values[OURS].mean() > least if sign == ">" else values[OURS].mean() >= least)
         goal = None if sign is None else f"{sign} {least}"
+        yield row(f"{POOLING}, {count} treatments", "repetitions", np.array([len(each)]), {})
         yield row(f"{POOLING}, {count} treatments", "Kendall tau", values[OURS], peers, goal, holds)
 
 
 def tables(rows: list[dict], console: Console) -> None:
-    """One table a data set: a row a metric and n."""
-    for name in dict.fromkeys(one["what"].rsplit(", n = ", 1)[0].split(f"{POOLING}, ")[0] or POOLING for one in rows):
+    """One table a data set: a row a metric and n, the figures of nested validation, and how far ours is ahead."""
+    told = {(one["what"], one["metric"]): one for one in rows if "reproduced" not in one["what"]}
+    protocols = ("nested", "picked on the test curves")
+    groups = {what: what.split(", n = ")[0] if ", n = " in what else POOLING for what, _ in told}
+    for name in dict.fromkeys(groups.values()):
         table = Table(title=name)
-        for column in (
-            "",
-            "metric",
-            "ours (se)",
-            *WAYS,
-            "ahead of TCSR, nested (se)",
-            "picked on the test curves (se)",
-        ):
+        for column in ("", "metric", "ours (se)", *WAYS, *(f"ahead of TCSR, {each} (se)" for each in protocols)):
             table.add_column(column)
-        for one in rows:
-            if not one["what"].startswith(name) or "ahead" in one["metric"] or "reproduced" in one["what"]:
+        for (what, metric), one in told.items():
+            if groups[what] != name or "ahead" in metric:
                 continue
-            cells = [f"{one['ours']:.3f} ({one['se'] or 0:.3f})"]
-            cells += [f"{one['peers'].get(f'{way}, nested', one['peers'].get(way, float('nan'))):.3f}" for way in WAYS]
-            for protocol in ("nested", "picked on the test curves"):
-                for other in rows:
-                    if (other["what"], other["metric"]) == (
-                        one["what"],
-                        f"{one['metric']}, ahead of TCSR, {protocol}",
-                    ):
-                        mark = "ok" if other["met"] else "[red]no[/red]"
-                        cells.append(f"{other['ours']:+.3f} ({other['se'] or 0:.3f}) {mark}")
-            if one["goal"]:
-                cells.append(f"{one['goal']} {'ok' if one['met'] else '[red]no[/red]'}")
-            table.add_row(one["what"].removeprefix(name).strip(", "), one["metric"], *cells)
+            cells = [f"{one['ours']:.3f}" + ("" if one["se"] is None else f" ({one['se']:.3f})")]
+            peers = [one["peers"].get(f"{way}, nested", one["peers"].get(way)) for way in WAYS]
+            cells += ["" if peer is None else f"{peer:.3f}" for peer in peers]
+            ahead = [told.get((what, f"{metric}, ahead of TCSR, {each}")) for each in protocols]
+            cells += [
+                "" if each is None else f"{each['ours']:+.4f} ({each['se'] or 0:.4f}) {_mark(each)}" for each in ahead
+            ]
+            goal = "" if one["goal"] is None else f" {one['goal']} {_mark(one)}"
+            table.add_row(what.removeprefix(name).strip(", "), metric + goal, *cells)
         console.print(table)
+
+
+def _mark(one: dict) -> str:
+    return "ok" if one["met"] else "[red]no[/red]"
 
 
 def main(told: list[str] | None = None) -> None:
@@ -244,35 +273,21 @@ def main(told: list[str] | None = None) -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="sequences to learn from")
     parser.add_argument("--treatments", type=int, nargs="+", default=TREATMENTS)
     parser.add_argument("--cache", type=Path, default=ROOT / "outputs" / "temporal_consistency")
+    parser.add_argument("--from-cache", action="store_true", help="compute nothing, tell of what is there")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "temporal_consistency.json")
     chosen = parser.parse_args(told)
     console, rows = Console(width=max(Console().width, 160)), []
-    chosen.cache.mkdir(parents=True, exist_ok=True)
     for name in [name for name in chosen.of if name != POOLING]:
         try:
-            replicates = replicates_of(name, chosen.replicates, chosen.data)
+            found = compared(name, chosen, console)
         except FileNotFoundError as error:
             console.print(f"{name} is left out: {error}")
             continue
-        truth, found = truth_of(name, replicates), {size: [] for size in chosen.sizes}
-        jobs = [(place, size) for place in range(len(replicates)) for size in chosen.sizes]
-        for place, size in track(jobs, name, console=console):
-            file = chosen.cache / f"{name.replace(', ', '-').replace(' ', '-')}-{size}-{place}.json"
-            one = kept(file, lambda at=place, of=size: compare(replicates[at], of, truth, seed=at))  # noqa: B023
-            found[size].append(one)
         for size, each in found.items():
             rows.extend(rows_of(name, size, each))
         rows.extend(reproduced(name, found))
     if POOLING in chosen.of:
-        rng, pooled = np.random.default_rng(0), {count: [] for count in chosen.treatments}
-        for place in track(range(chosen.replicates), POOLING, console=console):
-            data, harsh = pooled_treatments(max(chosen.treatments), rng)
-            for count in chosen.treatments:
-                file = chosen.cache / f"pooling-{max(chosen.treatments)}-{count}-{place}.json"
-                pooled[count].append(
-                    kept(file, lambda of=count, at=place: pool(data, harsh, of, seed=at))  # noqa: B023
-                )
-        rows.extend(pooling_rows(pooled))
+        rows.extend(pooling_rows(pooled(chosen, console)))
     if not rows:
         raise SystemExit("nothing was measured, and no result is written")
     tables(rows, console)

@@ -48,7 +48,7 @@ def test_a_run_that_was_broken_off_goes_on_and_the_result_has_its_form(temporal,
     temporal.main(told)
     monkeypatch.setattr(temporal, "compare", None)  # would fail if anything was computed again
     monkeypatch.setattr(temporal, "pool", None)
-    temporal.main(told)
+    temporal.main([*told, "--from-cache"])
     result = json.loads((tmp_path / "result.json").read_text())
     assert set(result) == {"commit", "machine", "rows"}
     assert all(set(row) == {"what", "metric", "ours", "se", "peers", "goal", "met"} for row in result["rows"])
