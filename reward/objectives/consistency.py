@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from reward.days import at_risk, event_on, trace_bits
-from reward.objectives.hazard import log_incidence, log_survival
+from reward.objectives.hazard import log_survival
 
 
 def lambda_return(own: Tensor, bootstrap: Tensor, gap: Tensor, *, lam: float) -> Tensor:
@@ -165,9 +165,10 @@ def hazard_targets(
     horizon_days = slow_logits.shape[-1]
     slow = slow_logits.detach().movedim(-2, 0)  # (M, ..., L, H)
     open_ended = gap.where((event == 0) | (time_days > gap), horizon_days)
+    alive = F.pad(log_survival(slow)[..., :-1], (1, 0)).exp()
     pairs = (
-        (event_on(time_days, event, None, horizon_days), log_incidence(slow).exp()),
-        (at_risk(time_days, None, horizon_days), F.pad(log_survival(slow)[..., :-1], (1, 0)).exp()),
+        (event_on(time_days, event, None, horizon_days), slow.sigmoid() * alive),
+        (at_risk(time_days, None, horizon_days), alive),
     )
     mass, risk = (
         _returned(own.to(slow.dtype).unsqueeze(0), bootstrap, open_ended, lam, before).movedim(0, -2)
