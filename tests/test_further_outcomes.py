@@ -113,6 +113,13 @@ def test_amounts_begin_at_their_own_size(trained, data):
     assert head.centre.mean() == pytest.approx(amount[amount > 0].log().mean(), abs=1.5)
 
 
+def test_what_heads_begin_with_is_told_before_training_alone(trained):
+    model = trained[0]
+    before = {name: each.clone() for name, each in model.state_dict().items()}
+    model.setup("validate")
+    assert all(torch.equal(each, before[name]) for name, each in model.state_dict().items())
+
+
 def test_saved_and_read_again_they_score_the_same(fn, events, tmp_path):
     save(fn, tmp_path / "reward")
     again = load(tmp_path / "reward")
