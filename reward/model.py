@@ -51,8 +51,8 @@ class RewardModel(LightningModule):
             too. None: from their own labels alone.
 
     Raises:
-        ValueError: ``state_weights`` does not name the three states, tasks and heads have other names, or there is
-            nothing to be consistent.
+        ValueError: ``state_weights`` does not name the three states, or tasks and heads have other names.
+        TypeError: there is nothing to be consistent.
     """
 
     def __init__(
@@ -81,15 +81,15 @@ class RewardModel(LightningModule):
         self.tasks = {"": Task(objective, 1.0, STATES, sequential), **(also or {})}
         self.consistency = None if consistency is None else consistency(network)
         if self.consistency is not None and not any(map(self._is_consistent, self.tasks)):
-            raise ValueError(
+            raise TypeError(
                 "consistency expected an outcome of the user that a trace or hazard head predicts, there is none: give "
                 "it up with consistency=null, or take outcome.scope=user"
             )
         self.validation_losses = nn.ModuleList(MeanMetric() for _ in self.tasks)
 
-    def setup(self, stage: str | None = None) -> None:  # noqa: ARG002
-        """Tell heads that ask for it what their targets look like; ``stage`` makes no difference."""
-        data = getattr(self.trainer, "datamodule", None)
+    def setup(self, stage: str | None = None) -> None:
+        """Tell heads that ask for it what their targets look like; after training it would undo a calibration."""
+        data = getattr(self.trainer, "datamodule", None) if stage == "fit" else None
         for task in self.tasks:
             begin = getattr(self._head(task), "begin", None)
             if data is not None and begin is not None:

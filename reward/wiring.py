@@ -11,6 +11,7 @@ from reward.heads import Head
 from reward.outcomes import Outcome
 
 TARGET = "_target_"
+UNSET = "???"  # a value that a config leaves to be given
 RESERVED = {TARGET, "_partial_", "_args_", "_convert_", "_recursive_"}
 
 
@@ -80,9 +81,10 @@ def _misfits(path: str, node: Mapping[str, Any]) -> Iterator[str]:
         if parameter.default is parameter.empty
         and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
     ]
-    missing = [name for name in needed if name not in given]
-    if missing and not node.get("_partial_"):
-        yield f"{path}: {node[TARGET]} needs {', '.join(missing)}"
+    missing = [name for name in needed if name not in given and not node.get("_partial_")]
+    missing += sorted(name for name in given if node[name] == UNSET)
+    if missing:
+        yield f"{path}: {node[TARGET]} needs {', '.join(missing)}; set {', '.join(f'{path}.{it}' for it in missing)}"
 
 
 def check_names(head: Head, outcome: Outcome, objective: Callable[..., Any]) -> None:

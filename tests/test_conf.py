@@ -16,6 +16,7 @@ CHOICES = [(path.parent.name, path.stem) for path in sorted(CONF.glob("*/*.yaml"
 NEEDED = {
     "log": ["data.events=e.parquet", "data.feedback=[click]"],
     "kuairand_official": ["data.folder=f"],
+    "consumption": ["also.consumption.outcome.quantity=click"],
     "simulation": ["data=world"],  # the group that this choice of data brings
 }
 
@@ -55,3 +56,20 @@ def test_an_unknown_key_and_a_missing_one_are_listed_together():
 def test_a_default_stands_in_one_yaml_alone():
     targets = [yaml.safe_load(path.read_text()).get("_target_") for path in CONF.glob("encoder/*.yaml")]
     assert len(targets) == len(set(targets)) > 1
+
+
+def test_a_value_that_is_left_to_be_given_is_asked_for_by_its_path():
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = plain(compose("train", overrides=["data=log", "also=[consumption]"]))
+    with pytest.raises(
+        TypeError, match=r"(?s)set also\.consumption\.outcome\.quantity.*set data\.events, data\.feedback"
+    ):
+        check_signatures(config)
+
+
+@pytest.mark.parametrize("name", ["return_time", "consumption"])
+def test_a_further_outcome_has_a_head_for_its_own_horizon(name):
+    changes = [f"also=[{name}]", f"also.{name}.outcome.horizon_days=3", *NEEDED.get(name, [])]
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        found = plain(compose("train", overrides=changes))["also"][name]
+    assert found["head"]["horizon_days"] == 3

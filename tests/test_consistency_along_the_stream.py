@@ -125,7 +125,7 @@ def test_the_slow_network_is_in_the_checkpoint_and_no_optimizer_moves_it(model_o
 
 
 def test_what_another_item_will_bring_says_nothing_of_this_one(model_of):
-    with pytest.raises(ValueError, match="expected an outcome of the user that a trace or hazard head predicts"):
+    with pytest.raises(TypeError, match="expected an outcome of the user that a trace or hazard head predicts"):
         model_of(0.5, sequential=False, also={"return_time": Task(hazard_likelihood, 0.5, STATES, False)})
     model = model_of(0.5, also={"return_time": Task(hazard_likelihood, 0.5, STATES, False)})
     assert [model._is_consistent(task) for task in model.tasks] == [True, False]

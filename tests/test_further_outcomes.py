@@ -1,5 +1,6 @@
 """Outcomes beside the one that rewards are told in: learned, saved, scored, judged and drawn."""
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -11,12 +12,15 @@ from pytorch_lightning import Trainer
 
 from reward.__main__ import main
 from reward.artifact import load, save
+from reward.encoders.gru import GRU
 from reward.evaluation.further import assess_further, further_sentences
+from reward.evaluation.judge import judge
 from reward.function import RewardFunction
 from reward.heads.consumption import ConsumptionHead
 from reward.heads.hazard import HazardHead
 from reward.heads.rating import RatingHead
 from reward.model import RewardModel, Task
+from reward.network import RewardNetwork
 from reward.objectives.consumption import consumption_likelihood
 from reward.objectives.hazard import hazard_likelihood
 from reward.objectives.likelihood import trace_likelihood
@@ -26,6 +30,7 @@ from reward.outcomes.consumption import Consumption
 from reward.outcomes.returns import ReturnTime
 from reward.outcomes.survey import SurveyRating
 from reward.sequences.datamodule import StreamData
+from reward.sequences.split import known_at
 
 SMALL = {"width": 8, "hidden": 4, "members": 2}
 OUTCOMES = {
@@ -106,6 +111,13 @@ def test_amounts_begin_at_their_own_size(trained, data):
     amount = data.training.targets["listened/amount"]
     head = trained[0].network.also["listened"]
     assert head.centre.mean() == pytest.approx(amount[amount > 0].log().mean(), abs=1.5)
+
+
+def test_what_heads_begin_with_is_told_before_training_alone(trained):
+    model = trained[0]
+    before = {name: each.clone() for name, each in model.state_dict().items()}
+    model.setup("validate")
+    assert all(torch.equal(each, before[name]) for name, each in model.state_dict().items())
 
 
 def test_saved_and_read_again_they_score_the_same(fn, events, tmp_path):
@@ -204,3 +216,36 @@ def test_where_hardly_anybody_is_known_it_says_so():
     found = assess_further(np.ones((2, 2)), np.ones((2, 2)), nothing, np.ones(2), rows=rows, **SETTING)
     assert found["reason"] == "the test days tell it of fewer than two users"
     assert further_sentences({"sales": found}) == [f"sales (things): not measured, for {found['reason']}."]
+
+
+def test_an_input_with_the_name_of_a_label_is_judged_as_it_came(log, windows_of_time, fit):
+    def judged(name):
+        renamed = log.events.rename({"listen_ms": name})
+        named = replace(log, events=renamed, feedback=("click", name))
+        features = fit(known_at(named, windows_of_time.train_end))
+        torch.manual_seed(0)
+        network = RewardNetwork(
+            GRU(width=8, layers=1, dropout=0.0),
+            HazardHead(horizon_days=7, causes=1, **SMALL),
+            sizes=features.sizes(),
+            item_dropout=0.0,
+            also={"listened": ConsumptionHead(horizon_days=7, **SMALL)},
+        )
+        also = {"listened": Consumption(name, 7)}
+        fn = RewardFunction(network, features, ReturnTime(7), max_events=16, timestamp_unit=None, facts={}, also=also)
+        return judge(
+            fn,
+            named,
+            windows_of_time,
+            logistic={"strengths": [1.0], "max_categories": 10},
+            boosting=None,
+            intervals={"resamples": 10, "level": 0.95, "min_slice_users": 5, "bins": 5, "min_item_rows": 5},
+            calibration={"prior_events": 10},
+            seed=0,
+        )
+
+    wanted = judged("listen_ms")
+    for name in ("event", "amount"):
+        found = judged(name)
+        assert found["metrics"] == wanted["metrics"]
+        assert found["further"]["listened"]["skill"] == wanted["further"]["listened"]["skill"]

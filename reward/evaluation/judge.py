@@ -49,9 +49,12 @@ def judge(
     Returns:
         See `assess`.
     """
+    events = log.events.collect()
     labelled = function.outcome.label(log, window.end).collect()
-    rows = function.score_events(labelled).with_columns(
-        pl.col("value_after").shift(1).over(USER).alias(PREVIOUS), *_slices(window)
+    rows = (
+        function.score_events(events)  # and not the labelled ones, where a label may have the name of an input
+        .with_columns(labelled[DAY])
+        .with_columns(pl.col("value_after").shift(1).over(USER).alias(PREVIOUS), *_slices(window))
     )
     test = ((labelled[DAY] >= window.validation_end) & (labelled[OBSERVED] > 0)).to_numpy()
     trace, observed = (days_of(labelled[name], function.horizon_days)[test] for name in (TRACE, OBSERVED))
@@ -67,7 +70,7 @@ def judge(
         **calibration,
     )
     assessment = assess(
-        {MODEL: function.forecast(labelled)[test], **others},
+        {MODEL: function.forecast(events)[test], **others},
         trace,
         observed,
         rows=rows.filter(test),
@@ -97,7 +100,7 @@ def _further(
     count = before.known.sum(0)
     average = np.divide((before.values * before.known).sum(0), count, out=np.full(len(count), np.nan), where=count > 0)
     return assess_further(
-        function.expected(labels, name)[test],
+        function.expected(log.events.collect(), name)[test],
         parts.values,
         parts.known,
         average,

@@ -14,6 +14,7 @@ from reward.heads.ensemble import Ensemble
 
 _LEAST_STD = 0.05  # of log amounts
 _DRAWS, _BINS = 512, 40
+_STATES = 128  # whose draws are held at a time
 
 
 class ConsumptionHead(nn.Module):
@@ -36,6 +37,7 @@ class ConsumptionHead(nn.Module):
     scale: Tensor
     offset: Tensor
     centre: Tensor
+    span: Tensor
 
     def __init__(self, *, width: int, hidden: int, horizon_days: int, members: int) -> None:
         super().__init__()
@@ -44,6 +46,7 @@ class ConsumptionHead(nn.Module):
         self.register_buffer("scale", torch.ones(()))
         self.register_buffer("offset", torch.zeros(horizon_days))
         self.register_buffer("centre", torch.zeros(horizon_days))
+        self.register_buffer("span", torch.tensor([-7.0, 7.0]))
 
     def forward(self, state: Tensor) -> dict[str, Tensor]:
         """``consumption_logits``, ``log_mean`` and ``log_std``, (..., M, H) each, of states (..., D)."""
@@ -74,33 +77,40 @@ class ConsumptionHead(nn.Module):
             state: (..., D).
 
         Returns:
-            ``outcome`` (K,): 0, and then the middles of bins of equal width in log amount; ``probability`` (..., K),
-            the share of 512 draws a member, the same draws for all states.
+            ``outcome`` (K,): 0, and then the middles of bins of equal width in log amount, the same for all states and
+            the outer ones open; ``probability`` (..., K), the share of 512 draws a member, of the same for all states.
         """
-        found = {name: part.unsqueeze(-2) for name, part in self(state).items()}
         generator = torch.Generator().manual_seed(0)
         shape = (_DRAWS, self.horizon_days)
         chance, noise = torch.rand(shape, generator=generator), torch.randn(shape, generator=generator)
-        any_at_all = chance.to(self.scale.device) < found["consumption_logits"].sigmoid()
-        amount = (found["log_mean"] + found["log_std"] * noise.to(self.scale.device)).exp()
-        total = (any_at_all * amount).sum(-1).flatten(-2)  # (..., M · draws)
-        some = total[total > 0]
-        low, high = some.log().aminmax() if len(some) else (total.new_zeros(()), total.new_ones(()))
-        edges = torch.linspace(float(low), float(high) + 1e-6, _BINS + 1, device=total.device)
-        place = torch.where(total > 0, torch.bucketize(total.clamp(min=1e-30).log(), edges[1:-1]) + 1, 0)
-        mass = F.one_hot(place, _BINS + 1).to(total.dtype).mean(-2)
-        return torch.cat([edges.new_zeros(1), ((edges[1:] + edges[:-1]) / 2).exp()]), mass
+        chance, noise = chance.to(state.device), noise.to(state.device)
+        edges = torch.linspace(float(self.span[0]), float(self.span[1]), _BINS + 1, device=state.device)
+        shares = []
+        for some in state.reshape(-1, self.width).split(_STATES):
+            found = {name: part.unsqueeze(-2) for name, part in self(some).items()}
+            amount = (found["log_mean"] + found["log_std"] * noise).exp()
+            total = amount.where(chance < found["consumption_logits"].sigmoid(), 0.0).sum(-1).flatten(1)  # M · draws
+            place = torch.where(total > 0, torch.bucketize(total.log(), edges[1:-1]) + 1, 0)
+            count = total.new_zeros(len(some), _BINS + 1).scatter_add_(1, place, torch.ones_like(total))
+            shares.append(count / total.shape[1])
+        middles = torch.cat([edges.new_zeros(1), ((edges[1:] + edges[:-1]) / 2).exp()])
+        return middles, torch.cat(shares).reshape(*state.shape[:-1], _BINS + 1)
 
     @torch.no_grad()
     def begin(self, targets: Mapping[str, Tensor]) -> None:
         """Set ``centre`` to the mean log amount of the days on which anything was taken in.
+
+        And ``span``, the log amounts that `distribution` tells apart: from the smallest of these to e times a row's
+        largest sum.
 
         Args:
             targets: ``amount`` (rows, H) and ``observed`` (rows,) of training.
         """
         some = trace_bits(targets["observed"], self.horizon_days) & (targets["amount"] > 0)
         if some.any():
-            self.centre.fill_(float(targets["amount"][some].log().mean()))
+            amount = targets["amount"]
+            self.centre.fill_(float(amount[some].log().mean()))
+            self.span.copy_(torch.stack([amount[some].min().log(), (amount * some).sum(-1).max().log() + 1]))
 
     @torch.no_grad()
     def calibrate(self, outputs: Mapping[str, Tensor], targets: Mapping[str, Tensor], *, prior_events: float) -> None:

@@ -87,6 +87,18 @@ class HazardHead(nn.Module):
         mass = torch.cat([back.diff(dim=-1), 1 - back[..., -1:]], -1)
         return torch.arange(1, self.horizon_days + 2.0, device=mass.device), mass
 
+    def begin(self, targets: Mapping[str, Tensor]) -> None:
+        """See that every reason in the targets of training has its share.
+
+        Raises:
+            TypeError: there are more than K.
+        """
+        most = int(targets["cause"].max()) if "cause" in targets else 0
+        if most > self.causes:
+            raise TypeError(
+                f"causes expected one more than the outcome has reasons, {most} at the least, got {self.causes}"
+            )
+
     @torch.no_grad()
     def calibrate(self, outputs: Mapping[str, Tensor], targets: Mapping[str, Tensor], *, prior_events: float) -> None:
         """Fit ``scale`` and ``offset`` to returns that training did not see, of those who were still away; see `platt`.

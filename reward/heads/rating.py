@@ -80,8 +80,10 @@ class RatingHead(nn.Module):
 
     @torch.no_grad()
     def begin(self, targets: Mapping[str, Tensor]) -> None:
-        """Set the share of rows with an answer from the ``rating`` (rows,) of training."""
-        self.rate.copy_((targets["rating"] > 0).float().mean())
+        """Set the share of rows with an answer, of those told of, from the ``rating`` (rows,) of training."""
+        told = targets["rating"][targets["rating"] >= 0]
+        if len(told):
+            self.rate.copy_((told > 0).float().mean())
 
     @torch.no_grad()
     def calibrate(self, outputs: Mapping[str, Tensor], targets: Mapping[str, Tensor], *, prior_events: float) -> None:
@@ -91,7 +93,7 @@ class RatingHead(nn.Module):
 
         Args:
             outputs: ``rating_logits`` (rows, M, K−1) of the head as it is; an earlier calibration is undone first.
-            targets: ``rating`` (rows,), 0 where no answer came.
+            targets: ``rating`` (rows,), 0 or less where no answer came.
             prior_events: weight of "no correction", in observations.
         """
         uncalibrated = (outputs["rating_logits"].double() - self.offset) / self.scale

@@ -25,7 +25,7 @@ def rating_likelihood(
         rating_logits: (..., M, K−1) of each level being surpassed, falling along the last dimension.
         response_logits: (..., M) of q.
         response_rate: (..., M) r.
-        rating: int64 (...), 1 to K; 0 where no answer came.
+        rating: int64 (...), 1 to K; 0 where no answer came; below 0 where nothing is told: such a row costs nothing.
         most_weight: clip of the weights.
 
     Returns:
@@ -47,7 +47,7 @@ def rating_likelihood(
             f"for rating_logits of shape {tuple(rating_logits.shape)}, got {tuple(response_logits.shape)} and "
             f"{tuple(rating.shape)}"
         )
-    came = (rating > 0).unsqueeze(-1)
+    told, came = (rating >= 0).unsqueeze(-1), (rating > 0).unsqueeze(-1)
     coming = F.binary_cross_entropy_with_logits(
         response_logits, came.to(response_logits.dtype).expand_as(response_logits), reduction="none"
     )
@@ -58,7 +58,7 @@ def rating_likelihood(
     log_mass = _log_difference(lower, upper)
     chance = response_logits.detach().sigmoid()
     weight = (response_rate / chance.clamp(min=1e-12)).clamp(max=most_weight)
-    return coming - (weight * log_mass).where(came, 0.0)
+    return coming.where(told, 0.0) - (weight * log_mass).where(came, 0.0)
 
 
 def _log_difference(high: Tensor, low: Tensor) -> Tensor:

@@ -67,8 +67,10 @@ class Consumption:
         if since is not None:
             known = known & ~observed_days(pl.col(DAY), since, self.horizon_days)
         ahead = days.select(USER, DAY, pl.Series(AMOUNT, self._ahead(days), pl.Array(pl.Float32, self.horizon_days)))
-        return events.join(ahead.lazy(), on=[USER, DAY], how="left", maintain_order="left").with_columns(
-            known.alias(OBSERVED)
+        return (
+            events.drop(AMOUNT, strict=False)  # a log may have a column of that name
+            .join(ahead.lazy(), on=[USER, DAY], how="left", maintain_order="left")
+            .with_columns(known.alias(OBSERVED))
         )
 
     def parts(self, labels: pl.DataFrame) -> Parts:

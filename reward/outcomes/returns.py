@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
@@ -16,6 +16,7 @@ TIME_DAYS = "time_days"
 EVENT = "event"
 ENTRY_DAYS = "entry_days"
 CAUSE = "cause"
+_BROUGHT = "brought back by"
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,7 @@ class ReturnTime:
         """
         trace, observed = pl.col(TRACE), pl.col(OBSERVED)
         activity = self._activity()
+        log = log if self.reason is None else self._with_reasons(log)
         seen = pl.lit(0, pl.Int64) if since is None else observed_days(pl.col(DAY), since, self.horizon_days)
         first = trace & -trace  # the word's lowest bit, the return
         silent = pl.when(trace == 0).then(observed).otherwise(first - 1)
@@ -96,7 +98,7 @@ class ReturnTime:
             (observed & ~earlier).alias(OBSERVED),
         )
         labels = labels.with_columns(trace & observed)
-        return labels if self.reason is None else self._with_cause(log, labels)
+        return labels if self.reason is None else self._with_cause(labels)
 
     def parts(self, labels: pl.DataFrame) -> Parts:
         """Days, as `label` tells them."""
@@ -106,19 +108,26 @@ class ReturnTime:
             days_of(labels[OBSERVED], self.horizon_days),
         )
 
-    def _with_cause(self, log: EventLog, labels: pl.LazyFrame) -> pl.LazyFrame:
+    def _with_reasons(self, log: EventLog) -> EventLog:
+        """With the reason of each event that counts as activity, before a label takes the name of its column."""
         if self.reason not in log.context:
             raise SchemaError(f"reason={self.reason!r} expected one of the context columns {list(log.context)}")
-        keys = self._activity().keys
         active = pl.lit(True) if self.active_if is None else pl.col(self.active_if) > 0
         code = pl.col(self.reason).replace_strict(
             {value: k for k, value in enumerate(self.reasons, 1)}, default=len(self.reasons) + 1, return_dtype=pl.Int64
         )
-        brought = labels.filter(active).group_by(*keys, DAY).agg(code.sort_by(TIMESTAMP).first().alias(CAUSE))
+        return replace(log, events=log.events.with_columns(pl.when(active).then(code).alias(_BROUGHT)))
+
+    def _with_cause(self, labels: pl.LazyFrame) -> pl.LazyFrame:
+        keys = self._activity().keys
+        code = pl.col(_BROUGHT)
+        first = labels.filter(code.is_not_null()).group_by(*keys, DAY).agg(code.sort_by(TIMESTAMP).first())
+        brought = first.rename({DAY: "return_day", _BROUGHT: CAUSE})
         returned = (pl.col(DAY) + pl.col(TIME_DAYS)).alias("return_day")
         return (
-            labels.with_columns(returned)
-            .join(brought.rename({DAY: "return_day"}), on=[*keys, "return_day"], how="left", maintain_order="left")
+            labels.drop(_BROUGHT, CAUSE, strict=False)
+            .with_columns(returned)
+            .join(brought, on=[*keys, "return_day"], how="left", maintain_order="left")
             .with_columns(pl.col(CAUSE).fill_null(0) * pl.col(EVENT))
             .drop("return_day")
         )

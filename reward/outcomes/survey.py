@@ -19,8 +19,8 @@ RATING = "rating"
 class SurveyRating:
     """The rating that an exposure got, where anybody was asked and answered.
 
-    ``rating`` is 0 where no answer came, and k for the k-th of ``levels``. The answer is feedback of the exposure
-    itself, so it is a target of the states before it, Q and E, and of none after.
+    ``rating`` is 0 where no answer came, k for the k-th of ``levels``, and −1 where nothing is told of the row. The
+    answer is feedback of the exposure itself, so it is a target of the states before it, Q and E, and of none after.
 
     Attributes:
         question: the feedback column with the answers; 0 where there is none.
@@ -54,7 +54,7 @@ class SurveyRating:
         Args:
             log: a checked log.
             end_day: first day that is not wholly known (days since 1970-01-01).
-            since: tell only of answers that were not yet known when this was the ``end_day``.
+            since: tell only of rows that were not yet there when this was the ``end_day``.
 
         Raises:
             SchemaError: ``question`` is no feedback column, or an answer is none of ``levels``.
@@ -74,7 +74,7 @@ class SurveyRating:
         )
         fresh = pl.col(DAY) < end_day if since is None else pl.col(DAY).is_between(since, end_day, closed="left")
         return log.events.with_columns(local_day(log.timezone)).with_columns(
-            pl.when(fresh).then(rating).otherwise(0).alias(RATING)
+            pl.when(fresh).then(rating).otherwise(-1).alias(RATING)
         )
 
     def parts(self, labels: pl.DataFrame) -> Parts:

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 
@@ -55,3 +57,22 @@ def test_calibration_makes_amounts_add_up_day_by_day(head):
     head.calibrate(outputs, targets, prior_events=1.0)
     assert head.offset.sigmoid().tolist() == pytest.approx(chance.tolist(), abs=0.01)
     assert head.centre.tolist() == pytest.approx(mean.tolist(), abs=0.05)
+
+
+def test_a_states_distribution_is_its_own_whoever_else_is_asked(head):
+    state = 5 * torch.randn(300, 8)
+    outcome, mass = head.distribution(state)
+    for place in (0, 250):
+        alone, own = head.distribution(state[place])
+        assert torch.equal(alone, outcome)
+        torch.testing.assert_close(own, mass[place])
+    assert head.distribution(state[:0])[1].shape == (0, len(outcome))
+    assert head.distribution(state.reshape(3, 100, 8))[1].shape == (3, 100, len(outcome))
+
+
+def test_a_distribution_reaches_from_the_least_day_to_beyond_the_largest_sum_of_training(head):
+    head.begin({"amount": torch.tensor([[0.5, 0.0, 8.0], [3.0, 20.0, 20.0]]), "observed": torch.tensor([0b111, 0b011])})
+    assert head.span.exp().tolist() == pytest.approx([0.5, 23 * math.e])
+    outcome, mass = head.distribution(100 * torch.randn(4, 8))  # however far out
+    assert 0.5 < outcome[1] < outcome[-1] < 23 * math.e
+    torch.testing.assert_close(mass.sum(-1), torch.ones(4))

@@ -61,3 +61,10 @@ def test_days_before_the_entry_do_not_calibrate():
     head.calibrate({"hazard_logits": torch.zeros(60_000, 2, DAYS)}, targets, prior_events=1.0)
     assert head.offset[:2].tolist() == [0, 0]
     assert head.offset[2].sigmoid().item() == pytest.approx(0.4, abs=0.01)
+
+
+def test_more_reasons_than_causes_are_refused():
+    head = HazardHead(width=8, hidden=4, horizon_days=3, causes=2, members=1)
+    head.begin({"cause": torch.tensor([0, 1, 2])})
+    with pytest.raises(TypeError, match="one more than the outcome has reasons, 3 at the least, got 2"):
+        head.begin({"cause": torch.tensor([0, 3])})

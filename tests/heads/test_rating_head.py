@@ -21,7 +21,7 @@ def test_the_value_is_the_mean_answer(head):
 
 
 def test_the_share_of_answers_is_that_of_training(head):
-    head.begin({"rating": torch.tensor([0, 0, 2, 1])})
+    head.begin({"rating": torch.tensor([0, 0, -1, 2, 1, -1])})
     assert (head(torch.randn(5, 8))["response_rate"] == 0.5).all()
 
 

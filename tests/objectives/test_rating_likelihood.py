@@ -56,3 +56,10 @@ def test_an_answer_far_from_the_score_costs_what_it_should_and_still_pulls():
         assert loss.item() == pytest.approx(math.log(2) - math.log(chance), rel=1e-5)
         loss.sum().backward()
         assert found.grad.abs().max() > 0.5
+
+
+def test_a_row_of_which_nothing_is_told_costs_nothing_and_pulls_nowhere():
+    logits, response = torch.zeros(1, 1, 2).requires_grad_(), torch.zeros(1, 1).requires_grad_()
+    loss = rating_likelihood(logits, response, torch.ones(1, 1), torch.tensor([-1])).sum()
+    loss.backward()
+    assert loss.item() == logits.grad.abs().sum() == response.grad.abs().sum() == 0

@@ -1,4 +1,5 @@
 from collections import defaultdict
+from dataclasses import replace
 
 import polars as pl
 import pytest
@@ -41,3 +42,10 @@ def test_horizon_and_unit():
     assert Consumption("listen_ms", 14).unit == "listen_ms in the next 14 days"
     with pytest.raises(ValueError, match="from 1 to 63, got 0"):
         Consumption("listen_ms", 0)
+
+
+def test_the_quantity_may_have_the_name_of_the_label(log):
+    end, named = last_day(log), log.events.rename({"listen_ms": "amount"})
+    found = Consumption("amount", 4).label(replace(log, events=named, feedback=("click", "amount")), end).collect()
+    expected = Consumption("listen_ms", 4).label(log, end).collect()
+    assert found["amount"].equals(expected["amount"])

@@ -92,3 +92,13 @@ def test_a_horizon_of_another_length_than_a_word_is_refused():
 def test_a_unit_says_what_one_point_means():
     assert ReturnTime(7).unit == "days back in the next 7 days"
     assert replace(ReturnTime(7), scope="creator").unit == "days back to the same creator in the next 7 days"
+
+
+@pytest.mark.parametrize("name", ["cause", "event", "time_days"])
+def test_the_reason_may_be_a_column_with_the_name_of_a_label(name):
+    log = log_of([0, 3, 4, 6], ["a", "b", "c", "z"])
+    renamed = replace(log, events=log.events.rename({"surface": name}), context=(name,))
+    found = labels(ReturnTime(5, reason=name, reasons=["b", "c"]), renamed, 12)
+    expected = labels(ReturnTime(5, reason="surface", reasons=["b", "c"]), log, 12)
+    targets = ["time_days", "cause", "entry_days"]
+    assert found.select(targets).equals(expected.select(targets))

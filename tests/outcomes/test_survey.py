@@ -22,16 +22,17 @@ def test_an_answer_is_its_place_among_the_levels_and_0_where_there_is_none(asked
     assert set(expected) == {0, 1, 2, 3}
 
 
-def test_answers_known_before_are_not_told_again(asked):
+def test_rows_known_before_are_not_told_again_and_are_not_rows_without_an_answer(asked):
     rating = SurveyRating("survey", [1, 2, 5])
     everything = rating.label(asked, 10**6).collect()
     middle = int(everything["day"].median())
     found = rating.label(asked, 10**6, since=middle).collect()
     assert (
         found["rating"].to_list()
-        == everything.select(pl.when(pl.col("day") >= middle).then("rating").otherwise(0)).to_series().to_list()
+        == everything.select(pl.when(pl.col("day") >= middle).then("rating").otherwise(-1)).to_series().to_list()
     )
-    assert (rating.label(asked, middle).collect().filter(pl.col("day") >= middle)["rating"] == 0).all()
+    assert (rating.label(asked, middle).collect().filter(pl.col("day") >= middle)["rating"] == -1).all()
+    assert (rating.parts(found).known.any(1) == (found["rating"] > 0).to_numpy()).all()
 
 
 def test_it_is_asked_of_no_state_that_has_read_the_answer():
