@@ -187,7 +187,7 @@ def test_where_effects_cannot_be_estimated_a_sentence_says_why(tmp_path, capsys)
     found, personal = train.estimate_effects(log, outcome, window, None, tmp_path)
     assert personal is None
     assert found["warning"] is None
-    assert found["reason"] == "they need outcome.scope=user, and it is item"
+    assert found["reason"].startswith("they need outcome=active_days with outcome.scope=user, and it is ActivityTrace(")
     assert f"Effects of items were not estimated: {found['reason']}" in " ".join(capsys.readouterr().out.split())
     assert not (tmp_path / "effects.parquet").exists()
 
