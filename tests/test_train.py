@@ -172,7 +172,8 @@ def test_where_effects_cannot_be_estimated_a_sentence_says_why(tmp_path, capsys)
     found, personal = train.estimate_effects(log, outcome, window, None, tmp_path)
     assert personal is None
     assert found["warning"] is None
-    assert found["reason"] == "they need outcome.scope=user, and it is item"
+    told = "days back to the same item in the next 5 days"
+    assert found["reason"] == f"they need outcome=active_days with outcome.scope=user, and it tells {told}"
     assert f"Effects of items were not estimated: {found['reason']}" in " ".join(capsys.readouterr().out.split())
     assert not (tmp_path / "effects.parquet").exists()
 
