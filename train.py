@@ -240,7 +240,7 @@ def second_stage(known: EventLog, outcome: Any, config: DictConfig) -> tuple[dic
         SchemaError: the log or the outcome does not allow for it.
     """
     if not isinstance(outcome, ActivityTrace) or outcome.scope != "user":
-        raise SchemaError(f"they need outcome=active_days with outcome.scope=user, and it is {outcome}")
+        raise SchemaError(f"they need outcome=active_days with outcome.scope=user, and it tells {outcome.unit}")
     estimated = None
     if PROPENSITY in known.events.collect_schema().names():
         propensity = known.events.select(PROPENSITY).collect().to_series().to_numpy()

@@ -29,8 +29,9 @@ class ReturnTime:
     at or after its return says nothing. Later events of day D itself do not count.
 
     Beside these, ``trace`` and ``observed`` tell the same day by day: bit d−1 of ``trace`` is set where the user is
-    back by day D+d, and bit d−1 of ``observed`` where that day lies inside the log: a return does not make later days
-    known, for they would be so only of those who returned.
+    back by day D+d, and bit d−1 of ``observed`` where that day lies inside the log and, with ``since``, not before it.
+    Whether the user has returned makes no difference to that: days known of those alone who have, or have not, would
+    not tell how many are back by then.
 
     Attributes:
         horizon_days: H, 1 to 63.
@@ -89,13 +90,12 @@ class ReturnTime:
         first = trace & -trace  # the word's lowest bit, the return
         silent = pl.when(trace == 0).then(observed).otherwise(first - 1)
         back = pl.when(trace == 0).then(0).otherwise(pl.lit((1 << self.horizon_days) - 1, pl.Int64) & ~(first - 1))
-        earlier = seen | pl.when(trace & seen == 0).then(0).otherwise(back)
         labels = activity.label(log, end_day).with_columns(
             (silent.bitwise_count_ones().cast(pl.Int64) + (trace != 0)).alias(TIME_DAYS),
             (trace != 0).cast(pl.Int64).alias(EVENT),
             seen.bitwise_count_ones().cast(pl.Int64).alias(ENTRY_DAYS),
             back.alias(TRACE),
-            (observed & ~earlier).alias(OBSERVED),
+            (observed & ~seen).alias(OBSERVED),
         )
         labels = labels.with_columns(trace & observed)
         return labels if self.reason is None else self._with_cause(labels)

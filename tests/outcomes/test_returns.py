@@ -46,13 +46,21 @@ def test_days_tell_by_when_the_user_is_back_where_they_lie_inside_the_log():
     assert found["trace"].to_list() == [0b11100, 0b01100, 0]  # the second: day 8 is not over, though the user is back
 
 
-def test_what_was_known_before_is_survived_and_not_told_again():
+def test_a_wait_enters_after_what_was_known_before_and_days_are_told_of_those_who_are_back_too():
     # as of day 5 the row of day 0 was back, that of day 3 had survived a day, that of day 6 was not there
     found = labels(ReturnTime(5), log_of([0, 3, 6]), 8, since=DAY_0 + 5)
     assert found["time_days"].to_list() == [3, 3, 1]
     assert found["entry_days"].to_list() == [4, 1, 0]  # the first enters after its return: it says nothing
-    assert found["observed"].to_list() == [0, 0b01110, 0b00001]
-    assert found["trace"].to_list() == [0, 0b01100, 0]
+    assert found["observed"].to_list() == [0b10000, 0b01110, 0b00001]
+    assert found["trace"].to_list() == [0b10000, 0b01100, 0]
+
+
+def test_the_days_told_since_are_those_of_the_activity_trace_whoever_is_back(log):
+    end = log.events.select(pl.col("timestamp").dt.date().max()).collect().item()
+    end = (end - datetime(1970, 1, 1).date()).days - 1
+    found = ReturnTime(6).label(log, end, since=end - 4).collect()
+    assert found["observed"].equals(ActivityTrace(6).label(log, end, since=end - 4).collect()["observed"])
+    assert found["trace"].equals(ReturnTime(6).label(log, end).collect()["trace"] & found["observed"])
 
 
 def test_waits_are_those_of_the_activity_trace(log):
