@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+import yaml
 from hydra import compose, initialize_config_dir
 from safetensors.torch import load_file
 
@@ -107,6 +108,20 @@ def test_training_prints_the_run_folder_last(place):
     assert done.stdout.strip().splitlines()[-1] == str(place / "printed")
     assert "reward model" in done.stdout
     assert "Past activity" in done.stdout
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "conf" / "encoder").glob("*.yaml")), ids=lambda file: file.stem)
+def test_every_encoder_becomes_a_scoring_function(place, file):
+    takes = yaml.safe_load(file.read_text())
+    small = [one for one in SMALL if not one.startswith("encoder.") or one[len("encoder.") :].split("=")[0] in takes]
+    folder, events = place / file.stem, place / "events.parquet"
+    told = [f"encoder={file.stem}", "trainer.max_epochs=1", f"data.events={events}", f"hydra.run.dir={folder}"]
+    done = command("train.py", *small, *told, cwd=place)
+    assert done.returncode == 0, done.stdout + done.stderr
+    with pytest.warns(reward.ArtifactWarning, match="propensities"):
+        fn = reward.load(folder / "reward")
+    assert type(fn.network.encoder).__module__ == f"reward.encoders.{file.stem}"
+    assert fn.score_events(pl.read_parquet(events))["value_exposed"].is_between(0, 5).all()
 
 
 def test_a_run_folder_holds_what_the_readme_says(run):
