@@ -1,0 +1,234 @@
+"""When will they be back? The stream network and its hazard head beside the classics, on the same waits.
+
+Two parts:
+
+* *cdnow*: the next purchase of each of 23,570 customers after a cut, in weeks, 13 of them. A model sees what was known
+  at the cut; its settings are those with the largest likelihood at the cuts before that one, and the first cut serves
+  only for that. Told are held-out log-likelihood, C-index and Brier score, and paired differences, with standard
+  errors that draw customers.
+* *kuairand*: the bundled log, whose events are forecast by `train.py outcome=return_time head=hazard objective=hazard`
+  and by its own LightGBM baseline: differences with intervals that draw users, seed by seed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+from waiting.buy_till_you_die import BG_NBD, PARETO_NBD
+from waiting.customers import NAMES, Purchases, landmarks, read, waits
+from waiting.forecasters import boosted_trees, buys_till_dead, cox, kaplan_meier, stream_network
+from waiting.scores import LOG_LIKELIHOOD, METRICS, OF, Measured, standard_error
+from worlds import ROOT, write_result
+
+from reward.writing import whole
+
+CDNOW, KUAIRAND = "cdnow", "kuairand"
+HORIZON = 13  # weeks: a quarter
+CUTS = (26, 39, 52, 65)  # weeks: the ends of quarters; the first is there to choose settings on
+OURS = "ours"
+TREES = "LightGBM"
+Floats = np.ndarray
+Settings = dict[str, Any]
+Rows = list[dict[str, object]]
+
+
+class Entry(NamedTuple):
+    """A forecaster and the settings it is tried with."""
+
+    forecast: Callable[..., Floats]
+    settings: Sequence[Settings] = ({},)
+
+
+NETWORK: Settings = {
+    "context": NAMES,
+    "width": 32,
+    "rate": 3e-3,
+    "decay": 0.01,
+    "dropout": 0.1,
+    "lam": 1.0,
+    "every": 4,
+    "reach": 4,
+    "epochs": 3,
+}
+MODELS = {
+    "Kaplan-Meier": Entry(kaplan_meier),
+    "BG/NBD": Entry(partial(buys_till_dead, model=BG_NBD)),
+    "Pareto/NBD": Entry(partial(buys_till_dead, model=PARETO_NBD)),
+    "Cox": Entry(cox, [{"penalizer": each, "every": HORIZON} for each in (0.003, 0.01, 0.03, 0.1)]),
+    TREES: Entry(
+        boosted_trees, [{"leaves": leaves, "trees": trees, "least": 500} for leaves in (7, 15) for trees in (100, 200)]
+    ),
+    OURS: Entry(stream_network, [NETWORK]),
+}
+
+
+def forecast(name: str, setting: Settings, purchases: Purchases, cut: int, cache: Path) -> Floats:
+    """What a model forecast at a cut, from the cache if it is there; it is given what was known then."""
+    told = json.dumps([name, cut, HORIZON, setting], sort_keys=True)
+    file = cache / f"{hashlib.sha256(told.encode()).hexdigest()[:16]}.npy"
+    if not file.is_file():
+        cache.mkdir(parents=True, exist_ok=True)
+        made = MODELS[name].forecast(purchases.before(cut), cut, HORIZON, **setting)
+        with whole(file) as scratch, scratch.open("wb") as out:
+            np.save(out, made)
+    return np.load(file)
+
+
+def came(purchases: Purchases, cut: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Customers who had bought before the cut, and what became of them: ``customer``, ``time`` and ``event``."""
+    customer, week = landmarks(purchases.before(cut), np.array([cut]))
+    return customer, *waits(purchases, customer, week, end=cut + HORIZON, horizon=HORIZON)
+
+
+def chosen_for(likelihoods: Sequence[Mapping[int, float]], cut: int) -> int:
+    """The setting, by its place, whose likelihood summed over the cuts that were over by ``cut`` is the largest."""
+    return int(np.argmax([sum(each[past] for past in CUTS if past + HORIZON <= cut) for each in likelihoods]))
+
+
+def judged(purchases: Purchases, names: Sequence[str], cache: Path) -> dict[str, dict[int, dict[str, Measured]]]:
+    """Metrics by model and cut, each with the setting chosen for that cut."""
+    outcome = {cut: came(purchases, cut)[1:] for cut in CUTS}
+    out: dict[str, dict[int, dict[str, Measured]]] = {}
+    for name in names:
+        settings = MODELS[name].settings
+        likelihoods: list[dict[int, float]] = [{} for _ in settings]
+        if len(settings) > 1:
+            for place, cut in track([(p, c) for p in range(len(settings)) for c in CUTS[:-1]], f"{name}: settings"):
+                survival = forecast(name, settings[place], purchases, cut, cache)
+                likelihoods[place][cut] = OF[LOG_LIKELIHOOD](survival, *outcome[cut]).value
+        out[name] = {}
+        for cut in track(CUTS[1:], f"{name}: forecasts"):
+            place = chosen_for(likelihoods, cut) if len(settings) > 1 else 0
+            survival = forecast(name, settings[place], purchases, cut, cache)
+            out[name][cut] = {metric: of(survival, *outcome[cut]) for metric, of in OF.items()}
+            if len(settings) > 1:
+                out[name][cut] |= {"setting": Measured(place, np.zeros(0))}
+    return out
+
+
+def cdnow_rows(
+    measured: Mapping[str, Mapping[int, Mapping[str, Measured]]], customers: Mapping[int, np.ndarray]
+) -> Rows:
+    """A row a cut and metric, and differences of ours to each peer: better is above 0 in all of them."""
+    peers = [name for name in measured if name != OURS]
+    rows: Rows = []
+    for what, cuts in [*((f"CDNOW, week {cut}", [cut]) for cut in customers), ("CDNOW", list(customers))]:
+        customer = np.concatenate([customers[cut] for cut in cuts])
+
+        def over(metric: str, name: str, cuts: Sequence[int] = cuts) -> Measured:
+            each = [measured[name][cut][metric] for cut in cuts]
+            return Measured(
+                float(np.mean([one.value for one in each])), np.concatenate([one.influence for one in each]) / len(cuts)
+            )
+
+        for metric in METRICS:
+            ours, sign = over(metric, OURS), 1 if metric in (LOG_LIKELIHOOD, "C-index") else -1
+            others = {name: over(metric, name) for name in peers}
+            judged_here = what == "CDNOW" and sign > 0
+            row = {"what": what, "metric": metric, "ours": ours.value, "se": standard_error(ours.influence, customer)}
+            row |= {"peers": {name: each.value for name, each in others.items()}}
+            met = all(ours.value > each.value for each in others.values()) if judged_here else None
+            rows.append(row | {"goal": "better than every peer" if judged_here else None, "met": met})
+            for name, each in others.items():
+                better = sign * (ours.value - each.value)
+                se = standard_error(sign * (ours.influence - each.influence), customer)
+                row = {"what": what, "metric": f"{metric}, better than {name} by", "ours": better, "se": se}
+                rows.append(row | {"peers": {}, "goal": None, "met": None})
+    return rows
+
+
+def kuairand_assessment(seed: int, cache: Path) -> dict[str, Any]:
+    """What `train.py` says of a run on the bundled log."""
+    folder = cache / f"kuairand-{seed}"
+    file = folder / "metrics.json"
+    if not file.is_file():
+        told = ["outcome=return_time", "head=hazard", "objective=hazard", "logger=csv", f"seed={seed}"]
+        command = [sys.executable, str(ROOT / "train.py"), *told, f"hydra.run.dir={folder}"]
+        subprocess.run(command, check=True, cwd=ROOT)
+    return json.loads(file.read_text())
+
+
+def kuairand_rows(assessments: Sequence[Mapping[str, Any]]) -> Rows:
+    """Log loss and C of ours and of LightGBM, and their difference with its interval, for each seed."""
+    rows: Rows = []
+    for seed, it in enumerate(assessments):
+        ours = it["model"]
+        for metric, sign in (("log_loss", 1), ("c_index", -1)):
+            told = {name: it["metrics"][name][metric]["value"] for name in it["metrics"]}
+            apart = it["differences"][TREES][metric]
+            no_worse = apart["low"] <= 0 if sign > 0 else apart["high"] >= 0
+            what, goal = f"KuaiRand, seed {seed}", "no worse than LightGBM within its interval"
+            row = {"what": what, "metric": metric, "ours": told.pop(ours), "se": None, "peers": told}
+            rows.append(row | {"goal": goal, "met": bool(no_worse)})
+            for end in ("value", "low", "high"):
+                name = f"{metric}, ours - {TREES}" + ("" if end == "value" else f", {end}")
+                row = {"what": what, "metric": name, "ours": apart[end], "se": None, "peers": {}}
+                rows.append(row | {"goal": None, "met": None})
+    return rows
+
+
+def markdown(rows: Rows) -> str:
+    """The table of docs/return_time.md: of each metric ours and the peers', and how much better ours is."""
+    lines = []
+    for what in dict.fromkeys(str(row["what"]) for row in rows):
+        mine = {str(row["metric"]): row for row in rows if row["what"] == what}
+        heads = [row for row in mine.values() if row["peers"]]
+        names = [OURS, *heads[0]["peers"]]
+        lines += ["", f"| {what} | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
+        for row in heads:
+            values = [row["ours"], *row["peers"].values()]
+            lines.append(f"| {row['metric']} | " + " | ".join(f"{value:.4f}" for value in values) + " |")
+            apart = [mine.get(f"{row['metric']}, better than {name} by") for name in names[1:]]
+            if all(apart):
+                told = [f"{each['ours']:+.4f} ({each['se']:.4f})" for each in apart]
+                lines.append("| ours better by (standard error) | | " + " | ".join(told) + " |")
+    return "\n".join(lines[1:]).replace("-", "−").replace("−−−", "---").replace("Kaplan−Meier", "Kaplan-Meier") + "\n"
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=ROOT / "data", help="folder that holds cdnow/events.parquet")
+    parser.add_argument("--parts", nargs="+", choices=[CDNOW, KUAIRAND], default=[CDNOW, KUAIRAND])
+    parser.add_argument("--models", nargs="+", choices=list(MODELS), default=list(MODELS), help="of CDNOW")
+    parser.add_argument("--seeds", type=int, default=2, help="of KuaiRand; some minutes each")
+    parser.add_argument("--cache", type=Path, default=ROOT / "outputs" / "return_time", help="what was computed")
+    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "return_time.json")
+    chosen = parser.parse_args(arguments)
+    torch.set_num_threads(1)
+    console = Console(width=max(Console().width, 140))
+    rows: Rows = []
+    if CDNOW in chosen.parts:
+        purchases = read(chosen.data)
+        measured = judged(purchases, list(dict.fromkeys([*chosen.models, OURS])), chosen.cache)
+        for name, by_cut in measured.items():
+            places = {cut: int(each["setting"].value) for cut, each in by_cut.items() if "setting" in each}
+            console.print(name, {cut: MODELS[name].settings[place] for cut, place in places.items()})
+        rows += cdnow_rows(measured, {cut: came(purchases, cut)[0] for cut in CUTS[1:]})
+    if KUAIRAND in chosen.parts:
+        rows += kuairand_rows([kuairand_assessment(seed, chosen.cache) for seed in range(chosen.seeds)])
+    table = Table("what", "metric", "ours", "standard error", "peers", "goal")
+    for row in rows:
+        peers = ", ".join(f"{name} {value:.4f}" for name, value in row["peers"].items())
+        goal = "" if row["goal"] is None else f"{row['goal']}: {'yes' if row['met'] else 'no'}"
+        se = "" if row["se"] is None else f"{row['se']:.4f}"
+        table.add_row(row["what"], row["metric"], f"{row['ours']:.4f}", se, peers, goal)
+    console.print(table)
+    console.print(markdown(rows), markup=False, soft_wrap=True)
+    write_result(chosen.out, rows)
+
+
+if __name__ == "__main__":
+    main()
