@@ -28,6 +28,7 @@ NAMES = (
     "mean units",
     "last units",
 )
+RFM = ("age", "recency", "frequency")
 Floats = np.ndarray
 Ints = np.ndarray
 

@@ -54,7 +54,9 @@ def buys_till_dead(purchases: Purchases, cut: int, horizon: int, *, model: Model
     return model.survival(fitted(model, history), history, np.arange(1.0, horizon + 1))
 
 
-def cox(purchases: Purchases, cut: int, horizon: int, *, penalizer: float, every: int) -> Floats:
+def cox(
+    purchases: Purchases, cut: int, horizon: int, *, columns: tuple[str, ...], penalizer: float, every: int
+) -> Floats:
     """Proportional hazards of logarithms, their squares and recency × frequency, from landmarks every so many weeks.
 
     Source: Cox 1972; stacked landmarks, van Houwelingen 2007.
@@ -71,25 +73,33 @@ def cox(purchases: Purchases, cut: int, horizon: int, *, penalizer: float, every
         ) from error
     customer, week = landmarks(purchases, np.arange(cut - every, 0, -every))
     time, event = waits(purchases, customer, week, end=cut, horizon=horizon)
-    columns = _logarithms(known(purchases, customer, WEEK * week))
-    mean, spread = columns.mean(0), columns.std(0)
+    then = np.log1p(_of(columns, purchases, customer, WEEK * week))
+    mean, spread = then.mean(0), then.std(0)
 
-    def design(columns: Floats) -> pd.DataFrame:
-        z = np.clip((columns - mean) / spread, -5, 5)
-        crossed = z[:, [RECENCY]] * z[:, [FREQUENCY]]
+    def design(logarithms: Floats) -> pd.DataFrame:
+        z = np.clip((logarithms - mean) / spread, -5, 5)
+        crossed = z[:, [columns.index("recency")]] * z[:, [columns.index("frequency")]]
         return pd.DataFrame(np.column_stack([z, z**2, crossed]))
 
-    rows = design(columns).assign(time=time, event=event)
+    rows = design(then).assign(time=time, event=event)
     model = CoxPHFitter(penalizer=penalizer)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model.fit(rows, "time", "event")
-        now = design(_logarithms(known(purchases, *_at(purchases, cut))))
+        now = design(np.log1p(_of(columns, purchases, *_at(purchases, cut))))
         return model.predict_survival_function(now, times=np.arange(1, horizon + 1)).to_numpy().T
 
 
 def boosted_trees(
-    purchases: Purchases, cut: int, horizon: int, *, leaves: int, trees: int, least: int, threads: int = 1
+    purchases: Purchases,
+    cut: int,
+    horizon: int,
+    *,
+    columns: tuple[str, ...],
+    leaves: int,
+    trees: int,
+    least: int,
+    threads: int = 1,
 ) -> Floats:
     """LightGBM on the person-period table: a row a customer and week, and whether they bought in it.
 
@@ -113,10 +123,10 @@ def boosted_trees(
         "num_threads": threads,
         "verbosity": -1,
     }
-    table = lightgbm.Dataset(known(purchases, customer, WEEK * week).astype(np.float32), event, params=setting)
+    table = lightgbm.Dataset(_of(columns, purchases, customer, WEEK * week), event, params=setting)
     booster = lightgbm.train(setting, table, trees)
     customer, day = _at(purchases, cut)
-    silent = [known(purchases, customer, day + WEEK * ahead).astype(np.float32) for ahead in range(horizon)]
+    silent = [_of(columns, purchases, customer, day + WEEK * ahead) for ahead in range(horizon)]
     return np.cumprod(np.column_stack([1 - booster.predict(each, num_threads=threads) for each in silent]), axis=1)
 
 
@@ -134,7 +144,7 @@ def stream_network(
     lam: float,
     every: int,
     reach: int,
-    seeds: int = 1,
+    seed: int,
 ) -> Floats:
     """The library's stream and hazard head, asked at silent moments: a query every few weeks reads what was bought.
 
@@ -142,13 +152,9 @@ def stream_network(
     moment before its week, as many weeks after the last purchase as there were. Where λ < 1 a query learns from the
     customer's next one, too, by `hazard_targets`; a purchase between them ends the wait, and with it what is shared.
 
-    Args:
-        purchases, cut, horizon: see above.
-        context: which of `NAMES` the slot is told beside what the stream finds itself.
-        width, epochs, rate, decay, dropout: of the network and its training.
-        lam: λ, 1 for plain likelihood.
-        every: weeks between queries.
-        seeds: networks to average.
+    ``context`` are those of `NAMES` that the slot is told beside what the stream finds itself, ``every`` the weeks
+    between queries and ``reach`` the weeks that the head forecasts: what lies beyond is asked of queries that are made
+    later, as though nothing had been bought until then.
     """
     ahead = np.arange(cut, cut + horizon, reach)
     customer, week = landmarks(purchases, np.concatenate([np.arange(cut - every, 0, -every), ahead]))
@@ -160,20 +166,17 @@ def stream_network(
         for each in waits(purchases, customer, np.minimum(week, cut), end=cut, horizon=reach)
     )
     ages = np.argsort(source)[week >= cut].reshape(-1, len(ahead))  # slots by customer and what will have passed
-    survival = np.zeros((len(ages), horizon))
-    for seed in range(seeds):
-        torch.manual_seed(SEED + seed)
-        network = RewardNetwork(
-            GRU(width=width, layers=1, dropout=dropout),
-            HazardHead(width=width, hidden=32, horizon_days=reach, causes=1, members=1),
-            sizes=features.sizes(),
-            item_dropout=0.0,
-        )
-        _train(network, windows, time, event, epochs=epochs, rate=rate, decay=decay, lam=lam, every=every, seed=seed)
-        silent = _forecast(network, windows, len(source))[ages]
-        silent[:, 1:] *= silent[:, :-1, -1:].cumprod(1)
-        survival += silent.reshape(len(ages), -1)[:, :horizon] / seeds
-    return survival
+    torch.manual_seed(seed)
+    network = RewardNetwork(
+        GRU(width=width, layers=1, dropout=dropout),
+        HazardHead(width=width, hidden=32, horizon_days=reach, causes=1, members=1),
+        sizes=features.sizes(),
+        item_dropout=0.0,
+    )
+    _train(network, windows, time, event, epochs=epochs, rate=rate, decay=decay, lam=lam, every=every, seed=seed)
+    silent = _forecast(network, windows, len(source))[ages]
+    silent[:, 1:] *= silent[:, :-1, -1:].cumprod(1)
+    return silent.reshape(len(ages), -1)[:, :horizon]
 
 
 def _stream(
@@ -218,7 +221,7 @@ def _train(
     every: int,
     seed: int,
 ) -> None:
-    random = np.random.default_rng([SEED, seed])
+    random = np.random.default_rng(seed)
     optimizer = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=decay)
     steps = epochs * len(windows.batches(BATCH_ROWS))
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps, pct_start=0.1)
@@ -271,5 +274,6 @@ def _at(purchases: Purchases, cut: int) -> tuple[np.ndarray, np.ndarray]:
     return customer, WEEK * week
 
 
-def _logarithms(columns: Floats) -> Floats:
-    return np.log1p(columns)
+def _of(columns: tuple[str, ...], purchases: Purchases, customer: np.ndarray, day: np.ndarray) -> Floats:
+    """Some of the columns that `known` tells."""
+    return known(purchases, customer, day)[:, [NAMES.index(name) for name in columns]].astype(np.float32)

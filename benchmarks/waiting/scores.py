@@ -36,7 +36,8 @@ def log_likelihood(survival: Floats, time: np.ndarray, event: np.ndarray) -> Mea
     rows = np.arange(len(survival))
     padded = np.column_stack([np.ones(len(survival)), survival])
     after = padded[rows, time]
-    return _mean(np.log(np.where(event, padded[rows, time - 1] - after, after)))
+    with np.errstate(divide="ignore"):  # what was given no chance at all and came: minus infinity
+        return _mean(np.log(np.where(event, padded[rows, time - 1] - after, after)))
 
 
 def brier(survival: Floats, time: np.ndarray, event: np.ndarray) -> Measured:
@@ -86,4 +87,5 @@ def standard_error(influence: Floats, customer: np.ndarray) -> float:
 
 def _mean(values: Floats) -> Measured:
     value = float(values.mean())
-    return Measured(value, (values - value) / len(values))
+    influence = values - value if np.isfinite(value) else np.full(len(values), np.nan)
+    return Measured(value, influence / len(values))
