@@ -250,6 +250,13 @@ def markdown(rows: Rows) -> str:
     return "\n".join(lines[1:]).replace("-", "−").replace("−−−", "---").replace("Kaplan−Meier", "Kaplan-Meier") + "\n"
 
 
+def plain(value: Any) -> Any:
+    """What JSON can hold: None for what is not finite, such as the likelihood of what was given no chance and came."""
+    if isinstance(value, dict):
+        return {name: plain(each) for name, each in value.items()}
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=ROOT / "data", help="folder that holds cdnow/events.parquet")
@@ -280,7 +287,7 @@ def main(arguments: list[str] | None = None) -> None:
         table.add_row(row["what"], row["metric"], f"{row['ours']:.4f}", se, peers, goal)
     console.print(table)
     console.print(markdown(rows), markup=False, soft_wrap=True)
-    write_result(chosen.out, rows)
+    write_result(chosen.out, [plain(row) for row in rows])
 
 
 if __name__ == "__main__":
