@@ -232,6 +232,11 @@ def kuairand_rows(what: str, waits: Waits, assessment: Mapping[str, Any]) -> Row
     return rows
 
 
+def told_of(value: float | None) -> str:
+    """Four digits, or that there is no finite value."""
+    return "–" if value is None or not np.isfinite(value) else f"{value:.4f}"
+
+
 def markdown(rows: Rows) -> str:
     """The table of docs/return_time.md: of each metric ours and the peers', and how much better ours is."""
     lines = []
@@ -242,10 +247,15 @@ def markdown(rows: Rows) -> str:
         lines += ["", f"| {what} | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
         for row in heads:
             values = [row["ours"], *row["peers"].values()]
-            lines.append(f"| {row['metric']} | " + " | ".join(f"{value:.4f}" for value in values) + " |")
+            lines.append(f"| {row['metric']} | " + " | ".join(map(told_of, values)) + " |")
             apart = [mine.get(f"{row['metric']}, better than {name} by") for name in names[1:]]
             if all(apart):
-                told = [f"{each['ours']:+.4f} ({each['se']:.4f})" for each in apart]
+                told = [
+                    "–"
+                    if each["ours"] is None or not np.isfinite(each["ours"])
+                    else f"{each['ours']:+.4f} ({each['se']:.4f})"
+                    for each in apart
+                ]
                 lines.append("| ours better by (standard error) | | " + " | ".join(told) + " |")
     return "\n".join(lines[1:]).replace("-", "−").replace("−−−", "---").replace("Kaplan−Meier", "Kaplan-Meier") + "\n"
 
