@@ -257,7 +257,15 @@ def markdown(rows: Rows) -> str:
                     for each in apart
                 ]
                 lines.append("| ours better by (standard error) | | " + " | ".join(told) + " |")
-    return "\n".join(lines[1:]).replace("-", "−").replace("−−−", "---").replace("Kaplan−Meier", "Kaplan-Meier") + "\n"
+    return (
+        "\n".join(lines[1:])
+        .replace("-", "−")
+        .replace("−−−", "---")
+        .replace("Kaplan−Meier", "Kaplan-Meier")
+        .replace("C−index", "C-index")
+        .replace("log−l", "log-l")
+        + "\n"
+    )
 
 
 def plain(value: Any) -> Any:
