@@ -23,6 +23,7 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import InterpolationToMissingValueError
 from pytorch_lightning import Trainer, seed_everything
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint, RichProgressBar
 from rich.console import Console
@@ -38,6 +39,7 @@ from reward.evaluation.truth import TRUTH, beside_truth
 from reward.function import RewardFunction
 from reward.model import RewardModel, Task
 from reward.network import RewardNetwork
+from reward.outcomes import ABSENT
 from reward.outcomes.activity import ActivityTrace
 from reward.schema import PROPENSITY, Checked, EventLog, SchemaError, check
 from reward.sequences.datamodule import StreamData
@@ -65,6 +67,9 @@ def main(config: DictConfig) -> float:
         config = OmegaConf.load(saved)  # type: ignore[assignment]
     try:
         return train(config, folder)
+    except InterpolationToMissingValueError as error:
+        needed = str(error).splitlines()[0].rpartition(": ")[2]
+        raise SystemExit(f"{needed} expected a value, it was given none: set {needed}=...") from error
     except (SchemaError, TypeError) as error:
         raise SystemExit(f"{type(error).__name__}: {error}") from error
 
@@ -91,6 +96,7 @@ def train(config: DictConfig, folder: Path) -> float:
         head,
         sizes=features.sizes(),
         also={name: told["head"] for name, told in also.items()},
+        absent=any(ABSENT in it.states for it in outcomes.values()),
         **config.network,
     )
     tasks = {
@@ -134,7 +140,7 @@ def train(config: DictConfig, folder: Path) -> float:
 
 def sequential(outcome: Any) -> bool:
     """Whether the next state in the stream waits for the same outcome: what the user does, and not to one item."""
-    return getattr(outcome, "scope", "user") == "user"
+    return getattr(outcome, "scope", "user") == "user" and "after" in outcome.states
 
 
 def read(config: DictConfig, folder: Path) -> tuple[Any, Checked, Split]:

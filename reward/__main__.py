@@ -52,6 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     score.add_argument(
         "--also", nargs="+", default=[], metavar="NAME", help="further outcomes of the artefact to predict, by name"
     )
+    score.add_argument("--habit", metavar="SCOPE", help="also write the reward of bringing up an item, creator or show")
     score.set_defaults(run=_score)
     draw = commands.add_parser(
         "draw",
@@ -112,6 +113,7 @@ def _score(options: argparse.Namespace, console: Console) -> int:
     scored = function.score_events(
         events,
         also=options.also,
+        habit=options.habit,
         as_of=options.as_of,
         items_table=items,
         history_start=options.history_start,

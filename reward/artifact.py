@@ -19,6 +19,7 @@ from reward.card import model_card
 from reward.effects.storage import from_values, to_table, to_values
 from reward.function import RewardFunction
 from reward.network import RewardNetwork
+from reward.outcomes import ABSENT
 from reward.sequences.features import Features
 from reward.wiring import TARGET, locate
 
@@ -148,6 +149,7 @@ def load(source: str | os.PathLike[str], *, trust: Sequence[str] = ("reward.",))
         sizes=features.sizes(),
         item_dropout=parts["item_dropout"],
         also={name: each["head"] for name, each in also.items()},
+        absent=any(ABSENT in each["outcome"].states for each in also.values()),
     )
     weights = load_file(folder / WEIGHTS)
     if manifest["format_version"] < 3:

@@ -19,8 +19,9 @@ from reward.effects.standing import Standing
 from reward.encoders import Memory
 from reward.heads import Head
 from reward.network import RewardNetwork
-from reward.outcomes import STATES, Outcome
+from reward.outcomes import ABSENT, ASKED, STATES, AbsentOutcome, Outcome
 from reward.outcomes.activity import TRACE, ActivityTrace, local_day
+from reward.outcomes.habit import Habit, habits
 from reward.schema import (
     DUPLICATE,
     ITEM,
@@ -32,14 +33,15 @@ from reward.schema import (
     SchemaError,
     check,
     row_keys,
+    slate_moment,
 )
 from reward.sequences.features import Features, ItemTable
-from reward.sequences.slots import slate_moment
 from reward.sequences.split import EPOCH
-from reward.sequences.stream import Batch, Stream, Tokens, Windows
+from reward.sequences.stream import Batch, Items, Stream, Tokens, Windows
 
 SCORES = ("value_before", "value_exposed", "value_after", "reward", "reward_std")
 AS_OF = "value_as_of"
+HABIT = ("habit", "habit_std")
 _BATCH_ROWS = 8192
 _ATTENTION_CELLS = 1 << 24
 
@@ -107,7 +109,7 @@ class RewardFunction(nn.Module):
         facts: training window, log fingerprint, metrics and whatever else the artefact says of itself; plain JSON.
         effects: what rewards are made of: effects estimated causally from the log. None: there are none, and rewards
             are exposure terms, differences of the network's forecasts.
-        also: further outcomes that are predicted, by name; see `units`.
+        also: further outcomes that are predicted, by name; see `units` and `habits`.
 
     Args:
         network: trained and calibrated.
@@ -165,6 +167,11 @@ class RewardFunction(nn.Module):
         return {name: outcome.unit for name, outcome in self.also.items()}
 
     @property
+    def habits(self) -> dict[str, Habit]:
+        """Rewards of bringing an item, creator or show up, by scope, where all three of their parts are predicted."""
+        return habits(self.also)
+
+    @property
     def horizon_days(self) -> int:
         """H, the days an outcome is summed over."""
         return self.outcome.horizon_days
@@ -181,6 +188,7 @@ class RewardFunction(nn.Module):
         events: pl.DataFrame,
         *,
         also: Sequence[str] = (),
+        habit: str | None = None,
         as_of: datetime | None = None,
         items_table: pl.DataFrame | None = None,
         history_start: date | None = None,
@@ -192,6 +200,7 @@ class RewardFunction(nn.Module):
             events: the log's columns as in training. Give each user's history from the beginning: it is read in time
                 order, whatever the order of the rows.
             also: names of further outcomes to predict, of those in `units`.
+            habit: also tell this reward, of those in `habits`.
             as_of: also say what was known of each row's outcome at this moment (naive: UTC), in ``value_as_of``: the
                 active days seen since, and for the days still open the forecast of the user's latest state. Null for
                 rows that had not happened yet.
@@ -203,12 +212,13 @@ class RewardFunction(nn.Module):
             The same rows in the same order with ``value_before`` V(Q), ``value_exposed`` V(E), ``value_after`` V(F),
             ``reward`` and ``reward_std``, all in `unit` (Float64). A row that repeats another gets the same scores.
             Of each name in ``also`` the expected outcome in its own unit, ``NAME_before``, ``NAME_exposed`` and, where
-            the feedback itself does not tell it, ``NAME_after``.
+            the feedback itself does not tell it, ``NAME_after``; or ``NAME_absent``, were the row's item not shown.
+            With ``habit`` also ``habit`` and ``habit_std``.
 
         Raises:
             SchemaError: a column is missing or of the wrong type, or a value cannot be used; or ``as_of`` is asked of
                 an outcome whose scope is not the user.
-            ValueError: a name in ``also`` is not one of `units`.
+            ValueError: a name in ``also`` is not one of `units`, or ``habit`` is not one of `habits`.
         """
         if as_of is not None and not (isinstance(self.outcome, ActivityTrace) and self.outcome.scope == "user"):
             raise SchemaError(
@@ -216,17 +226,24 @@ class RewardFunction(nn.Module):
                 "the user's latest state does not forecast: score without as_of"
             )
         self._known_outcomes(also)
+        parts = None if habit is None else self._habit(habit)
         further = [(name, state) for name in also for state in self.also[name].states]
-        asked = [] if as_of is None else [AS_OF]
-        names = (*SCORES, *(f"{name}_{state}" for name, state in further), *asked)
+        names = (
+            *SCORES,
+            *(f"{name}_{state}" for name, state in further),
+            *(() if parts is None else HABIT),
+            *(() if as_of is None else (AS_OF,)),
+        )
         if events.is_empty():
             return events.with_columns(pl.lit(None, pl.Float64).alias(name) for name in names)
         clean = self._clean(events)
         windows = self._windows(clean, None, items_table, history_start)
         scores = torch.full((len(names), len(windows.stream.events)), torch.nan, dtype=torch.float64)
+        own = self._own_groups(windows.stream.events.items, [*also, *(parts or ())])
         for batch in self._batches(windows, progress):
-            states = dict(zip(STATES, self.network(batch), strict=True))
-            before, exposed, after = (self.network.head.value(state) for state in states.values())
+            asked = {scope: items.at(batch.slots.row) for scope, items in own.items()}
+            states = dict(zip((*STATES, *asked), self.network(batch, *asked.values()), strict=True))
+            before, exposed, after = (self.network.head.value(states[name]) for name in STATES)
             rewards = exposure(before, exposed)
             row, happened = batch.slots.row, batch.history.row
             columns = torch.stack([before.mean(-1), exposed.mean(-1), rewards.mean, rewards.std])
@@ -234,8 +251,13 @@ class RewardFunction(nn.Module):
             scores[2, happened[happened >= 0].cpu()] = after.mean(-1)[happened >= 0].cpu().double()
             for column, (name, which) in enumerate(further, len(SCORES)):
                 place = happened if which == "after" else row
-                value = self._head(name).value(states[which]).mean(-1)
-                scores[column, place[place >= 0].cpu()] = value[place >= 0].cpu().double()
+                state = states[self._scope(name) if which == ABSENT else which]
+                scores[column, place[place >= 0].cpu()] = (
+                    self._head(name).value(state).mean(-1)[place >= 0].cpu().double()
+                )
+            if parts is not None:
+                told = torch.stack([*self._formed(parts, states["exposed"], states[self._scope(parts.without)])])
+                scores[names.index(HABIT[0]) :][:2, row[row >= 0].cpu()] = told[:, row >= 0].cpu().double()
         if self.effects is not None:
             place = torch.tensor(windows.stream.events.source)
             scores[3:5] = self._effects_of(self.effects, clean, items_table)[:, place]
@@ -308,32 +330,65 @@ class RewardFunction(nn.Module):
         *,
         items_table: pl.DataFrame | None = None,
         history_start: date | None = None,
+        asked: pl.Series | None = None,
     ) -> NDArray[np.float64]:
         """The parts of a further outcome that are expected of each row, such as its days: (rows, parts).
 
-        After the row's feedback; or before it, with the item known, where the feedback itself tells the outcome.
+        After the row's feedback; or before it, with the item known, where the feedback itself tells the outcome. Of an
+        outcome of what is not shown that is ``asked`` of each row; None: the row's own item, creator or show.
         """
         self._known_outcomes([name])
         clean = self._clean(events)
         windows = self._windows(clean, None, items_table, history_start)
-        found = self._head(name).expected(self._last_states(windows, name)).cpu().double().numpy()
+        given = None if asked is None else self._of_rows(events, asked, clean)[windows.stream.events.source]
+        found = self._head(name).expected(self._last_states(windows, name, given)).cpu().double().numpy()
         parts = {str(part): column for part, column in enumerate(found.T)}
         return (
             self._in_order(events.select(USER, ITEM, TIMESTAMP), clean, windows.stream, parts).select(*parts).to_numpy()
         )
 
-    def _last_states(self, windows: Windows, name: str | None) -> Tensor:
+    def _last_states(self, windows: Windows, name: str | None, asked: pl.Series | None = None) -> Tensor:
         """(events, D) in stream order: the state in which most is known that an outcome may be asked in."""
         after = name is None or "after" in self.also[name].states
         states = torch.zeros(len(windows.stream.events), self.network.encoder.width, device=self.device)
+        own = self._own_groups(windows.stream.events.items, [] if name is None else [name])
+        if name is not None and asked is not None:
+            scope = self._scope(name)
+            own = {scope: Items.of(self.features.groups(scope, asked))}
         for batch in self._batches(windows):
             row, state = (
                 (batch.history.row, self.network.read(batch.history).states)
                 if after
-                else (batch.slots.row, self.network(batch)[1])
+                else (batch.slots.row, self._slot_state(batch, *(items.at(batch.slots.row) for items in own.values())))
             )
             states[row[row >= 0]] = state[row >= 0]
         return states
+
+    def _slot_state(self, batch: Batch, *asked: Items) -> Tensor:
+        """E, or the state in which what is asked about is not shown."""
+        states = self.network(batch, *asked)
+        return cast(Tensor, states[-1] if asked else states[1])
+
+    def _own_groups(self, items: ItemTable, names: Sequence[str]) -> dict[str, Items]:
+        """What ``items`` are of, by the scopes of the named outcomes that ask about what is not shown."""
+        scopes = [self._scope(name) for name in names if ABSENT in self.also[name].states]
+        return {scope: Items.of(self.features.groups(scope, items)) for scope in scopes}
+
+    def _scope(self, name: str) -> str:
+        return cast(AbsentOutcome, self.also[name]).scope
+
+    def _habit(self, scope: str) -> Habit:
+        if scope not in self.habits:
+            raise ValueError(
+                f"habit={scope!r} expected one of the habits of this function, "
+                f"{', '.join(self.habits) or 'which has none'}: train with also=[habit] to have one"
+            )
+        return self.habits[scope]
+
+    def _formed(self, habit: Habit, exposed: Tensor, absent: Tensor) -> Rewards:
+        """The reward of a habit at states E and the same slots' states in which what it is of is not shown."""
+        taken, back = (self._head(name).value(exposed) for name in (habit.taken_up, habit.after))
+        return exposure(taken * self._head(habit.without).value(absent), taken * back)
 
     def _head(self, name: str) -> Head:
         return cast(Head, self.network.also[name])
@@ -399,12 +454,15 @@ class RewardFunction(nn.Module):
 
     @_eager
     @torch.no_grad()
-    def score_candidates(self, history: History, items: Ids, *, items_table: pl.DataFrame | None = None) -> Rewards:
+    def score_candidates(
+        self, history: History, items: Ids, *, habit: str | None = None, items_table: pl.DataFrame | None = None
+    ) -> Rewards:
         """Score the effect of showing each candidate next.
 
         Args:
             history: from `encode`.
             items: item ids, (candidates,) for all users alike or (users, candidates).
+            habit: tell the reward of bringing up what the candidate is of, of those in `habits`, in its own unit.
             items_table: features of items that the artefact does not hold. Items known to neither are scored as an
                 average new item; `unknown_items` counts them.
 
@@ -412,7 +470,8 @@ class RewardFunction(nn.Module):
             Rewards of shape (users, candidates) in `unit`, float32.
 
         Raises:
-            ValueError: ``items`` has another shape, or ids of another type than the vocabulary's.
+            ValueError: ``items`` has another shape, or ids of another type than the vocabulary's; or ``habit`` is not
+                one of `habits`.
         """
         ids = self._ids_of(items)
         shape = ids.shape
@@ -422,7 +481,7 @@ class RewardFunction(nn.Module):
                 f"got {shape}"
             )
         distinct, place = np.unique(ids, return_inverse=True)
-        score = self._exposures(distinct, items_table) if self.effects is None else self._facts(distinct, items_table)
+        score = self._scores(distinct, habit, items_table)
         which = torch.from_numpy(place.reshape(shape)).to(self.device).expand(len(history), -1)
         mean = torch.zeros(len(history), shape[-1], device=self.device)
         std = torch.zeros_like(mean)
@@ -434,15 +493,30 @@ class RewardFunction(nn.Module):
             mean[rows], std[rows] = score(history[rows], which[rows])
         return Rewards(mean, std)
 
+    def _scores(self, ids: NDArray[Any], habit: str | None, items_table: pl.DataFrame | None) -> _Score:
+        """What scores candidates that are given as places in ``ids``."""
+        if habit is not None:
+            return self._habits_of(self._habit(habit), ids, items_table)
+        return self._exposures(ids, items_table) if self.effects is None else self._facts(ids, items_table)
+
     def _exposures(self, ids: NDArray[Any], items_table: pl.DataFrame | None) -> _Score:
-        """Scores candidates, given as places in ``ids``, by the exposure term."""
-        table = self._item_inputs(ids, items_table)
-        parts = (torch.tensor(part, device=self.device) for part in (table.code, table.categories, table.numbers))
-        vectors = self.network.embedding.item(*parts)
-        return lambda history, which: exposure(self._value(history, None), self._value(history, vectors[which]))
+        """Scores candidates by the exposure term."""
+        vectors, value = self.network.embedding.item(*self._on_device(ids, items_table)), self.network.head.value
+        return lambda history, which: exposure(
+            value(self._state(history, None)), value(self._state(history, vectors[which]))
+        )
+
+    def _habits_of(self, habit: Habit, ids: NDArray[Any], items_table: pl.DataFrame | None) -> _Score:
+        """Scores candidates by the habit that they bring up."""
+        (groups,) = self._own_groups(self._item_inputs(ids, items_table), habit).values()
+        vectors = self.network.embedding.item(*self._on_device(ids, items_table))
+        without = self.network.embedding.without(Items(*(part.to(self.device) for part in groups)))
+        return lambda history, which: self._formed(
+            habit, self._state(history, vectors[which]), self._state(history, without[which])
+        )
 
     def _facts(self, ids: NDArray[Any], items_table: pl.DataFrame | None) -> _Score:
-        """Scores candidates, given as places in ``ids``, by the effects."""
+        """Scores candidates by the effects."""
         effects = self.effects
         assert effects is not None
         facts = effects.known(ids, None if items_table is None else self.features.fitting(items_table)).to(self.device)
@@ -477,12 +551,15 @@ class RewardFunction(nn.Module):
             out[:, rows] = torch.stack([*effects.score_rows(past, user[rows], moment[rows], some)])
         return out
 
-    def _value(self, history: History, filling: Tensor | None) -> Tensor:
+    def _on_device(self, ids: NDArray[Any], items_table: pl.DataFrame | None) -> Items:
+        return Items(*(part.to(self.device) for part in Items.of(self._item_inputs(ids, items_table))))
+
+    def _state(self, history: History, filling: Tensor | None) -> Tensor:
         candidates = 1 if filling is None else filling.shape[1]
         hours = history.slots.hours.expand(-1, candidates)
         slots = history.slots._replace(hours=hours)
         visible = history.visible.expand(-1, candidates)
-        return self.network.head.value(self.network.query(history.memory, slots, visible, filling))
+        return self.network.query(history.memory, slots, visible, filling)
 
     def _ids_of(self, items: Ids) -> NDArray[Any]:
         """Item ids as an array of the vocabulary's type, in the shape they came in."""
@@ -634,6 +711,13 @@ class RewardFunction(nn.Module):
         open_days = (day[:, None] + ahead >= today) & (ahead_of_last > 0)
         value[happened] = np.where(open_days, chance, active).sum(1)
         return value
+
+    def _of_rows(self, events: pl.DataFrame, values: pl.Series, clean: pl.DataFrame) -> pl.Series:
+        """What is told of each row of ``events``, in the order of ``clean``; of repeated rows what the first has."""
+        keys = [USER, ITEM, TIMESTAMP]
+        told = row_keys(events, self.timestamp_unit).select(keys).with_columns(values.alias(ASKED))
+        first = told.unique(keys, keep="first", maintain_order=True)
+        return clean.select(keys).join(first, on=keys, how="left", maintain_order="left")[ASKED]
 
     def _in_order(
         self, events: pl.DataFrame, clean: pl.DataFrame, stream: Stream, columns: Mapping[str, NDArray[np.float64]]

@@ -14,7 +14,7 @@ from torchmetrics import MeanMetric
 from reward.consistency import TemporalConsistency, consistent
 from reward.network import RewardNetwork
 from reward.objectives.consistency import soft_trace_likelihood
-from reward.outcomes import STATES
+from reward.outcomes import ABSENT, STATES
 from reward.sequences.datamodule import Example, target
 
 
@@ -24,7 +24,7 @@ class Task(NamedTuple):
     Attributes:
         objective: ``(**named tensors) -> (..., members)``, one loss a row; see `reward.objectives`.
         weight: of its loss, where that of the outcome that rewards are told in is 1.
-        states: those that are asked for it.
+        states: those that are asked for it; each of the three has its weight, and ``absent`` 1.
         sequential: whether the next state in the stream waits for the same thing, as it does for what the user does,
             and not for a return to the same item.
     """
@@ -133,18 +133,22 @@ class RewardModel(LightningModule):
 
     def training_step(self, example: Example, _: int) -> Tensor:
         """Sum over tasks of the rows' mean loss over the task's states and the members, each with its resample."""
-        before, exposed, after = self.network(example.batch)
+        before, exposed, after, *without = self.network(example.batch, *example.asked.values())
+        slots, events = example.batch.slots.row, example.batch.history.row
         states = {
-            "before": (before, example.slot_targets, example.batch.slots.row),
-            "exposed": (exposed, example.slot_targets, example.batch.slots.row),
-            "after": (after, example.event_targets, example.batch.history.row),
+            "before": (before, example.slot_targets, slots),
+            "exposed": (exposed, example.slot_targets, slots),
+            "after": (after, example.event_targets, events),
+        }
+        absent = {
+            name: (state, example.slot_targets, slots) for name, state in zip(example.asked, without, strict=True)
         }
         soft = self._soft_targets(example)
         total = after.new_zeros(())
         for name, task in self.tasks.items():
             loss = after.new_zeros(())
             for which in task.states:
-                state, targets, row = states[which]
+                state, targets, row = absent[name] if which == ABSENT else states[which]
                 inside = (row >= 0).unsqueeze(-1) * example.weight.unsqueeze(1)
                 losses = (
                     self._soft_losses(state, soft[name][which], name)
@@ -152,8 +156,8 @@ class RewardModel(LightningModule):
                     else self.row_losses(state, targets, name)
                 )
                 mean = (losses * inside).sum() / inside.sum().clamp(min=1)
-                loss = loss + self.state_weights[which] * mean
-            loss = loss / sum(self.state_weights[which] for which in task.states)
+                loss = loss + self.state_weights.get(which, 1.0) * mean
+            loss = loss / sum(self.state_weights.get(which, 1.0) for which in task.states)
             self._log(f"train/{name or 'loss'}", loss, example, on_step=False, on_epoch=True)
             total = total + task.weight * loss
         return total
@@ -165,20 +169,21 @@ class RewardModel(LightningModule):
 
     def validation_step(self, example: Example, _: int) -> None:
         """Losses on what validation revealed, at the last state that each task asks."""
-        for (name, task), mean in zip(self.tasks.items(), self.validation_losses, strict=True):
-            state, targets, inside = self._last_state(example, task)
+        for name, mean in zip(self.tasks, self.validation_losses, strict=True):
+            state, targets, inside = self._last_state(example, name)
             mean.update(self.row_losses(state, targets, name).mean(-1)[inside])  # type: ignore[operator]
             self._log(f"validation/{name or 'loss'}", mean, example)
 
     def _log(self, name: str, value: Any, example: Example, **how: Any) -> None:
         self.log(name, value, prog_bar=name.endswith("/loss"), batch_size=len(example.weight), **how)
 
-    def _last_state(self, example: Example, task: Task) -> tuple[Tensor, Mapping[str, Tensor], Tensor]:
+    def _last_state(self, example: Example, task: str) -> tuple[Tensor, Mapping[str, Tensor], Tensor]:
         """The state in which most is known that ``task`` may be asked in, its targets and which places are rows."""
-        batch = example.batch
-        if "after" in task.states:
+        batch, asked = example.batch, self.tasks[task].states
+        if "after" in asked:
             return self.network.read(batch.history).states, example.event_targets, batch.history.row >= 0
-        return self.network(batch)[1], example.slot_targets, batch.slots.row >= 0
+        state = self.network(batch, example.asked[task])[-1] if ABSENT in asked else self.network(batch)[1]
+        return state, example.slot_targets, batch.slots.row >= 0
 
     @torch.no_grad()
     def calibrate(self, examples: Iterable[Example], *, prior_events: float) -> None:
@@ -192,8 +197,8 @@ class RewardModel(LightningModule):
         outputs: dict[str, list[dict[str, Tensor]]] = {name: [] for name in self.tasks}
         known: dict[str, list[dict[str, Tensor]]] = {name: [] for name in self.tasks}
         for example in examples:
-            for name, task in self.tasks.items():
-                state, targets, inside = self._last_state(example, task)
+            for name in self.tasks:
+                state, targets, inside = self._last_state(example, name)
                 outputs[name].append(self._head(name)(state[inside]))
                 known[name].append({key: each[inside] for key, each in _of(name, targets).items()})
         for name in self.tasks:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from reward.encoders import Encoder, Memory
 from reward.heads import DailyHead
-from reward.sequences.stream import Batch, Tokens
+from reward.sequences.stream import Batch, Items, Tokens
 
 
 class StreamEmbedding(nn.Module):
@@ -20,6 +20,7 @@ class StreamEmbedding(nn.Module):
         width: D. slot_numbers, item_numbers, feedback: columns of each. items: size of the item vocabulary with
             code 0 for unknown. slot_categories, item_categories: sizes of each category's vocabulary.
         item_dropout: share of items shown to training as unknown, so that code 0 learns what a new item is.
+        absent: whether slots are asked about items that are not in them.
     """
 
     def __init__(
@@ -33,6 +34,7 @@ class StreamEmbedding(nn.Module):
         item_categories: Sequence[int],
         feedback: int,
         item_dropout: float,
+        absent: bool,
     ) -> None:
         super().__init__()
         self.item_dropout = item_dropout
@@ -43,11 +45,17 @@ class StreamEmbedding(nn.Module):
         self.item_categories = nn.ModuleList(_table(size, width) for size in item_categories)
         self.feedback = _mlp(feedback, width)
         self.blank = nn.Parameter(torch.zeros(width))
+        self.absent = nn.Parameter(torch.zeros(width)) if absent else None
         self.norm = nn.LayerNorm(width)
 
     def slot(self, tokens: Tokens) -> Tensor:
         """(..., D)."""
         return _add(self.slot_numbers(tokens.slot_numbers), self.slot_categories, tokens.slot_categories)
+
+    def without(self, asked: Items) -> Tensor:
+        """(..., D) of what is asked about and not there."""
+        assert self.absent is not None
+        return self.item(*asked) + self.absent
 
     def item(self, code: Tensor, categories: Tensor, numbers: Tensor) -> Tensor:
         """(..., D) of items by code (...), categories (..., ·) and numbers (..., ·)."""
@@ -86,6 +94,7 @@ class RewardNetwork(nn.Module):
         sizes: widths of the inputs, `Features.sizes()`.
         item_dropout: share of items shown to training as unknown.
         also: heads of further outcomes on the same states, by name.
+        absent: whether any of them asks a slot about what is not in it; see `forward`.
     """
 
     encoder: Encoder
@@ -99,10 +108,11 @@ class RewardNetwork(nn.Module):
         sizes: Mapping[str, Any],
         item_dropout: float,
         also: Mapping[str, nn.Module] | None = None,
+        absent: bool = False,
     ) -> None:
         super().__init__()
         self.item_dropout = item_dropout
-        self.embedding = StreamEmbedding(width=encoder.width, item_dropout=item_dropout, **sizes)
+        self.embedding = StreamEmbedding(width=encoder.width, item_dropout=item_dropout, absent=absent, **sizes)
         self.encoder = encoder
         self.head = head
         self.also = nn.ModuleDict(also or {})
@@ -120,18 +130,20 @@ class RewardNetwork(nn.Module):
         tokens = self.embedding.norm(self.embedding.slot(slots) + filling)
         return self.encoder.query(memory, tokens, slots.hours, visible)
 
-    def forward(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        """States Q and E of the batch's slots, (windows, slots, D), and F of its events, (windows, length, D)."""
+    def forward(self, batch: Batch, *asked: Items) -> tuple[Tensor, ...]:
+        """States Q and E of the batch's slots, (windows, slots, D), and F of its events, (windows, length, D).
+
+        And for each of ``asked``, (windows, slots) items, creators or shows, the slots' states where it is not shown.
+        """
         memory = self.read(batch.history)
         item = self.embedding.item(batch.slots.item, batch.slots.item_categories, batch.slots.item_numbers)
         slot = self.embedding.slot(batch.slots)
-        blank = self.embedding.norm(slot + self.embedding.blank)
-        filled = self.embedding.norm(slot + item)
+        fillings = [self.embedding.blank, item, *map(self.embedding.without, asked)]
         states = self.encoder.query(
             memory,
-            torch.cat([blank, filled], 1),
-            batch.slots.hours.repeat(1, 2),
-            batch.visible.repeat(1, 2),
+            torch.cat([self.embedding.norm(slot + filling) for filling in fillings], 1),
+            batch.slots.hours.repeat(1, len(fillings)),
+            batch.visible.repeat(1, len(fillings)),
         )
-        before, exposed = states.chunk(2, 1)
-        return before, exposed, memory.states
+        before, exposed, *without = states.chunk(len(fillings), 1)
+        return before, exposed, memory.states, *without

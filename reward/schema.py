@@ -149,6 +149,14 @@ def check(log: EventLog, *, least_users: int = 2) -> Checked:
     )
 
 
+def slate_moment(names: list[str]) -> pl.Expr:
+    """When each row's slate was put together, in a frame with these columns."""
+    if REQUEST not in names:
+        return pl.col(TIMESTAMP)
+    shown = pl.col(TIMESTAMP).min().over(USER, REQUEST)
+    return pl.when(pl.col(REQUEST).is_null()).then(pl.col(TIMESTAMP)).otherwise(shown)
+
+
 def row_keys(frame: pl.DataFrame, timestamp_unit: str | None) -> pl.DataFrame:
     """The key columns of ``frame`` (those it has of user, item and timestamp) in their clean form, row by row.
 

@@ -16,6 +16,7 @@ CHOICES = [(path.parent.name, path.stem) for path in sorted(CONF.glob("*/*.yaml"
 NEEDED = {
     "log": ["data.events=e.parquet", "data.feedback=[click]"],
     "kuairand_official": ["data.folder=f"],
+    "habit": ["also.taken_up.outcome.active_if=click", "also.back_after.outcome.scope=creator"],
     "consumption": ["also.consumption.outcome.quantity=click"],
     "simulation": ["data=world"],  # the group that this choice of data brings
 }

@@ -12,8 +12,7 @@ from worlds import correlation
 
 from reward.effects.anchors import inverse_weights
 from reward.effects.personal import Personal, days_since_1970
-from reward.schema import ITEM, PROPENSITY, TIMESTAMP, USER
-from reward.sequences.slots import slate_moment
+from reward.schema import ITEM, PROPENSITY, TIMESTAMP, USER, slate_moment
 from reward.simulation.service import Service
 
 AT_ONCE = 1000

@@ -26,8 +26,7 @@ from reward.effects.residuals import DayEffects, Doubles, Ints, UserDays
 from reward.effects.standing import NEW_CODES, Events, Facts, Past, Person, Standing, middle
 from reward.effects.taste import Taste, fit_taste
 from reward.effects.traits import Column, described
-from reward.schema import ITEM, TIMESTAMP, USER
-from reward.sequences.slots import slate_moment
+from reward.schema import ITEM, TIMESTAMP, USER, slate_moment
 
 _FRESH_DAYS = (3.0, 10.0)
 _MIX = np.uint64(0x9E3779B97F4A7C15)  # Knuth's multiplicative hash, 2^64 over the golden ratio

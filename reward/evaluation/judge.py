@@ -12,7 +12,7 @@ from reward.evaluation.assessment import PREVIOUS, SLICE, Json, assess
 from reward.evaluation.baselines import baselines
 from reward.evaluation.further import assess_further
 from reward.function import RewardFunction
-from reward.outcomes import days_of
+from reward.outcomes import ABSENT, ASKED, days_of
 from reward.outcomes.activity import DAY, OBSERVED, TRACE
 from reward.schema import ITEM, USER, EventLog
 from reward.sequences.split import Split, known_at
@@ -95,12 +95,13 @@ def _further(
     known = known_at(log, window.validation_end)
     before = outcome.parts(outcome.label(known, window.validation_end).collect())
     labels = outcome.label(log, window.end).collect()
+    asked = labels[ASKED] if ABSENT in outcome.states else None
     test = (labels[DAY] >= window.validation_end).to_numpy()
     parts = outcome.parts(labels.filter(test))
     count = before.known.sum(0)
     average = np.divide((before.values * before.known).sum(0), count, out=np.full(len(count), np.nan), where=count > 0)
     return assess_further(
-        function.expected(log.events.collect(), name)[test],
+        function.expected(log.events.collect(), name, asked=asked)[test],
         parts.values,
         parts.known,
         average,

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from reward.schema import EventLog
 
 STATES = ("before", "exposed", "after")
+ABSENT = "absent"
+ASKED = "asked"
 
 
 class Parts(NamedTuple):
@@ -46,7 +48,8 @@ class Outcome(Protocol):
         unit: what one point of a value means.
         counted: what the outcomes of `Head.distribution` are numbers of.
         states: which states may be asked for it, of Q ``before``, E ``exposed`` and F ``after``: what the feedback
-            itself tells is no target of the state after it.
+            itself tells is no target of the state after it. Or ``absent`` alone: the slot, asked about an item,
+            creator or show that is not in it. Then `label` says in ``asked`` which; see `AbsentOutcome`.
     """
 
     @property
@@ -67,3 +70,14 @@ class Outcome(Protocol):
     def label(self, log: EventLog, end_day: int, *, since: int | None = None) -> pl.LazyFrame: ...
 
     def parts(self, labels: pl.DataFrame) -> Parts: ...
+
+
+class AbsentOutcome(Outcome, Protocol):
+    """One whose state is ``absent``.
+
+    Attributes:
+        scope: what it asks about, ``item`` or a categorical column of the items table.
+    """
+
+    @property
+    def scope(self) -> str: ...

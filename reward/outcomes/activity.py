@@ -106,6 +106,11 @@ class ActivityTrace:
         """Columns that say who comes back to what."""
         return [USER] if self.scope == "user" else [USER, ITEM if self.scope == "item" else self.scope]
 
+    @property
+    def active(self) -> pl.Expr:
+        """Whether an exposure counts as activity."""
+        return pl.lit(True) if self.active_if is None else pl.col(self.active_if) > 0
+
     def label(self, log: EventLog, end_day: int, *, since: int | None = None) -> pl.LazyFrame:
         """The log's events, in their order, with ``day``, ``trace`` and ``observed``.
 
@@ -117,8 +122,22 @@ class ActivityTrace:
         Raises:
             SchemaError: ``scope`` is no column of the items table, or ``active_if`` no feedback column.
         """
+        events, keys = self.grouped(log), self.keys
+        days = events.group_by([*keys, DAY]).agg(self.active.any().alias("active"))
+        words = activity_words(days, keys, self.horizon_days).drop("active")
+        return (
+            events.join(words, on=[*keys, DAY], how="left", nulls_equal=True, maintain_order="left")
+            .with_columns(self.told(end_day, since))
+            .with_columns((pl.col(TRACE) & pl.col(OBSERVED)).alias(TRACE))
+        )
+
+    def grouped(self, log: EventLog) -> pl.LazyFrame:
+        """The log's events with ``day`` and the column of ``scope``.
+
+        Raises:
+            SchemaError: see `label`.
+        """
         events = log.events.with_columns(local_day(log.timezone))
-        keys = self.keys
         if self.scope not in ("user", "item"):
             columns = log.items.collect_schema().names() if log.items is not None else []
             if log.items is None or self.scope not in columns:
@@ -132,17 +151,14 @@ class ActivityTrace:
             raise SchemaError(
                 f"outcome.active_if={self.active_if!r} expected one of the feedback columns {list(log.feedback)}"
             )
-        active = pl.lit(True) if self.active_if is None else pl.col(self.active_if) > 0
-        days = events.group_by([*keys, DAY]).agg(active.any().alias("active"))
-        words = activity_words(days, keys, self.horizon_days).drop("active")
+        return events
+
+    def told(self, end_day: int, since: int | None) -> pl.Expr:
+        """``observed`` of rows with ``day`` and `keys`, as `label` tells it; 0 where it is not known to what."""
         known = observed_days(pl.col(DAY), end_day, self.horizon_days)
         if since is not None:
             known = known & ~observed_days(pl.col(DAY), since, self.horizon_days)
-        return (
-            events.join(words, on=[*keys, DAY], how="left", nulls_equal=True, maintain_order="left")
-            .with_columns(pl.when(pl.col(keys[-1]).is_null()).then(0).otherwise(known).alias(OBSERVED))
-            .with_columns((pl.col(TRACE) & pl.col(OBSERVED)).alias(TRACE))
-        )
+        return pl.when(pl.col(self.keys[-1]).is_null()).then(0).otherwise(known).alias(OBSERVED)
 
     def parts(self, labels: pl.DataFrame) -> Parts:
         """Days, as `label` tells them."""

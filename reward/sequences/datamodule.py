@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
@@ -11,12 +11,12 @@ from pytorch_lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from reward.outcomes import Outcome
+from reward.outcomes import ABSENT, ASKED, AbsentOutcome, Outcome
 from reward.outcomes.activity import DAY
 from reward.schema import EventLog
 from reward.sequences.features import Features
 from reward.sequences.split import Split, known_at
-from reward.sequences.stream import Batch, Index, Stream, Windows
+from reward.sequences.stream import Batch, Index, Items, Stream, Windows
 
 
 def target(task: str, name: str) -> str:
@@ -32,24 +32,28 @@ class Example(NamedTuple):
         slot_targets: targets of the slots' states Q and E, (windows, slots) each, by name.
         event_targets: targets of the events' states F, (windows, length) each, by name; and their ``day``.
         weight: (windows, members) how often each ensemble member's resample drew the window's user.
+        asked: what the slots are asked about that is not in them, (windows, slots) each, by task.
     """
 
     batch: Batch
     slot_targets: dict[str, Tensor]
     event_targets: dict[str, Tensor]
     weight: Tensor
+    asked: dict[str, Items]
 
 
 class _Examples(Dataset[Example]):
     """Examples by the indices of their windows."""
 
-    def __init__(self, windows: Windows, targets: dict[str, Tensor], weight: Tensor) -> None:
-        self.windows, self.targets, self.weight = windows, targets, weight
+    def __init__(self, windows: Windows, targets: dict[str, Tensor], asked: dict[str, Items], weight: Tensor) -> None:
+        self.windows, self.targets, self.asked, self.weight = windows, targets, asked, weight
 
     def __getitem__(self, index: Index) -> Example:
         batch = self.windows.batch(index)
         user = self.windows.stream.offsets.searchsorted(self.windows.start[index], side="right") - 1
-        return Example(batch, self._at(batch.slots.row), self._at(batch.history.row), self.weight[user])
+        slots, events = batch.slots.row, batch.history.row
+        asked = {task: items.at(slots) for task, items in self.asked.items()}
+        return Example(batch, self._at(slots), self._at(events), self.weight[user], asked)
 
     def _at(self, row: Tensor) -> dict[str, Tensor]:
         inside, found = row >= 0, {}
@@ -110,23 +114,30 @@ class StreamData(LightningDataModule):
         """Build both windows' streams; ``stage`` makes no difference."""
         split = self.split
         generator = torch.Generator().manual_seed(self.seed)
-        training, targets = self._window(split.train_end, None)
+        training, targets, asked = self._window(split.train_end, None)
         draws = torch.poisson(torch.ones(len(training.stream.users), self.members), generator)
-        self.training = _Examples(training, targets, draws if self.members > 1 else torch.ones_like(draws))
-        validation, targets = self._window(split.validation_end, split.train_end)
+        self.training = _Examples(training, targets, asked, draws if self.members > 1 else torch.ones_like(draws))
+        validation, targets, asked = self._window(split.validation_end, split.train_end)
         weight = torch.ones(len(validation.stream.users), self.members)
-        self.validation = _Examples(validation, targets, weight)
+        self.validation = _Examples(validation, targets, asked, weight)
 
-    def _window(self, end: int, known_before: int | None) -> tuple[Windows, dict[str, Tensor]]:
-        """The stream as known at ``end``, with what of the targets was revealed by then but not by ``known_before``."""
+    def _window(self, end: int, known_before: int | None) -> tuple[Windows, dict[str, Tensor], dict[str, Items]]:
+        """The stream as known at ``end``, with what of the targets was revealed by then but not by ``known_before``.
+
+        And what tasks ask about that is not in the slots.
+        """
         log = known_at(self.log, end)
         stream = Stream.build(log.events, self.features)
         targets: dict[str, Tensor] = {}
+        asked: dict[str, Items] = {}
         for task, outcome in {"": self.outcome, **self.also}.items():
-            columns = outcome.targets if task else (*outcome.targets, DAY)
+            columns = [*outcome.targets, *([] if task else [DAY]), *([ASKED] if ABSENT in outcome.states else [])]
             frame = outcome.label(log, end, since=known_before).select(columns).collect()[stream.events.source]
+            if ASKED in columns:
+                groups = self.features.groups(cast(AbsentOutcome, outcome).scope, frame.drop_in_place(ASKED))
+                asked[task] = Items.of(groups)
             targets |= {target(task, name): torch.from_numpy(frame[name].to_numpy().copy()) for name in frame.columns}
-        return Windows.cut(stream, self.max_events), targets
+        return Windows.cut(stream, self.max_events), targets, asked
 
     def train_dataloader(self) -> DataLoader[Example]:
         return self._loader(self.training, self.seed)

@@ -241,6 +241,32 @@ class Features:
             np.concatenate([numbers, *embeddings], axis=1),
         )
 
+    def groups(self, scope: str, items: pl.Series | ItemTable) -> ItemTable:
+        """The inputs of items, creators or shows that a slot is asked about: of an item nothing but which one it is.
+
+        Args:
+            scope: ``item``, or a categorical column of the items table.
+            items: ids of items or values of the column; or the inputs of items, of which the column's is kept.
+
+        Raises:
+            SchemaError: ``scope`` is neither.
+        """
+        if scope == "item":
+            return items if isinstance(items, ItemTable) else self.item_inputs(items)
+        if scope not in self.item_categories:
+            raise SchemaError(
+                f"scope={scope!r} expected item or one of the item features with a vocabulary, "
+                f"{list(self.item_categories)}: cast the column to a string, and name it in data.item_features"
+            )
+        place = self.item_categories.index(scope)
+        if isinstance(items, ItemTable):
+            code = items.categories[:, place]
+        else:
+            code = items.cast(pl.String).to_frame(scope).select(self._codes(scope)).to_series().to_numpy()
+        blank = self.item_inputs(pl.Series(ITEM, [None], self.items.schema[ITEM]))[np.zeros(len(code), np.int64)]
+        blank.categories[:, place] = code
+        return blank
+
     def to_json(self) -> dict[str, Any]:
         """Everything but the items, as plain JSON values."""
         return {name: value for name, value in vars(self).items() if name != "items"}

@@ -7,7 +7,7 @@ import math
 import polars as pl
 
 from reward.outcomes.activity import DAY, TRACE, activity_words, local_day
-from reward.schema import ITEM, POSITION, REQUEST, SESSION, TIMESTAMP, USER
+from reward.schema import ITEM, POSITION, SESSION, TIMESTAMP, USER, slate_moment
 
 VISIBLE = "visible"
 PAST_DAYS = 63
@@ -34,14 +34,6 @@ OWN_COLUMNS = (
 def stream_order(names: list[str]) -> list[str]:
     """Columns that put a log's rows in the stream's order, whatever order they came in."""
     return [USER, TIMESTAMP, *([POSITION] if POSITION in names else []), ITEM]
-
-
-def slate_moment(names: list[str]) -> pl.Expr:
-    """When each row's slate was put together, in a frame with these columns."""
-    if REQUEST not in names:
-        return pl.col(TIMESTAMP)
-    shown = pl.col(TIMESTAMP).min().over(USER, REQUEST)
-    return pl.when(pl.col(REQUEST).is_null()).then(pl.col(TIMESTAMP)).otherwise(shown)
 
 
 def slots(

@@ -39,6 +39,27 @@ class Tokens(NamedTuple):
     row: Tensor
 
 
+class Items(NamedTuple):
+    """Items, or what stands for a creator or a show, as inputs: (...), (..., ·) and (..., ·).
+
+    Attributes:
+        code, categories, numbers: see `ItemTable`.
+    """
+
+    code: Tensor
+    categories: Tensor
+    numbers: Tensor
+
+    @classmethod
+    def of(cls, table: ItemTable) -> Items:
+        """(items,) of a table."""
+        return cls(*(torch.from_numpy(part) for part in (table.code, table.categories, table.numbers)))
+
+    def at(self, place: Tensor) -> Items:
+        """(...) of places (...); what stands at −1 is of no account."""
+        return Items(*(part[place.clamp(min=0)] for part in self))
+
+
 class Batch(NamedTuple):
     """Windows of histories and the slots that read them.
 

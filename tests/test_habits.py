@@ -1,0 +1,204 @@
+"""The reward of bringing a creator up: learned from exposures and from what was not shown, saved, scored and judged."""
+
+from copy import deepcopy
+from functools import partial
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from polars.testing import assert_frame_equal
+from pytorch_lightning import Trainer
+
+from reward.__main__ import main
+from reward.artifact import load, save
+from reward.encoders.gru import GRU
+from reward.evaluation.judge import judge
+from reward.function import RewardFunction
+from reward.heads.trace import TraceHead
+from reward.model import RewardModel, Task
+from reward.network import RewardNetwork
+from reward.objectives.likelihood import trace_likelihood
+from reward.outcomes import STATES
+from reward.outcomes.habit import BackAfter, BackWithout, TakenUp
+from reward.schema import SchemaError
+from reward.sequences.datamodule import StreamData
+
+DAYS = 7
+OUTCOMES = {
+    "taken": TakenUp("click"),
+    "after": BackAfter(DAYS, "genre", "click"),
+    "without": BackWithout(DAYS, "genre", "click", own_share=0.5, seed=0),
+}
+HABIT = ["habit", "habit_std"]
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*does not have many workers"),
+    pytest.mark.filterwarnings("ignore:.isinstance.treespec, LeafSpec.:FutureWarning"),
+]
+
+
+@pytest.fixture(scope="module")
+def data(log, outcome, features, windows_of_time):
+    settings = {"max_events": 16, "batch_rows": 150, "members": 2, "seed": 0}
+    data = StreamData(log, outcome, features, windows_of_time, also=OUTCOMES, **settings)
+    data.setup()
+    return data
+
+
+@pytest.fixture(scope="module")
+def trained(features, data, tmp_path_factory):
+    torch.manual_seed(0)
+    head = partial(TraceHead, width=8, hidden=4, members=2)
+    network = RewardNetwork(
+        GRU(width=8, layers=1, dropout=0.0),
+        head(horizon_days=DAYS),
+        sizes=features.sizes(),
+        item_dropout=0.0,
+        also={"taken": head(horizon_days=1), "after": head(horizon_days=DAYS), "without": head(horizon_days=DAYS)},
+        absent=True,
+    )
+    model = RewardModel(
+        network,
+        trace_likelihood,
+        optimizer=partial(torch.optim.AdamW, lr=0.02),
+        warmup_steps=0,
+        state_weights=dict.fromkeys(STATES, 1.0),
+        seed=0,
+        also={name: Task(trace_likelihood, 0.3, it.states, False) for name, it in OUTCOMES.items()},
+    )
+    quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
+    trainer = Trainer(
+        max_epochs=8,
+        accelerator="cpu",
+        num_sanity_val_steps=0,
+        inference_mode=False,
+        default_root_dir=tmp_path_factory.mktemp("t"),
+        **quiet,
+    )
+    first = trainer.validate(model, data, verbose=False)[0]
+    trainer.fit(model.train(), data)
+    model.calibrate(data.val_dataloader(), prior_events=10)
+    return model, first, trainer.callback_metrics
+
+
+@pytest.fixture(scope="module")
+def fn(trained, features, outcome):
+    network = trained[0].network
+    return RewardFunction(network, features, outcome, max_events=16, timestamp_unit=None, facts={}, also=OUTCOMES)
+
+
+@pytest.fixture(scope="module")
+def events(log):
+    return log.events.collect().sample(fraction=1, shuffle=True, seed=0)
+
+
+def test_all_three_parts_are_learned(trained):
+    _, first, last = trained
+    for name in OUTCOMES:
+        assert last[f"validation/{name}"] < first[f"validation/{name}"]
+
+
+def test_a_habit_is_taken_up_times_the_days_it_is_worth_more_than_without(fn, events):
+    found = fn.score_events(events, also=list(OUTCOMES), habit="genre")
+    assert found.columns[-5:] == ["taken_exposed", "after_exposed", "without_absent", *HABIT]
+    alone = RewardFunction(  # an ensemble of one, where the mean of products is the product of means
+        first_members(fn.network), fn.features, fn.outcome, max_events=16, timestamp_unit=None, facts={}, also=OUTCOMES
+    ).score_events(events, also=list(OUTCOMES), habit="genre")
+    taken, after, without = (alone[name].to_numpy() for name in found.columns[-5:-2])
+    np.testing.assert_allclose(alone["habit"].to_numpy(), taken * (after - without), rtol=1e-4, atol=1e-6)
+    assert alone["habit_std"].max() == 0
+    assert found["habit_std"].min() > 0
+
+
+def first_members(network):
+    """The network with the first member of each of its ensembles."""
+    network = deepcopy(network)
+    for head in (network.head, *network.also.values()):
+        ensemble = head.ensemble
+        source = torch.nn.Linear(8, 4)
+        source.weight.data, source.bias.data = ensemble.inner.weight[:4], ensemble.inner.bias[:4]
+        ensemble.outer = torch.nn.Parameter(ensemble.outer[:1])
+        ensemble.bias = torch.nn.Parameter(ensemble.bias[:1])
+        ensemble.inner, ensemble.members, head.members = source, 1, 1
+    return network
+
+
+def test_rows_and_candidates_agree_and_history_is_shared(fn, events):
+    last = events.sort("timestamp").filter(pl.col("user_id") == events["user_id"][0]).tail(1)
+    own = events.filter((pl.col("user_id") == last["user_id"][0]) & (pl.col("timestamp") < last["timestamp"][0]))
+    slot = last.select("user_id", "timestamp", "session_id", "surface", "volume")
+    wanted = fn.score_events(pl.concat([own, last]), habit="genre").tail(1)
+    history = fn.encode(own, now=slot)
+    found = fn.score_candidates(history, [3, last["item_id"][0], 9], habit="genre")
+    assert found.mean[0, 1].item() == pytest.approx(wanted["habit"].item(), abs=1e-5)
+    assert found.std[0, 1].item() == pytest.approx(wanted["habit_std"].item(), abs=1e-5)
+    alone = fn.score_candidates(history, [last["item_id"][0]], habit="genre")
+    assert alone.mean.item() == pytest.approx(found.mean[0, 1].item(), abs=1e-6)
+
+
+def test_what_is_not_asked_for_leaves_the_scores_as_they_are(fn, events):
+    plain = fn.score_events(events)
+    told = fn.score_events(events, also=list(OUTCOMES), habit="genre")
+    assert_frame_equal(told.select(plain.columns), plain, rel_tol=1e-5, abs_tol=1e-6)
+    assert told.select(pl.col(HABIT).null_count()).row(0) == (0, 0)
+
+
+def test_saved_and_read_again_it_is_the_same(fn, events, tmp_path, capsys):
+    save(fn, tmp_path / "reward")
+    again = load(tmp_path / "reward")
+    assert again.habits == fn.habits
+    wanted = fn.score_events(events, habit="genre")
+    assert_frame_equal(again.score_events(events, habit="genre"), wanted, check_exact=True)
+    events.write_parquet(tmp_path / "events.parquet")
+    paths = ["--artifact", str(tmp_path / "reward"), "--events", str(tmp_path / "events.parquet")]
+    assert main(["score", *paths, "--habit", "genre", "--out", str(tmp_path / "scored.parquet")]) == 0
+    assert_frame_equal(pl.read_parquet(tmp_path / "scored.parquet"), wanted)
+    assert main(["score", *paths, "--habit", "show", "--out", str(tmp_path / "other.parquet")]) == 2
+    assert "habit='show' expected one of the habits of this function, genre" in capsys.readouterr().err
+
+
+def test_what_is_asked_of_a_slot_does_not_read_what_is_in_it(fn, events):
+    other = events.with_columns(item_id=(pl.col("item_id") + 3) % 30)  # of the same genre, but for the unknown ones
+    last = events.sort("timestamp", "position").group_by("user_id").last().select("user_id", "timestamp", "item_id")
+    swapped = events.join(last, on=["user_id", "timestamp", "item_id"], how="semi")
+    assert swapped.height == last.height
+    asked = pl.Series(["b"] * events.height)
+    found = fn.expected(events, "without", asked=asked)
+    same = fn.expected(events.with_columns(item_id=other["item_id"]), "without", asked=asked)
+    first = events.with_columns(row=pl.int_range(pl.len())).sort("timestamp").group_by("user_id").first()["row"]
+    np.testing.assert_allclose(found[first], same[first], atol=1e-6)  # a first slot has no history to differ in
+
+
+def test_what_was_not_shown_is_judged_by_what_came_of_it(fn, log, windows_of_time):
+    found = judge(
+        fn,
+        log,
+        windows_of_time,
+        logistic={"strengths": [1.0], "max_categories": 10},
+        boosting=None,
+        intervals={"resamples": 10, "level": 0.95, "min_slice_users": 5, "bins": 5, "min_item_rows": 5},
+        calibration={"prior_events": 10},
+        seed=0,
+    )["further"]
+    assert [found[name]["reason"] for name in OUTCOMES] == [None] * 3
+    assert [it["part"] for it in found["taken"]["parts"]] == ["taken up"]
+    for name in OUTCOMES:
+        assert 0.5 < found[name]["slices"][0]["ratio"]["value"] < 2
+
+
+def test_a_scope_without_a_vocabulary_is_said(log, features):
+    with pytest.raises(SchemaError, match=r"scope='minutes' expected item or one of the item features .*\['genre'\]"):
+        features.groups("minutes", pl.Series(["a"]))
+
+
+def test_a_genre_is_an_item_of_which_nothing_else_is_known(features):
+    named = features.groups("genre", pl.Series(["a", None, "unheard of", "c"]))
+    known = features.groups("genre", features.item_inputs(pl.Series([3, 0, 5])))
+    assert named.categories[:, 0].tolist() == [1, 0, 0, 3]
+    assert known.categories[:, 0].tolist() == features.item_inputs(pl.Series([3, 0, 5])).categories[:, 0].tolist()
+    assert not named.code.any()
+    assert not known.code.any()
+    blank = features.item_inputs(pl.Series([None], dtype=pl.Int64)).numbers
+    np.testing.assert_array_equal(named.numbers, np.repeat(blank, 4, axis=0))
+    assert features.groups("item", pl.Series([3])).code.item() == features.item_inputs(pl.Series([3])).code.item()
