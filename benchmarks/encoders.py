@@ -14,10 +14,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
 import multiprocessing
 import time
-import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -26,20 +24,16 @@ import numpy as np
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
-from pytorch_lightning import Callback, LightningModule, Trainer, seed_everything
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 from scale import peak_mib
+from training import trained
 from worlds import ROOT, write_result
 
 from reward.encoders import Encoder
-from reward.model import RewardModel
-from reward.network import RewardNetwork
 from reward.schema import check
-from reward.sequences.datamodule import StreamData
-from reward.sequences.features import Features
-from reward.sequences.split import known_at, split
+from reward.sequences.split import split
 from reward.writing import write_json
 
 COST, FORECAST = "cost", "forecast"
@@ -127,47 +121,17 @@ def costs(lengths: list[int], rounds: int) -> Rows:
     return rows
 
 
-class _Losses(Callback):
-    """The validation loss of every epoch."""
-
-    def __init__(self) -> None:
-        self.found: list[float] = []
-
-    def on_validation_epoch_end(self, trainer: Trainer, model: LightningModule) -> None:  # noqa: ARG002
-        self.found.append(float(trainer.callback_metrics["validation/loss"]))
-
-
 def forecast(name: str, seed: int) -> dict[str, float]:
     """Validation loss of the best epoch of a training run on the bundled log, and its processor time."""
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         config = compose("train", overrides=[f"encoder={name}", f"seed={seed}"])
-    seed_everything(seed, verbose=False)
     log = check(instantiate(config.data)).log
     window = split(log, **config.split)
-    outcome, head, objective = (instantiate(config[part]) for part in ("outcome", "head", "objective"))
-    features = Features.fit(known_at(log, window.train_end), **config.features)
-    data = StreamData(log, outcome, features, window, members=head.members, seed=seed, **config.batches)
-    network = RewardNetwork(instantiate(config.encoder), head, sizes=features.sizes(), **config.network)
-    losses = _Losses()
-    trainer = Trainer(
-        max_epochs=config.trainer.max_epochs,
-        gradient_clip_val=config.trainer.gradient_clip_val,
-        accelerator=config.trainer.accelerator,
-        callbacks=[losses],
-        logger=False,
-        enable_checkpointing=False,
-        enable_model_summary=False,
-        enable_progress_bar=False,
-        num_sanity_val_steps=0,
-    )
     began = time.process_time()
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-        warnings.filterwarnings("ignore", message=".*LeafSpec.*")
-        trainer.fit(RewardModel(network, objective, seed=seed, **instantiate(config.model)), data)
-    parameters = sum(each.numel() for each in network.encoder.parameters())
+    function, losses = trained(config, log, window)
+    parameters = sum(each.numel() for each in function.network.encoder.parameters())
     return {
-        "validation loss": min(losses.found),
+        "validation loss": min(losses),
         "training, processor seconds": time.process_time() - began,
         "parameters of the encoder": float(parameters),
     }
@@ -208,7 +172,6 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--cache", type=Path, default=ROOT / "outputs" / "encoders", help="forecasts that were made")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "encoders.json")
     chosen = parser.parse_args(arguments)
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     rows = costs(list(chosen.lengths), chosen.rounds) if COST in chosen.parts else []
     rows += forecasts(chosen.seeds, chosen.cache) if FORECAST in chosen.parts else []
     table = Table("what", "metric", "mean", "standard error")

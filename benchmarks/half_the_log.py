@@ -10,8 +10,6 @@ resample users.
 from __future__ import annotations
 
 import argparse
-import logging
-import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,22 +17,16 @@ import numpy as np
 import polars as pl
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
-from pytorch_lightning import Trainer, seed_everything
-from pytorch_lightning.callbacks import EarlyStopping
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
+from training import trained
 from worlds import ROOT, write_result
 
 from reward.evaluation.resampling import interval, ratio
-from reward.function import RewardFunction
-from reward.model import RewardModel
-from reward.network import RewardNetwork
 from reward.outcomes.activity import DAY, local_day
 from reward.schema import USER, EventLog, check
-from reward.sequences.datamodule import StreamData
-from reward.sequences.features import Features
-from reward.sequences.split import Split, known_at, split
+from reward.sequences.split import Split, split
 from reward.writing import whole as whole_file
 
 LOGS = {  # what train.py would be told
@@ -70,33 +62,9 @@ def losses(name: str, part: str, lam: float, seed: int, epochs: int | None) -> L
         config = compose("train", overrides=told)
     log = check(instantiate(config.data)).log
     window = split(log, **config.split)
-    seed_everything(seed, verbose=False)
-    outcome, head, objective = (instantiate(config[each], _convert_="all") for each in ("outcome", "head", "objective"))
     learnt, inside = part_of(log, window, part, seed)
-    features = Features.fit(known_at(learnt, inside.train_end), **config.features)
-    data = StreamData(learnt, outcome, features, inside, members=head.members, seed=seed, **config.batches)
-    network = RewardNetwork(instantiate(config.encoder), head, sizes=features.sizes(), **config.network)
-    consistency = None if config.consistency is None else instantiate(config.consistency)
-    model = RewardModel(network, objective, seed=seed, consistency=consistency, **instantiate(config.model))
-    trainer = Trainer(
-        max_epochs=config.trainer.max_epochs if epochs is None else epochs,
-        callbacks=[EarlyStopping("validation/loss", patience=config.trainer.patience, check_on_train_epoch_end=True)],
-        gradient_clip_val=config.trainer.gradient_clip_val,
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_model_summary=False,
-        enable_progress_bar=False,
-        num_sanity_val_steps=0,
-    )
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-        warnings.filterwarnings("ignore", message=".*LeafSpec.*")
-        trainer.fit(model, data)
-    model.calibrate(data.val_dataloader(), **config.calibration)
-    function = RewardFunction(
-        network, features, outcome, max_events=config.batches.max_events, timestamp_unit=None, facts={}
-    )
+    function, validation = trained(config, learnt, inside, epochs=epochs)
+    outcome = function.outcome
     labelled = outcome.label(log, window.end).collect()
     days = outcome.parts(labelled)
     rows = (labelled[DAY] >= window.validation_end).to_numpy() & days.known.any(1)
@@ -108,7 +76,7 @@ def losses(name: str, part: str, lam: float, seed: int, epochs: int | None) -> L
     return {
         "loss": np.bincount(user, loss.sum(1), users),
         "days": np.bincount(user, known.sum(1), users),
-        "validation": np.array(float(trainer.callback_metrics["validation/loss"])),
+        "validation": np.array(validation[-1]),
     }
 
 
@@ -159,8 +127,6 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--cache", type=Path, default=ROOT / "outputs" / "half_the_log", help="what was computed")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "half_the_log.json")
     chosen = parser.parse_args(arguments)
-    for noisy in ("pytorch_lightning", "lightning"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
     console, rows = Console(width=max(Console().width, 110)), []
     parts = [WHOLE, *(part for part in chosen.parts if part != WHOLE)]
     jobs = [

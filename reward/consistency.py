@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from reward.network import RewardNetwork
 from reward.objectives.consistency import hazard_targets, trace_targets
+from reward.objectives.hazard import hazard_likelihood
+from reward.objectives.likelihood import trace_likelihood
 from reward.outcomes.activity import DAY
 from reward.sequences.datamodule import Example
 
@@ -20,11 +22,13 @@ _TARGETS: dict[
     "trace_logits": (trace_targets, ("trace", "observed")),
     "hazard_logits": (hazard_targets, ("time_days", "event")),
 }
+_LIKELIHOODS = {"trace_logits": trace_likelihood, "hazard_logits": hazard_likelihood}
 
 
-def consistent(outputs: Iterable[str]) -> bool:
-    """Whether a head of these outputs gives logits for which there are soft targets."""
-    return not _TARGETS.keys().isdisjoint(outputs)
+def consistent(outputs: Iterable[str], objective: Callable[..., Tensor]) -> bool:
+    """Whether there are soft targets for a head's logits that stand for this objective: its plain likelihood alone."""
+    plain = getattr(objective, "func", objective)
+    return any(plain is likelihood for logits, likelihood in _LIKELIHOODS.items() if logits in outputs)
 
 
 class TemporalConsistency(nn.Module):

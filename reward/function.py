@@ -473,6 +473,33 @@ class RewardFunction(nn.Module):
             ValueError: ``items`` has another shape, or ids of another type than the vocabulary's; or ``habit`` is not
                 one of `habits`.
         """
+        return self._of_candidates(history, items, lambda ids: self._scores(ids, habit, items_table))
+
+    @_eager
+    @torch.no_grad()
+    def predict_candidates(
+        self, history: History, items: Ids, name: str, *, items_table: pl.DataFrame | None = None
+    ) -> Tensor:
+        """Predict a further outcome of showing each candidate next.
+
+        Args:
+            history: from `encode`.
+            items: item ids, (candidates,) for all users alike or (users, candidates).
+            name: of the outcome, of those in `units`.
+            items_table: features of items that the artefact does not hold.
+
+        Returns:
+            (users, candidates), float32: the expected outcome in its own unit, before the feedback; of one that asks
+            about what is not shown, were what the candidate is of not shown.
+
+        Raises:
+            ValueError: see `score_candidates`; or ``name`` is not one of `units`.
+        """
+        self._known_outcomes([name])
+        return self._of_candidates(history, items, lambda ids: self._predictions(ids, name, items_table)).mean
+
+    def _of_candidates(self, history: History, items: Ids, scores: Callable[[NDArray[Any]], _Score]) -> Rewards:
+        """What ``scores`` makes of distinct ids, for each history and candidate."""
         ids = self._ids_of(items)
         shape = ids.shape
         if len(shape) not in (1, 2) or (len(shape) == 2 and shape[0] != len(history)):
@@ -481,7 +508,7 @@ class RewardFunction(nn.Module):
                 f"got {shape}"
             )
         distinct, place = np.unique(ids, return_inverse=True)
-        score = self._scores(distinct, habit, items_table)
+        score = scores(distinct)
         which = torch.from_numpy(place.reshape(shape)).to(self.device).expand(len(history), -1)
         mean = torch.zeros(len(history), shape[-1], device=self.device)
         std = torch.zeros_like(mean)
@@ -501,16 +528,14 @@ class RewardFunction(nn.Module):
 
     def _exposures(self, ids: NDArray[Any], items_table: pl.DataFrame | None) -> _Score:
         """Scores candidates by the exposure term."""
-        vectors, value = self.network.embedding.item(*self._on_device(ids, items_table)), self.network.head.value
+        vectors, value = self._vectors(ids, None, items_table), self.network.head.value
         return lambda history, which: exposure(
             value(self._state(history, None)), value(self._state(history, vectors[which]))
         )
 
     def _habits_of(self, habit: Habit, ids: NDArray[Any], items_table: pl.DataFrame | None) -> _Score:
         """Scores candidates by the habit that they bring up."""
-        (groups,) = self._own_groups(self._item_inputs(ids, items_table), habit).values()
-        vectors = self.network.embedding.item(*self._on_device(ids, items_table))
-        without = self.network.embedding.without(Items(*(part.to(self.device) for part in groups)))
+        vectors, without = self._vectors(ids, None, items_table), self._vectors(ids, habit.without, items_table)
         return lambda history, which: self._formed(
             habit, self._state(history, vectors[which]), self._state(history, without[which])
         )
@@ -551,8 +576,23 @@ class RewardFunction(nn.Module):
             out[:, rows] = torch.stack([*effects.score_rows(past, user[rows], moment[rows], some)])
         return out
 
-    def _on_device(self, ids: NDArray[Any], items_table: pl.DataFrame | None) -> Items:
-        return Items(*(part.to(self.device) for part in Items.of(self._item_inputs(ids, items_table))))
+    def _predictions(self, ids: NDArray[Any], name: str, items_table: pl.DataFrame | None) -> _Score:
+        """Predicts an outcome of candidates."""
+        asked = name if ABSENT in self.also[name].states else None
+        vectors, value = self._vectors(ids, asked, items_table), self._head(name).value
+
+        def score(history: History, which: Tensor) -> Rewards:
+            found = value(self._state(history, vectors[which]))
+            return exposure(torch.zeros_like(found), found)
+
+        return score
+
+    def _vectors(self, ids: NDArray[Any], asked: str | None, items_table: pl.DataFrame | None) -> Tensor:
+        """(ids, D) of items; or of what they are of and is not shown, as a further outcome asks."""
+        table, embedding = self._item_inputs(ids, items_table), self.network.embedding
+        groups = Items.of(table) if asked is None else self._own_groups(table, [asked])[self._scope(asked)]
+        on_device = Items(*(part.to(self.device) for part in groups))
+        return embedding.item(*on_device) if asked is None else embedding.without(on_device)
 
     def _state(self, history: History, filling: Tensor | None) -> Tensor:
         candidates = 1 if filling is None else filling.shape[1]

@@ -82,8 +82,8 @@ class RewardModel(LightningModule):
         self.consistency = None if consistency is None else consistency(network)
         if self.consistency is not None and not any(map(self._is_consistent, self.tasks)):
             raise TypeError(
-                "consistency expected an outcome of the user that a trace or hazard head predicts, there is none: give "
-                "it up with consistency=null, or take outcome.scope=user"
+                "consistency expected an outcome of the user that a trace or hazard head predicts with its plain "
+                "likelihood, there is none: give it up with consistency=null, or take outcome.scope=user"
             )
         self.validation_losses = nn.ModuleList(MeanMetric() for _ in self.tasks)
 
@@ -103,7 +103,7 @@ class RewardModel(LightningModule):
         return self.network.also[task] if task else self.network.head
 
     def _is_consistent(self, task: str) -> bool:
-        return self.tasks[task].sequential and consistent(self._head(task).outputs)
+        return self.tasks[task].sequential and consistent(self._head(task).outputs, self.tasks[task].objective)
 
     def _soft_targets(self, example: Example) -> dict[str, dict[str, tuple[Tensor, Tensor]]]:
         """By task and state the targets that come from the next states."""

@@ -44,7 +44,7 @@ def model_of(network_of):
             "also": {"return_time": Task(hazard_likelihood, 0.5, STATES, True)},
             "consistency": lam if lam is None else partial(TemporalConsistency, lam=lam, momentum=0.9),
         }
-        model = RewardModel(network, trace_likelihood, **settings | changes).eval()
+        model = RewardModel(network, **{"objective": trace_likelihood} | settings | changes).eval()
         model.log = lambda *_, **__: None
         return model
 
@@ -129,6 +129,14 @@ def test_what_another_item_will_bring_says_nothing_of_this_one(model_of):
         model_of(0.5, sequential=False, also={"return_time": Task(hazard_likelihood, 0.5, STATES, False)})
     model = model_of(0.5, also={"return_time": Task(hazard_likelihood, 0.5, STATES, False)})
     assert [model._is_consistent(task) for task in model.tasks] == [True, False]
+
+
+def test_an_objective_of_ones_own_is_not_replaced_by_a_likelihood(model_of):
+    def twice(trace_logits, trace, observed):
+        return 2 * trace_likelihood(trace_logits, trace, observed)
+
+    with pytest.raises(TypeError, match="with its plain likelihood, there is none"):
+        model_of(0.5, objective=twice, also={"return_time": Task(hazard_likelihood, 0.5, STATES, False)})
 
 
 @pytest.mark.parametrize("told", [{"lam": 1.5, "momentum": 0.9}, {"lam": 0.5, "momentum": 1.0}])

@@ -133,6 +133,10 @@ def test_rows_and_candidates_agree_and_history_is_shared(fn, events):
     found = fn.score_candidates(history, [3, last["item_id"][0], 9], habit="genre")
     assert found.mean[0, 1].item() == pytest.approx(wanted["habit"].item(), abs=1e-5)
     assert found.std[0, 1].item() == pytest.approx(wanted["habit_std"].item(), abs=1e-5)
+    parts = fn.score_events(pl.concat([own, last]), also=list(OUTCOMES)).tail(1)
+    for name, it in OUTCOMES.items():
+        predicted = fn.predict_candidates(history, [3, last["item_id"][0], 9], name)
+        assert predicted[0, 1].item() == pytest.approx(parts[f"{name}_{it.states[0]}"].item(), abs=1e-5)
     alone = fn.score_candidates(history, [last["item_id"][0]], habit="genre")
     assert alone.mean.item() == pytest.approx(found.mean[0, 1].item(), abs=1e-6)
 

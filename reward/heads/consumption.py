@@ -12,7 +12,7 @@ from reward.days import trace_bits
 from reward.heads.calibration import platt
 from reward.heads.ensemble import Ensemble
 
-_LEAST_STD = 0.05  # of log amounts
+_LEAST_STD, _MOST_STD = 0.05, 3.0  # of log amounts; at the most a mean is 90 medians
 _DRAWS, _BINS = 512, 40
 _STATES = 128  # whose draws are held at a time
 
@@ -54,7 +54,7 @@ class ConsumptionHead(nn.Module):
         return {
             "consumption_logits": self.scale * logits + self.offset,
             "log_mean": self.centre + mean,
-            "log_std": F.softplus(spread + 0.54) + _LEAST_STD,  # 1 where the network gives 0
+            "log_std": (F.softplus(spread + 0.54) + _LEAST_STD).clamp(max=_MOST_STD),  # 1 where the network gives 0
         }
 
     def value(self, state: Tensor) -> Tensor:

@@ -53,7 +53,7 @@ class Items(NamedTuple):
     @classmethod
     def of(cls, table: ItemTable) -> Items:
         """(items,) of a table."""
-        return cls(*(torch.from_numpy(part) for part in (table.code, table.categories, table.numbers)))
+        return cls(*(torch.tensor(part) for part in (table.code, table.categories, table.numbers)))
 
     def at(self, place: Tensor) -> Items:
         """(...) of places (...); what stands at −1 is of no account."""

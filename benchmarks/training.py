@@ -1,0 +1,94 @@
+"""A scoring function from a log and a config of conf/, as train.py makes it, without a run folder."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from typing import NamedTuple
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+from pytorch_lightning import Callback, LightningModule, Trainer, seed_everything
+from pytorch_lightning.callbacks import EarlyStopping
+
+from reward.function import RewardFunction
+from reward.model import RewardModel, Task
+from reward.network import RewardNetwork
+from reward.outcomes import ABSENT
+from reward.schema import EventLog
+from reward.sequences.datamodule import StreamData
+from reward.sequences.features import Features
+from reward.sequences.split import Split, known_at
+
+
+class Trained(NamedTuple):
+    """A calibrated scoring function without effects, of the last epoch, and the validation losses of all epochs."""
+
+    function: RewardFunction
+    losses: list[float]
+
+
+class _Losses(Callback):
+    def __init__(self) -> None:
+        self.found: list[float] = []
+
+    def on_validation_epoch_end(self, trainer: Trainer, model: LightningModule) -> None:  # noqa: ARG002
+        self.found.append(float(trainer.callback_metrics["validation/loss"]))
+
+
+def trained(config: DictConfig, log: EventLog, window: Split, *, epochs: int | None = None) -> Trained:
+    """Train on a checked log until the validation loss stops falling.
+
+    Args:
+        config: of train.py.
+        log: a checked log.
+        window: what of it is trained and validated on.
+        epochs: most of them; None: the config's.
+    """
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    seed_everything(config.seed, verbose=False)
+    outcome, head, objective = (instantiate(config[each], _convert_="all") for each in ("outcome", "head", "objective"))
+    also = {name: instantiate(told, _convert_="all") for name, told in config.also.items()}
+    outcomes = {name: told["outcome"] for name, told in also.items()}
+    features = Features.fit(known_at(log, window.train_end), **config.features)
+    data = StreamData(
+        log, outcome, features, window, members=head.members, seed=config.seed, also=outcomes, **config.batches
+    )
+    network = RewardNetwork(
+        instantiate(config.encoder),
+        head,
+        sizes=features.sizes(),
+        also={name: told["head"] for name, told in also.items()},
+        absent=any(ABSENT in it.states for it in outcomes.values()),
+        **config.network,
+    )
+    tasks = {
+        name: Task(told["objective"], told["weight"], told["outcome"].states, sequential=False)
+        for name, told in also.items()
+    }
+    consistency = None if config.consistency is None else instantiate(config.consistency)
+    model = RewardModel(
+        network, objective, seed=config.seed, also=tasks, consistency=consistency, **instantiate(config.model)
+    )
+    losses = _Losses()
+    trainer = Trainer(
+        max_epochs=config.trainer.max_epochs if epochs is None else epochs,
+        callbacks=[
+            losses,
+            EarlyStopping("validation/loss", patience=config.trainer.patience, check_on_train_epoch_end=True),
+        ],
+        gradient_clip_val=config.trainer.gradient_clip_val,
+        accelerator=config.trainer.accelerator,
+        logger=False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        enable_progress_bar=False,
+        num_sanity_val_steps=0,
+    )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+        trainer.fit(model, data)
+    model.cpu().calibrate(data.val_dataloader(), **config.calibration)
+    settings = {"max_events": config.batches.max_events, "timestamp_unit": None, "facts": {}}
+    return Trained(RewardFunction(network, features, outcome, also=outcomes, **settings), losses.found)
