@@ -80,6 +80,21 @@ def test_the_best_ridge_on_the_test_curves_is_one_for_all_replicates(temporal):
     assert not rows["Brier, ahead of TCSR, nested"]["met"]
 
 
+def test_half_the_sequences_are_held_against_all_of_them_replicate_by_replicate(temporal):
+    def one(ours, landmarking):
+        ways = {way: {name: [landmarking] for name in temporal.SIGN} for way in temporal.WAYS}
+        return {"picked": dict.fromkeys(temporal.WAYS, [0])} | ways | {"ours": {n: [ours] for n in temporal.SIGN}}
+
+    found = {20: [one(9.0, 9.0)], 50: [one(0.7, 0.1), one(0.8, 0.1)], 100: [one(0.0, 0.5), one(0.0, 0.7)]}
+    rows = {row["metric"]: row for row in temporal.halved("it", found)}
+    assert {row["what"] for row in rows.values()} == {"it, n = 50"}
+    ahead = rows["C-index, ours on half the sequences ahead of landmarking on all"]
+    assert (ahead["ours"], ahead["met"]) == (pytest.approx(0.15), True)
+    assert ahead["se"] == pytest.approx(0.05)
+    assert not rows["Brier, ours on half the sequences ahead of landmarking on all"]["met"]
+    assert rows["C-index, TCSR on half the sequences ahead of landmarking on all"]["ours"] == pytest.approx(-0.5)
+
+
 def test_a_missing_data_set_is_said_in_a_sentence_and_left_out(temporal, tmp_path, capsys):
     with pytest.raises(SystemExit, match="nothing was measured"):
         temporal.main(["--of", "PBC2", "--data", str(tmp_path), "--cache", str(tmp_path / "cache")])
