@@ -83,7 +83,7 @@ def test_the_best_ridge_on_the_test_curves_is_one_for_all_replicates(temporal):
 def test_half_the_sequences_are_held_against_all_of_them_replicate_by_replicate(temporal):
     def one(ours, landmarking):
         ways = {way: {name: [landmarking] for name in temporal.SIGN} for way in temporal.WAYS}
-        return {"picked": dict.fromkeys(temporal.WAYS, [0])} | ways | {"ours": {n: [ours] for n in temporal.SIGN}}
+        return {"picked": {way: [0] for way in temporal.WAYS}} | ways | {"ours": {n: [ours] for n in temporal.SIGN}}
 
     found = {20: [one(9.0, 9.0)], 50: [one(0.7, 0.1), one(0.8, 0.1)], 100: [one(0.0, 0.5), one(0.0, 0.7)]}
     rows = {row["metric"]: row for row in temporal.halved("it", found)}
