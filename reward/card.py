@@ -63,7 +63,7 @@ rewards = fn.score_candidates(history, items)      # mean and std, (users, candi
 **Reads**: `user_id`, `item_id`, `timestamp`; feedback {_names(features.feedback)}; context {_names(features.context)};
 of the items table {_names(features.item_features)}.
 
-## What the log carried
+{_further(function)}## What the log carried
 
 {sentences}
 
@@ -74,6 +74,18 @@ of the items table {_names(features.item_features)}.
 ## What it can and cannot claim
 
 {claims.format(unit=function.unit)}"""
+
+
+def _further(function: RewardFunction) -> str:
+    """What else is predicted, where anything is."""
+    if not function.units:
+        return ""
+    told = "\n".join(f"- `{name}`: {unit}" for name, unit in function.units.items())
+    habits = "".join(
+        f"- the habit `{scope}`: {function.units[parts.after]} and more than without, times the chance of it\n"
+        for scope, parts in function.habits.items()
+    )
+    return f"## What else it predicts\n\n{told}\n{habits}\n"
 
 
 def _names(columns: tuple[str, ...]) -> str:

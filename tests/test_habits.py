@@ -152,6 +152,9 @@ def test_saved_and_read_again_it_is_the_same(fn, events, tmp_path, capsys):
     save(fn, tmp_path / "reward")
     again = load(tmp_path / "reward")
     assert again.habits == fn.habits
+    card = (tmp_path / "reward" / "README.md").read_text(encoding="utf-8")
+    assert "- `without`: days back to the same genre in the next 7 days, where it is not shown\n" in card
+    assert "- the habit `genre`: days back" in card
     wanted = fn.score_events(events, habit="genre")
     assert_frame_equal(again.score_events(events, habit="genre"), wanted, check_exact=True)
     events.write_parquet(tmp_path / "events.parquet")
