@@ -100,7 +100,6 @@ MODELS = {
             NETWORK,
             NETWORK | {"context": NAMES},
             NETWORK | {"average": [{"context": each, "seed": seed} for each in (AGELESS, NAMES) for seed in (0, 1)]},
-            NETWORK | {"every": 4, "reach": 4, "epochs": 8},
             NETWORK | {"every": 4, "reach": HORIZON, "epochs": 8, "lam": 0.5},
         ],
     ),
