@@ -32,7 +32,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 from waiting.buy_till_you_die import BG_NBD, PARETO_NBD
-from waiting.customers import NAMES, RFM, Purchases, landmarks, read, waits
+from waiting.customers import AGELESS, NAMES, RFM, Purchases, landmarks, read, waits
 from waiting.events import Waits, waits_of_test_days
 from waiting.forecasters import boosted_trees, buys_till_dead, cox, kaplan_meier, stream_network
 from waiting.scores import C_INDEX, LOG_LIKELIHOOD, METRICS, OF, Measured, standard_error
@@ -61,16 +61,17 @@ class Entry(NamedTuple):
     settings: Sequence[Settings] = ({},)
 
 
+COLUMNS = (RFM, NAMES, AGELESS)
 NETWORK: Settings = {
-    "context": RFM,
+    "context": AGELESS,
     "width": 32,
-    "rate": 3e-3,
+    "rate": 1e-2,
     "decay": 0.01,
     "dropout": 0.1,
     "lam": 1.0,
-    "every": 4,
-    "reach": 4,
-    "epochs": 8,
+    "every": 1,
+    "reach": 1,
+    "epochs": 4,
     "average": [{"seed": 0}, {"seed": 1}],
 }
 MODELS = {
@@ -81,7 +82,7 @@ MODELS = {
         cox,
         [
             {"columns": columns, "penalizer": each, "every": HORIZON}
-            for columns in (RFM, NAMES)
+            for columns in COLUMNS
             for each in (0.003, 0.01, 0.03)
         ],
     ),
@@ -89,7 +90,7 @@ MODELS = {
         boosted_trees,
         [
             {"columns": columns, "leaves": leaves, "trees": trees, "least": 500}
-            for columns in (RFM, NAMES)
+            for columns in COLUMNS
             for leaves, trees in ((7, 100), (7, 200), (15, 100))
         ],
     ),
@@ -98,9 +99,8 @@ MODELS = {
         [
             NETWORK,
             NETWORK | {"context": NAMES},
-            NETWORK | {"average": [{"context": context, "seed": seed} for context in (RFM, NAMES) for seed in (0, 1)]},
-            NETWORK | {"epochs": 16},
-            NETWORK | {"lam": 0.5, "reach": HORIZON},
+            NETWORK | {"average": [{"context": each, "seed": seed} for each in (AGELESS, NAMES) for seed in (0, 1)]},
+            NETWORK | {"every": 4, "reach": HORIZON, "epochs": 8, "lam": 0.5},
         ],
     ),
 }

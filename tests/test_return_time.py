@@ -186,6 +186,7 @@ TREES = {"columns": ("age", "recency", "frequency"), "leaves": 3, "trees": 3, "l
         ("kaplan_meier", {}),
         ("boosted_trees", TREES),
         ("stream_network", NETWORK | {"lam": 1.0}),
+        ("stream_network", NETWORK | {"lam": 1.0, "context": ("recency", "frequency"), "every": 1, "reach": 1}),
         ("stream_network", NETWORK | {"lam": 0.5, "reach": 6}),
     ],
 )

@@ -29,6 +29,7 @@ NAMES = (
     "last units",
 )
 RFM = ("age", "recency", "frequency")
+AGELESS = tuple(name for name in NAMES if name != "age")  # all joined in one quarter: their age is the calendar
 Floats = np.ndarray
 Ints = np.ndarray
 
