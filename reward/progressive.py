@@ -86,8 +86,12 @@ class Belief:
         return self.mean + self.std * _bent(np.full(len(self.mean), NormalDist().inv_cdf(level)), self.skew)
 
     def sample(self, draws: int, rng: np.random.Generator) -> Doubles:
-        """(draws, items) days, independent draws of each item's belief: the largest of a row is Thompson's choice."""
-        return self.mean + self.std * _bent(rng.standard_normal((draws, len(self.mean))), self.skew)
+        """(draws, items) days, independent draws around each item's belief: the largest of a row is Thompson's choice.
+
+        They are Gaussian, of its mean and standard deviation: the long upper tail of a skewed law would explore too much
+        (docs/progressive.md).
+        """
+        return self.mean + self.std * rng.standard_normal((draws, len(self.mean)))
 
 
 @dataclass(frozen=True)
