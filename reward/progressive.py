@@ -88,7 +88,7 @@ class Belief:
     def sample(self, draws: int, rng: np.random.Generator) -> Doubles:
         """(draws, items) days, independent draws around each item's belief: the largest of a row is Thompson's choice.
 
-        They are Gaussian, of its mean and standard deviation: the long upper tail of a skewed law would explore too much
+        They are Gaussian, of its mean and standard deviation: the upper tail of a skewed law would explore too much
         (docs/progressive.md).
         """
         return self.mean + self.std * rng.standard_normal((draws, len(self.mean)))
