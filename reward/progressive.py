@@ -5,13 +5,15 @@ to come: how active they are, and how many have fallen silent. The published pro
 share active on each day, and so takes a user who will be back tomorrow and one who left for good for the same. This
 one reads both: of a user observed for d days it keeps the active days and the *last* one. For users who leave for good
 these are sufficient (docs/progressive.md); for others they are still means whose item-to-item covariance and
-user-to-user noise past items show, and nothing else is assumed of them. The rest is linear-Gaussian algebra.
+user-to-user noise past items show, and nothing else is assumed of them. What they say is read by linear-Gaussian
+algebra, as one noisy reading of the item's expected days; the law of those over items, which is skewed, does the rest.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +27,11 @@ Ints = npt.NDArray[np.int64]
 _NOISE_USERS = 50_000  # users that covariances between users are taken from, spread over the items
 _MOST_FACTORS = 64
 _RIDGE = 1e-6  # variance of a day on which nobody is active: of one in a million
+_MOST_SKEW = 2.0  # an exponential law's
+_FEW_ITEMS = 6.0  # items as good as knowing beforehand that skewness is of the order of one: its variance is 6 / items
+_LEAST_DAYS = 0.05  # of the usual: the noise between users does not shrink further
+_END = 0.1  # of the way from a skewed law's end to its mean
+_NODES = np.linspace(-8.0, 8.0, 129)  # of the integrals over an item's days
 
 
 @dataclass(frozen=True)
@@ -51,19 +58,39 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Belief:
-    """Gaussian belief about items.
+    """Belief about items: a user's expected active days over the horizon, days 1..H, are shifted log-normal.
 
     Attributes:
-        mean, std: (items,) a user's expected active days over the horizon, days 1..H.
+        mean, std, skew: (items,) of the days; a skewness of 0 is the Gaussian.
         trace: (items, H) mean of the expected trace: P(active on day t).
     """
 
     mean: Doubles
     std: Doubles
+    skew: Doubles
     trace: Doubles
 
+    @property
+    def median(self) -> Doubles:
+        """(items,) days: the guess of least expected absolute error."""
+        return self.quantile(0.5)
+
+    def quantile(self, level: float) -> Doubles:
+        """(items,) days that the item's are below with probability ``level``.
+
+        Raises:
+            ValueError: ``level`` is not between 0 and 1.
+        """
+        if not 0 < level < 1:
+            raise ValueError(f"expected a level between 0 and 1, got {level:g}")
+        return self.mean + self.std * _bent(np.full(len(self.mean), NormalDist().inv_cdf(level)), self.skew)
+
     def sample(self, draws: int, rng: np.random.Generator) -> Doubles:
-        """(draws, items) days, independent draws of each item's belief: the largest of a row is Thompson's choice."""
+        """(draws, items) days, independent draws around each item's belief: the largest of a row is Thompson's choice.
+
+        They are Gaussian, of its mean and standard deviation: the upper tail of a skewed law would explore too much
+        (docs/progressive.md).
+        """
         return self.mean + self.std * rng.standard_normal((draws, len(self.mean)))
 
 
@@ -73,7 +100,8 @@ class ItemPrior:
 
     Item i has factors z_i ~ N(centre, spread). With φ the active days of a user observed for d days and, for each day t
     before d, whether t or a later one was active, the mean of n such users is Gaussian: mean(φ) | z ~
-    N(μ_d + A_d z, R_d / n). All of it is estimated from past items. Centre and spread may be an item's own.
+    N(μ_d + A_d z, R_d / n). Only the sum over days is taken to be skewed, and its noise to grow with it (`belief`). All
+    of it is estimated from past items. Centre and spread may be an item's own.
 
     Attributes:
         usual: (H,) or (items, H) expected trace at z = 0.
@@ -81,6 +109,8 @@ class ItemPrior:
         loadings: (H, K) of the expected trace on the factors.
         leftover: (H,) variance between items, by day, that the factors leave.
         leftover_days: the same of the sum over days.
+        skew: skewness over items of the sum over days.
+        growth: the power of an item's days that the noise between its users grows with.
         by_day: (H+1, H, K) a user's score A_d' R_d⁻¹ (φ − μ_d) by days observed and active day, and
         by_last: (H+1, H+1, K) by last active day, the constant in it.
         information: (H+1, K, K) A_d' R_d⁻¹ A_d, of one user of d days.
@@ -93,6 +123,8 @@ class ItemPrior:
     loadings: Doubles
     leftover: Doubles
     leftover_days: float
+    skew: float
+    growth: float
     by_day: Doubles
     by_last: Doubles
     information: Doubles
@@ -168,6 +200,8 @@ class ItemPrior:
             loadings=loadings,
             leftover=np.maximum(leftover, _RIDGE),
             leftover_days=max(leftover_days, 0.0),
+            skew=past.skew,
+            growth=1.0,  # as a count's
             by_day=by_day,
             by_last=by_last,
             information=information,
@@ -234,7 +268,16 @@ class ItemPrior:
         return Evidence(users.astype(np.float64), score)
 
     def belief(self, evidence: Evidence) -> Belief:
-        """The posterior: precision spread⁻¹ + Σ_d n_d A_d' R_d⁻¹ A_d, and the mean that goes with it.
+        """The posterior.
+
+        That of the factors has precision spread⁻¹ + Σ_d n_d A_d' R_d⁻¹ A_d and the mean that goes with it. The days S
+        that follow have mean m and variance s² where before any evidence they had μ and v: m is a reading of S, with
+
+            m | S ~ N(μ + ρ (S − μ), ρ s² − u + u (S / usual)^growth)        ρ = 1 − s² / v
+
+        where u is the users' share of the noise. S is shifted log-normal a priori, of the items' skewness in proportion
+        to √v, and its posterior is integrated numerically and told by its first three moments. Without skewness and
+        growth it is N(m, s²).
 
         Raises:
             ValueError: the prior is centred item by item on another number of items.
@@ -250,9 +293,24 @@ class ItemPrior:
             score = score - (np.broadcast_to(self.shift, (items, self.shift.shape[-1]))[:, None] @ told)[:, 0]
         total = np.broadcast_to(self.loadings.sum(0), score.shape)
         solved = np.linalg.solve(precision, np.stack([score, total], axis=-1))
-        trace = self.usual + solved[..., 0] @ self.loadings.T
-        variance = (solved[..., 1] * total).sum(1) + self.leftover_days
-        return Belief(trace.sum(1), np.sqrt(variance), trace)
+        trace, along = self.usual + solved[..., 0] @ self.loadings.T, solved[..., 1]
+        variance = (along * total).sum(1)
+        noise = variance - (along[:, None] @ (before @ along[..., None]))[:, 0, 0]
+        prior_mean = self.usual.sum(-1) + (self.centre * total).sum(1)
+        prior_variance = ((total[:, None] @ self.spread)[:, 0] * total).sum(1) + self.leftover_days
+        population = float((self.loadings.sum(0) ** 2).sum()) + self.leftover_days
+        mean, std, skew = _skewed(
+            trace.sum(1),
+            variance + self.leftover_days,
+            noise,
+            prior_mean,
+            prior_variance,
+            tilt=self.skew / np.sqrt(max(population, _RIDGE)),
+            usual=(self.usual - self.shift).sum(-1, keepdims=True),
+            growth=self.growth,
+        )
+        rise = (mean - trace.sum(1)) / np.where(variance > 0, variance, 1)
+        return Belief(mean, std, skew, trace + rise[:, None] * (along @ self.loadings.T))
 
 
 class _Past:
@@ -269,8 +327,23 @@ class _Past:
         between = max(float(days.var(ddof=1)) - noise * float((1 / users).mean()), _RIDGE)
         share = users / (users + noise / between)
         self.share = share / share.sum()
+        self.skew = self._skew(item, np.bitwise_count(trace & ((1 << horizon_days) - 1)), users, between)
         self.spare = float(1 - (self.share**2).sum())
         self.noise = float((self.share * (1 - self.share) / users).sum()) / self.spare  # of a mean, in users' variances
+
+    def _skew(self, item: Ints, days: npt.NDArray[np.uint8], users: Doubles, between: float) -> float:
+        """Skewness over items of the days.
+
+        Its third moment is a mean over triples of different users of an item, whose noises have no product; it is drawn
+        to 0 where items are few.
+        """
+        apart = days - np.bincount(item, days, len(users)) / users @ self.share
+        one, two, three = (np.bincount(item, apart**power, len(users)) for power in (1, 2, 3))
+        triples = users * (users - 1) * (users - 2)
+        cubes = (one**3 - 3 * one * two + 2 * three) / np.maximum(triples, 1)
+        known = self.share * (triples > 0)
+        third = float(known @ cubes / known.sum()) if known.any() else 0.0
+        return float(np.clip(third / between**1.5, -_MOST_SKEW, _MOST_SKEW)) / (1 + _FEW_ITEMS / len(users))
 
     def across(self, one: Doubles, other: Doubles) -> Doubles:
         """Covariance between items, of columns (items, ...), the noise of their means included."""
@@ -326,6 +399,56 @@ class _Centred:
     def covariance(self, one: Floats, other: Floats) -> Doubles:
         """Within groups, of columns that are centred."""
         return (one.T @ other).astype(np.float64) / max(len(self.raw) - len(self.starts), 1)
+
+
+def _skewed(
+    mean: Doubles,
+    variance: Doubles,
+    noise: Doubles,
+    prior_mean: Doubles,
+    prior_variance: Doubles,
+    *,
+    tilt: float,
+    usual: Doubles,
+    growth: float,
+) -> tuple[Doubles, Doubles, Doubles]:
+    """Mean, standard deviation and skewness (items,) of the days given their reading, as `ItemPrior.belief` says."""
+    prior_std, std = (np.sqrt(np.maximum(each, _RIDGE**2))[:, None] for each in (prior_variance, variance))
+    known = 1 - (std / prior_std) ** 2
+    node, (_, power) = _bent(_NODES, tilt * std), _shape(tilt * std)
+    days = mean[:, None] + std * node
+    ahead = days - prior_mean[:, None]
+    swell = np.maximum(days / usual, _LEAST_DAYS) ** growth
+    spread = np.maximum(known * std**2 - noise[:, None], 0) + noise[:, None] * swell + (_RIDGE * prior_std) ** 2
+    off = (mean - prior_mean)[:, None] - known * ahead
+    weight = _log_density(ahead / prior_std, tilt * prior_std) + power * _NODES  # and their spacing
+    weight -= off**2 / (2 * spread) + np.log(spread) / 2
+    weight = np.exp(weight - weight.max(axis=1, keepdims=True))
+    weight /= weight.sum(axis=1, keepdims=True)
+    centre = (weight * node).sum(axis=1, keepdims=True)
+    second, third = ((weight * (node - centre) ** power).sum(axis=1) for power in (2, 3))
+    return mean + (std * centre)[:, 0], std[:, 0] * np.sqrt(second), third / second**1.5
+
+
+def _shape(skew: Doubles | float) -> tuple[Doubles, Doubles]:
+    """(y, k) of the law (e^{kξ − k²/2} − 1) / y, ξ normal; its variance is 1 with e^{k²} = 1 + y², its skew y³ + 3y."""
+    lean = 2 * np.sinh(np.arcsinh(np.asarray(skew) / 2) / 3)
+    lean = np.where(np.abs(lean) < 1e-8, 1e-8, lean)  # the Gaussian
+    return lean, np.sign(lean) * np.sqrt(np.log1p(lean**2))
+
+
+def _bent(normal: Doubles, skew: Doubles | float) -> Doubles:
+    """Standard normals to a law of mean 0, variance 1 and this skewness."""
+    lean, power = _shape(skew)
+    return np.expm1(power * normal - power**2 / 2) / lean
+
+
+def _log_density(bent: Doubles, skew: Doubles | float) -> Doubles:
+    """Of `_bent`, but for what is the same everywhere; a Gaussian tail takes over near its end."""
+    lean, power = _shape(skew)
+    inside = np.maximum(lean * bent, _END - 1)
+    log = np.log1p(inside) + (lean * bent - inside) / _END
+    return -((log / power + power / 2) ** 2) / 2 - log
 
 
 def _bits(words: Ints, days: int) -> npt.NDArray[np.bool_]:

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -65,6 +67,8 @@ def test_two_days_by_hand():
         loadings=loadings,
         leftover=np.full(2, 1e-6),
         leftover_days=0.01,
+        skew=0.0,
+        growth=0.0,
         by_day=by_day,
         by_last=by_last,
         information=information,
@@ -96,7 +100,9 @@ def test_the_belief_is_the_regression_on_what_d_days_show(past, prior, d):
     seen = np.array([statistics(mine[:, :d]).mean(axis=0) for mine in fresh.reshape(5, 50, H)])
     expected = sums.mean() + (seen - mean.mean(axis=0)) @ np.linalg.solve(between + inside / 50, with_days)
     told = prior.evidence(fresh_item, words(fresh), whole(250, d), items=5)
-    np.testing.assert_allclose(prior.belief(told).mean, expected, atol=0.03)
+    straight = replace(prior, skew=0.0, growth=0.0)
+    np.testing.assert_allclose(straight.belief(told).mean, expected, atol=0.03)
+    np.testing.assert_allclose(prior.belief(told).mean, expected, atol=0.15)
 
 
 def test_the_belief_finds_what_items_truly_are_and_its_intervals_hold_it(prior):
@@ -163,12 +169,104 @@ def test_more_users_and_more_days_never_widen(prior):
     assert width[-1, -1] < 0.5 * width[0, 0]
 
 
-def test_draws_are_those_of_the_belief():
-    belief = Belief(np.array([1.0, 2.0]), np.array([0.1, 0.5]), np.zeros((2, H)))
-    drawn = belief.sample(20_000, np.random.default_rng(0))
-    assert drawn.shape == (20_000, 2)
-    np.testing.assert_allclose(drawn.mean(axis=0), [1, 2], atol=0.02)
-    np.testing.assert_allclose(drawn.std(axis=0), [0.1, 0.5], rtol=0.03)
+def test_draws_are_gaussian_with_the_beliefs_moments():
+    belief = Belief(np.array([1.0, 2.0, 2.0]), np.array([0.1, 0.5, 0.5]), np.array([0, 1, -1]), np.zeros((3, H)))
+    drawn = belief.sample(50_000, np.random.default_rng(0))
+    assert drawn.shape == (50_000, 3)
+    np.testing.assert_allclose(drawn.mean(axis=0), [1, 2, 2], atol=0.02)
+    np.testing.assert_allclose(drawn.std(axis=0), [0.1, 0.5, 0.5], rtol=0.03)
+    third = ((drawn - belief.mean) ** 3).mean(axis=0) / belief.std**3
+    np.testing.assert_allclose(third, 0, atol=0.05)
+
+
+@pytest.mark.parametrize("skew", [-1.5, 0.0, 0.6, 2.0])
+def test_quantiles_are_those_of_a_law_of_the_belief_s_moments(skew):
+    level = (np.arange(20_000) + 0.5) / 20_000
+    belief = Belief(np.array([3.0]), np.array([0.7]), np.array([skew]), np.zeros((1, H)))
+    days = np.array([belief.quantile(one)[0] for one in level])
+    assert (np.diff(days) > 0).all()
+    assert days.mean() == pytest.approx(3, abs=1e-3)
+    assert days.std() == pytest.approx(0.7, rel=0.005)
+    assert ((days - 3) ** 3).mean() / 0.7**3 == pytest.approx(skew, abs=0.03)
+    assert belief.median[0] == pytest.approx(days[9_999:10_001].mean(), abs=1e-4)
+
+
+def test_a_skewed_law_by_hand():
+    """e^ξ with ξ ~ N(0, log 2): mean √2, variance 2, third moment over std³ 4, median 1."""
+    belief = Belief(np.array([np.sqrt(2)]), np.array([np.sqrt(2)]), np.array([4.0]), np.zeros((1, H)))
+    assert belief.median[0] == pytest.approx(1)
+    assert belief.quantile(0.8)[0] == pytest.approx(np.exp(np.sqrt(np.log(2)) * 0.8416212))
+    mirrored = Belief(-belief.mean, belief.std, -belief.skew, belief.trace)
+    assert mirrored.quantile(0.2)[0] == pytest.approx(-belief.quantile(0.8)[0])
+
+
+@pytest.mark.parametrize("skew", [1.2, -0.8])
+@pytest.mark.parametrize("growth", [0.0, 1.0])
+def test_a_skewed_belief_is_bayes_rule(skew, growth):
+    """Oracle: a million items drawn from the law before, weighed by the likelihood of what their users did."""
+    between, noise, leftover = 0.09, 2.25, 0.01  # of the days; a user's; what no factor explains
+    information = np.zeros((2, 1, 1))
+    information[1] = between / noise
+    by_day = np.zeros((2, 1, 1))
+    by_day[1] = np.sqrt(between) / noise
+    prior = ItemPrior(
+        usual=np.array([0.9]),
+        shift=np.zeros(1),
+        loadings=np.array([[np.sqrt(between)]]),
+        leftover=np.full(1, 1e-6),
+        leftover_days=leftover,
+        skew=skew,
+        growth=growth,
+        by_day=by_day,
+        by_last=-0.9 * np.ones((2, 2, 1)) * by_day[1],
+        information=information,
+        centre=np.zeros(1),
+        spread=np.eye(1),
+    )
+    told = prior.evidence(np.zeros(40, int), np.ones(40, int), np.ones(40, int), items=1)  # forty of forty came
+    belief = prior.belief(told)
+    rng = np.random.default_rng(0)
+    lean = 2 * np.sinh(np.arcsinh(skew / 2) / 3)  # log-normal of this skewness
+    draws = np.exp(np.sqrt(np.log1p(lean**2)) * rng.standard_normal(1_000_000)) / np.sqrt(1 + lean**2)
+    draws = 0.9 + np.sqrt(0.1) * (draws - 1) / lean
+    kept = 1 - noise / 40 / (between + noise / 40)  # the linear filter's mean over the reading 1 − .9
+    reading = 0.9 + kept * 0.1
+    known = kept * between / (between + leftover)
+    here = kept**2 * noise / 40
+    spread = known * (0.1 - kept * between) - here + here * np.maximum(draws / 0.9, 0.05) ** growth
+    weight = np.exp(-((reading - 0.9 - known * (draws - 0.9)) ** 2) / 2 / spread) / np.sqrt(spread)
+    weight /= weight.sum()
+    mean = weight @ draws
+    assert belief.mean[0] == pytest.approx(mean, abs=2e-3)
+    assert belief.std[0] == pytest.approx(np.sqrt(weight @ (draws - mean) ** 2), rel=0.01)
+    order = np.argsort(draws)
+    median = draws[order][np.searchsorted(weight[order].cumsum(), 0.5)]
+    assert belief.median[0] == pytest.approx(median, abs=5e-3)
+    assert belief.trace.sum() == pytest.approx(belief.mean[0])
+
+
+def test_where_items_are_skewed_the_median_is_closer_than_the_gaussian_belief():
+    rng, less = np.random.default_rng(0), []
+    for _ in range(8):
+        rate = np.minimum(0.15 * np.exp(0.7 * rng.normal(size=600)), 0.9)
+        item = np.repeat(np.arange(600), 300)
+        trace = words(rng.random((len(item), H)) < rate[item][:, None])
+        past, truth = item < 300, H * rate[300:]
+        prior = ItemPrior.learn(item[past], trace[past], whole(past.sum()), horizon_days=H)
+        few = ~past & (np.arange(len(item)) % 300 < 10)
+        told = prior.evidence(item[few] - 300, trace[few], whole(few.sum(), 1), items=300)
+        gaussian = replace(prior, skew=0.0, growth=0.0).belief(told)
+        less.append(np.abs(gaussian.mean - truth).mean() - np.abs(prior.belief(told).median - truth).mean())
+    assert np.mean(less) > 3 * np.std(less) / np.sqrt(len(less))
+
+
+def test_the_skewness_is_the_items_and_not_their_users():
+    """Three users of each item are noise far wider than the items, and skewed; items are of two kinds, one in five."""
+    rng = np.random.default_rng(0)
+    rate = np.where(rng.random(20_000) < 0.2, 0.35, 0.1)
+    item = np.repeat(np.arange(20_000), 3)
+    learned = ItemPrior.learn(item, words(rng.random((60_000, H)) < rate[item][:, None]), whole(60_000), horizon_days=H)
+    assert learned.skew == pytest.approx((0.8 - 0.2) / np.sqrt(0.2 * 0.8), abs=0.25)
 
 
 def test_a_forecast_is_where_the_belief_starts(prior):
@@ -275,5 +373,7 @@ def test_what_does_not_fit_is_said(prior):
     with pytest.raises(ValueError, match="items numbered from 0, got -1"):
         ItemPrior.learn(one - 1, one, whole(1), horizon_days=H)
     own = prior.centred_on(np.full((3, 4), 0.2))
+    with pytest.raises(ValueError, match="a level between 0 and 1, got 1"):
+        prior.belief(prior.evidence(one, one, one, items=1)).quantile(1)
     with pytest.raises(ValueError, match="evidence about 3 items"):
         own.belief(own.evidence(one, one, one, items=1))

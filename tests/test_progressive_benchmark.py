@@ -78,12 +78,15 @@ def test_the_bound_is_the_mean_of_shows_drawn_as_published_weighed_by_their_like
     theta = bound.logits(z)
     value = bound.expected_days(theta)[0]
     for days in (0, 4):
-        found, doubt, worth = bound.optimal(words, days, 2000, 0)
+        found, median, doubt, worth = bound.optimal(words, days, 2000, 0)
         for show in range(4):
             table = bound.Table.of(words[show : show + 1], days)
             weight = bound.log_likelihood(table, theta)[0]
             weight = np.exp(weight - weight.max())
             assert found[show] == pytest.approx(weight @ value / weight.sum(), abs=0.04)
+            order = value.argsort()
+            half = np.searchsorted(weight[order].cumsum(), weight.sum() / 2)
+            assert median[show] == pytest.approx(value[order][half], abs=0.06)
         assert (worth > 0.5).all()
         assert (doubt < 0.1).all()
 
@@ -130,11 +133,12 @@ def test_a_bandit_that_knows_the_best_show_has_no_regret(benchmark):
     words = shows.published(3, shows=4, users=300)
     worth = shows.daily_means(words).sum(axis=1)
     told = {"trials": 2, "daily": 3, "days": 4, "seed": 0}
-    assert bandit.regret(words, lambda seen: (np.tile(worth, 2), np.zeros(8)), **told).tolist() == [0, 0]
-    worst = bandit.regret(words, lambda seen: (np.tile(-worth, 2), np.zeros(8)), **told)
+    sure = np.tile(worth, 2)
+    assert bandit.regret(words, lambda seen: bandit.gaussian(sure, np.zeros(8)), **told).tolist() == [0, 0]
+    worst = bandit.regret(words, lambda seen: bandit.gaussian(-sure, np.zeros(8)), **told)
     np.testing.assert_allclose(worst, worth.max() - worth.min())
     seen = []
-    bandit.regret(words, lambda one: (seen.append(one), (np.zeros(8), np.ones(8)))[1], **told)
+    bandit.regret(words, lambda one: (seen.append(one), bandit.gaussian(np.zeros(8), np.ones(8)))[1], **told)
     assert [len(one.arm) for one in seen] == [0, 6, 12, 18]
     assert seen[3].age.tolist() == [3] * 6 + [2] * 6 + [1] * 6
     for arm in range(8):  # a show's users are its own, and none is drawn twice

@@ -32,11 +32,16 @@ class Seen:
         return np.bincount(arm, values[rows], self.arms), np.bincount(arm, minlength=self.arms).astype(float)
 
 
-Agent = Callable[[Seen], tuple[np.ndarray, np.ndarray]]
+Draws = Callable[[int, np.random.Generator], np.ndarray]  # (draws, arms) of what a belief may be
+Agent = Callable[[Seen], Draws]
+
+
+def gaussian(mean: np.ndarray, std: np.ndarray) -> Draws:
+    return lambda draws, rng: mean + std * rng.standard_normal((draws, len(mean)))
 
 
 def agents(moments: Moments, prior: ItemPrior) -> dict[str, Agent]:
-    """Name -> what it believes of each arm: mean and standard deviation of what it maximises."""
+    """Name -> what it believes of each arm: draws of what it maximises."""
 
     def published(seen: Seen):
         active = np.zeros((seen.arms, H))
@@ -44,22 +49,21 @@ def agents(moments: Moments, prior: ItemPrior) -> dict[str, Agent]:
         for day in range(H):
             known = seen.age > day
             active[:, day], users[:, day] = seen.totals(known, (seen.trace >> day) & 1)
-        return progressive(moments, active, users)
+        return gaussian(*progressive(moments, active, users))
 
     def days(seen: Seen):
         return active_on(seen.trace).sum(axis=1)
 
     def summed(seen: Seen, since: int):
         told = seen.totals(seen.age >= since, days(seen))
-        return univariate(moments.mean.sum(), moments.between.sum(), moments.within.sum(), *told)
+        return gaussian(*univariate(moments.mean.sum(), moments.between.sum(), moments.within.sum(), *told))
 
     def day_two(seen: Seen):
         told = seen.totals(seen.age > 0, seen.trace & 1)
-        return univariate(moments.mean[0], moments.between[0, 0], moments.within[0, 0], *told)
+        return gaussian(*univariate(moments.mean[0], moments.between[0, 0], moments.within[0, 0], *told))
 
     def ours(seen: Seen, observed: np.ndarray):
-        belief = prior.belief(prior.evidence(seen.arm, seen.trace, observed, items=seen.arms))
-        return belief.mean, belief.std
+        return prior.belief(prior.evidence(seen.arm, seen.trace, observed, items=seen.arms)).sample
 
     return {
         "published progressive": published,
@@ -89,8 +93,7 @@ def regret(words: np.ndarray, agent: Agent, *, trials: int, daily: int, days: in
     arm, trace, start = (np.zeros(0, np.int64) for _ in range(3))
     lost = np.zeros(trials)
     for day in range(days):
-        mean, std = agent(Seen(trials * shows, arm, trace, day - start))
-        draw = mean + std * rng.standard_normal((daily, trials * shows))
+        draw = agent(Seen(trials * shows, arm, trace, day - start))(daily, rng)
         chosen = draw.reshape(daily, trials, shows).argmax(axis=2)  # (daily, trials)
         lost += (worth.max() - worth[chosen]).mean(axis=0)
         new = np.sort((chosen + np.arange(trials) * shows).ravel())

@@ -2,8 +2,9 @@
 
 A show is 62 numbers that are standard normal a priori: the churn's centre, its concentration and the weekly pattern's
 strength (uniform, so their normal scores) and 59 innovations of the rates. M traces of d days have an exact likelihood:
-a user's last active day says how long they surely stayed, and over the days since one sums. The posterior mean of the
-active days is found by importance sampling around the posterior's mode, with the curvature there.
+a user's last active day says how long they surely stayed, and over the days since one sums. The posterior of the active
+days is found by importance sampling around the posterior's mode, with the curvature there. Its median errs least in
+absolute value.
 """
 
 from __future__ import annotations
@@ -148,14 +149,24 @@ def mode(table: Table) -> tuple[np.ndarray, np.ndarray]:
     return z, np.linalg.cholesky((axes / values[:, None]) @ axes.transpose(0, 2, 1))
 
 
-def optimal(words: np.ndarray, days: int, draws: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Bayes-optimal means (shows,) from the first ``days`` days of traces (shows, users), by ``draws`` (4, 8, ...).
+def middle(value: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Medians (shows,) of weighted draws (shows, draws), between the two draws next to it."""
+    order = value.argsort(axis=1)
+    value, weight = (np.take_along_axis(each, order, axis=1) for each in (value, weight))
+    below = (weight.cumsum(axis=1) - weight / 2) / weight.sum(axis=1, keepdims=True)
+    return np.array([np.interp(0.5, *one) for one in zip(below, value, strict=True)])
+
+
+def optimal(
+    words: np.ndarray, days: int, draws: int, seed: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Bayes-optimal beliefs (shows,) from the first ``days`` days of traces (shows, users), by ``draws`` (4, 8, ...).
 
     Returns:
-        Means; the absolute difference of the means of either half of the draws; effective share of the draws.
+        Means; medians; the absolute difference of the means of either half of the draws; effective share of the draws.
     """
     rng, whole = np.random.default_rng(seed), Table.of(words, days)
-    means, doubt, worth = [], [], []
+    means, medians, doubt, worth = [], [], [], []
     for start in range(0, len(words), _AT_ONCE):
         table = whole[start : start + _AT_ONCE]
         centre, root = mode(table)
@@ -177,6 +188,7 @@ def optimal(words: np.ndarray, days: int, draws: int, seed: int) -> tuple[np.nda
             for part in (slice(0, xi.shape[1] // 2), slice(xi.shape[1] // 2, None))
         ]
         means.append((weight * value).sum(axis=1) / weight.sum(axis=1))
+        medians.append(middle(value, weight))
         doubt.append(np.abs(halves[0] - halves[1]))
         worth.append(weight.sum(axis=1) ** 2 / (weight**2).sum(axis=1) / xi.shape[1])
-    return np.concatenate(means), np.concatenate(doubt), np.concatenate(worth)
+    return np.concatenate(means), np.concatenate(medians), np.concatenate(doubt), np.concatenate(worth)
