@@ -9,8 +9,6 @@ Told are differences within a log, stream less linear: their mean over logs, and
 from __future__ import annotations
 
 import argparse
-import logging
-import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,21 +17,20 @@ import polars as pl
 import recovery
 import torch
 from hydra.utils import instantiate
-from pytorch_lightning import Trainer, seed_everything
+from omegaconf import OmegaConf
 from recovery import ANSWERS, LEAST_EXPOSURES, TRUTH, Case
 from rich.console import Console
 from rich.table import Table
 from scipy.stats import t as student
+from training import Trained, trained
 from worlds import ROOT, correlation, write_result
 
 from reward.effects.residuals import user_days
-from reward.model import RewardModel
 from reward.network import RewardNetwork
 from reward.outcomes.activity import DAY, local_day
 from reward.schema import ITEM, TIMESTAMP, USER, EventLog
-from reward.sequences.datamodule import StreamData
 from reward.sequences.features import Features
-from reward.sequences.split import bounds, known_at, split
+from reward.sequences.split import bounds, split
 from reward.sequences.stream import Stream, Windows
 
 PART = "stream baseline"
@@ -44,34 +41,12 @@ EPOCHS, MEMBERS, DROPOUT = 2, 1, 0.0  # one forecast is wanted, and rows are not
 _BATCH_ROWS = 8192
 
 
-def trained(case: Case, log: EventLog) -> tuple[RewardNetwork, Features, float]:
-    """A calibrated network, the features it reads and its validation loss."""
-    config = case.config
-    seed_everything(case.seed, verbose=False)
+def forecaster(case: Case, log: EventLog) -> Trained:
+    """A network for one forecast, trained on all but the last days."""
     start, end = bounds(log)
     window = split(log, train_days=end - start - VALIDATION_DAYS - LAST_DAYS, validation_days=VALIDATION_DAYS)
-    outcome, objective = (instantiate(config[name]) for name in ("outcome", "objective"))
-    head, encoder = instantiate(config.head, members=MEMBERS), instantiate(config.encoder, dropout=DROPOUT)
-    features = Features.fit(known_at(log, window.train_end), **config.features)
-    data = StreamData(log, outcome, features, window, members=head.members, seed=case.seed, **config.batches)
-    network = RewardNetwork(encoder, head, sizes=features.sizes(), **config.network)
-    model = RewardModel(network, objective, seed=case.seed, **instantiate(config.model))
-    trainer = Trainer(
-        max_epochs=EPOCHS,
-        gradient_clip_val=config.trainer.gradient_clip_val,
-        accelerator=config.trainer.accelerator,
-        logger=False,
-        enable_checkpointing=False,
-        enable_model_summary=False,
-        enable_progress_bar=False,
-        num_sanity_val_steps=0,
-    )
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-        warnings.filterwarnings("ignore", message=".*LeafSpec.*")
-        trainer.fit(model, data)
-    model.cpu().calibrate(data.val_dataloader(), **config.calibration)
-    return network.eval(), features, float(trainer.callback_metrics["validation/loss"])
+    changes = {"seed": case.seed, "head": {"members": MEMBERS}, "encoder": {"dropout": DROPOUT}}
+    return trained(OmegaConf.merge(case.config, changes), log, window, epochs=EPOCHS)
 
 
 @torch.no_grad()
@@ -104,9 +79,9 @@ def forecasts(case: Case) -> tuple[pl.DataFrame, float]:
         learnt, asked = (
             replace(case.log, events=case.log.events.filter(pl.col(USER).is_in(group))) for group in (others, mine)
         )
-        network, features, loss = trained(case, learnt)
-        found.append(first_queries(network, features, asked, case.config.batches.max_events))
-        losses.append(loss)
+        function, validation = forecaster(case, learnt)
+        found.append(first_queries(function.network, function.features, asked, case.config.batches.max_events))
+        losses.append(validation[-1])
     return pl.concat(found), float(np.mean(losses))
 
 
@@ -183,7 +158,6 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--from-cache", action="store_true", help="compute nothing, tell of what is there")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "stream_baseline.json")
     chosen = parser.parse_args(arguments)
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     console = Console(width=max(Console().width, 120))
     small = [
         Case(name, seed, chosen.users, chosen.parents_per_day) for seed in range(chosen.seeds) for name in chosen.worlds

@@ -356,18 +356,14 @@ class RewardFunction(nn.Module):
             scope = self._scope(name)
             own = {scope: Items.of(self.features.groups(scope, asked))}
         for batch in self._batches(windows):
-            row, state = (
-                (batch.history.row, self.network.read(batch.history).states)
-                if after
-                else (batch.slots.row, self._slot_state(batch, *(items.at(batch.slots.row) for items in own.values())))
-            )
+            if after:
+                row, state = batch.history.row, self.network.read(batch.history).states
+            else:
+                row = batch.slots.row
+                _, exposed, _, *absent = self.network(batch, *(items.at(row) for items in own.values()))
+                state = absent[0] if absent else exposed
             states[row[row >= 0]] = state[row >= 0]
         return states
-
-    def _slot_state(self, batch: Batch, *asked: Items) -> Tensor:
-        """E, or the state in which what is asked about is not shown."""
-        states = self.network(batch, *asked)
-        return cast(Tensor, states[-1] if asked else states[1])
 
     def _own_groups(self, items: ItemTable, names: Sequence[str]) -> dict[str, Items]:
         """What ``items`` are of, by the scopes of the named outcomes that ask about what is not shown."""
@@ -583,7 +579,7 @@ class RewardFunction(nn.Module):
 
         def score(history: History, which: Tensor) -> Rewards:
             found = value(self._state(history, vectors[which]))
-            return exposure(torch.zeros_like(found), found)
+            return Rewards(found.mean(-1), found.std(-1, correction=0))
 
         return score
 

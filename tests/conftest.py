@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from pytorch_lightning import Trainer
 from torch import nn
 
 from reward import encoders, heads, objectives
@@ -19,7 +20,10 @@ from reward.effects.personal import fit_personal
 from reward.effects.second_stage import fit_effects
 from reward.encoders.gru import GRU
 from reward.heads.trace import TraceHead
+from reward.model import RewardModel
 from reward.network import RewardNetwork
+from reward.objectives.likelihood import trace_likelihood
+from reward.outcomes import STATES
 from reward.outcomes.activity import ActivityTrace
 from reward.schema import EventLog, check
 from reward.sequences.features import Features
@@ -231,6 +235,37 @@ def network_of(features, outcome):
         return network.eval()
 
     return build
+
+
+@pytest.fixture(scope="session")
+def learn(tmp_path_factory):
+    """Train a small network on data: the calibrated model, and what validation said before and after."""
+
+    def learnt(network, data, also):
+        model = RewardModel(
+            network,
+            trace_likelihood,
+            optimizer=partial(torch.optim.AdamW, lr=0.02),
+            warmup_steps=0,
+            state_weights=dict.fromkeys(STATES, 1.0),
+            seed=0,
+            also=also,
+        )
+        quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
+        trainer = Trainer(
+            max_epochs=8,
+            accelerator="cpu",
+            num_sanity_val_steps=0,
+            inference_mode=False,
+            default_root_dir=tmp_path_factory.mktemp("t"),
+            **quiet,
+        )
+        first = trainer.validate(model, data, verbose=False)[0]
+        trainer.fit(model.train(), data)
+        model.calibrate(data.val_dataloader(), prior_events=10)
+        return model, first, trainer.callback_metrics
+
+    return learnt
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ import polars as pl
 import pytest
 import torch
 from polars.testing import assert_frame_equal
-from pytorch_lightning import Trainer
 
 from reward.__main__ import main
 from reward.artifact import load, save
@@ -19,13 +18,11 @@ from reward.function import RewardFunction
 from reward.heads.consumption import ConsumptionHead
 from reward.heads.hazard import HazardHead
 from reward.heads.rating import RatingHead
-from reward.model import RewardModel, Task
+from reward.model import Task
 from reward.network import RewardNetwork
 from reward.objectives.consumption import consumption_likelihood
 from reward.objectives.hazard import hazard_likelihood
-from reward.objectives.likelihood import trace_likelihood
 from reward.objectives.rating import rating_likelihood
-from reward.outcomes import STATES
 from reward.outcomes.consumption import Consumption
 from reward.outcomes.returns import ReturnTime
 from reward.outcomes.survey import SurveyRating
@@ -55,7 +52,7 @@ def data(log, outcome, features, windows_of_time):
 
 
 @pytest.fixture(scope="module")
-def trained(network_of, data, tmp_path_factory):
+def trained(network_of, data, learn):
     network = network_of()
     torch.manual_seed(1)
     network.also.update(
@@ -65,28 +62,7 @@ def trained(network_of, data, tmp_path_factory):
             "clicked": RatingHead(levels=[1, 2], **SMALL),
         }
     )
-    model = RewardModel(
-        network,
-        trace_likelihood,
-        optimizer=partial(torch.optim.AdamW, lr=0.02),
-        warmup_steps=0,
-        state_weights=dict.fromkeys(STATES, 1.0),
-        seed=0,
-        also={name: Task(OBJECTIVES[name], 0.3, it.states, True) for name, it in OUTCOMES.items()},
-    )
-    quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
-    trainer = Trainer(
-        max_epochs=8,
-        accelerator="cpu",
-        num_sanity_val_steps=0,
-        inference_mode=False,
-        default_root_dir=tmp_path_factory.mktemp("t"),
-        **quiet,
-    )
-    first = trainer.validate(model, data, verbose=False)[0]
-    trainer.fit(model.train(), data)
-    model.calibrate(data.val_dataloader(), prior_events=10)
-    return model, first, trainer.callback_metrics
+    return learn(network, data, {name: Task(OBJECTIVES[name], 0.3, it.states, True) for name, it in OUTCOMES.items()})
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,6 @@ import polars as pl
 import pytest
 import torch
 from polars.testing import assert_frame_equal
-from pytorch_lightning import Trainer
 
 from reward.__main__ import main
 from reward.artifact import load, save
@@ -16,10 +15,9 @@ from reward.encoders.gru import GRU
 from reward.evaluation.judge import judge
 from reward.function import RewardFunction
 from reward.heads.trace import TraceHead
-from reward.model import RewardModel, Task
+from reward.model import Task
 from reward.network import RewardNetwork
 from reward.objectives.likelihood import trace_likelihood
-from reward.outcomes import STATES
 from reward.outcomes.habit import BackAfter, BackWithout, TakenUp
 from reward.schema import SchemaError
 from reward.sequences.datamodule import StreamData
@@ -47,7 +45,7 @@ def data(log, outcome, features, windows_of_time):
 
 
 @pytest.fixture(scope="module")
-def trained(features, data, tmp_path_factory):
+def trained(features, data, learn):
     torch.manual_seed(0)
     head = partial(TraceHead, width=8, hidden=4, members=2)
     network = RewardNetwork(
@@ -58,28 +56,7 @@ def trained(features, data, tmp_path_factory):
         also={"taken": head(horizon_days=1), "after": head(horizon_days=DAYS), "without": head(horizon_days=DAYS)},
         absent=True,
     )
-    model = RewardModel(
-        network,
-        trace_likelihood,
-        optimizer=partial(torch.optim.AdamW, lr=0.02),
-        warmup_steps=0,
-        state_weights=dict.fromkeys(STATES, 1.0),
-        seed=0,
-        also={name: Task(trace_likelihood, 0.3, it.states, False) for name, it in OUTCOMES.items()},
-    )
-    quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
-    trainer = Trainer(
-        max_epochs=8,
-        accelerator="cpu",
-        num_sanity_val_steps=0,
-        inference_mode=False,
-        default_root_dir=tmp_path_factory.mktemp("t"),
-        **quiet,
-    )
-    first = trainer.validate(model, data, verbose=False)[0]
-    trainer.fit(model.train(), data)
-    model.calibrate(data.val_dataloader(), prior_events=10)
-    return model, first, trainer.callback_metrics
+    return learn(network, data, {name: Task(trace_likelihood, 0.3, it.states, False) for name, it in OUTCOMES.items()})
 
 
 @pytest.fixture(scope="module")

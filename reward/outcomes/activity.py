@@ -36,6 +36,11 @@ def observed_days(day: pl.Expr, end_day: int, horizon_days: int) -> pl.Expr:
     return pl.lit(2, pl.Int64).pow(known).cast(pl.Int64) - 1
 
 
+def revealed(end_day: int, since: int | None) -> pl.Expr:
+    """Whether a row with ``day`` was there at ``end_day`` and, where ``since`` is given, not yet then (bool)."""
+    return pl.col(DAY) < end_day if since is None else pl.col(DAY).is_between(since, end_day, closed="left")
+
+
 def activity_words(days: pl.LazyFrame, keys: list[str], span_days: int, *, past: bool = False) -> pl.LazyFrame:
     """For each (keys, day), the word of the active days around it.
 

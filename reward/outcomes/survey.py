@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from reward.outcomes import Parts
-from reward.outcomes.activity import DAY, local_day
+from reward.outcomes.activity import local_day, revealed
 from reward.schema import EventLog, SchemaError
 
 RATING = "rating"
@@ -72,9 +72,8 @@ class SurveyRating:
         rating = answer.replace_strict(
             {0.0: 0, **{float(it): k for k, it in enumerate(self.levels, 1)}}, return_dtype=pl.Int64
         )
-        fresh = pl.col(DAY) < end_day if since is None else pl.col(DAY).is_between(since, end_day, closed="left")
         return log.events.with_columns(local_day(log.timezone)).with_columns(
-            pl.when(fresh).then(rating).otherwise(-1).alias(RATING)
+            pl.when(revealed(end_day, since)).then(rating).otherwise(-1).alias(RATING)
         )
 
     def parts(self, labels: pl.DataFrame) -> Parts:

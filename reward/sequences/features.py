@@ -226,10 +226,13 @@ class Features:
         if items_table is not None:
             fresh = self.fitting(items_table).join(table, on=ITEM, how="anti")
             table = pl.concat([table, fresh.with_columns(pl.lit(0, pl.Int64).alias(CODE))], how="diagonal_relaxed")
-        found = items.to_frame(ITEM).join(table, on=ITEM, how="left", maintain_order="left")
+        return self._inputs(items.to_frame(ITEM).join(table, on=ITEM, how="left", maintain_order="left"))
+
+    def _inputs(self, found: pl.DataFrame) -> ItemTable:
+        """The inputs of rows of the items table; what is null in them is unknown."""
         columns = self._item_columns()
         raw = found.select(columns) if columns else pl.DataFrame()
-        numbers = _matrix(raw.select(self._standard(raw.columns)), np.float32, rows=len(items))
+        numbers = _matrix(raw.select(self._standard(raw.columns)), np.float32, rows=found.height)
         embeddings = [
             found[name].fill_null([0.0] * size).list.to_array(size).to_numpy().astype(np.float32)
             for name, size in self.embedding_sizes.items()
@@ -237,7 +240,7 @@ class Features:
         codes = found.select(self._codes(name) for name in self.item_categories)
         return ItemTable(
             found[CODE].fill_null(0).to_numpy(),
-            _matrix(codes, np.int64, rows=len(items)),
+            _matrix(codes, np.int64, rows=found.height),
             np.concatenate([numbers, *embeddings], axis=1),
         )
 
@@ -263,7 +266,7 @@ class Features:
             code = items.categories[:, place]
         else:
             code = items.cast(pl.String).to_frame(scope).select(self._codes(scope)).to_series().to_numpy()
-        blank = self.item_inputs(pl.Series(ITEM, [None], self.items.schema[ITEM]))[np.zeros(len(code), np.int64)]
+        blank = self._inputs(self.items.clear(1))[np.zeros(len(code), np.int64)]
         blank.categories[:, place] = code
         return blank
 
