@@ -33,6 +33,7 @@ LOGS = {  # what train.py would be told
     "kuairand": ["data=kuairand"],
     "confounded": ["data=world", "simulation=confounded", "simulation.users=1500"],
 }
+DRAWN = {"confounded"}  # anew by each seed
 WHOLE, USERS, DAYS = "whole", "half the users", "half the days"
 PARTS = (WHOLE, USERS, DAYS)
 PLAIN = 1.0
@@ -90,31 +91,44 @@ def chosen_lambda(found: dict[float, list[Losses]], seed: int) -> float:
     return min((lam for lam in found if lam != PLAIN), key=lambda lam: float(found[lam][seed]["validation"]))
 
 
-def estimates(columns: dict[str, np.ndarray], days: np.ndarray) -> dict[str, tuple[float, float, float]]:
-    """Nats a day of each column of losses by user, with the interval that resamples users."""
+def estimates(
+    columns: dict[str, np.ndarray], days: np.ndarray, user: np.ndarray | None = None
+) -> dict[str, tuple[float, float, float]]:
+    """Nats a day of each column of losses, with the interval that resamples users; None: one a row."""
     there = days > 0
     losses = np.stack([values[there] for values in columns.values()], axis=1)
-    user = np.arange(int(there.sum()))
-    statistic = ratio(losses, np.broadcast_to(days[there][:, None], losses.shape), user)
-    low, high = interval(statistic, len(user), resamples=RESAMPLES, seed=0, level=LEVEL)
-    return dict(zip(columns, zip(statistic(np.ones(len(user))), low, high, strict=True), strict=True))
+    code = np.unique((np.arange(len(days)) if user is None else user)[there], return_inverse=True)[1]
+    statistic = ratio(losses, np.broadcast_to(days[there][:, None], losses.shape), code)
+    users = int(code.max()) + 1
+    low, high = interval(statistic, users, resamples=RESAMPLES, seed=0, level=LEVEL)
+    return dict(zip(columns, zip(statistic(np.ones(users)), low, high, strict=True), strict=True))
 
 
-def judged(found: dict[str, dict[float, list[Losses]]]) -> dict[str, tuple[float, float, float]]:
-    """Log-losses of a log's parts, and the differences that the question is about."""
-    seeds = range(len(found[WHOLE][PLAIN]))
+def judged(
+    found: dict[str, dict[float, list[Losses]]], *, drawn_anew: bool = False
+) -> dict[str, tuple[float, float, float]]:
+    """Log-losses of a log's parts, over all seeds, and the differences that the question is about.
 
-    def mean(part: str, consistent: bool) -> np.ndarray:
+    Args:
+        found: by part and λ, the losses of each seed.
+        drawn_anew: whether each seed is of a log of its own, so that no two of them have users in common.
+    """
+    known = [one["days"] for one in found[WHOLE][PLAIN]]
+    user = np.concatenate([np.arange(len(days)) for days in known])
+    if drawn_anew:
+        user = np.arange(len(user))
+
+    def of(part: str, consistent: bool) -> np.ndarray:
         mine = found[part]
-        lams = [chosen_lambda(mine, seed) if consistent else PLAIN for seed in seeds]
-        return np.mean([mine[lam][seed]["loss"] for seed, lam in zip(seeds, lams, strict=True)], axis=0)
+        lams = [chosen_lambda(mine, seed) if consistent else PLAIN for seed in range(len(known))]
+        return np.concatenate([mine[lam][seed]["loss"] for seed, lam in enumerate(lams)])
 
-    columns = {f"{part}, {how}": mean(part, how == "TD") for part in found for how in ("labels", "TD")}
+    columns = {f"{part}, {how}": of(part, how == "TD") for part in found for how in ("labels", "TD")}
     for part in found:
         columns[f"{part}: TD less labels"] = columns[f"{part}, TD"] - columns[f"{part}, labels"]
         if part != WHOLE:
             columns[f"{part}, TD, less {WHOLE}, labels"] = columns[f"{part}, TD"] - columns[f"{WHOLE}, labels"]
-    return estimates(columns, found[WHOLE][PLAIN][0]["days"])
+    return estimates(columns, np.concatenate(known), user)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -147,7 +161,7 @@ def main(arguments: list[str] | None = None) -> None:
         for _, part, lam, seed in (job for job in jobs if job[0] == name):
             with np.load(file_of(chosen.cache, name, part, lam, seed)) as kept:
                 found.setdefault(part, {}).setdefault(lam, []).append(dict(kept))
-        for what, (value, low, high) in judged(found).items():
+        for what, (value, low, high) in judged(found, drawn_anew=name in DRAWN).items():
             table.add_row(name, what, f"{value:.5f}", f"{low:.5f} to {high:.5f}")
             met = None if "less whole" not in what else bool(low <= 0)
             for metric, number in (("log-loss", value), ("low", low), ("high", high)):

@@ -32,6 +32,16 @@ def test_lambda_is_chosen_seed_by_seed_on_validation_and_the_difference_is_withi
     assert found["whole: TD less labels"][0] == pytest.approx(-0.02)
 
 
+def test_logs_that_each_seed_draws_are_of_different_users(half_the_log):
+    mine = [losses(0.5, 1.0, users=50), losses(0.7, 1.0, users=30)]
+    found = half_the_log.judged({"whole": {1.0: mine, 0.5: mine}}, drawn_anew=True)
+    assert found["whole, labels"][0] == pytest.approx((50 * 0.5 + 30 * 0.7) / 80)
+    twice = {"whole": {1.0: [losses(0.5, 1.0)] * 2, 0.5: [losses(0.5, 1.0)] * 2}}
+    apart, same = (half_the_log.judged(twice, drawn_anew=anew)["whole, labels"] for anew in (True, False))
+    assert apart[0] == pytest.approx(same[0])
+    assert apart[2] - apart[1] < 0.9 * (same[2] - same[1])
+
+
 def test_users_without_a_test_day_count_for_nothing(half_the_log):
     days = np.array([4.0, 0.0, 2.0])
     found = half_the_log.estimates({"one": np.array([4.0, 0.0, 4.0])}, days)
