@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import torch
 from rich.console import Console
 from rich.progress import track
 
@@ -53,6 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--also", nargs="+", default=[], metavar="NAME", help="further outcomes of the artefact to predict, by name"
     )
     score.add_argument("--habit", metavar="SCOPE", help="also write the reward of bringing up an item, creator or show")
+    score.add_argument("--device", default="cpu", help="where torch scores, such as cuda; cpu if left out")
     score.set_defaults(run=_score)
     draw = commands.add_parser(
         "draw",
@@ -103,8 +105,19 @@ def _draw(options: argparse.Namespace, console: Console) -> int:
     return 0
 
 
+def _device(name: str) -> torch.device:
+    """A device that is there."""
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device).cpu()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).partition("\n")[0]
+        raise ValueError(f"--device {name} expected a device that torch can use here, such as cpu: {reason}") from error
+    return device
+
+
 def _score(options: argparse.Namespace, console: Console) -> int:
-    function = load(options.artifact)
+    function = load(options.artifact).to(_device(options.device))
     events, items = _read(options)
 
     def progress(batches: Sequence[Any]) -> Iterable[Any]:

@@ -129,6 +129,13 @@ def test_what_cannot_be_scored_is_said_and_nothing_is_written(place, score, caps
     assert not (place / "out").exists()
 
 
+@pytest.mark.parametrize("device", ["abacus", "cuda:77"])
+def test_a_device_that_is_not_there_is_said(place, score, capsys, device):
+    assert score("--device", device) == 2
+    assert f"ValueError: --device {device} expected a device that torch can use here" in capsys.readouterr().err
+    assert not (place / "out").exists()
+
+
 def test_an_items_table_that_cannot_be_read_is_named(place, score, capsys):
     assert score("--items", str(place / "nothing.parquet")) == 2
     assert "--items" in capsys.readouterr().err

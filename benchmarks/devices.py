@@ -1,0 +1,191 @@
+"""What does a GPU buy? Training and scoring by encoder and size, side by side on the devices that are there.
+
+The untrained network scores candidates for users whose histories were read once. Every device starts from the same
+weights, so that what they score is held against the first one's: the largest difference, in standard deviations of the
+values. It is then trained on the bundled log, with the settings of conf/ at the width and the batch that are named, for
+some steps; told are rows a second after a warm-up, data loading and optimizer included, and the share of the time in
+which the next batch was waited for. A case is measured once: figures vary by some percent.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import time
+import warnings
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import polars as pl
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+from pytorch_lightning import Callback, LightningModule, Trainer, seed_everything
+from pytorch_lightning.profilers import SimpleProfiler
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+from worlds import ROOT, write_result
+
+from reward.function import RewardFunction
+from reward.model import RewardModel
+from reward.network import RewardNetwork
+from reward.schema import EventLog, check
+from reward.sequences.datamodule import Example, StreamData
+from reward.sequences.features import Features
+from reward.sequences.split import Split, known_at, split
+
+ENCODERS = ("transformer", "gru", "hstu", "mamba")
+SIZES = ((64, 1024), (256, 8192))  # width, rows of a batch
+WARM_UP = 5
+USERS, CANDIDATES = 256, 1000
+WAITING = "[_TrainingEpochLoop].train_dataloader_next"
+
+
+class Device(NamedTuple):
+    """Where and how precisely."""
+
+    accelerator: str
+    precision: str
+
+    @property
+    def place(self) -> str:
+        return "cuda" if self.accelerator == "gpu" else self.accelerator
+
+
+DEVICES = {
+    "cpu": Device("cpu", "32-true"),
+    "gpu": Device("gpu", "32-true"),
+    "gpu, bfloat16": Device("gpu", "bf16-mixed"),
+}
+
+
+class Ready(NamedTuple):
+    """A log and what reads it."""
+
+    log: EventLog
+    window: Split
+    features: Features
+
+
+class Rows(Callback):
+    """Rows and seconds of the steps after the warm-up."""
+
+    def __init__(self) -> None:
+        self.rows, self.began, self.ended = 0, 0.0, 0.0
+
+    def on_train_batch_end(self, trainer: Trainer, _: LightningModule, __: Any, batch: Example, ___: int) -> None:
+        done = trainer.global_step
+        if done == WARM_UP:
+            _wait()
+            self.began = time.perf_counter()
+        if done > WARM_UP:
+            self.rows += int((batch.batch.history.row >= 0).sum())
+        if done == trainer.max_steps:
+            _wait()
+            self.ended = time.perf_counter()
+
+
+def _wait() -> None:
+    """Until the GPU has done what it was told."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def prepared(encoder: str, width: int, rows: int) -> tuple[Ready, RewardModel, StreamData]:
+    """Model and data with the settings of conf/, from one seed."""
+    heads = max(width // 32, 1)
+    wide = [f"encoder.width={width}", f"batches.batch_rows={rows}"]
+    wide += [f"encoder.heads={heads}"] if encoder in ("transformer", "hstu") else []
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        config = compose("train", overrides=[f"encoder={encoder}", *wide])
+    seed_everything(config.seed, verbose=False)
+    log = check(instantiate(config.data)).log
+    window = split(log, **config.split)
+    features = Features.fit(known_at(log, window.train_end), **config.features)
+    outcome, head = instantiate(config.outcome), instantiate(config.head)
+    data = StreamData(log, outcome, features, window, members=head.members, seed=config.seed, **config.batches)
+    network = RewardNetwork(instantiate(config.encoder), head, sizes=features.sizes(), **config.network)
+    model = RewardModel(network, instantiate(config.objective), seed=config.seed, **instantiate(config.model))
+    return Ready(log, window, features), model, data
+
+
+def measure(encoder: str, width: int, rows: int, device: Device, steps: int) -> tuple[dict[str, float], torch.Tensor]:
+    """Speeds on a device, and what the untrained network scores there."""
+    ready, model, data = prepared(encoder, width, rows)
+    function = RewardFunction(
+        model.network, ready.features, data.outcome, max_events=data.max_events, timestamp_unit=None, facts={}
+    ).to(device.place)
+    known = known_at(ready.log, ready.window.train_end).events.collect()
+    users = known["user_id"].unique(maintain_order=True)[:USERS]
+    some = known.filter(pl.col("user_id").is_in(users.implode()))
+    history = function.encode(some, now=known["timestamp"].max())
+    items = known["item_id"].unique(maintain_order=True)[:CANDIDATES]
+    with torch.autocast(device.place, torch.bfloat16, enabled=device.precision == "bf16-mixed"):
+        values = function.score_candidates(history, items).mean
+        _wait()
+        began = time.perf_counter()
+        function.score_candidates(history, items)
+        _wait()
+        scoring = time.perf_counter() - began
+    model.train().requires_grad_(True)
+    speed, profiler = Rows(), SimpleProfiler()
+    trainer = Trainer(
+        max_steps=steps,
+        callbacks=[speed],
+        profiler=profiler,
+        accelerator=device.accelerator,
+        devices=1,
+        precision=device.precision,
+        gradient_clip_val=1.0,
+        limit_val_batches=0,
+        logger=False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        enable_progress_bar=False,
+    )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+        trainer.fit(model, data)
+    waited = sum(profiler.recorded_durations[WAITING][WARM_UP:])
+    spent = speed.ended - speed.began
+    return {
+        "training, rows a second": speed.rows / spent,
+        "of it waiting for a batch": waited / spent,
+        "scoring, candidates a second": values.numel() / scoring,
+    }, values.float().cpu()
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--encoders", nargs="+", choices=ENCODERS, default=list(ENCODERS), metavar="NAME")
+    parser.add_argument("--sizes", nargs="+", type=int, default=list(range(len(SIZES))), help=f"places in {SIZES}")
+    parser.add_argument("--devices", nargs="+", choices=DEVICES, help="default: those that are there")
+    parser.add_argument("--steps", type=int, default=30, help="of training; fewer where the log has fewer batches")
+    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "devices.json")
+    chosen = parser.parse_args(arguments)
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    there = chosen.devices or [name for name, it in DEVICES.items() if it.place == "cpu" or torch.cuda.is_available()]
+    cases = [(encoder, *SIZES[size]) for size in chosen.sizes for encoder in chosen.encoders]
+    table, rows = Table("encoder", "width", "rows of a batch", "measure", *there), []
+    for encoder, width, batch in track(cases, "encoders and sizes ..."):
+        found = {name: measure(encoder, width, batch, DEVICES[name], chosen.steps) for name in there}
+        reference = found[there[0]][1]
+        for name in there:
+            values = found[name][1]
+            found[name][0][f"largest difference from {there[0]}, sd"] = float(
+                (values - reference).abs().max() / reference.std()
+            )
+        for metric in found[there[0]][0]:
+            told = [found[name][0][metric] for name in there]
+            table.add_row(encoder, str(width), str(batch), metric, *(f"{value:,.4g}" for value in told))
+            for name, value in zip(there, told, strict=True):
+                row = {"what": f"{encoder}, width {width}, {batch} rows: {name}", "metric": metric, "ours": value}
+                rows.append(row | {"se": None, "peers": {}, "goal": None, "met": None})
+    Console(width=130).print(table)
+    write_result(chosen.out, rows)
+
+
+if __name__ == "__main__":
+    main()
