@@ -109,7 +109,7 @@ def truth(world: Service) -> Floats:
     return days_back(world, shown) - days_back(world, now)
 
 
-def learned(world: Service, days: int, seed: int, epochs: int | None) -> RewardFunction:
+def learned(world: Service, days: int, seed: int, epochs: int) -> RewardFunction:
     """A scoring function of the log, with habits of shows."""
     told = [
         *("data=log", "data.events=none", "data.feedback=[click]", "data.context=[surface]"),
@@ -161,9 +161,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--users", type=int, default=1500)
     parser.add_argument("--days", type=int, default=50, help="of the log")
-    parser.add_argument("--worlds", type=int, default=3, help="how many; some minutes each")
+    parser.add_argument("--worlds", type=int, default=3, help="how many; some ten minutes each")
     parser.add_argument("--first", type=int, default=0, metavar="SEED", help="of the first world")
-    parser.add_argument("--epochs", type=int, help="other than the config's")
+    parser.add_argument("--epochs", type=int, default=9, help="at most; so small a log wants more than the config's")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "habits.json")
     chosen = parser.parse_args(arguments)
     found: list[dict[str, dict[str, float]]] = []

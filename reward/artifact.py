@@ -95,6 +95,7 @@ def save(function: RewardFunction, folder: str | os.PathLike[str]) -> Path:
                     for name, outcome in function.also.items()
                 },
                 "item_dropout": function.network.item_dropout,
+                "recall_days": function.network.recall_days,
                 "max_events": function.max_events,
             },
             "normalisation": function.features.to_json(),
@@ -150,6 +151,7 @@ def load(source: str | os.PathLike[str], *, trust: Sequence[str] = ("reward.",))
         item_dropout=parts["item_dropout"],
         also={name: each["head"] for name, each in also.items()},
         absent=any(ABSENT in each["outcome"].states for each in also.values()),
+        recall_days=parts.get("recall_days", ()),
     )
     weights = load_file(folder / WEIGHTS)
     if manifest["format_version"] < 3:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from typing import Any, Self, TypeVar, cast
+from typing import Any, NamedTuple, Self, TypeVar, cast
 
 import numpy as np
 import polars as pl
@@ -18,7 +18,7 @@ from reward.effects.personal import Personal, days_since_1970
 from reward.effects.standing import Standing
 from reward.encoders import Memory
 from reward.heads import Head
-from reward.network import RewardNetwork
+from reward.network import Past, RewardNetwork, codes_of
 from reward.outcomes import ABSENT, ASKED, STATES, AbsentOutcome, Outcome
 from reward.outcomes.activity import TRACE, ActivityTrace, local_day
 from reward.outcomes.habit import Habit, habits
@@ -65,6 +65,7 @@ class History:
         memory: what the encoder keeps of each history, (users, length, ·).
         slots: the slots, (users, 1).
         visible: events each slot reads, (users, 1).
+        past: what the slots recall of each history; None where the function's recall nothing.
         standing: what the effects read of each history; None where the function has no effects.
     """
 
@@ -72,6 +73,7 @@ class History:
     memory: Memory
     slots: Tokens
     visible: Tensor
+    past: Past | None = None
     standing: Standing | None = None
 
     def __len__(self) -> int:
@@ -91,7 +93,18 @@ class History:
             change(self.memory.states), change(self.memory.hours), tuple(change(layer) for layer in self.memory.layers)
         )
         standing = None if self.standing is None else self.standing.map(change)
-        return History(users, memory, Tokens(*map(change, self.slots)), change(self.visible), standing)
+        past = None if self.past is None else Past(*map(change, self.past))
+        return History(users, memory, Tokens(*map(change, self.slots)), change(self.visible), past, standing)
+
+
+class _Fillings(NamedTuple):
+    """What slots may be filled with: (..., D) and (..., codes), see `codes_of`."""
+
+    vector: Tensor
+    codes: Tensor
+
+    def at(self, place: Tensor) -> _Fillings:
+        return _Fillings(self.vector[place], self.codes[place])
 
 
 class RewardFunction(nn.Module):
@@ -437,7 +450,7 @@ class RewardFunction(nn.Module):
         place[windows.stream.slots.source[windows.slots]] = np.arange(len(slots))
         needed, which = np.unique(owner[place], return_inverse=True)
         batch = _to(windows.batch(needed), self.device)
-        memory = self.network.read(batch.history)
+        memory, past = self.network.read(batch.history), self.network.past(batch.history)
         rows = torch.from_numpy(which).to(self.device)
         column = torch.from_numpy(place - windows.slot_bounds[owner[place]]).to(self.device)
         return History(
@@ -445,6 +458,7 @@ class RewardFunction(nn.Module):
             Memory(memory.states[rows], memory.hours[rows], tuple(layer[rows] for layer in memory.layers)),
             Tokens(*(tensor[rows, column].unsqueeze(1) for tensor in batch.slots)),
             batch.visible[rows, column].unsqueeze(1),
+            None if past is None else Past(*(part[rows] for part in past)),
             self._standing(clean, slots),
         )
 
@@ -524,16 +538,16 @@ class RewardFunction(nn.Module):
 
     def _exposures(self, ids: NDArray[Any], items_table: pl.DataFrame | None) -> _Score:
         """Scores candidates by the exposure term."""
-        vectors, value = self._vectors(ids, None, items_table), self.network.head.value
+        fillings, value = self._fillings(ids, None, items_table), self.network.head.value
         return lambda history, which: exposure(
-            value(self._state(history, None)), value(self._state(history, vectors[which]))
+            value(self._state(history, None)), value(self._state(history, fillings.at(which)))
         )
 
     def _habits_of(self, habit: Habit, ids: NDArray[Any], items_table: pl.DataFrame | None) -> _Score:
         """Scores candidates by the habit that they bring up."""
-        vectors, without = self._vectors(ids, None, items_table), self._vectors(ids, habit.without, items_table)
+        items, without = self._fillings(ids, None, items_table), self._fillings(ids, habit.without, items_table)
         return lambda history, which: self._formed(
-            habit, self._state(history, vectors[which]), self._state(history, without[which])
+            habit, self._state(history, items.at(which)), self._state(history, without.at(which))
         )
 
     def _facts(self, ids: NDArray[Any], items_table: pl.DataFrame | None) -> _Score:
@@ -575,27 +589,30 @@ class RewardFunction(nn.Module):
     def _predictions(self, ids: NDArray[Any], name: str, items_table: pl.DataFrame | None) -> _Score:
         """Predicts an outcome of candidates."""
         asked = name if ABSENT in self.also[name].states else None
-        vectors, value = self._vectors(ids, asked, items_table), self._head(name).value
+        fillings, value = self._fillings(ids, asked, items_table), self._head(name).value
 
         def score(history: History, which: Tensor) -> Rewards:
-            found = value(self._state(history, vectors[which]))
+            found = value(self._state(history, fillings.at(which)))
             return Rewards(found.mean(-1), found.std(-1, correction=0))
 
         return score
 
-    def _vectors(self, ids: NDArray[Any], asked: str | None, items_table: pl.DataFrame | None) -> Tensor:
-        """(ids, D) of items; or of what they are of and is not shown, as a further outcome asks."""
+    def _fillings(self, ids: NDArray[Any], asked: str | None, items_table: pl.DataFrame | None) -> _Fillings:
+        """(ids, ·) of items; or of what they are of and is not shown, as a further outcome asks."""
         table, embedding = self._item_inputs(ids, items_table), self.network.embedding
         groups = Items.of(table) if asked is None else self._own_groups(table, [asked])[self._scope(asked)]
-        on_device = Items(*(part.to(self.device) for part in groups))
-        return embedding.item(*on_device) if asked is None else embedding.without(on_device)
+        there = Items(*(part.to(self.device) for part in groups))
+        vector = embedding.item(*there) if asked is None else embedding.without(there)
+        return _Fillings(vector, codes_of(there.code, there.categories))
 
-    def _state(self, history: History, filling: Tensor | None) -> Tensor:
-        candidates = 1 if filling is None else filling.shape[1]
-        hours = history.slots.hours.expand(-1, candidates)
-        slots = history.slots._replace(hours=hours)
-        visible = history.visible.expand(-1, candidates)
-        return self.network.query(history.memory, slots, visible, filling)
+    def _state(self, history: History, filling: _Fillings | None) -> Tensor:
+        slots, visible = history.slots, history.visible
+        if filling is None:
+            return self.network.query(history.memory, slots, visible)
+        vector = self.network.recalled(filling.vector, history.past, slots.hours, visible, filling.codes)
+        wide = (-1, vector.shape[1])
+        slots = slots._replace(hours=slots.hours.expand(wide))
+        return self.network.query(history.memory, slots, visible.expand(wide), vector)
 
     def _ids_of(self, items: Ids) -> NDArray[Any]:
         """Item ids as an array of the vocabulary's type, in the shape they came in."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -65,7 +65,70 @@ class StreamEmbedding(nn.Module):
         return vector if self.item_numbers is None else vector + self.item_numbers(numbers)
 
 
-def _mlp(size: int, width: int) -> nn.Module:
+class Past(NamedTuple):
+    """What may be recalled of the events of a history.
+
+    Attributes:
+        hours: (windows, length).
+        codes: (windows, length, 1 + categories) which item it was, and which of each category; 0 for unknown.
+        told: (windows, length, 1 + feedback) 1, and what came back.
+    """
+
+    hours: Tensor
+    codes: Tensor
+    told: Tensor
+
+    @classmethod
+    def of(cls, events: Tokens) -> Past:
+        """What is recalled of tokens with their feedback."""
+        told = torch.cat([torch.ones_like(events.feedback[..., :1]), events.feedback], -1)
+        return cls(events.hours, codes_of(events.item, events.item_categories), told)
+
+
+def codes_of(item: Tensor, categories: Tensor) -> Tensor:
+    """(..., 1 + categories) codes by which one is recalled."""
+    return torch.cat([item.unsqueeze(-1), categories], -1)
+
+
+class Recall(nn.Module):
+    """What a history tells of the very item, creator or show that a slot is asked about, as a vector.
+
+    Of each code and half-life a sum over the events that the slot reads and that share the code, of 1 and of the
+    feedback, each by 2^(−age / half-life); then a small network of their asinh. What it adds is 0 before training.
+    Attention could learn to find the same, and hardly does in logs of ordinary length.
+
+    Args:
+        width: D. codes: of each item, as `codes_of` tells them. feedback: columns. half_lives: in days.
+    """
+
+    def __init__(self, *, width: int, codes: int, feedback: int, half_lives: Sequence[float]) -> None:
+        super().__init__()
+        self.half_lives = tuple(half_lives)
+        self.sums = _mlp(codes * len(self.half_lives) * (1 + feedback), width)
+        for parameter in self.sums[-1].parameters():
+            nn.init.zeros_(parameter)
+
+    def forward(self, past: Past, hours: Tensor, visible: Tensor, codes: Tensor) -> Tensor:
+        """(windows, slots, D).
+
+        Args:
+            past: of ``length`` events.
+            hours: (windows, slots) of the slots; or (windows, 1), where all of a window's are one.
+            visible: events that each reads, shaped alike.
+            codes: (windows, slots, 1 + categories) of what they are asked about.
+        """
+        age = (hours.unsqueeze(-1) - past.hours.unsqueeze(1)).clamp(min=0) / 24
+        read = torch.arange(age.shape[-1], device=age.device) < visible.unsqueeze(-1)
+        weights = [read * torch.exp2(-age / days) for days in self.half_lives]
+        sums = []
+        for theirs, asked in zip(past.codes.unbind(-1), codes.unbind(-1), strict=True):
+            same = (asked.unsqueeze(-1) == theirs.unsqueeze(1)) & (asked > 0).unsqueeze(-1)
+            sums += [(same * weight) @ past.told for weight in weights]
+        found: Tensor = self.sums(torch.cat(sums, -1).asinh())
+        return found
+
+
+def _mlp(size: int, width: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(size, width), nn.GELU(), nn.Linear(width, width))
 
 
@@ -95,6 +158,7 @@ class RewardNetwork(nn.Module):
         item_dropout: share of items shown to training as unknown.
         also: heads of further outcomes on the same states, by name.
         absent: whether any of them asks a slot about what is not in it; see `forward`.
+        recall_days: half-lives with which a slot recalls what it is asked about; see `Recall`. Empty: it does not.
     """
 
     encoder: Encoder
@@ -109,13 +173,17 @@ class RewardNetwork(nn.Module):
         item_dropout: float,
         also: Mapping[str, nn.Module] | None = None,
         absent: bool = False,
+        recall_days: Sequence[float] = (),
     ) -> None:
         super().__init__()
         self.item_dropout = item_dropout
+        self.recall_days = list(recall_days)
         self.embedding = StreamEmbedding(width=encoder.width, item_dropout=item_dropout, absent=absent, **sizes)
         self.encoder = encoder
         self.head = head
         self.also = nn.ModuleDict(also or {})
+        told = {"codes": 1 + len(sizes["item_categories"]), "feedback": sizes["feedback"]}
+        self.recall = Recall(width=encoder.width, half_lives=recall_days, **told) if self.recall_days else None
 
     def read(self, history: Tokens) -> Memory:
         """The memory of (windows, length) events."""
@@ -123,6 +191,14 @@ class RewardNetwork(nn.Module):
         item = embed.item(history.item, history.item_categories, history.item_numbers)
         tokens = embed.slot(history) + item + embed.feedback(history.feedback)
         return self.encoder.read(embed.norm(tokens), history.hours)
+
+    def past(self, history: Tokens) -> Past | None:
+        """What its slots recall of a history; None where they recall nothing."""
+        return None if self.recall is None else Past.of(history)
+
+    def recalled(self, filling: Tensor, past: Past | None, hours: Tensor, visible: Tensor, codes: Tensor) -> Tensor:
+        """``filling`` (windows, slots, D) of slots, with what is recalled of it; see `Recall`."""
+        return filling if self.recall is None or past is None else filling + self.recall(past, hours, visible, codes)
 
     def query(self, memory: Memory, slots: Tokens, visible: Tensor, item: Tensor | None = None) -> Tensor:
         """States (windows, slots, D) of slots filled with ``item`` (windows, slots, D), or left blank (Q)."""
@@ -135,14 +211,18 @@ class RewardNetwork(nn.Module):
 
         And for each of ``asked``, (windows, slots) items, creators or shows, the slots' states where it is not shown.
         """
-        memory = self.read(batch.history)
-        item = self.embedding.item(batch.slots.item, batch.slots.item_categories, batch.slots.item_numbers)
-        slot = self.embedding.slot(batch.slots)
-        fillings = [self.embedding.blank, item, *map(self.embedding.without, asked)]
+        memory, past, slots = self.read(batch.history), self.past(batch.history), batch.slots
+        own = Items(slots.item, slots.item_categories, slots.item_numbers)
+        slot = self.embedding.slot(slots)
+        filled = [self.embedding.item(*own), *map(self.embedding.without, asked)]
+        fillings = [self.embedding.blank] + [
+            self.recalled(filling, past, slots.hours, batch.visible, codes_of(items.code, items.categories))
+            for filling, items in zip(filled, (own, *asked), strict=True)
+        ]
         states = self.encoder.query(
             memory,
             torch.cat([self.embedding.norm(slot + filling) for filling in fillings], 1),
-            batch.slots.hours.repeat(1, len(fillings)),
+            slots.hours.repeat(1, len(fillings)),
             batch.visible.repeat(1, len(fillings)),
         )
         before, exposed, *without = states.chunk(len(fillings), 1)

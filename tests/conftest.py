@@ -226,12 +226,15 @@ def effects(log, outcome):
 def network_of(features, outcome):
     """A network of 8 units in eval mode, with the encoder that ``encoder()`` makes or a recurrent one."""
 
-    def build(encoder=None, *, members=2, item_dropout=0.0, seed=0):
+    def build(encoder=None, *, members=2, item_dropout=0.0, recall_days=(), seed=0):
         torch.manual_seed(seed)
         encoder = GRU(width=8, layers=1, dropout=0.0) if encoder is None else encoder()
         head = TraceHead(width=8, hidden=4, horizon_days=outcome.horizon_days, members=members)
-        network = RewardNetwork(encoder, head, sizes=features.sizes(), item_dropout=item_dropout)
+        sizes = features.sizes()
+        network = RewardNetwork(encoder, head, sizes=sizes, item_dropout=item_dropout, recall_days=recall_days)
         torch.nn.init.normal_(network.embedding.blank)
+        if network.recall is not None:
+            torch.nn.init.normal_(network.recall.sums[-1].weight)
         return network.eval()
 
     return build

@@ -55,6 +55,7 @@ def trained(features, data, learn):
         item_dropout=0.0,
         also={"taken": head(horizon_days=1), "after": head(horizon_days=DAYS), "without": head(horizon_days=DAYS)},
         absent=True,
+        recall_days=[1, 7],
     )
     return learn(network, data, {name: Task(trace_likelihood, 0.3, it.states, False) for name, it in OUTCOMES.items()})
 

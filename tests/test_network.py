@@ -7,13 +7,13 @@ import torch
 from torch.testing import assert_close
 
 from reward.heads.trace import TraceHead
-from reward.network import RewardNetwork
+from reward.network import Past, Recall, RewardNetwork, codes_of
 from reward.sequences.stream import Stream, Windows
 
 
-@pytest.fixture
-def network(encoder_class, build, network_of):
-    return network_of(partial(build, encoder_class))
+@pytest.fixture(params=[(), (1.0, 7.0)], ids=["plain", "recalling"])
+def network(request, encoder_class, build, network_of):
+    return network_of(partial(build, encoder_class), recall_days=request.param)
 
 
 @pytest.fixture
@@ -71,6 +71,8 @@ def test_what_is_exposed_is_a_candidate_that_was_shown(network, batch):
     memory = network.read(batch.history)
     slots = batch.slots
     item = network.embedding.item(slots.item, slots.item_categories, slots.item_numbers)
+    past, codes = network.past(batch.history), codes_of(slots.item, slots.item_categories)
+    item = network.recalled(item, past, slots.hours, batch.visible, codes)
     near(network.query(memory, slots, batch.visible, item), exposed)
     near(network.query(memory, slots, batch.visible), before)
     near(memory.states, after)
@@ -180,3 +182,42 @@ def test_a_log_without_items_and_context_has_a_network_too(small, fit, build, en
     network = RewardNetwork(build(encoder_class), build(TraceHead), sizes=features.sizes(), item_dropout=0.0).eval()
     windows = Windows.cut(Stream.build(log.events, features), 4)
     assert torch.isfinite(states_by_row(network, windows, 10)).all()
+
+
+def test_what_is_recalled_are_sums_over_the_events_that_share_a_code(monkeypatch):
+    recall = Recall(width=4, codes=2, feedback=1, half_lives=[1, 7])
+    monkeypatch.setattr(recall, "sums", torch.nn.Identity())
+    past = Past(
+        hours=torch.tensor([[0.0, 24.0, 48.0, 60.0]]),
+        codes=torch.tensor([[[5, 2], [6, 2], [5, 1], [5, 2]]]),
+        told=torch.tensor([[[1.0, 3.0], [1.0, 0.5], [1.0, -1.0], [1.0, 9.0]]]),
+    )
+    hours, visible = torch.tensor([[48.0, 72.0, 72.0]]), torch.tensor([[2, 3, 3]])
+    found = recall(past, hours, visible, torch.tensor([[[5, 2], [5, 2], [0, 1]]]))[0]
+    shares = {days: 2.0 ** (-np.array([[2, 1, 0], [3, 2, 1]]) / days) for days in (1, 7)}
+    first = [
+        [shares[days][0, 0] * np.array([1, 3]) for days in (1, 7)],
+        [shares[days][0, 0] * np.array([1, 3]) + shares[days][0, 1] * np.array([1, 0.5]) for days in (1, 7)],
+    ]
+    assert_close(found[0], torch.tensor(np.arcsinh(np.ravel(first)), dtype=torch.float32))
+    second = [shares[days][1, 0] * np.array([1, 3]) + shares[days][1, 2] * np.array([1, -1]) for days in (1, 7)]
+    assert_close(found[1, :4], torch.tensor(np.arcsinh(np.ravel(second)), dtype=torch.float32))
+    assert not found[2, :4].any(), "an item of which nothing is known was never there"
+    last = [shares[days][1, 2] * np.array([1, -1]) for days in (1, 7)]
+    assert_close(found[2, 4:], torch.tensor(np.arcsinh(np.ravel(last)), dtype=torch.float32))
+
+
+def test_a_moment_of_all_slots_is_told_once_or_for_each(network_of, batch):
+    network = network_of(recall_days=[1.0, 7.0])
+    past, slots = network.past(batch.history), batch.slots
+    hours, visible = slots.hours[:, -1:] + 5, batch.visible[:, -1:]
+    codes = codes_of(slots.item, slots.item_categories)
+    once = network.recall(past, hours, visible, codes)
+    assert once.abs().max() > 0.1
+    assert_close(once, network.recall(past, hours.expand(slots.hours.shape), visible.expand(slots.hours.shape), codes))
+
+
+def test_before_training_nothing_is_added_by_what_is_recalled():
+    recall = Recall(width=4, codes=2, feedback=1, half_lives=[1, 7])
+    past = Past(torch.zeros(1, 2), torch.ones(1, 2, 2, dtype=torch.int64), torch.ones(1, 2, 2))
+    assert not recall(past, torch.zeros(1, 1), torch.ones(1, 1), torch.ones(1, 1, 2, dtype=torch.int64)).any()
