@@ -120,10 +120,11 @@ class Recall(nn.Module):
         age = (hours.unsqueeze(-1) - past.hours.unsqueeze(1)).clamp(min=0) / 24
         read = torch.arange(age.shape[-1], device=age.device) < visible.unsqueeze(-1)
         weights = [read * torch.exp2(-age / days) for days in self.half_lives]
+        told = torch.cat([weight.transpose(1, 2) * past.told for weight in weights], -1) if age.shape[1] == 1 else None
         sums = []
         for theirs, asked in zip(past.codes.unbind(-1), codes.unbind(-1), strict=True):
             same = (asked.unsqueeze(-1) == theirs.unsqueeze(1)) & (asked > 0).unsqueeze(-1)
-            sums += [(same * weight) @ past.told for weight in weights]
+            sums += [(same * weight) @ past.told for weight in weights] if told is None else [same.to(told) @ told]
         found: Tensor = self.sums(torch.cat(sums, -1).asinh())
         return found
 
