@@ -1,0 +1,474 @@
+"""The surrogate index: a test's long-term effect from its users' first days, and how wrong that may be."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from reward.evaluation.resampling import Bools, Floats, Ints
+
+Regression = Callable[[Floats, Floats], Callable[[Floats], Floats]]  # features (n, p), outcome (n,) -> features -> (m,)
+
+
+@dataclass(frozen=True)
+class Past:
+    """Users whose long-term outcome is known: what the index is learned from.
+
+    Attributes:
+        user: (n,) whose row it is; rows of one user are not independent.
+        surrogates: (n, p) S, what is seen early.
+        outcome: (n,) Y, in the outcome's own unit.
+        covariates: (n, q) X, known before the test could change anything; None: none.
+
+    Raises:
+        ValueError: shapes do not fit, or a number is not finite.
+    """
+
+    user: npt.NDArray[Any]
+    surrogates: Floats
+    outcome: Floats
+    covariates: Floats | None = None
+
+    def __post_init__(self) -> None:
+        _check(self.user, self.surrogates, self.covariates, outcome=self.outcome)
+
+    @property
+    def features(self) -> Floats:
+        """(n, p + q) surrogates and covariates."""
+        return _joined(self.surrogates, self.covariates)
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Users of an A/B test, at a time when what is seen early of them has been seen.
+
+    Attributes:
+        user: (n,).
+        surrogates: (n, p) the same as in `Past`.
+        treated: (n,) bool, W.
+        covariates: (n, q) the same as in `Past`.
+
+    Raises:
+        ValueError: shapes do not fit, a number is not finite, or an arm has fewer than 2 rows.
+    """
+
+    user: npt.NDArray[Any]
+    surrogates: Floats
+    treated: Bools
+    covariates: Floats | None = None
+
+    def __post_init__(self) -> None:
+        _check(self.user, self.surrogates, self.covariates, treated=self.treated)
+        if self.treated.dtype != np.bool_ or min(self.treated.sum(), (~self.treated).sum()) < 2:
+            raise ValueError(
+                f"treated expected booleans with at least 2 rows in each arm, got {self.treated.dtype} with "
+                f"{np.count_nonzero(self.treated)} of {len(self.treated)} treated"
+            )
+
+    @property
+    def features(self) -> Floats:
+        """(n, p + q) surrogates and covariates."""
+        return _joined(self.surrogates, self.covariates)
+
+
+class Violations(NamedTuple):
+    """Effects of past tests on the outcome beside the surrogates, in residual standard deviations of the outcome.
+
+    ``mean`` and ``spread`` are of the true ones over tests, ``mean_se`` is the standard error of the mean.
+    """
+
+    mean: float
+    spread: float
+    mean_se: float
+
+
+@dataclass(frozen=True)
+class IndexEffect:
+    """The effect of a test on the surrogate index, and what a failed surrogacy could hide.
+
+    Attributes:
+        effect: τ̂, in the outcome's unit; the long-term effect if W moves Y through S alone.
+        se: its standard error, clustered by user, with what h's estimation adds.
+        uncorrected: the effect without the correction for the error of h.
+        residual_sd: σ, standard deviation of Y − h(S, X) in the past sample.
+        unexplained: share of the variance of W that S and X do not foretell, 1 − R².
+        share: e, share treated.
+    """
+
+    effect: float
+    se: float
+    uncorrected: float
+    residual_sd: float
+    unexplained: float
+    share: float
+
+    @property
+    def worst_bias(self) -> float:
+        """What no failed surrogacy can exceed: ``σ · √((1 − R²) / (e (1 − e)))``, by Cauchy and Schwarz.
+
+        It is reached where all that S leaves of Y is the doing of what S leaves of W: rarely less than two residual
+        standard deviations of one user, where an effect is hundredths of one.
+
+        Source: Athey, Chetty, Imbens and Kang 2019, The Surrogate Index (NBER 26463), bounds on the bias.
+        """
+        return self.residual_sd * math.sqrt(self.unexplained / (self.share * (1 - self.share)))
+
+    @property
+    def bias_per_sd(self) -> float:
+        """Bias, in the outcome's unit, of a direct effect of W on Y of one residual standard deviation: σ (1 − R²)."""
+        return self.residual_sd * self.unexplained
+
+    @property
+    def turning_point(self) -> float:
+        """Direct effect of W on Y, beside S and in residual standard deviations, that would turn the effect's sign."""
+        return abs(self.effect) / self.bias_per_sd if self.bias_per_sd > 0 else math.inf
+
+    def interval(self, level: float, *, bias: float = 0.0) -> tuple[float, float]:
+        """Interval of the long-term effect, were |bias| at most the given, in the outcome's unit.
+
+        ``τ̂ ± (bias + z · se)``. With `worst_bias` it covers whether surrogacy holds or not; with 0 where it holds.
+
+        Raises:
+            ValueError: the level lies outside (0, 1), or the bias is below 0.
+        """
+        if not bias >= 0:
+            raise ValueError(f"bias expected a bound of at least 0, got {bias}: give its absolute value")
+        half = bias + _quantile(level) * self.se
+        return self.effect - half, self.effect + half
+
+    def predictive_interval(self, level: float, violations: Violations) -> tuple[float, float]:
+        """Interval of the long-term effect of a test whose direct effect is one like those of past tests.
+
+        ``τ̂ + m u ± z · √(se² + u² (spread² + mean_se²))``, u = `bias_per_sd`, m = ``violations.mean``.
+
+        Raises:
+            ValueError: the level lies outside (0, 1).
+        """
+        unit = self.bias_per_sd
+        middle = self.effect + unit * violations.mean
+        half = _quantile(level) * math.hypot(self.se, unit * violations.spread, unit * violations.mean_se)
+        return middle - half, middle + half
+
+
+@dataclass(frozen=True)
+class Gap:
+    """A test that has run to the end: its long-term effect against the one on the index.
+
+    Attributes:
+        index: what was told early.
+        effect: the effect on the outcome itself, its standard error clustered by user.
+        se: its standard error.
+        direct: (effect − index) / `IndexEffect.bias_per_sd`: what surrogacy left out, in residual standard deviations.
+        direct_se: its standard error; both share users, and their errors do not add up.
+    """
+
+    index: IndexEffect
+    effect: float
+    se: float
+    direct: float
+    direct_se: float
+
+
+def linear(*, ridge: float, degree: int = 1) -> Regression:
+    """Ridge regression with a free intercept.
+
+    Minimises ``mean (y − a − z'b)² + ridge · |b|²`` over columns z standardised by the rows it is fitted on.
+
+    Args:
+        ridge: penalty, at least 0.
+        degree: 2: with all products of two features, squares among them; 1: without.
+
+    Raises:
+        ValueError: a negative penalty, or another degree.
+
+    >>> x = np.array([[0.0], [1.0], [2.0]])
+    >>> linear(ridge=0)(x, np.array([1.0, 3.0, 5.0]))(np.array([[4.0]]))
+    array([9.])
+
+    """
+    if not ridge >= 0 or degree not in (1, 2):
+        raise ValueError(f"expected ridge of at least 0 and degree 1 or 2, got {ridge} and {degree}")
+
+    def fit(features: Floats, outcome: Floats) -> Callable[[Floats], Floats]:
+        raw = _expanded(features, degree)
+        mean, scale = raw.mean(0), raw.std(0)
+        scale = np.where(scale > 1e-9 * np.maximum(np.abs(mean), 1), scale, np.inf)
+        z, level = (raw - mean) / scale, outcome.mean()
+        # the tiny amount is for columns that are sums of others
+        gram = z.T @ z / len(z) + max(ridge, 1e-10) * np.eye(z.shape[1])
+        weights = np.linalg.solve(gram, z.T @ (outcome - level) / len(z))
+        return lambda others: level + (_expanded(others, degree) - mean) / scale @ weights
+
+    return fit
+
+
+def boosted(*, parameters: dict[str, Any], trees: int, num_threads: int, seed: int) -> Regression:
+    """Gradient-boosted trees of LightGBM on the squared error; the same arguments give the same trees.
+
+    Args:
+        parameters: LightGBM's own, by its names.
+        trees: how many.
+        num_threads: threads that LightGBM uses.
+        seed: draws the rows and columns that ``parameters`` may ask each tree to leave out.
+
+    Raises:
+        ImportError: LightGBM is not installed.
+    """
+    try:
+        import lightgbm
+    except ImportError as error:
+        raise ImportError("boosted trees need LightGBM: pip install 'reward[boosting]'") from error
+    setting = {
+        **parameters,
+        "objective": "regression",
+        "seed": seed,
+        "deterministic": True,
+        "force_row_wise": True,
+        "num_threads": num_threads,
+        "verbosity": -1,
+    }
+
+    def fit(features: Floats, outcome: Floats) -> Callable[[Floats], Floats]:
+        booster = lightgbm.train(setting, lightgbm.Dataset(features, outcome, params=setting), trees)
+        return lambda others: np.asarray(booster.predict(others, num_threads=num_threads), np.float64)
+
+    return fit
+
+
+def index_effect(
+    test: Experiment, past: Past, *, regression: Regression, folds: int, ridge: float, seed: int
+) -> IndexEffect:
+    """The effect of a test on the cross-fitted surrogate index h(s, x) = E[Y | S = s, X = x].
+
+    With ω = W/e − (1 − W)/(1 − e) and ν_w(x) = E[h | W = w, X = x], the doubly robust form
+
+        τ̂ = mean_test [ν₁ − ν₀ + W/e (h − ν₁) − (1 − W)/(1 − e) (h − ν₀)] + mean_past [a(S, X) (Y − h(S, X))]
+
+    where a is the weight of a past row that makes the past look like the test's arms, treated minus control:
+    ``E_past[a f] = E_test[ω f]`` for every f of (s, x). It is the product of the density ratio of the two samples and
+    (P(W = 1 | s, x) − e) / (e (1 − e)), and is solved for directly, as the linear combination of 1, s, x and h that
+    has this property; no density is estimated. An error of h counts only in so far as a misses it too.
+    h, a and ν are learned without the users of the rows they are applied to, be these in one sample or both; the past
+    sample may be the test itself.
+
+    The effect is the long-term one under three assumptions: arms were drawn at random, with one share for all; Y given
+    S and X is the same in both samples (comparability); W moves Y through S alone (surrogacy). The third is what
+    `IndexEffect` bounds.
+
+    Args:
+        test: users of the test.
+        past: users whose outcome is known.
+        regression: how h is learned.
+        folds: of users, at least 2.
+        ridge: penalty of a and of ν, as in `linear`.
+        seed: draws the folds.
+
+    Raises:
+        ValueError: the samples have other columns, or fewer users than folds.
+
+    Source: Athey, Chetty, Imbens and Kang 2019 (NBER 26463); Chen and Ritzwoller 2023, Semiparametric estimation of
+    long-term treatment effects (influence function under surrogacy); Chernozhukov, Newey and Singh 2022, Automatic
+    debiased machine learning (a as a regression).
+    """
+    parts = _parts(test, past, regression, folds, ridge, seed)
+    effect = float(parts.of_index.mean() + parts.correction.mean())
+    return _index_effect(test, parts, effect)
+
+
+def gap(
+    test: Experiment, outcome: Floats, past: Past, *, regression: Regression, folds: int, ridge: float, seed: int
+) -> Gap:
+    """How far a test's effect on the index was from its effect on the outcome, now that the outcome is known.
+
+    Args:
+        test: users of the test.
+        outcome: (n,) their Y.
+        past: other users, of before: those of the test would teach h the test's own result.
+        regression: as in `index_effect`, as are the others.
+        folds: of users.
+        ridge: penalty.
+        seed: draws the folds.
+
+    Raises:
+        ValueError: see `index_effect`; or ``outcome`` is not one finite number a row.
+    """
+    _check(test.user, test.surrogates, test.covariates, outcome=outcome)
+    parts = _parts(test, past, regression, folds, ridge, seed, outcome)
+    assert parts.outcome is not None
+    index = _index_effect(test, parts, float(parts.of_index.mean() + parts.correction.mean()))
+    long_term = float(parts.outcome.mean())
+    nothing = np.zeros(len(past.user))
+    unit = index.bias_per_sd
+    return Gap(
+        index=index,
+        effect=long_term,
+        se=_standard_error(parts.codes, parts.outcome, nothing),
+        direct=(long_term - index.effect) / unit,
+        direct_se=_standard_error(parts.codes, parts.outcome - parts.of_index, -parts.correction) / unit,
+    )
+
+
+def violations(direct: npt.ArrayLike, se: npt.ArrayLike) -> Violations:
+    """Mean and spread of the direct effects behind those that past tests showed.
+
+    The spread is what is left when the errors are taken off: with weights 1/se², Q = Σ w (d − d̄)², it is
+    ``√max(0, (Q − (K − 1)) / (Σ w − Σ w² / Σ w))``; the mean weighs a test by 1 / (spread² + se²).
+
+    Args:
+        direct: (K,) `Gap.direct` of each.
+        se: (K,) `Gap.direct_se`.
+
+    Raises:
+        ValueError: fewer than 3 tests, or a standard error that is not above 0.
+
+    Source: DerSimonian and Laird 1986, Meta-analysis in clinical trials.
+
+    >>> violations([0.0, 2.0, 4.0], [1.0, 1.0, 1.0])
+    Violations(mean=2.0, spread=1.7320508075688772, mean_se=1.1547005383792515)
+
+    """
+    found, errors = (np.asarray(values, np.float64) for values in (direct, se))
+    if found.shape != errors.shape or found.ndim != 1 or len(found) < 3 or not (errors > 0).all():
+        raise ValueError(
+            f"expected direct effects of at least 3 tests and as many standard errors above 0, got shapes "
+            f"{found.shape} and {errors.shape}"
+        )
+    weight = errors**-2
+    apart = weight @ (found - weight @ found / weight.sum()) ** 2
+    spread = math.sqrt(max(0.0, (apart - (len(found) - 1)) / (weight.sum() - (weight**2).sum() / weight.sum())))
+    weight = 1 / (spread**2 + errors**2)
+    return Violations(float(weight @ found / weight.sum()), spread, float(weight.sum() ** -0.5))
+
+
+class _Parts(NamedTuple):
+    codes: tuple[Ints, Ints]  # users of the test's rows and of the past's, from 0
+    of_index: Floats  # (test rows,) whose mean is the uncorrected effect
+    correction: Floats  # (past rows,)
+    outcome: Floats | None  # (test rows,) whose mean is the effect on the outcome
+    residual: Floats  # (past rows,) Y − h
+    surprise: Floats  # (test rows,) W − P(W = 1 | S, X)
+
+
+def _parts(
+    test: Experiment,
+    past: Past,
+    regression: Regression,
+    folds: int,
+    ridge: float,
+    seed: int,
+    outcome: Floats | None = None,
+) -> _Parts:
+    x_test, x_past = test.features, past.features
+    if x_test.shape[1] != x_past.shape[1] or test.surrogates.shape[1] != past.surrogates.shape[1]:
+        raise ValueError(
+            f"expected the same surrogates and covariates in both samples, got {test.surrogates.shape[1]} of "
+            f"{x_test.shape[1]} columns in the test and {past.surrogates.shape[1]} of {x_past.shape[1]} in the past"
+        )
+    _, code = np.unique(np.concatenate([test.user, past.user]), return_inverse=True)
+    users, size = int(code.max()) + 1, len(test.user)
+    if not 2 <= folds <= users:
+        raise ValueError(f"folds expected from 2 to the number of users, {users}, got {folds}")
+    fold = (np.random.default_rng(seed).permutation(users) % folds)[code]
+    treated, share = test.treated, float(test.treated.mean())
+    weight = np.where(treated, 1 / share, -1 / (1 - share))
+    smooth = linear(ridge=ridge)
+    of_index, surprise = np.empty(size), np.empty(size)
+    effect = None if outcome is None else np.empty(size)
+    correction, residual = np.empty(len(past.user)), np.empty(len(past.user))
+    for one in range(folds):
+        mine, theirs = fold[:size] == one, fold[size:] == one
+        h = regression(x_past[~theirs], past.outcome[~theirs])
+        of_test, of_past = h(x_test), h(x_past)
+        residual[theirs] = past.outcome[theirs] - of_past[theirs]
+        basis = _basis(np.column_stack([x_past, of_past]), np.column_stack([x_test, of_test]), ~theirs)
+        correction[theirs] = _representer(*basis, weight, ~mine, ~theirs, ridge)[theirs] * residual[theirs]
+        of_index[mine] = _augmented(of_test, test, mine, share, smooth)
+        if outcome is not None and effect is not None:
+            effect[mine] = _augmented(outcome, test, mine, share, smooth)
+        chance = smooth(x_test[~mine], treated[~mine].astype(np.float64))
+        surprise[mine] = treated[mine] - chance(x_test[mine])
+    return _Parts((code[:size], code[size:]), of_index, correction, effect, residual, surprise)
+
+
+def _index_effect(test: Experiment, parts: _Parts, effect: float) -> IndexEffect:
+    share = float(test.treated.mean())
+    return IndexEffect(
+        effect=effect,
+        se=_standard_error(parts.codes, parts.of_index, parts.correction),
+        uncorrected=float(parts.of_index.mean()),
+        residual_sd=float(np.sqrt(np.mean(parts.residual**2))),
+        unexplained=float(min(1.0, np.mean(parts.surprise**2) / (share * (1 - share)))),
+        share=share,
+    )
+
+
+def _augmented(values: Floats, test: Experiment, mine: Bools, share: float, smooth: Regression) -> Floats:
+    """Of the rows ``mine``: what their mean adds to the effect on ``values``, adjusted for the covariates."""
+    covariates = np.zeros((len(values), 0)) if test.covariates is None else test.covariates
+    treated = test.treated[mine]
+    expected = [
+        smooth(covariates[arm & ~mine], values[arm & ~mine])(covariates[mine]) for arm in (~test.treated, test.treated)
+    ]
+    off = values[mine] - np.where(treated, expected[1], expected[0])
+    return expected[1] - expected[0] + off * np.where(treated, 1 / share, -1 / (1 - share))
+
+
+def _basis(past: Floats, test: Floats, fitted: Bools) -> tuple[Floats, Floats]:
+    """Both with a column of ones, in the past's units; a column that does not vary there is left at 0."""
+    mean, scale = past[fitted].mean(0), past[fitted].std(0)
+    scale = np.where(scale > 1e-9 * np.maximum(np.abs(mean), 1), scale, np.inf)
+    one, other = (np.column_stack([np.ones(len(it)), (it - mean) / scale]) for it in (past, test))
+    return one, other
+
+
+def _representer(past: Floats, test: Floats, weight: Floats, of_test: Bools, of_past: Bools, ridge: float) -> Floats:
+    """(past rows,) a: the combination of the basis with E_past[a f] = E_test[ω f] for every f in the basis."""
+    known = past[of_past]
+    gram = known.T @ known / len(known) + max(ridge, 1e-10) * np.eye(known.shape[1])
+    return past @ np.linalg.solve(gram, test[of_test].T @ weight[of_test] / of_test.sum())
+
+
+def _standard_error(codes: tuple[Ints, Ints], test: Floats, past: Floats) -> float:
+    """Of the sum of the two means, with the rows of a user, in either sample, taken together."""
+    users = int(max(code.max() for code in codes)) + 1
+    pulls = np.zeros(users)
+    for code, values in zip(codes, (test, past), strict=True):
+        pulls += np.bincount(code, (values - values.mean()) / len(values), users)
+    return float(np.sqrt(np.sum(np.square(pulls)) * users / (users - 1)))
+
+
+def _expanded(features: Floats, degree: int) -> Floats:
+    if degree == 1:
+        return features
+    one, other = np.triu_indices(features.shape[1])
+    return np.concatenate([features, features[:, one] * features[:, other]], axis=1)
+
+
+def _joined(surrogates: Floats, covariates: Floats | None) -> Floats:
+    return surrogates if covariates is None else np.concatenate([surrogates, covariates], axis=1)
+
+
+def _quantile(level: float) -> float:
+    if not 0 < level < 1:
+        raise ValueError(f"level must lie between 0 and 1, got {level}: 0.95 asks for a 95% interval")
+    return NormalDist().inv_cdf((1 + level) / 2)
+
+
+def _check(user: npt.NDArray[Any], surrogates: Floats, covariates: Floats | None, **columns: npt.NDArray[Any]) -> None:
+    rows = len(user)
+    matrices = {"surrogates": surrogates} | ({} if covariates is None else {"covariates": covariates})
+    for name, values in matrices.items():
+        if values.ndim != 2 or len(values) != rows:
+            raise ValueError(f"{name} expected shape ({rows}, columns), a row for each user, got {values.shape}")
+    for name, values in columns.items():
+        if values.shape != (rows,):
+            raise ValueError(f"{name} expected shape ({rows},), one for each user, got {values.shape}")
+    for name, values in (matrices | columns).items():
+        if not np.isfinite(values).all():
+            raise ValueError(f"{name} expected finite numbers, got others in {(~np.isfinite(values)).sum()} places")
