@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, date, datetime, time
 from statistics import NormalDist
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
@@ -17,6 +17,7 @@ from reward.evaluation.surrogates.index import Regression
 from reward.function import AS_OF, RewardFunction
 from reward.outcomes.activity import local_day
 from reward.schema import TIMESTAMP, USER
+from reward.sequences.split import day_to_date
 
 Progress = Callable[[Sequence[int]], Iterable[int]]
 MEASURES = ("consistent", "recall", "precision", "reversals", "sensitivity")
@@ -102,6 +103,7 @@ def reward_surrogate(
     day: int,
     days: Sequence[int],
     items_table: pl.DataFrame | None = None,
+    history_start: date | None = None,
     progress: Progress = iter,
 ) -> pl.DataFrame:
     """The reward model as a surrogate: days seen plus its forecast, from the latest state, of the days still open.
@@ -113,6 +115,7 @@ def reward_surrogate(
             event on it are told of, from their last one.
         days: the k's: when day D + k is over.
         items_table: features of items that the artefact does not hold.
+        history_start: the first day the given histories cover; None: the training log's first day.
         progress: wraps the k's.
 
     Returns:
@@ -132,7 +135,9 @@ def reward_surrogate(
     for k in progress(days):
         moment = _midnight(day + k + 1, zone)
         known = events.with_row_index("row").filter(pl.col(TIMESTAMP) < moment)
-        scored = function.score_events(known.drop("row"), as_of=moment, items_table=items_table)
+        scored = function.score_events(
+            known.drop("row"), as_of=moment, items_table=items_table, history_start=history_start
+        )
         told = pl.DataFrame({"row": known["row"], str(k): scored[AS_OF]})
         found[str(k)] = anchors.join(told, on="row", how="left", maintain_order="left")[str(k)]
     return pl.DataFrame({USER: anchors[USER], **found})
@@ -273,5 +278,4 @@ def _sums(group: Ints, values: Floats, groups: int) -> Floats:
 
 def _midnight(day: int, zone: str) -> datetime:
     """The moment a local day begins."""
-    date = (datetime(1970, 1, 1) + timedelta(days=day)).date()
-    return datetime.combine(date, time(), ZoneInfo(zone)).astimezone(UTC)
+    return datetime.combine(day_to_date(day), time(), ZoneInfo(zone)).astimezone(UTC)

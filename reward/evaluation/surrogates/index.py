@@ -175,7 +175,7 @@ class Gap:
     direct_se: float
 
 
-def linear(*, ridge: float, degree: int = 1) -> Regression:
+def linear(*, ridge: float, degree: int) -> Regression:
     """Ridge regression with a free intercept.
 
     Minimises ``mean (y − a − z'b)² + ridge · |b|²`` over columns z standardised by the rows it is fitted on.
@@ -188,7 +188,7 @@ def linear(*, ridge: float, degree: int = 1) -> Regression:
         ValueError: a negative penalty, or another degree.
 
     >>> x = np.array([[0.0], [1.0], [2.0]])
-    >>> linear(ridge=0)(x, np.array([1.0, 3.0, 5.0]))(np.array([[4.0]]))
+    >>> linear(ridge=0, degree=1)(x, np.array([1.0, 3.0, 5.0]))(np.array([[4.0]]))
     array([9.])
 
     """
@@ -200,9 +200,7 @@ def linear(*, ridge: float, degree: int = 1) -> Regression:
         mean, scale = raw.mean(0), raw.std(0)
         scale = np.where(scale > 1e-9 * np.maximum(np.abs(mean), 1), scale, np.inf)
         z, level = (raw - mean) / scale, outcome.mean()
-        # the tiny amount is for columns that are sums of others
-        gram = z.T @ z / len(z) + max(ridge, 1e-10) * np.eye(z.shape[1])
-        weights = np.linalg.solve(gram, z.T @ (outcome - level) / len(z))
+        weights = np.linalg.solve(_gram(z, ridge), z.T @ (outcome - level) / len(z))
         return lambda others: level + (_expanded(others, degree) - mean) / scale @ weights
 
     return fit
@@ -241,77 +239,119 @@ def boosted(*, parameters: dict[str, Any], trees: int, num_threads: int, seed: i
     return fit
 
 
-def index_effect(
-    test: Experiment, past: Past, *, regression: Regression, folds: int, ridge: float, seed: int
-) -> IndexEffect:
-    """The effect of a test on the cross-fitted surrogate index h(s, x) = E[Y | S = s, X = x].
+@dataclass(frozen=True)
+class SurrogateIndex:
+    """The cross-fitted surrogate index h(s, x) = E[Y | S = s, X = x], and what it says of a test.
 
-    With ω = W/e − (1 − W)/(1 − e) and ν_w(x) = E[h | W = w, X = x], the doubly robust form
+    h, and the two parts that guard against its errors, a and ν below, are learned without the users of the rows they
+    are applied to, be these in one sample or both; the past sample may be the test itself.
 
-        τ̂ = mean_test [ν₁ − ν₀ + W/e (h − ν₁) − (1 − W)/(1 − e) (h − ν₀)] + mean_past [a(S, X) (Y − h(S, X))]
-
-    where a is the weight of a past row that makes the past look like the test's arms, treated minus control:
-    ``E_past[a f] = E_test[ω f]`` for every f of (s, x). It is the product of the density ratio of the two samples and
-    (P(W = 1 | s, x) − e) / (e (1 − e)), and is solved for directly, as the linear combination of 1, s, x and h that
-    has this property; no density is estimated. An error of h counts only in so far as a misses it too.
-    h, a and ν are learned without the users of the rows they are applied to, be these in one sample or both; the past
-    sample may be the test itself.
-
-    The effect is the long-term one under three assumptions: arms were drawn at random, with one share for all; Y given
-    S and X is the same in both samples (comparability); W moves Y through S alone (surrogacy). The third is what
-    `IndexEffect` bounds.
-
-    Args:
-        test: users of the test.
-        past: users whose outcome is known.
+    Attributes:
         regression: how h is learned.
         folds: of users, at least 2.
+        degree: of a, as in `linear`; 1 is for samples too small for products.
         ridge: penalty of a and of ν, as in `linear`.
         seed: draws the folds.
 
     Raises:
-        ValueError: the samples have other columns, or fewer users than folds.
-
-    Source: Athey, Chetty, Imbens and Kang 2019 (NBER 26463); Chen and Ritzwoller 2023, Semiparametric estimation of
-    long-term treatment effects (influence function under surrogacy); Chernozhukov, Newey and Singh 2022, Automatic
-    debiased machine learning (a as a regression).
+        ValueError: fewer than 2 folds.
     """
-    parts = _parts(test, past, regression, folds, ridge, seed)
-    effect = float(parts.of_index.mean() + parts.correction.mean())
-    return _index_effect(test, parts, effect)
 
+    regression: Regression
+    folds: int
+    degree: int
+    ridge: float
+    seed: int
 
-def gap(
-    test: Experiment, outcome: Floats, past: Past, *, regression: Regression, folds: int, ridge: float, seed: int
-) -> Gap:
-    """How far a test's effect on the index was from its effect on the outcome, now that the outcome is known.
+    def __post_init__(self) -> None:
+        if self.folds < 2:
+            raise ValueError(f"folds expected at least 2, got {self.folds}: a row is foretold by others' users")
 
-    Args:
-        test: users of the test.
-        outcome: (n,) their Y.
-        past: other users, of before: those of the test would teach h the test's own result.
-        regression: as in `index_effect`, as are the others.
-        folds: of users.
-        ridge: penalty.
-        seed: draws the folds.
+    def effect(self, test: Experiment, past: Past) -> IndexEffect:
+        """The effect of a test on the index.
 
-    Raises:
-        ValueError: see `index_effect`; or ``outcome`` is not one finite number a row.
-    """
-    _check(test.user, test.surrogates, test.covariates, outcome=outcome)
-    parts = _parts(test, past, regression, folds, ridge, seed, outcome)
-    assert parts.outcome is not None
-    index = _index_effect(test, parts, float(parts.of_index.mean() + parts.correction.mean()))
-    long_term = float(parts.outcome.mean())
-    nothing = np.zeros(len(past.user))
-    unit = index.bias_per_sd
-    return Gap(
-        index=index,
-        effect=long_term,
-        se=_standard_error(parts.codes, parts.outcome, nothing),
-        direct=(long_term - index.effect) / unit,
-        direct_se=_standard_error(parts.codes, parts.outcome - parts.of_index, -parts.correction) / unit,
-    )
+        With ω = W/e − (1 − W)/(1 − e) and ν_w(x) = E[h | W = w, X = x], the doubly robust form
+
+            τ̂ = mean_test [ν₁ − ν₀ + W/e (h − ν₁) − (1 − W)/(1 − e) (h − ν₀)] + mean_past [a(S, X) (Y − h(S, X))]
+
+        where a is the weight of a past row that makes the past look like the test's arms, treated minus control:
+        ``E_past[a f] = E_test[ω f]`` for every f of (s, x). It is the product of the density ratio of the two samples
+        and (P(W = 1 | s, x) − e) / (e (1 − e)), and is solved for directly, as the linear combination of 1, s, x,
+        their products and h that has this property; no density is estimated. An error of h counts only in so far as a
+        misses it too.
+
+        The effect is the long-term one under three assumptions: arms were drawn at random, with one share for all; Y
+        given S and X is the same in both samples (comparability); W moves Y through S alone (surrogacy). The third is
+        what `IndexEffect` bounds.
+
+        Args:
+            test: users of the test.
+            past: users whose outcome is known.
+
+        Raises:
+            ValueError: the samples have other columns, or fewer users than folds.
+
+        Source: Athey, Chetty, Imbens and Kang 2019 (NBER 26463); Chen and Ritzwoller 2023, Semiparametric estimation
+        of long-term treatment effects (influence function under surrogacy); Chernozhukov, Newey and Singh 2022,
+        Automatic debiased machine learning (a as a regression).
+        """
+        return _index_effect(test, self._parts(test, past))
+
+    def gap(self, test: Experiment, outcome: Floats, past: Past) -> Gap:
+        """How far a test's effect on the index was from its effect on the outcome, now that the outcome is known.
+
+        Args:
+            test: users of the test.
+            outcome: (n,) their Y.
+            past: other users, of before: those of the test would teach h the test's own result.
+
+        Raises:
+            ValueError: see `effect`; or ``outcome`` is not one finite number a row.
+        """
+        _check(test.user, test.surrogates, test.covariates, outcome=outcome)
+        parts = self._parts(test, past, outcome)
+        index, long_term = _index_effect(test, parts), float(parts.outcome.mean())
+        unit = index.bias_per_sd
+        return Gap(
+            index=index,
+            effect=long_term,
+            se=_standard_error(parts.codes, parts.outcome, np.zeros(len(past.user))),
+            direct=(long_term - index.effect) / unit,
+            direct_se=_standard_error(parts.codes, parts.outcome - parts.of_index, -parts.correction) / unit,
+        )
+
+    def _parts(self, test: Experiment, past: Past, outcome: Floats | None = None) -> _Parts:
+        x_test, x_past = test.features, past.features
+        if x_test.shape[1] != x_past.shape[1] or test.surrogates.shape[1] != past.surrogates.shape[1]:
+            raise ValueError(
+                f"expected the same surrogates and covariates in both samples, got {test.surrogates.shape[1]} of "
+                f"{x_test.shape[1]} columns in the test and {past.surrogates.shape[1]} of {x_past.shape[1]} in the past"
+            )
+        _, code = np.unique(np.concatenate([test.user, past.user]), return_inverse=True)
+        users, size = int(code.max()) + 1, len(test.user)
+        if users < self.folds:
+            raise ValueError(f"expected at least as many users as folds, got {users} and {self.folds}")
+        fold = (np.random.default_rng(self.seed).permutation(users) % self.folds)[code]
+        treated, share = test.treated, float(test.treated.mean())
+        weight = np.where(treated, 1 / share, -1 / (1 - share))
+        smooth = linear(ridge=self.ridge, degree=1)
+        of_index, of_outcome, surprise = np.empty(size), np.zeros(size), np.empty(size)
+        correction, residual = np.empty(len(past.user)), np.empty(len(past.user))
+        for one in range(self.folds):
+            mine, theirs = fold[:size] == one, fold[size:] == one
+            h = self.regression(x_past[~theirs], past.outcome[~theirs])
+            of_test, of_past = h(x_test), h(x_past)
+            residual[theirs] = past.outcome[theirs] - of_past[theirs]
+            in_past, in_test = (
+                np.column_stack([_expanded(x, self.degree), of_x]) for x, of_x in ((x_past, of_past), (x_test, of_test))
+            )
+            a = _representer(in_past, in_test, weight, ~mine, ~theirs, self.ridge)
+            correction[theirs] = a[theirs] * residual[theirs]
+            of_index[mine] = _augmented(of_test, test, mine, share, smooth)
+            if outcome is not None:
+                of_outcome[mine] = _augmented(outcome, test, mine, share, smooth)
+            surprise[mine] = treated[mine] - smooth(x_test[~mine], treated[~mine].astype(np.float64))(x_test[mine])
+        return _Parts((code[:size], code[size:]), of_index, correction, of_outcome, residual, surprise)
 
 
 def violations(direct: npt.ArrayLike, se: npt.ArrayLike) -> Violations:
@@ -350,60 +390,19 @@ class _Parts(NamedTuple):
     codes: tuple[Ints, Ints]  # users of the test's rows and of the past's, from 0
     of_index: Floats  # (test rows,) whose mean is the uncorrected effect
     correction: Floats  # (past rows,)
-    outcome: Floats | None  # (test rows,) whose mean is the effect on the outcome
+    outcome: Floats  # (test rows,) whose mean is the effect on the outcome; 0 where it is not given
     residual: Floats  # (past rows,) Y − h
     surprise: Floats  # (test rows,) W − P(W = 1 | S, X)
 
 
-def _parts(
-    test: Experiment,
-    past: Past,
-    regression: Regression,
-    folds: int,
-    ridge: float,
-    seed: int,
-    outcome: Floats | None = None,
-) -> _Parts:
-    x_test, x_past = test.features, past.features
-    if x_test.shape[1] != x_past.shape[1] or test.surrogates.shape[1] != past.surrogates.shape[1]:
-        raise ValueError(
-            f"expected the same surrogates and covariates in both samples, got {test.surrogates.shape[1]} of "
-            f"{x_test.shape[1]} columns in the test and {past.surrogates.shape[1]} of {x_past.shape[1]} in the past"
-        )
-    _, code = np.unique(np.concatenate([test.user, past.user]), return_inverse=True)
-    users, size = int(code.max()) + 1, len(test.user)
-    if not 2 <= folds <= users:
-        raise ValueError(f"folds expected from 2 to the number of users, {users}, got {folds}")
-    fold = (np.random.default_rng(seed).permutation(users) % folds)[code]
-    treated, share = test.treated, float(test.treated.mean())
-    weight = np.where(treated, 1 / share, -1 / (1 - share))
-    smooth = linear(ridge=ridge)
-    of_index, surprise = np.empty(size), np.empty(size)
-    effect = None if outcome is None else np.empty(size)
-    correction, residual = np.empty(len(past.user)), np.empty(len(past.user))
-    for one in range(folds):
-        mine, theirs = fold[:size] == one, fold[size:] == one
-        h = regression(x_past[~theirs], past.outcome[~theirs])
-        of_test, of_past = h(x_test), h(x_past)
-        residual[theirs] = past.outcome[theirs] - of_past[theirs]
-        basis = _basis(np.column_stack([x_past, of_past]), np.column_stack([x_test, of_test]), ~theirs)
-        correction[theirs] = _representer(*basis, weight, ~mine, ~theirs, ridge)[theirs] * residual[theirs]
-        of_index[mine] = _augmented(of_test, test, mine, share, smooth)
-        if outcome is not None and effect is not None:
-            effect[mine] = _augmented(outcome, test, mine, share, smooth)
-        chance = smooth(x_test[~mine], treated[~mine].astype(np.float64))
-        surprise[mine] = treated[mine] - chance(x_test[mine])
-    return _Parts((code[:size], code[size:]), of_index, correction, effect, residual, surprise)
-
-
-def _index_effect(test: Experiment, parts: _Parts, effect: float) -> IndexEffect:
+def _index_effect(test: Experiment, parts: _Parts) -> IndexEffect:
     share = float(test.treated.mean())
     return IndexEffect(
-        effect=effect,
+        effect=float(parts.of_index.mean() + parts.correction.mean()),
         se=_standard_error(parts.codes, parts.of_index, parts.correction),
         uncorrected=float(parts.of_index.mean()),
         residual_sd=float(np.sqrt(np.mean(parts.residual**2))),
-        unexplained=float(min(1.0, np.mean(parts.surprise**2) / (share * (1 - share)))),
+        unexplained=min(1.0, float(np.mean(parts.surprise**2)) / (share * (1 - share))),
         share=share,
     )
 
@@ -419,24 +418,26 @@ def _augmented(values: Floats, test: Experiment, mine: Bools, share: float, smoo
     return expected[1] - expected[0] + off * np.where(treated, 1 / share, -1 / (1 - share))
 
 
-def _basis(past: Floats, test: Floats, fitted: Bools) -> tuple[Floats, Floats]:
-    """Both with a column of ones, in the past's units; a column that does not vary there is left at 0."""
-    mean, scale = past[fitted].mean(0), past[fitted].std(0)
-    scale = np.where(scale > 1e-9 * np.maximum(np.abs(mean), 1), scale, np.inf)
-    one, other = (np.column_stack([np.ones(len(it)), (it - mean) / scale]) for it in (past, test))
-    return one, other
-
-
 def _representer(past: Floats, test: Floats, weight: Floats, of_test: Bools, of_past: Bools, ridge: float) -> Floats:
-    """(past rows,) a: the combination of the basis with E_past[a f] = E_test[ω f] for every f in the basis."""
-    known = past[of_past]
-    gram = known.T @ known / len(known) + max(ridge, 1e-10) * np.eye(known.shape[1])
-    return past @ np.linalg.solve(gram, test[of_test].T @ weight[of_test] / of_test.sum())
+    """(past rows,) a: the combination of 1 and the columns with E_past[a f] = E_test[ω f] for each f of these."""
+    known, shown = past[of_past], test[of_test]
+    mean, scale = known.mean(0), known.std(0)
+    scale = np.where(scale > 1e-9 * np.maximum(np.abs(mean), 1), scale, np.inf)
+    z, other = (known - mean) / scale, (shown - mean) / scale
+    # the columns are centred in the past, so that the 1 stands apart from them
+    level = weight[of_test].mean()
+    pull = other.T @ weight[of_test] / len(other)
+    return level + (past - mean) / scale @ np.linalg.solve(_gram(z, ridge), pull)
+
+
+def _gram(z: Floats, ridge: float) -> Floats:
+    """Second moments of standardised columns with the penalty; the least one is for columns that are sums of others."""
+    return z.T @ z / len(z) + max(ridge, 1e-10) * np.eye(z.shape[1])
 
 
 def _standard_error(codes: tuple[Ints, Ints], test: Floats, past: Floats) -> float:
     """Of the sum of the two means, with the rows of a user, in either sample, taken together."""
-    users = int(max(code.max() for code in codes)) + 1
+    users = int(np.concatenate(codes).max()) + 1
     pulls = np.zeros(users)
     for code, values in zip(codes, (test, past), strict=True):
         pulls += np.bincount(code, (values - values.mean()) / len(values), users)

@@ -1,0 +1,1 @@
+"""What `surrogates.py` draws its tests from."""
