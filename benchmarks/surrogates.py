@@ -120,7 +120,7 @@ def mixed_study(console):
         out["rows"].append(
             [
                 *(index.effect, index.se, index.uncorrected, index.residual_sd, index.unexplained, index.share),
-                *(gap.effect, gap.se, gap.direct, gap.direct_se, traces.truth(act, TRUTH_USERS // 10, one)[0]),
+                *(gap.effect, gap.se, gap.direct, gap.direct_se, traces.truth(act, TRUTH_USERS // 20, one)[0]),
             ]
         )
     return out
@@ -154,7 +154,7 @@ def agreement_study(console):
         for name, its in values.items():
             told = effects_by_test(nobody, treated, its)
             out[name].append([told.effect[0].tolist(), told.se[0].tolist()])
-        out["truth"].append(traces.truth(act, TRUTH_USERS // 10, one)[0])
+        out["truth"].append(traces.truth(act, TRUTH_USERS // 20, one)[0])
     return out
 
 
@@ -335,7 +335,7 @@ def main(arguments=None):
     console, rows = Console(width=max(Console().width, 140)), []
     if "index" in chosen.studies:
         for kind in traces.CASES:
-            for regression in REGRESSIONS if kind in traces.HOLD else [MAIN]:
+            for regression in REGRESSIONS if kind == traces.TOLD else [MAIN]:
                 many = chosen.nothing_repetitions if kind == traces.NOTHING else chosen.repetitions
                 name = f"index {kind.replace('/', '-')} {regression} {many}"
                 study = kept(chosen.cache, name, partial(index_study, kind, regression, many, console))

@@ -121,14 +121,14 @@ def drawn_acts(count, rng, strength):
     return kinds, acts
 
 
-NOTHING = "nothing (A/A)"
+NOTHING, TOLD = "nothing (A/A)", "early, all told"
 CASES = {
     NOTHING: Act(left=False, hidden=False),
-    "early, all told": Act(early=0.3, left=False, hidden=False),
+    TOLD: Act(early=0.3, left=False, hidden=False),
     "early, bases hidden": Act(early=0.3, left=False),
     "early, bases hidden, users leave": Act(early=0.3),
     "late": Act(late=0.15),
     "wears off": Act(early=0.3, late=-0.15),
     "leaving": Act(leaving=-1.0),
 }
-HOLD = (NOTHING, "early, all told")
+HOLD = (NOTHING, TOLD)

@@ -169,8 +169,8 @@ def effects_by_test(test: Ints, treated: npt.NDArray[np.bool_], values: npt.Arra
     tests = int(test.max(initial=-1)) + 1
     arm = 2 * test + treated
     count = np.bincount(arm, minlength=2 * tests).astype(np.float64)
-    if (count < 2).any() or not tests:
-        raise ValueError(f"expected at least 2 users in each arm of each test, got {int(count.min(initial=0))}")
+    if not tests or count.min() < 2:
+        raise ValueError(f"expected at least 2 users in each arm of each test, got {int(min(count, default=0))}")
     mean = _sums(arm, columns, 2 * tests) / count[:, None]
     spread = _sums(arm, (columns - mean[arm]) ** 2, 2 * tests) / (count * (count - 1))[:, None]
     shape = (tests, *given.shape[1:])
