@@ -43,6 +43,7 @@ from reward.evaluation.surrogates.index import (
     linear,
     violations,
 )
+from reward.simulation.policies import logging_policy
 from reward.writing import write_json
 
 LEVEL, ALPHA, RESAMPLES = 0.95, 0.05, 1000
@@ -51,7 +52,7 @@ MIXED_TESTS, MIXED_USERS, MIXED_PAST, KNOWN_TESTS, SPLITS = 200, 4_000, 20_000, 
 TESTS, TEST_USERS, PAST_USERS = 300, 8_000, 20_000
 STRENGTH = 0.3  # standard deviation of what a test adds to the logit of being active
 DAYS = (1, 3, 7, 14, 21, 28, 42, 63)
-SERVICE_DAYS = (1, 3, 7, 14, 21, 28)
+SERVICE_DAYS, HALVES = (3, 7, 14), 100
 TRUTH_USERS = 400_000
 TREES = {"num_leaves": 8, "learning_rate": 0.1, "min_data_in_leaf": 30}
 REGRESSIONS = {
@@ -159,20 +160,37 @@ def agreement_study(console):
 
 
 def service_study(world, seed, users, console):
-    """The same for rankers in a simulated service, with the reward model trained on the log before."""
+    """The same for rankers in a simulated service, with the reward model trained on the log before.
+
+    All users are lived twice, with the ranker and without it, under the same luck. A test puts a random half of them
+    in either arm, again and again.
+    """
     lived = service.Lived(world, seed, users)
-    surrogates = readers(*lived.past_traces(), SERVICE_DAYS)
-    progress = partial(track, description=f"service: {world}, seed {seed}", console=console)
-    tests = lived.tests(lived.reward_model(), SERVICE_DAYS, progress)
-    out = {"kind": [" x ".join(map(str, test)) for test in service.TESTS], "truth": tests.truth.tolist()}
-    out |= {name: [] for name in (OUTCOME, *surrogates, MODEL)}
-    nobody = np.zeros(tests.treated.shape[1], int)
-    for treated, days, scores in zip(tests.treated, tests.days, tests.scores, strict=True):
-        values = {OUTCOME: days.sum(1), MODEL: scores}
-        values |= {name: read(days, tests.before) for name, read in surrogates.items()}
-        for name, its in values.items():
-            told = effects_by_test(nobody, treated, its)
-            out[name].append([told.effect[0].tolist(), told.se[0].tolist()])
+    past, past_before = lived.past_traces()
+    surrogates = readers(past, past_before, SERVICE_DAYS)
+    function = lived.reward_model()
+
+    def read(policy):
+        lives = lived.lives(policy)
+        told = {name: it(lives.days, lived.history[1]) for name, it in surrogates.items()}
+        told |= {MODEL: lived.read(function, lives, SERVICE_DAYS), OUTCOME: lives.days.sum(1)}
+        return told, lives.expected
+
+    control, without = read(logging_policy(lived.service))
+    rng, n = np.random.default_rng([seed, 41]), len(lived.entered)
+    treated = rng.permuted(np.tile(np.arange(n) % 2 == 0, (HALVES, 1)), axis=1).ravel()
+    half = np.repeat(np.arange(HALVES), n)
+    out = {"past users": len(past), "users": n, "tests": []}
+    for ranker, times in track(service.TESTS, f"service: {world}, seed {seed}", console=console):
+        told, expected = read(service.tilted(lived.service, ranker, times))
+        test = {"name": f"{ranker} x {times}", "truth": (expected - without).mean()}
+        test["truth se"] = (expected - without).std(ddof=1) / np.sqrt(n)
+        for name, its in told.items():
+            rows = np.where(treated.reshape(-1, n, *(1,) * (its.ndim - 1)), its, control[name])
+            halves = effects_by_test(half, treated, rows.reshape(-1, *its.shape[1:]))
+            gained = its - control[name]
+            test[name] = [it.tolist() for it in (halves.effect, halves.se, gained.mean(0), gained.std(0) / np.sqrt(n))]
+        out["tests"].append(test)
     return out
 
 
@@ -242,42 +260,74 @@ def told_mixed(study):
     return rows
 
 
-def told_agreement(what, studies, days, peer_day=None):
-    """Rows of decisions on each of the days, and of the effects beside the true ones; studies of the same names."""
-    names = [name for name in (SEEN, LINEAR, BOOSTED, MODEL) if name in studies[0]]
-
-    def effects(name):
-        return Effects(*np.concatenate([np.array(study[name]) for study in studies]).swapaxes(0, 1))
-
-    outcome, truth = effects(OUTCOME), np.concatenate([study["truth"] for study in studies])
-    by_name = {name: effects(name) for name in names}
-    launched = decisions(outcome, alpha=ALPHA)
+def told_agreement(what, effects, truth, days, cluster=None, peer_day=None):
+    """Rows of decisions on each of the days, and of the effects beside the true ones."""
+    outcome, surrogates = effects[OUTCOME], {name: it for name, it in effects.items() if name != OUTCOME}
+    group = np.arange(len(truth)) if cluster is None else cluster
+    worthless, up = truth <= 0, decisions(outcome, alpha=ALPHA) > 0
     rows = [
-        row(what, "tests", len(truth)),
-        row(what, "up at the full horizon", *share(launched > 0)),
-        row(what, "down at the full horizon", *share(launched < 0)),
-        row(what, "launched at the full horizon, of the truly worthless", *share(launched[truth <= 0] > 0)),
+        row(what, "tests", int(group.max()) + 1),
+        row(what, "up at the full horizon", up.mean()),
+        row(what, "down at the full horizon", (decisions(outcome, alpha=ALPHA) < 0).mean()),
+        row(what, "launched at the full horizon, of the truly worthless", up[worthless].mean()),
     ]
-    found = agreement(outcome, by_name, days, alpha=ALPHA, resamples=RESAMPLES, seed=0, level=LEVEL)
+    settings = {"alpha": ALPHA, "resamples": RESAMPLES, "seed": 0, "level": LEVEL}
+    found = agreement(outcome, surrogates, days, cluster=group, **settings)
     for told in found.iter_rows(named=True):
         peers = PEERS.get(told["measure"], {}) if told["day"] == peer_day else {}
         metric = f"{told['measure']}, {told['surrogate']}, day {told['day']}"
         se = None if told["low"] is None else (told["high"] - told["low"]) / (2 * 1.96)
         rows.append(row(what, metric, told["value"], se, peers))
-    spread, generator = truth.std(ddof=1), np.random.default_rng(0)
-    drawn = generator.integers(len(truth), size=(RESAMPLES, len(truth)))
-    for name, its in by_name.items():
-        decided = decisions(its, alpha=ALPHA)
+    for name, its in surrogates.items():
+        wrong = decisions(its, alpha=ALPHA)[worthless] > 0
         for column, day in enumerate(days):
-            error, wrong = its.effect[:, column] - truth, (decided[:, column] > 0) & (truth <= 0)
-            size = np.sqrt(np.mean(error[drawn] ** 2, axis=1)) / spread
-            label = f"{name}, day {day}"
-            rows.append(
-                row(
-                    what, f"error over spread of true effects, {label}", np.sqrt(np.mean(error**2)) / spread, size.std()
-                )
-            )
-            rows.append(row(what, f"launched, of the truly worthless, {label}", *share(wrong[truth <= 0])))
+            rows.append(row(what, f"launched, of the truly worthless, {name}, day {day}", wrong[:, column].mean()))
+    return rows
+
+
+def told_error(what, effect, truth, label):
+    """Rows of estimated effects (tests,) against the true ones: error in units of these, slope, correlation."""
+    drawn = np.random.default_rng(0).integers(len(truth), size=(RESAMPLES, len(truth)))
+
+    def measures(which):
+        estimate, true = effect[which], truth[which]
+        level = np.sqrt(np.mean(true**2, axis=-1))
+        slope = (estimate * true).sum(-1) / (true**2).sum(-1)
+        return np.sqrt(np.mean((estimate - true) ** 2, axis=-1)) / level, slope
+
+    rows = []
+    names = ("error over root mean square of true effects", "slope on true effects")
+    for name, value, draws in zip(names, measures(np.arange(len(truth))), measures(drawn), strict=True):
+        rows.append(row(what, f"{name}, {label}", value, draws.std()))
+    return rows
+
+
+def told_drawn(study):
+    """Rows of the tests of users with habits."""
+    what, truth = f"agreement, {traces.HORIZON_DAYS} days", np.array(study["truth"])
+    names = (OUTCOME, SEEN, LINEAR, BOOSTED)
+    effects = {name: Effects(*np.array(study[name]).swapaxes(0, 1)) for name in names}
+    rows = told_agreement(what, effects, truth, DAYS, peer_day=14)
+    for name in names[1:]:
+        for column, day in enumerate(DAYS):
+            rows += told_error(what, effects[name].effect[:, column], truth, f"{name}, day {day}")
+    return rows
+
+
+def told_service(world, studies):
+    """Rows of the tests of rankers; a test and its halves are one cluster."""
+    tests = [test for study in studies for test in study["tests"]]
+    what, names = f"service, {world}, {service.HORIZON_DAYS} days", (OUTCOME, SEEN, LINEAR, BOOSTED, MODEL)
+    truth = np.array([test["truth"] for test in tests])
+    effects = {name: Effects(*(np.concatenate([test[name][at] for test in tests]) for at in (0, 1))) for name in names}
+    cluster = np.repeat(np.arange(len(tests)), HALVES)
+    rows = [row(what, "users of a test", np.mean([study["users"] for study in studies]))]
+    rows += [row(what, f"true effect, {test['name']}", test["truth"], test["truth se"]) for test in studies[0]["tests"]]
+    rows += told_agreement(what, effects, np.repeat(truth, HALVES), SERVICE_DAYS, cluster=cluster)
+    for name in names[1:]:
+        for column, day in enumerate(SERVICE_DAYS):
+            gained = np.array([test[name][2][column] for test in tests])
+            rows += told_error(what, gained, truth, f"{name}, day {day}, same users in both arms")
     return rows
 
 
@@ -326,9 +376,9 @@ def main(arguments=None):
     parser.add_argument("--studies", nargs="+", choices=STUDIES, default=list(STUDIES))
     parser.add_argument("--repetitions", type=int, default=300, help="of each kind of test")
     parser.add_argument("--nothing-repetitions", type=int, default=2000, help="of the test that does nothing")
-    parser.add_argument("--world", default="plain", help="a name in conf/simulation/")
+    parser.add_argument("--world", default="clickbait", help="a name in conf/simulation/")
     parser.add_argument("--seeds", type=int, default=2, help="of the service")
-    parser.add_argument("--users", type=int, default=4000, help="of the service")
+    parser.add_argument("--users", type=int, default=2000, help="of the service")
     parser.add_argument("--cache", type=Path, default=ROOT / "outputs" / "surrogates", help="what was computed")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "surrogates.json")
     chosen = parser.parse_args(arguments)
@@ -344,7 +394,7 @@ def main(arguments=None):
         rows += told_mixed(kept(chosen.cache, "mixed", partial(mixed_study, console)))
     if "agreement" in chosen.studies:
         study = kept(chosen.cache, "agreement", partial(agreement_study, console))
-        rows += told_agreement(f"agreement, {traces.HORIZON_DAYS} days", [study], DAYS, peer_day=14)
+        rows += told_drawn(study)
     if "service" in chosen.studies:
         studies = [
             kept(
@@ -354,7 +404,7 @@ def main(arguments=None):
             )
             for seed in range(chosen.seeds)
         ]
-        rows += told_agreement(f"service, {chosen.world}, {service.HORIZON_DAYS} days", studies, SERVICE_DAYS)
+        rows += told_service(chosen.world, studies)
     show(rows, console)
     write_result(chosen.out, rows)
 

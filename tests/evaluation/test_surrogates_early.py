@@ -123,6 +123,15 @@ def test_intervals_are_over_tests_that_are_drawn_again():
     assert (row["low"], row["high"]) == pytest.approx((same.mean() - half, same.mean() + half), abs=0.05)
 
 
+def test_arms_of_one_cluster_are_drawn_together():
+    rng = np.random.default_rng(6)
+    long, early = rng.normal(0, 3, 40), rng.normal(0, 3, (40, 1))
+    alone = agreement(certain(long), {"early": certain(early)}, [1], **FEW)
+    pairs = [certain(np.repeat(it, 2, axis=0)) for it in (long, early)]
+    together = agreement(pairs[0], {"early": pairs[1]}, [1], cluster=np.repeat(np.arange(40), 2), **FEW)
+    assert together.equals(alone)
+
+
 def test_on_the_last_day_days_seen_decide_as_the_outcome():
     rng = np.random.default_rng(5)
     test, treated = np.repeat(np.arange(30), 60), np.tile([True, False], 900)
@@ -195,3 +204,5 @@ def test_what_does_not_fit_is_told():
         decisions(certain([1.0]), alpha=5)
     with pytest.raises(ValueError, match=r"early expected effects of 2 tests after 1 days, shape \(2, 1\)"):
         agreement(certain([1, 2]), {"early": certain([1, 2])}, [1], **FEW)
+    with pytest.raises(ValueError, match=r"cluster expected a code for each of 2 tests, got shape \(3,\)"):
+        agreement(certain([1, 2]), {"early": certain([[1], [2]])}, [1], cluster=np.arange(3), **FEW)

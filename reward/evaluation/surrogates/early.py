@@ -200,6 +200,7 @@ def agreement(
     resamples: int,
     seed: int,
     level: float,
+    cluster: Ints | None = None,
 ) -> pl.DataFrame:
     """Would a decision on day k have been the one at the full horizon?
 
@@ -219,9 +220,10 @@ def agreement(
         surrogates: by name, (T, K): a column a day.
         days: the K days after which the surrogates are read.
         alpha: level of the tests.
-        resamples: of whole tests.
+        resamples: of whole clusters.
         seed: of the resamples.
         level: share of the resamples inside the interval.
+        cluster: (T,) code from 0 of what each belongs to: arms that share a control are one; None: each is its own.
 
     Returns:
         ``surrogate``, ``day``, ``measure``, ``value``, ``low`` and ``high``. Null where nothing is launched; an
@@ -233,6 +235,9 @@ def agreement(
     Source: Zhang et al. 2023, as `auto_surrogate`.
     """
     tests, shape = len(outcome.effect), (len(outcome.effect), len(days))
+    group = np.arange(tests) if cluster is None else cluster
+    if group.shape != (tests,):
+        raise ValueError(f"cluster expected a code for each of {tests} tests, got shape {group.shape}")
     long = decisions(outcome, alpha=alpha)[:, None]
     frames = []
     for name, effects in surrogates.items():
@@ -251,15 +256,15 @@ def agreement(
             (_sureness(effects), _sureness(outcome)[:, None] * one),
         ]
         above, below = (np.concatenate([part[side] for part in parts], axis=1) for side in (0, 1))
-        statistic = ratio(above, below, np.arange(tests))
-        low, high = interval(statistic, tests, resamples=resamples, seed=seed, level=level)
+        statistic, groups = ratio(above, below, group), int(group.max()) + 1
+        low, high = interval(statistic, groups, resamples=resamples, seed=seed, level=level)
         frames.append(
             pl.DataFrame(
                 {
                     "surrogate": np.repeat(name, above.shape[1]),
                     "day": np.tile(np.asarray(days, np.int64), len(parts)),
                     "measure": np.repeat(MEASURES, len(days)),
-                    "value": statistic(np.ones(tests)),
+                    "value": statistic(np.ones(groups)),
                     "low": low,
                     "high": high,
                 }
