@@ -375,6 +375,7 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--studies", nargs="+", choices=STUDIES, default=list(STUDIES))
     parser.add_argument("--repetitions", type=int, default=300, help="of each kind of test")
+    parser.add_argument("--holding-repetitions", type=int, default=1000, help="of the one in which surrogacy holds")
     parser.add_argument("--nothing-repetitions", type=int, default=2000, help="of the test that does nothing")
     parser.add_argument("--world", default="clickbait", help="a name in conf/simulation/")
     parser.add_argument("--seeds", type=int, default=2, help="of the service")
@@ -386,7 +387,8 @@ def main(arguments=None):
     if "index" in chosen.studies:
         for kind in traces.CASES:
             for regression in REGRESSIONS if kind == traces.TOLD else [MAIN]:
-                many = chosen.nothing_repetitions if kind == traces.NOTHING else chosen.repetitions
+                goal = {traces.NOTHING: chosen.nothing_repetitions, traces.TOLD: chosen.holding_repetitions}
+                many = goal.get(kind, chosen.repetitions) if regression == MAIN else chosen.repetitions
                 name = f"index {kind.replace('/', '-')} {regression} {many}"
                 study = kept(chosen.cache, name, partial(index_study, kind, regression, many, console))
                 rows += told_index(kind, regression, study)

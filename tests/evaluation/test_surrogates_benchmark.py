@@ -86,6 +86,7 @@ def test_one_command_tells_of_drawn_tests(surrogates, tmp_path, monkeypatch):
     for name, value in small.items():
         monkeypatch.setattr(surrogates, name, value)
     words = ["--studies", "index", "mixed", "agreement", "--repetitions", "2", "--nothing-repetitions", "2"]
+    words += ["--holding-repetitions", "2"]
     out = tmp_path / "surrogates.json"
     surrogates.main([*words, "--cache", str(tmp_path / "cache"), "--out", str(out)])
     rows = json.loads(out.read_text())["rows"]
