@@ -146,9 +146,9 @@ def test_bounds_by_hand():
     assert HALF.turning_point == pytest.approx(0.3 / 1.92)
     assert HALF.interval(0.95) == pytest.approx((0.3 - 0.196, 0.3 + 0.196), abs=1e-4)
     assert HALF.interval(0.95, bias=0.1) == pytest.approx((0.004, 0.596), abs=1e-4)
-    half = 1.959964 * np.sqrt(0.01 + (1.92 * 0.05) ** 2 + (1.92 * 0.01) ** 2)
-    low, high = HALF.predictive_interval(0.95, Violations(0.02, 0.05, 0.01))
-    assert (low, high) == pytest.approx((0.3 + 0.0384 - half, 0.3 + 0.0384 + half))
+    half = 2.228 * np.sqrt(0.01 + (1.92 * 0.05) ** 2 + (1.92 * 0.01) ** 2)  # Student's, 10 degrees of freedom
+    low, high = HALF.predictive_interval(0.95, Violations(0.02, 0.05, 0.01, 12))
+    assert (low, high) == pytest.approx((0.3 + 0.0384 - half, 0.3 + 0.0384 + half), abs=1e-3)
 
 
 def test_the_worst_bias_is_reached_where_all_that_is_left_of_one_is_left_of_the_other():
@@ -241,7 +241,7 @@ def test_what_does_not_fit_is_told():
         HALF.interval(0.95, bias=-1)
     with pytest.raises(ValueError, match="level must lie between 0 and 1"):
         HALF.interval(1.0)
-    with pytest.raises(ValueError, match="at least 3 tests"):
+    with pytest.raises(ValueError, match="at least 5 tests"):
         violations([0.1, 0.2], [1.0, 1.0])
     with pytest.raises(ValueError, match="standard errors above 0"):
-        violations([0.1, 0.2, 0.3], [1.0, 1.0, 0.0])
+        violations([0.1, 0.2, 0.3, 0.4, 0.5], [1.0, 1.0, 1.0, 1.0, 0.0])

@@ -80,12 +80,14 @@ class Experiment:
 class Violations(NamedTuple):
     """Effects of past tests on the outcome beside the surrogates, in residual standard deviations of the outcome.
 
-    ``mean`` and ``spread`` are of the true ones over tests, ``mean_se`` is the standard error of the mean.
+    ``mean`` and ``spread`` are of the true ones over tests, ``mean_se`` is the standard error of the mean, ``tests``
+    their number.
     """
 
     mean: float
     spread: float
     mean_se: float
+    tests: int
 
 
 @dataclass(frozen=True)
@@ -145,14 +147,19 @@ class IndexEffect:
     def predictive_interval(self, level: float, violations: Violations) -> tuple[float, float]:
         """Interval of the long-term effect of a test whose direct effect is one like those of past tests.
 
-        ``τ̂ + m u ± z · √(se² + u² (spread² + mean_se²))``, u = `bias_per_sd`, m = ``violations.mean``.
+        ``τ̂ + m u ± t · √(se² + u² (spread² + mean_se²))``, u = `bias_per_sd`, m = ``violations.mean``, t Student's
+        quantile with two degrees of freedom less than past tests.
 
         Raises:
             ValueError: the level lies outside (0, 1).
+
+        Source: Higgins, Thompson and Spiegelhalter 2009, A re-evaluation of random-effects meta-analysis, section 4.
         """
         unit = self.bias_per_sd
         middle = self.effect + unit * violations.mean
-        half = _quantile(level) * math.hypot(self.se, unit * violations.spread, unit * violations.mean_se)
+        half = _student(level, violations.tests - 2) * math.hypot(
+            self.se, unit * violations.spread, unit * violations.mean_se
+        )
         return middle - half, middle + half
 
 
@@ -365,25 +372,26 @@ def violations(direct: npt.ArrayLike, se: npt.ArrayLike) -> Violations:
         se: (K,) `Gap.direct_se`.
 
     Raises:
-        ValueError: fewer than 3 tests, or a standard error that is not above 0.
+        ValueError: fewer than 5 tests, or a standard error that is not above 0.
 
     Source: DerSimonian and Laird 1986, Meta-analysis in clinical trials.
 
-    >>> violations([0.0, 2.0, 4.0], [1.0, 1.0, 1.0])
-    Violations(mean=2.0, spread=1.7320508075688772, mean_se=1.1547005383792515)
+    >>> found = violations([0.0, 1.0, 2.0, 3.0, 4.0], [0.5, 0.5, 0.5, 0.5, 0.5])  # variance 2.5, of which errors .25
+    >>> found.mean, found.spread, round(found.mean_se, 4)
+    (2.0, 1.5, 0.7071)
 
     """
     found, errors = (np.asarray(values, np.float64) for values in (direct, se))
-    if found.shape != errors.shape or found.ndim != 1 or len(found) < 3 or not (errors > 0).all():
+    if found.shape != errors.shape or found.ndim != 1 or len(found) < 5 or not (errors > 0).all():
         raise ValueError(
-            f"expected direct effects of at least 3 tests and as many standard errors above 0, got shapes "
+            f"expected direct effects of at least 5 tests and as many standard errors above 0, got shapes "
             f"{found.shape} and {errors.shape}"
         )
     weight = errors**-2
     apart = weight @ (found - weight @ found / weight.sum()) ** 2
     spread = math.sqrt(max(0.0, (apart - (len(found) - 1)) / (weight.sum() - (weight**2).sum() / weight.sum())))
     weight = 1 / (spread**2 + errors**2)
-    return Violations(float(weight @ found / weight.sum()), spread, float(weight.sum() ** -0.5))
+    return Violations(float(weight @ found / weight.sum()), spread, float(weight.sum() ** -0.5), len(found))
 
 
 class _Parts(NamedTuple):
@@ -459,6 +467,17 @@ def _quantile(level: float) -> float:
     if not 0 < level < 1:
         raise ValueError(f"level must lie between 0 and 1, got {level}: 0.95 asks for a 95% interval")
     return NormalDist().inv_cdf((1 + level) / 2)
+
+
+def _student(level: float, freedom: int) -> float:
+    """Quantile t with P(|T| ≤ t) = level, by Cornish and Fisher's expansion around the normal one."""
+    z = _quantile(level)
+    terms = (
+        (z**3 + z) / 4,
+        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
+        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
+    )
+    return z + sum(term / freedom**power for power, term in enumerate(terms, 1))
 
 
 def _check(user: npt.NDArray[Any], surrogates: Floats, covariates: Floats | None, **columns: npt.NDArray[Any]) -> None:
