@@ -1,6 +1,6 @@
 """May the first days of a test stand in for its last? The surrogate index where surrogacy holds and where it fails.
 
-Three studies, each on tests whose true long-term effects are known.
+Four studies, each on tests whose true long-term effects are known.
 
 index      one test of each kind, drawn again and again: bias of the effect on the surrogate index of the first 14 of 63
            days, and how often intervals cover the truth: the plain one, and the one widened by the largest bias that a
