@@ -76,7 +76,7 @@ def account_sentences(found: dict[str, Any]) -> list[str]:
     return [
         _verdict(found),
         *([] if personal is None else [_of_users(found["rewards"], personal, found["balance"]["flagged"])]),
-        *([] if not found.get("push") else [_pushed(found["push"])]),
+        *([] if not found.get("push") else [_pushed(found["push"], found["balance"]["flagged"])]),
         *([] if policy is None else [_calibration(policy)]),
         *found["balance"]["sentences"],
     ]
@@ -128,8 +128,10 @@ def _days(found: dict[str, Any]) -> str:
     return f"{found['slope']:.2f} days (95% {low:.2f} to {high:.2f})"
 
 
-def _pushed(push: dict[str, dict[str, Any]]) -> str:
+def _pushed(push: dict[str, dict[str, Any]], flagged: bool | None) -> str:
     """How far a ranker may be pushed on the effects."""
+    if flagged:
+        return "How far a ranker may be pushed cannot be said from propensities that fail their check."
     said = []
     for kappa, it in push.items():
         whose = "the mean" if float(kappa) == 0 else f"the mean less {kappa} standard deviation"

@@ -173,9 +173,9 @@ def report(assessment: Json, *, title: str, facts: Sequence[tuple[str, str]], it
 
 
 def sentences(assessment: Json) -> list[str]:
-    """What carries the prediction, the reward model against its rivals and against the truth where it is known."""
-    further = further_sentences(assessment.get("further", {}))
-    return [*assessment["carry"]["sentences"], *further, *assessment.get("truth", {}).get("sentences", [])]
+    """What leaks, what carries the prediction, the model against its rivals and against the truth where it is known."""
+    leaks, further = assessment.get("canary", {}).get("sentences", []), further_sentences(assessment.get("further", {}))
+    return [*leaks, *assessment["carry"]["sentences"], *further, *assessment.get("truth", {}).get("sentences", [])]
 
 
 def truth_picture(assessment: Json, items: pl.DataFrame) -> str:
