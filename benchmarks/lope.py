@@ -15,15 +15,15 @@ What was computed is kept in a folder, part by part: the networks take about an 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from long_term.ours import CHOSEN, OURS, OUR_DR, OUR_LOPE, ours
-from long_term.published import AB, DR, IPS, LOPE, SURROGATE, published
-from long_term.setting import PUBLISHED, population, simulation
+from long_term.ours import CHOSEN, OUR_DR, OUR_LOPE, OURS, ours
+from long_term.published import AB, DR, IPS, LOPE, SURROGATE, marginal_weights, published
+from long_term.setting import PUBLISHED, Simulation, population, simulation
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -31,7 +31,8 @@ from worlds import ROOT, write_result
 
 from reward.writing import whole
 
-AT_ONCE = 100  # simulations a part
+AT_ONCE = 100  # simulations in a file of the cache
+PARTS = PUBLISHED_PART, OUR_PART = "published", "ours"
 AS_PUBLISHED = (AB, SURROGATE, IPS, DR, LOPE)
 Rows = list[dict[str, Any]]
 
@@ -52,25 +53,38 @@ CHOICES = CASES[3:]
 FACTOR = 1.2  # times the better of DR and LOPE, which a choice may cost
 
 
-def values(case: Case, seeds: Sequence[int], place: int, cache: Path, only: str | None) -> dict[str, np.ndarray]:
+def kept(file: Path, make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """What a file of the cache holds, or is given."""
+    if not file.is_file():
+        made = make()
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with whole(file) as scratch, scratch.open("wb") as out:
+            np.savez(out, **made)
+    return dict(np.load(file))
+
+
+def values(case: Case, seeds: Sequence[int], place: int, cache: Path, parts: Sequence[str]) -> dict[str, np.ndarray]:
     """Estimated values of the new policy, a value a seed, from the cache where they are there."""
-    people, told = population(place), {}
-    simulations = None
-    for part, make in (
-        ("published", lambda: published(people, simulations, seeds[0], surrogate=case not in CHOICES)),
-        ("ours", lambda: ours(people, simulations, seeds)),
-    ):
-        if only is not None and part != only:
-            continue
-        file = cache / f"{part}-{place}-{case.rows}-{case.noise:g}-{seeds[0]}-{len(seeds)}.npz"
-        if not file.is_file():
-            simulations = simulations or [simulation(people, case.rows, case.noise, seed) for seed in seeds]
-            made = make()
-            cache.mkdir(parents=True, exist_ok=True)
-            with whole(file) as scratch, scratch.open("wb") as out:
-                np.savez(out, **made)
-        told |= dict(np.load(file))
-    return told
+    people = population(place)
+    size, noise, which = f"{place}-{case.rows}", f"{case.noise:g}", f"{seeds[0]}-{len(seeds)}.npz"
+    made: list[Simulation] = []
+
+    def simulations() -> list[Simulation]:
+        if not made:
+            made.extend(simulation(people, case.rows, case.noise, seed) for seed in seeds)
+        return made
+
+    def weights() -> np.ndarray:
+        file = cache / f"weights-{size}-{which}"
+        return kept(file, lambda: {"weights": marginal_weights(people, simulations(), seeds[0])})["weights"]
+
+    surrogate = case not in CHOICES
+    make = {
+        PUBLISHED_PART: lambda: published(people, simulations(), weights(), seeds[0], surrogate=surrogate),
+        OUR_PART: lambda: ours(people, simulations(), seeds),
+    }
+    found = [kept(cache / f"{part}-{size}-{noise}-{which}", make[part]) for part in parts]
+    return {name: each for part in found for name, each in part.items()}
 
 
 def rows_of(case: Case, error: dict[str, np.ndarray]) -> Rows:
@@ -119,7 +133,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--simulations", type=int, default=1000, help="of each case")
     parser.add_argument("--first-seed", type=int, default=0, help="anything but the reported 0 is for trying things")
     parser.add_argument("--population", type=int, default=PUBLISHED, help="seed of users, actions and what these do")
-    parser.add_argument("--only", choices=["published", "ours"], help="leave the others out, and write no result")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="of one, no result is written")
     parser.add_argument("--cache", type=Path, default=ROOT / "outputs" / "lope", help="what was computed")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "lope.json")
     chosen = parser.parse_args(arguments)
@@ -130,7 +144,7 @@ def main(arguments: list[str] | None = None) -> None:
     for case in CASES:
         starts = range(0, len(seeds), AT_ONCE)
         parts = [
-            values(case, seeds[start : start + AT_ONCE], chosen.population, chosen.cache, chosen.only)
+            values(case, seeds[start : start + AT_ONCE], chosen.population, chosen.cache, chosen.parts)
             for start in track(starts, str(case), console=console)
         ]
         rows += rows_of(case, {name: np.concatenate([part[name] for part in parts]) - truth for name in parts[0]})
@@ -139,7 +153,7 @@ def main(arguments: list[str] | None = None) -> None:
         goal = "" if row["goal"] is None else f"{row['goal']}: {'yes' if row['met'] else 'no'}"
         table.add_row(row["what"], row["metric"], f"{row['ours']:.4f}", f"{row['se']:.4f}", goal)
     console.print(table)
-    if chosen.only is None:
+    if set(chosen.parts) == set(PARTS):
         write_result(chosen.out, rows)
 
 

@@ -75,7 +75,11 @@ def marginal_weight(target: npt.ArrayLike, logging: npt.ArrayLike, posterior: np
     array([1.4])
 
     """
-    one, zero, of = (distribution(name, each) for name, each in _named(target, logging, posterior))
+    one, zero, of = (
+        distribution("target", target),
+        distribution("logging", logging),
+        distribution("posterior", posterior),
+    )
     if not one.shape == zero.shape == of.shape:
         raise ValueError(f"expected three matrices (n, actions), got {one.shape}, {zero.shape} and {of.shape}")
     if (untried := (one > 0) & (zero <= 0)).any():
@@ -110,12 +114,14 @@ def action_posterior(
         ValueError: as `action_regression`, or a logging policy whose rows do not sum to 1.
     """
     prior = distribution("logging", logging)
-    told = np.stack([action_regression(context, actions, action, each, fold) for each in short_term.T], axis=2)
+    told = np.stack(
+        [action_regression(context, actions, action, each, fold, strength=1) for each in short_term.T], axis=2
+    )
     rest = short_term - told[np.arange(len(action)), action]
     noise = rest.T @ rest / len(rest)
     spread = np.sqrt(np.diag(noise))
     if (spread <= 0).any():
-        raise ValueError("a short-term reward is foretold without error, so it says nothing: leave it out")
+        raise ValueError("expected short-term rewards that vary, got one foretold without error: leave it out")
     inverse = np.linalg.inv(noise / np.outer(spread, spread) + 1e-9 * np.eye(len(noise)))
     off = (short_term[:, None, :] - told) / spread
     surprise = np.einsum("nas,st,nat->na", off, inverse, off)
@@ -131,9 +137,3 @@ def distribution(name: str, matrix: npt.ArrayLike) -> Floats:
     if chance.ndim != 2 or not (chance >= 0).all() or not np.allclose(chance.sum(axis=1), 1, atol=1e-6):
         raise ValueError(f"expected {name} (n, actions) of rows that sum to 1, got shape {chance.shape}")
     return chance
-
-
-def _named(
-    target: npt.ArrayLike, logging: npt.ArrayLike, posterior: npt.ArrayLike
-) -> tuple[tuple[str, npt.ArrayLike], ...]:
-    return ("target", target), ("logging", logging), ("posterior", posterior)

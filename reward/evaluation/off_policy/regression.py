@@ -59,6 +59,27 @@ def doubly_robust(rows: Logged, target: npt.ArrayLike, predicted: npt.ArrayLike,
     return augmented(rows, importance(rows, target), predicted, expected)
 
 
+def clipped_doubly_robust(
+    rows: Logged, target: npt.ArrayLike, predicted: npt.ArrayLike, expected: npt.ArrayLike, *, most: float
+) -> Estimate:
+    """Doubly robust with clipped weights: ``mean(min(w, most) (r − q̂(x, a)) + Σ_a π(a|x) q̂(x, a))``.
+
+    What clipping leaves out is left to the model, and not taken for 0 as by `clipped`.
+
+    Args and Raises: as in `doubly_robust`, and:
+        most: the largest weight, above 0.
+
+    Source:
+        Su, Dimakopoulou, Krishnamurthy and Dudík (2020), Doubly robust off-policy evaluation with shrinkage.
+
+    >>> rows = Logged(reward=[1, 0], propensity=[0.5, 0.5], least_effective_rows=1)
+    >>> clipped_doubly_robust(rows, [1.0, 0.5], [0.5, 0.5], [0.25, 0.75], most=1).value  # (½ + ¼ − ½ + ¾) / 2
+    0.5
+
+    """
+    return augmented(rows, np.minimum(importance(rows, target), above_zero(most)), predicted, expected)
+
+
 def switch_doubly_robust(
     rows: Logged, target: npt.ArrayLike, predicted: npt.ArrayLike, expected: npt.ArrayLike, *, most: float
 ) -> Estimate:

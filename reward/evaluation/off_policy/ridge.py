@@ -11,12 +11,14 @@ _STRENGTHS = np.geomspace(1e-4, 1e2, 25)  # tried, over the number of rows: feat
 
 
 def action_regression(
-    context: npt.ArrayLike, actions: npt.ArrayLike, action: Ints, reward: npt.ArrayLike, fold: Ints
+    context: npt.ArrayLike, actions: npt.ArrayLike, action: Ints, reward: npt.ArrayLike, fold: Ints, *, strength: float
 ) -> Floats:
     """What is expected of every action in every row, learned without the row's fold.
 
-    ``q̂(x, a) = [1 x] Θ [1 e_a]'``: context, action features and their products, all standardised, the products and
-    the rest shrunk alike; how much, is what makes the rewards likeliest (empirical Bayes).
+    ``q̂(x, a) = [1 x] Θ [1 e_a]'``: context, action features and their products, of standardised columns, shrunk by
+    ``strength`` times what makes the rewards likeliest (empirical Bayes). At 1 single predictions are about best. The
+    mean of many under another policy, as the direct method and LOPE read it, wants less: averaging takes the noise
+    away and leaves what shrinking took.
 
     Args:
         context: (n, p).
@@ -24,19 +26,21 @@ def action_regression(
         action: (n,) codes of the actions taken.
         reward: (n,).
         fold: (n,) from 0; rows of one user belong in one fold.
+        strength: above 0, over that of empirical Bayes.
 
     Returns:
         (n, actions).
 
     Raises:
-        ValueError: shapes that do not fit, fewer than 2 folds, or an action without features.
+        ValueError: shapes that do not fit, fewer than 2 folds, an action without features, or a strength of 0.
 
     Source:
         MacKay (1992), Bayesian interpolation, for the strength; Chernozhukov et al. (2018), Double/debiased machine
-        learning, for the folds.
+        learning, for the folds; Newey, Hsieh and Robins (2004), Twicing kernels, for shrinking less.
 
     >>> context, actions, action = np.zeros((8, 1)), np.eye(2), np.tile([0, 1], 4)
-    >>> action_regression(context, actions, action, np.tile([1.0, 3.0], 4), np.repeat([0, 1], 4)).round(2)[0]
+    >>> reward, fold = np.tile([1.0, 3.0], 4), np.repeat([0, 1], 4)
+    >>> action_regression(context, actions, action, reward, fold, strength=1).round(2)[0]
     array([1., 3.])
 
     """
@@ -48,15 +52,17 @@ def action_regression(
         )
     if not 0 <= action.min() <= action.max() < len(e):
         raise ValueError(f"expected action codes from 0 to {len(e) - 1}, got up to {action.max()}: one row an action")
-    folds = np.unique(fold)
-    if len(folds) < 2:
+    if not strength > 0:
+        raise ValueError(f"expected a strength above 0, got {strength}: 1 is that of empirical Bayes")
+    parts = np.unique(fold)
+    if len(parts) < 2:
         raise ValueError("expected at least 2 folds, got 1: what is told of a row must be learned without it")
     left, right = _with_one(x), _with_one(e)
     taken = (left[:, :, None] * right[action][:, None, :]).reshape(len(x), -1)[:, 1:]
     out = np.empty((len(x), len(e)))
-    for one in folds:
+    for one in parts:
         held = fold == one
-        coefficients, level = _ridge(taken[~held], r[~held])
+        coefficients, level = _ridge(taken[~held], r[~held], strength)
         theta = np.append(level, coefficients).reshape(left.shape[1], right.shape[1])
         out[held] = left[held] @ theta @ right.T
     return out
@@ -73,8 +79,8 @@ def _with_one(features: Floats) -> Floats:
     return np.concatenate([np.ones((len(features), 1)), scaled], axis=1)
 
 
-def _ridge(features: Floats, reward: Floats) -> tuple[Floats, float]:
-    """Coefficients and level, at the strength that makes the rewards likeliest."""
+def _ridge(features: Floats, reward: Floats, share: float) -> tuple[Floats, float]:
+    """Coefficients and level, at a share of the strength that makes the rewards likeliest."""
     centre, level = features.mean(axis=0), reward.mean()
     u, size, v = np.linalg.svd(features - centre, full_matrices=False)
     along = u.T @ (reward - level)
@@ -84,6 +90,6 @@ def _ridge(features: Floats, reward: Floats) -> tuple[Floats, float]:
     grown = 1 + size**2 / strength
     noise = (along**2 / grown).sum(axis=1) + rest
     surprise = rows * np.log(np.maximum(noise, 1e-300)) + np.log(grown).sum(axis=1)
-    best = strength[np.argmin(surprise)]
+    best = share * strength[np.argmin(surprise)]
     coefficients = v.T @ (size / (size**2 + best) * along)
     return coefficients, float(level - centre @ coefficients)
