@@ -7,8 +7,9 @@ true propensities. From the log of each, the click rate of the other is estimate
 * *bts from random*: the sampler changes with time and knows no context. What it showed at each position is taken from
   how often its own log has each item there; whether it was clicked is not looked at.
 
-An estimate is right if its interval holds the rate observed, though that is noisy too; the difference in standard
-errors of both is told beside it. Rows are taken for independent: the log names no users.
+An estimate is right if its difference from the rate observed is within the interval of that difference: the rate is a
+mean of some fifty clicks, as noisy as the estimate. Beside it stand the ends of the estimate's own interval, which two
+such noisy numbers leave more often. Rows are taken for independent: the log names no users.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import argparse
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -40,7 +42,7 @@ ESTIMATORS: Mapping[str, Callable[[Logged, Any], Estimate]] = {
     f"clipped at {MOST:g}": partial(clipped, most=MOST),
 }
 JUDGED = ("IPS", "self-normalised")  # a clipped estimate is too low by design
-HOLDS, REFUSES = f"{LEVEL:.0%} interval holds the rate observed", "refused"
+WITHIN, REFUSES = f"within {LEVEL:.0%} of the rate observed", "refused"
 Rows = list[dict[str, Any]]
 
 
@@ -105,12 +107,13 @@ def measured(events: pl.DataFrame, campaign: str, policy: str) -> tuple[Rows, st
                 )
             )
             continue
-        low, high = found.interval(LEVEL)
-        goal, met = (REFUSES, False) if refused else (HOLDS, low <= rate <= high)
+        apart = (found.value - rate) / float(np.hypot(found.standard_error, rate_se))
+        goal, met = (REFUSES, False) if refused else (WITHIN, abs(apart) <= NormalDist().inv_cdf((1 + LEVEL) / 2))
         asked = (goal, met) if judged else (None, None)
         table.append(_row(what, name, found.value, found.standard_error, {"observed": rate}, *asked))
-        apart = (found.value - rate) / np.hypot(found.standard_error, rate_se)
-        table.append(_row(what, f"{name}, standard errors from the rate", float(apart), None, {}, None, None))
+        low, high = found.interval(LEVEL)
+        others = {"standard errors from the rate": apart, "lower end": low, "upper end": high}
+        table += [_row(what, f"{name}, {each}", value, None, {}, None, None) for each, value in others.items()]
     return table, why
 
 
