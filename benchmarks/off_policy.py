@@ -131,11 +131,12 @@ def main(arguments: list[str] | None = None) -> None:
     table = Table(
         "what", "metric", "ours", "standard error", "observed", "goal", title="click rates from the other log"
     )
+    told = {"effective rows", "mean weight", *ESTIMATORS}
     for campaign in CAMPAIGNS:
         for policy in POLICIES:
             found, why = measured(events, campaign, policy)
             rows += found
-            for row in found:
+            for row in (row for row in found if row["metric"] in told):
                 ours, se = ("" if row[name] is None else f"{row[name]:.4f}" for name in ("ours", "se"))
                 observed = "".join(f"{value:.4f}" for value in row["peers"].values())
                 goal = "" if row["goal"] is None else f"{row['goal']}: {'yes' if row['met'] else 'no'}"

@@ -49,7 +49,7 @@ def test_networks_fit_as_well_as_scikit_learns_within_the_noise_of_their_starts(
     network = pytest.importorskip("sklearn.neural_network")
     networks = benchmark("long_term.networks")
     monkeypatch.setattr(networks, "PASSES", 100)
-    draws, many, n = np.random.default_rng(0), 10, 400
+    draws, many, n = np.random.default_rng(0), 6, 300
     x = draws.normal(size=(many, n, 4))
     y = 3 * x[..., 0] + 0.5 * draws.normal(size=(many, n))
     label = (x[..., :3] + 0.5 * draws.normal(size=(many, n, 3))).argmax(axis=2)
