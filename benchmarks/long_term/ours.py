@@ -13,9 +13,10 @@ from reward.evaluation.off_policy.long_term import action_posterior, long_term, 
 from reward.evaluation.off_policy.regression import clipped_doubly_robust, doubly_robust
 from reward.evaluation.off_policy.ridge import action_regression, folds
 
-OURS = OUR_DR, OUR_LOPE, CHOSEN = "DR, ours", "LOPE, ours", "chosen"
+OURS = OUR_DR, OUR_LOPE, CLIPPED_LOPE, CHOSEN = "DR, ours", "LOPE, ours", "LOPE, ours, clipped", "chosen"
 FOLDS = 5
 STRENGTH = 0.03  # of the reward model, over that of empirical Bayes
+MOST_MARGINAL = 1.5  # weight of short-term rewards, of the clipped LOPE
 MOST = (1.0, 2.0, 3.0, 5.0, 8.0)  # weights at which doubly robust candidates are clipped
 LEAST_EFFECTIVE_ROWS = 10
 
@@ -40,4 +41,9 @@ def _ours(people: Population, simulation: Simulation, seed: int) -> dict[str, fl
         **{f"at {most:g}": lambda most=most: clipped_doubly_robust(rows, target, *model, most=most) for most in MOST},
     }
     chosen = choose(candidates, reference=OUR_DR)
-    return {name: candidates[name]().value for name in (OUR_DR, OUR_LOPE)} | {CHOSEN: chosen.estimate.value}
+    return {
+        OUR_DR: candidates[OUR_DR]().value,
+        OUR_LOPE: candidates[OUR_LOPE]().value,
+        CLIPPED_LOPE: long_term(rows, np.minimum(weight, MOST_MARGINAL), *model).value,
+        CHOSEN: chosen.estimate.value,
+    }
