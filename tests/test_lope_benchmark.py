@@ -45,11 +45,23 @@ def test_a_simulation_is_that_of_its_seed_and_noise_changes_the_long_term_alone(
     np.testing.assert_allclose(top, 0.3 + 0.1 / 30)
 
 
+def test_networks_learn_each_its_own_data(lope, benchmark):
+    networks, draws = benchmark("long_term.networks"), np.random.default_rng(0)
+    x = draws.normal(size=(2, 400, 2))
+    target = np.stack([x[0, :, 0], -x[1, :, 1]])
+    (told,) = networks.fitted(x, target, [x], classes=0, seed=0)
+    (chance,) = networks.fitted(x, (target > 0).astype(int), [x], classes=2, seed=0)
+    for each in range(2):
+        assert np.corrcoef(told[each], target[each])[0, 1] > 0.9
+        assert ((chance[each, :, 1] > 0.5) == (target[each] > 0)).mean() > 0.9
+
+
+@pytest.mark.slow
 def test_networks_fit_as_well_as_scikit_learns_within_the_noise_of_their_starts(lope, benchmark, monkeypatch):
     network = pytest.importorskip("sklearn.neural_network")
     networks = benchmark("long_term.networks")
     monkeypatch.setattr(networks, "PASSES", 100)
-    draws, many, n = np.random.default_rng(0), 6, 300
+    draws, many, n = np.random.default_rng(0), 10, 400
     x = draws.normal(size=(many, n, 4))
     y = 3 * x[..., 0] + 0.5 * draws.normal(size=(many, n))
     label = (x[..., :3] + 0.5 * draws.normal(size=(many, n, 3))).argmax(axis=2)
