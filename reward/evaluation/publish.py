@@ -29,10 +29,19 @@ def publish(function: RewardFunction, assessment: Json, folder: Path, console: C
             scratch.write_text(truth_picture(assessment, items), encoding="utf-8")
     facts = list(function.facts["table"].items())
     with whole(folder / "report.html") as scratch:
-        page = report(assessment, title=f"A reward signal in {function.unit}", facts=facts, items=items)
+        title = f"A reward signal in {function.unit}"
+        page = report(assessment, title=title, facts=facts, items=items, push=pushed_in(function.facts.get("effects")))
         scratch.write_text(page, encoding="utf-8")
     write_json(folder / "metrics.json", assessment)
     console.print(summary_table(assessment))
     for sentence in sentences(assessment):
         console.print(f"• {sentence}")
     console.print(f"\nreport: {folder / 'report.html'}", soft_wrap=True)
+
+
+def pushed_in(effects: Json | None) -> Json | None:
+    """How far a ranker may be pushed; None where that was not looked at, or rests on propensities that fail."""
+    if not effects or not effects.get("push") or effects["balance"]["flagged"]:
+        return None
+    reached: Json = {kappa: push for kappa, push in effects["push"].items() if push["divergence"]}
+    return reached or None

@@ -130,7 +130,14 @@ small{display:block;color:var(--muted);font-size:.75rem}
 """
 
 
-def report(assessment: Json, *, title: str, facts: Sequence[tuple[str, str]], items: pl.DataFrame | None = None) -> str:
+def report(
+    assessment: Json,
+    *,
+    title: str,
+    facts: Sequence[tuple[str, str]],
+    items: pl.DataFrame | None = None,
+    push: Json | None = None,
+) -> str:
     """Write an assessment as an HTML page without scripts, links or anything to load.
 
     Args:
@@ -138,6 +145,7 @@ def report(assessment: Json, *, title: str, facts: Sequence[tuple[str, str]], it
         title: of the page.
         facts: labels and values shown under the title, such as the log, the split and the commit.
         items: what was learned of items beside what they truly do, where ``assessment["truth"]`` is of them.
+        push: how far a ranker may be pushed, by pessimism, as the artefact's facts of effects tell it.
 
     Returns:
         The page.
@@ -163,6 +171,7 @@ def report(assessment: Json, *, title: str, facts: Sequence[tuple[str, str]], it
             _further(assessment),
             _ledger(assessment),
             _reward(assessment),
+            _pushing(push, assessment["unit"]) if push else "",
             _claims(assessment),
         ]
     light, dark = (";".join(f"--{name}:{shades[at]}" for name, shades in _COLOURS.items()) for at in (1, 2))
@@ -630,6 +639,32 @@ def _reward(assessment: Json) -> str:
     )
     header = [unit, "mean", "sd", *(f"{100 * float(q):g}%" for q in quantiles)]
     return _section("The reward", lead, _list(reward["sentences"]), _svg(figure, "the reward"), _table(header, rows))
+
+
+def _pushing(push: Json, unit: str) -> str:
+    figure, axes = _figure(1, len(push), 3.0)
+    for panel, (kappa, it) in zip(axes, push.items(), strict=True):
+        at, kept = np.array(it["divergence"]), np.array(it["kept"])
+        half = 1.96 * np.array(it["kept_se"])
+        panel.plot(at, it["promised"], color=_SECOND, lw=1.2, marker="o", ms=4, mec=_PAPER, mew=0.8)
+        for place, value, by in zip(at, kept, half, strict=True):
+            _point(panel, place, {"value": value, "low": value - by, "high": value + by}, _MODEL, across=False)
+        panel.axhline(0, color=_MUTED, lw=0.9)
+        if it["limit"]:
+            panel.axvline(it["limit"], color=_MUTED, lw=0.9, ls=(0, (4, 3)))
+        panel.set_title("on the mean" if float(kappa) == 0 else f"on the mean less {kappa} standard deviation")
+        panel.set_xlabel("divergence from what was shown, nats")
+        panel.locator_params(axis="y", nbins=5)
+    axes[0].set_ylabel(f"gain an exposure, {unit}")
+    lead = (
+        "A ranker that leans on the effects of items shows the best of them more and more. What the effects promise of "
+        "it rises with every step; what users held out, whom the effects had not seen, keep of it tells how far to go. "
+        "The dashed line is the push whose gain is kept most surely: a recommended limit, none where no gain is sure."
+    )
+    marks = (("model", "kept by users held out"), ("second", "promised"))
+    legend = "".join(f'<span><i style="background:var(--{name})"></i>{label}</span>' for name, label in marks)
+    picture = _svg(figure, "promised and kept as a ranker is pushed")
+    return _section("How far a ranker may be pushed", lead, f'<p class="legend">{legend}</p>', picture)
 
 
 def _claims(assessment: Json) -> str:
