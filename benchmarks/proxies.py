@@ -12,6 +12,8 @@ shared     so they do; three arms of each experiment share one control
 skewed     so they do; each user's metrics are drawn, long-tailed, and read by `from_users`
 direct     treatments reach the north star past the signals as well. LIML then estimates another slope, total least
            squares of the true effects, and is held against both
+faint      as carried, with effects half as large as their errors: where it ends, held against no goal. Repetitions in
+           which a method refuses to answer are counted and left out
 """
 
 from __future__ import annotations
@@ -52,6 +54,7 @@ class Case:
     strength: float = 1.5  # variance of the effects over that of their errors, in an experiment of middle size
     direct: float = 0.0  # variance of effects past the signals, over that of effects on a signal
     rows: bool = False  # users one by one
+    judged: bool = True  # against the goals
 
 
 CASES = {
@@ -59,6 +62,7 @@ CASES = {
     "shared": Case(arms=3),
     "skewed": Case(users=(100, 400), rows=True),
     "direct": Case(direct=0.25),
+    "faint": Case(strength=0.5, judged=False),
 }
 
 
@@ -131,7 +135,7 @@ def own_slope(case):
 
 
 def simulate(case, repetitions, seed, progress=iter):
-    """Errors (repetitions, signals), whether covered, and interval widths, by method; and the least strength seen."""
+    """What each method found, by name: (found repetitions, signals) errors, covers and widths; and its strengths."""
     rng = np.random.default_rng(seed)
     truth = {**dict.fromkeys(NAMES.values(), BETA), OWN: own_slope(case)}
     found = {name: [] for name in truth}
@@ -139,11 +143,15 @@ def simulate(case, repetitions, seed, progress=iter):
     for _ in progress(range(repetitions)):
         table = from_rows(case, rng) if case.rows else from_moments(case, rng)
         for method, name in NAMES.items():
-            weights = method(table, NORTH, SIGNALS, level=LEVEL)
+            try:
+                weights = method(table, NORTH, SIGNALS, level=LEVEL)
+            except ValueError:  # effects that cannot be told from noise
+                continue
             for which in (name, OWN) if method is liml else (name,):
                 covers = (weights.low <= truth[which]) & (truth[which] <= weights.high)
                 found[which].append((weights.weights - truth[which], covers, weights.high - weights.low))
-        strength.append(weights.strength)
+            if method is naive:
+                strength.append(weights.strength)
     return {name: [np.array(part) for part in zip(*each, strict=True)] for name, each in found.items()}, strength
 
 
@@ -159,10 +167,15 @@ def report(results, console):
         for name, (error, covers, width) in found.items():
             if name == OWN and not CASES[case].direct:
                 continue
-            judged = name != NAMES[naive] and not (name == NAMES[liml] and CASES[case].direct)
-            bias, bias_se = error.mean(0), error.std(0, ddof=1) / np.sqrt(repetitions)
+            judged = CASES[case].judged and name != NAMES[naive] and not (name == NAMES[liml] and CASES[case].direct)
+            answers = len(error)
+            if answers < repetitions:
+                told = {"what": f"{case}: {name}", "metric": "share refused", "ours": 1 - answers / repetitions}
+                rows.append({**told, "se": None, "peers": {}, "goal": None, "met": None})
+                console.print(f"{case}: {name} refused {repetitions - answers} of {repetitions}")
+            bias, bias_se = error.mean(0), error.std(0, ddof=1) / np.sqrt(answers)
             share, cover = np.abs(bias) / np.abs(wrong), covers.mean(0)
-            cover_se = np.sqrt(cover * (1 - cover) / repetitions)
+            cover_se = np.sqrt(cover * (1 - cover) / answers)
             for at, signal in enumerate(SIGNALS):
                 peers = {} if name == NAMES[naive] else {"naive": float(wrong[at])}
                 told = {"what": f"{case}: {name}, {signal}"}
