@@ -80,7 +80,10 @@ class Sums(NamedTuple):
         return self.second - self.first[..., :, None] * self.first[..., None, :] / self._weight()
 
     def own(self) -> Floats:
-        """(..., M, M) what noise adds to `total`, each arm with its own sampling covariance."""
+        """(..., M, M) what noise adds to `total`, each arm with its own sampling covariance.
+
+        Of θ̄ as if arms had no control in common: off by one part in the number of experiments where they have.
+        """
         return self.noise - self.heavy / self._weight()
 
     def pooled(self) -> Floats:
