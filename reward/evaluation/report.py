@@ -172,6 +172,7 @@ def report(
             _ledger(assessment),
             _reward(assessment),
             _pushing(push, assessment["unit"]) if push else "",
+            _experiments(assessment["experiments"]) if "experiments" in assessment else "",
             _claims(assessment),
         ]
     light, dark = (";".join(f"--{name}:{shades[at]}" for name, shades in _COLOURS.items()) for at in (1, 2))
@@ -655,16 +656,47 @@ def _pushing(push: Json, unit: str) -> str:
         panel.set_title("on the mean" if float(kappa) == 0 else f"on the mean less {kappa} standard deviation")
         panel.set_xlabel("divergence from what was shown, nats")
         panel.locator_params(axis="y", nbins=5)
-    axes[0].set_ylabel(f"gain an exposure, {unit}")
+    axes[0].set_ylabel("gain an exposure")
     lead = (
         "A ranker that leans on the effects of items shows the best of them more and more. What the effects promise of "
         "it rises with every step; what users held out, whom the effects had not seen, keep of it tells how far to go. "
-        "The dashed line is the push whose gain is kept most surely: a recommended limit, none where no gain is sure."
+        "The dashed line is the push whose gain is kept most surely: a recommended limit, none where no gain is "
+        f"sure. Gains are {unit} an exposure."
     )
     marks = (("model", "kept by users held out"), ("second", "promised"))
     legend = "".join(f'<span><i style="background:var(--{name})"></i>{label}</span>' for name, label in marks)
     picture = _svg(figure, "promised and kept as a ranker is pushed")
     return _section("How far a ranker may be pushed", lead, f'<p class="legend">{legend}</p>', picture)
+
+
+def _experiments(found: Json) -> str:
+    """What past A/B tests say of quick signals."""
+    star = found["north_star"]
+    lead = (
+        f"Which quick signals foretell {star}, by past experiments: the weights with which effects on them foretell "
+        "the effect on it, and how a proxy of these would have decided, each arm judged by weights of the others."
+    )
+    if found["reason"] is not None:
+        return _section("Past experiments", lead, f"<p>Not told: {escape(found['reason'])}.</p>")
+    weights = [
+        (f"{it['method']}: {it['signal']}", [_cell({"value": it["weight"], "low": it["low"], "high": it["high"]}, 3)])
+        for it in found["weights"]
+    ]
+    measures = [(it["measure"], [_cell(it, 2)]) for it in found["measures"]]
+    figure, [axes] = _figure(1, 1, 3.0)
+    for it in found["front"]:
+        name, on = it["name"], it["front"]
+        place = (it["sensitivity"], it["sign agreement"])
+        axes.plot(*place, "o", color=_MODEL if on else _FOURTH, ms=6, mec=_PAPER, mew=0.8)
+        if name is not None:
+            axes.annotate(name, place, (6, 0), textcoords="offset points", va="center")
+    axes.set_title("sign agreement against sensitivity; the front in colour, single signals by name")
+    axes.set_xlabel(f"sensitivity, times that of {star}")
+    axes.set_ylabel("sign agreement")
+    told = f"<p>{found['arms']} arms of {found['experiments']} experiments.</p>"
+    table = _table([f"weight for {star}", "estimate"], weights)
+    judged = _table(["the proxy, JIVE weights", "estimate"], measures)
+    return _section("Past experiments", lead, told, table, judged, _svg(figure, "sensitivity and agreement"))
 
 
 def _claims(assessment: Json) -> str:
