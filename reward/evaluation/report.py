@@ -687,10 +687,15 @@ def _experiments(found: Json) -> str:
     for it in found["front"]:
         name, on = it["name"], it["front"]
         place = (it["sensitivity"], it["sign agreement"])
-        axes.plot(*place, "o", color=_MODEL if on else _FOURTH, ms=6, mec=_PAPER, mew=0.8)
+        colour = _MODEL if on else _FOURTH
+        for at, name_of in enumerate(("sensitivity", "sign agreement")):
+            ends = [it[f"{name_of} low"], it[f"{name_of} high"]]
+            line = (ends, [place[1]] * 2) if at == 0 else ([place[0]] * 2, ends)
+            axes.plot(*line, color=colour, lw=0.8, alpha=0.5)
+        axes.plot(*place, "o", color=colour, ms=6, mec=_PAPER, mew=0.8)
         if name is not None:
             axes.annotate(name, place, (6, 0), textcoords="offset points", va="center")
-    axes.set_title("sign agreement against sensitivity; the front in colour, single signals by name")
+    axes.set_title("sign agreement against sensitivity, with intervals; the front in colour, single signals by name")
     axes.set_xlabel(f"sensitivity, times that of {star}")
     axes.set_ylabel("sign agreement")
     told = f"<p>{found['arms']} arms of {found['experiments']} experiments.</p>"
