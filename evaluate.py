@@ -1,6 +1,7 @@
 """python evaluate.py run=DIR: judge a finished run on its test days again.
 
-train.py does so once; this is for other settings (evaluation.intervals.resamples=1000) or a run from elsewhere.
+train.py does so once; this is for other settings (evaluation.intervals.resamples=1000) or a run from elsewhere. With
+past A/B tests (experiments=users.parquet north_star=days) the report also tells which quick signals foretell it.
 Writes DIR/evaluation/metrics.json and DIR/evaluation/report.html, and prints the results table.
 """
 
@@ -18,6 +19,7 @@ from rich.console import Console
 
 import reward
 from reward.evaluation.judge import judge
+from reward.evaluation.proxies import past_experiments
 from reward.evaluation.publish import publish
 from reward.evaluation.truth import TRUTH
 from reward.schema import check
@@ -44,8 +46,18 @@ def main(config: DictConfig) -> None:
     except (reward.ArtifactError, reward.SchemaError) as error:
         raise SystemExit(f"{type(error).__name__}: {error}") from error
     settings: dict[str, Any] = OmegaConf.to_container(config.evaluation, resolve=True)  # type: ignore[assignment]
+    proxies = None
+    if config.experiments is not None:
+        intervals = {name: settings["intervals"][name] for name in ("resamples", "level")}
+        told = {"control": config.control, "north_star": config.north_star, "seed": training.seed}
+        try:
+            proxies = past_experiments(config.experiments, **told, **intervals)
+        except reward.SchemaError as error:
+            raise SystemExit(f"{type(error).__name__}: {error}") from error
     with console.status("scoring the test days and fitting the baselines ..."):
         assessment = judge(function, log, window, seed=training.seed, calibration=training.calibration, **settings)
+    if proxies is not None:
+        assessment["experiments"] = proxies
     publish(function, assessment, folder, console, truth=run / TRUTH)
 
 

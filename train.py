@@ -260,7 +260,10 @@ def second_stage(known: EventLog, outcome: Any, config: DictConfig) -> tuple[dic
     except SchemaError as error:
         unchecked = str(error)
     personal = None if effects.personal is None else (effects.personal.borne_out, effects.personal.personal_borne_out)
-    return account(effects.borne_out, estimated, balance, personal=personal, unchecked=unchecked), effects
+    found = account(
+        effects.borne_out, estimated, balance, personal=personal, pushed=effects.pushed, unchecked=unchecked
+    )
+    return found, effects
 
 
 def facts(checked: Checked, window: Split, assessment: dict[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import track
 
 from reward.artifact import ArtifactError, load
+from reward.function import RewardFunction
 from reward.outcomes import Outcome
 from reward.schema import SchemaError, reading
 from reward.writing import whole
@@ -92,6 +93,8 @@ def _draw(options: argparse.Namespace, console: Console) -> int:
     from reward.evaluation.report import distributions_picture
 
     function = load(options.artifact)
+    if not isinstance(function, RewardFunction):
+        raise ArtifactError(f"{options.artifact} is a {type(function).__name__}, which predicts no outcome to draw")
     events, items = _read(options)
     own = events.filter(pl.col("user_id").cast(pl.String) == options.user)
     if own.is_empty():

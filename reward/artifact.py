@@ -8,7 +8,8 @@ import json
 import os
 import tempfile
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -58,15 +59,7 @@ def save(function: RewardFunction, folder: str | os.PathLike[str]) -> Path:
     Raises:
         FileExistsError: what is there is not an artefact.
     """
-    target = Path(folder)
-    if target.exists() and not (target / MANIFEST).is_file() and not (target.is_dir() and not any(target.iterdir())):
-        raise FileExistsError(
-            f"{target} is there and is no artefact: expected a folder to make or an artefact to replace"
-        )
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as scratch:
-        fresh = Path(scratch) / "new"
-        fresh.mkdir()
+    with fresh_folder(folder) as fresh:
         save_file(
             {name: tensor.contiguous() for name, tensor in function.network.state_dict().items()}, fresh / WEIGHTS
         )
@@ -76,7 +69,6 @@ def save(function: RewardFunction, folder: str | os.PathLike[str]) -> Path:
             to_table(effects).write_parquet(fresh / EFFECTS)
         (fresh / CARD).write_text(model_card(function, function.facts), encoding="utf-8")
         manifest = {
-            "format_version": FORMAT_VERSION,
             "unit": function.unit,
             "horizon_days": function.horizon_days,
             "columns": {
@@ -101,9 +93,28 @@ def save(function: RewardFunction, folder: str | os.PathLike[str]) -> Path:
             "normalisation": function.features.to_json(),
             "effects": None if effects is None else to_values(effects),
             "facts": function.facts,
-            "sha256": {file.name: _sha256(file) for file in sorted(fresh.iterdir())},
         }
-        (fresh / MANIFEST).write_text(_sealed(manifest), encoding="utf-8")
+        write_manifest(fresh, manifest, sorted(file.name for file in fresh.iterdir()))
+    return Path(folder)
+
+
+@contextmanager
+def fresh_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
+    """Give a folder to fill; it becomes ``folder``, in the place of an artefact there, when the block ends well.
+
+    Raises:
+        FileExistsError: what is there is not an artefact.
+    """
+    target = Path(folder)
+    if target.exists() and not (target / MANIFEST).is_file() and not (target.is_dir() and not any(target.iterdir())):
+        raise FileExistsError(
+            f"{target} is there and is no artefact: expected a folder to make or an artefact to replace"
+        )
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as scratch:
+        fresh = Path(scratch) / "new"
+        fresh.mkdir()
+        yield fresh
         old = Path(scratch) / "old"
         if target.exists():
             target.rename(old)
@@ -113,7 +124,13 @@ def save(function: RewardFunction, folder: str | os.PathLike[str]) -> Path:
             if old.exists():
                 old.rename(target)
             raise
-    return target
+
+
+def write_manifest(folder: Path, manifest: Mapping[str, Any], files: Sequence[str]) -> None:
+    """Write what an artefact says of itself, with the hashes of its files, sealed."""
+    hashes = {name: _sha256(folder / name) for name in files}
+    text = _sealed({"format_version": FORMAT_VERSION, **manifest, "sha256": hashes})
+    (folder / MANIFEST).write_text(text, encoding="utf-8")
 
 
 def load(source: str | os.PathLike[str], *, trust: Sequence[str] = ("reward.",)) -> RewardFunction:
@@ -125,6 +142,10 @@ def load(source: str | os.PathLike[str], *, trust: Sequence[str] = ("reward.",))
         trust: prefixes of the modules whose classes the artefact may name as its parts. Add your own package's to
             load an artefact with an encoder of yours; nothing else in an artefact runs code.
 
+    Returns:
+        The scoring function. An artefact of another kind names the class that reads it, such as
+        `reward.experiments.composite.Composite`, which scores with the same methods.
+
     Raises:
         ArtifactError: the folder is missing a file, a byte of it changed, its format version is unknown, or it names
             a part outside ``trust``.
@@ -135,6 +156,8 @@ def load(source: str | os.PathLike[str], *, trust: Sequence[str] = ("reward.",))
     """
     folder = _fetch(str(source))
     manifest = _manifest(folder)
+    if TARGET in manifest:
+        return _trusted(manifest[TARGET], trust).read(folder, manifest, trust=trust)
     warning = (manifest["facts"].get("effects") or {}).get("warning")
     if warning is not None:
         warnings.warn(f"{source}: {warning}", ArtifactWarning, stacklevel=2)
@@ -172,7 +195,7 @@ def load(source: str | os.PathLike[str], *, trust: Sequence[str] = ("reward.",))
 
 def _manifest(folder: Path) -> dict[str, Any]:
     missing = [name for name in (MANIFEST, WEIGHTS, ITEMS, CARD) if not (folder / name).is_file()]
-    if missing:
+    if MANIFEST in missing or (missing and not _reads_itself(folder)):
         raise ArtifactError(
             f"{folder} is no artefact: expected {', '.join((MANIFEST, WEIGHTS, ITEMS, CARD))}, missing "
             f"{', '.join(missing)}; give the folder that training printed, or copy it again"
@@ -217,14 +240,25 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _build(spec: Mapping[str, Any], trust: Sequence[str]) -> Any:
-    target = spec[TARGET]
+def _reads_itself(folder: Path) -> bool:
+    """Whether an artefact is of a kind that has files of its own: they are looked for by their hashes."""
+    try:
+        return TARGET in json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except (ValueError, TypeError):
+        return False
+
+
+def _trusted(target: str, trust: Sequence[str]) -> Any:
     if not target.startswith(tuple(trust)):
         raise ArtifactError(
             f"the artefact names {target} as one of its parts, which is outside {', '.join(trust)}: if you trust it, "
             f"load with trust=(..., {target.partition('.')[0] + '.'!r})"
         )
-    return locate(target)(**{name: value for name, value in spec.items() if name != TARGET})
+    return locate(target)
+
+
+def _build(spec: Mapping[str, Any], trust: Sequence[str]) -> Any:
+    return _trusted(spec[TARGET], trust)(**{name: value for name, value in spec.items() if name != TARGET})
 
 
 def _fetch(source: str) -> Path:

@@ -24,7 +24,8 @@ LEVELS = [
     {"function"},
     {"card"},
     {"artifact"},
-    {"ranking", "evaluation", "experiments"},
+    {"ranking", "experiments"},
+    {"evaluation"},
     {"simulation", "engines"},
 ]
 LEVEL = {room: place for place, rooms in enumerate(LEVELS) for room in rooms}

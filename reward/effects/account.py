@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import isfinite
 from typing import Any
 
 from reward.effects.anchors import HeldOut
 from reward.effects.balance import Balance
 from reward.effects.propensities import Propensities
+from reward.effects.pushing import Push
 
 LOGGED, ESTIMATED = "logged", "estimated"
 _NOT_LOGGED = (
@@ -23,6 +25,7 @@ def account(
     balance: Balance | None,
     *,
     personal: tuple[HeldOut, HeldOut] | None = None,
+    pushed: Mapping[float, Push] | None = None,
     unchecked: str = "",
 ) -> dict[str, Any]:
     """What was found, as values that go into JSON.
@@ -32,13 +35,15 @@ def account(
         estimated: the propensities, where the log had none; None where it had.
         balance: what the check of the propensities found; None where it could not be made.
         personal: what they say of the rewards, and of what these add to the effects of items; None: not fitted.
+        pushed: how far a ranker may be pushed on the effects, by pessimism; None: not looked at.
         unchecked: why the check could not be made.
 
     Returns:
         ``propensities`` (logged or estimated), ``slope``, ``se`` and ``interval`` (95%; null where nothing was
         predicted), the same three of the ``rewards`` and of their ``personal`` part (null where not fitted),
         ``policy`` (what `Propensities.statement` says; null where logged), ``balance`` (``flagged``, null where not
-        checked, and ``sentences``), ``warning``, a text or null, and ``reason``, null.
+        checked, and ``sentences``), ``push`` (by pessimism, what `Push.values` says; null where not looked at),
+        ``warning``, a text or null, and ``reason``, null.
     """
     rewards, added = (None, None) if personal is None else map(_values, personal)
     return {
@@ -51,6 +56,7 @@ def account(
             "flagged": None if balance is None else balance.flagged,
             "sentences": [f"Balance was not checked: {unchecked}."] if balance is None else balance.sentences(),
         },
+        "push": None if pushed is None else {f"{kappa:g}": push.values() for kappa, push in pushed.items()},
         "warning": _warning(estimated, balance),
         "reason": None,
     }
@@ -58,7 +64,7 @@ def account(
 
 def no_account(reason: str) -> dict[str, Any]:
     """The same of a log whose effects could not be estimated, with the reason."""
-    keys = ("propensities", "slope", "se", "interval", "rewards", "personal", "policy", "balance", "warning")
+    keys = ("propensities", "slope", "se", "interval", "rewards", "personal", "policy", "balance", "push", "warning")
     return {**dict.fromkeys(keys), "reason": reason}
 
 
@@ -70,6 +76,7 @@ def account_sentences(found: dict[str, Any]) -> list[str]:
     return [
         _verdict(found),
         *([] if personal is None else [_of_users(found["rewards"], personal, found["balance"]["flagged"])]),
+        *([] if not found.get("push") else [_pushed(found["push"], found["balance"]["flagged"])]),
         *([] if policy is None else [_calibration(policy)]),
         *found["balance"]["sentences"],
     ]
@@ -119,6 +126,25 @@ def _of_users(rewards: dict[str, Any], personal: dict[str, Any], flagged: bool |
 def _days(found: dict[str, Any]) -> str:
     low, high = found["interval"]
     return f"{found['slope']:.2f} days (95% {low:.2f} to {high:.2f})"
+
+
+def _pushed(push: dict[str, dict[str, Any]], flagged: bool | None) -> str:
+    """How far a ranker may be pushed on the effects."""
+    if flagged:
+        return "How far a ranker may be pushed cannot be said from propensities that fail their check."
+    said = []
+    for kappa, it in push.items():
+        whose = "the mean" if float(kappa) == 0 else f"the mean less {kappa} standard deviation"
+        if not it["limit"]:
+            said.append(f"on {whose} no push is sure to be kept")
+            continue
+        at = it["divergence"].index(it["limit"])
+        kept, half = it["kept"][at], 1.96 * it["kept_se"][at]
+        said.append(
+            f"on {whose} up to {it['limit']:g} nats from what was shown, where users held out keep {kept:.3f} days an "
+            f"exposure (95% {kept - half:.3f} to {kept + half:.3f}) of {it['promised'][at]:.3f} promised"
+        )
+    return f"How far a ranker may be pushed: {'; '.join(said)}."
 
 
 def _calibration(policy: dict[str, Any]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +12,7 @@ from reward.effects.anchors import Anchors, HeldOut, anchors, effect_curve, held
 from reward.effects.answers import Answers
 from reward.effects.personal import Newcomers, Personal
 from reward.effects.pooling import Pooled, pooled_effects
+from reward.effects.pushing import Push, pushes
 from reward.effects.residuals import Doubles, Ints, covariances, day_effects, user_days
 from reward.effects.traits import Column, Traits, described, describing, rates
 from reward.outcomes.activity import ActivityTrace
@@ -30,6 +31,7 @@ class ItemEffects:
         spreads: standard deviation found between items' own parts, groups, described and answered traits.
         borne_out: how the log's own users bear out effects estimated without them.
         personal: how effects depend on what a user likes and has seen; None where not asked for.
+        pushed: how far a ranker may be pushed on the effects, by how pessimistic it is; see `pushes`.
     """
 
     items: pl.DataFrame
@@ -37,6 +39,7 @@ class ItemEffects:
     spreads: tuple[float, float, float, float]
     borne_out: HeldOut
     personal: Personal | None
+    pushed: Mapping[float, Push]
 
     def reward(self, items: pl.Series, *, pessimism: float = 0.0) -> pl.Series:
         """Mean − ``pessimism`` · std for each of ``items``; 0, an average exposure, for those not known."""
@@ -117,11 +120,11 @@ def fit_effects(
     curve = np.full(outcome.horizon_days, 1 / outcome.horizon_days)
     effect = day_effects(days, covariance, curve)
     anchor = anchors(days, effect, item, weight, size, rounds=joint_rounds)
-    predicted = _effects(_left_out(anchor, traits, groups), traits, groups)
+    predicted, _ = _effects(_left_out(anchor, traits, groups), traits, groups)
     borne_out = held_out(days, effect, item, weight, predicted)
     for done in range(curve_rounds):
         if done:
-            predicted = _effects(_left_out(anchor, traits, groups), traits, groups)
+            predicted, _ = _effects(_left_out(anchor, traits, groups), traits, groups)
         curve = effect_curve(days, item, weight, predicted, borne_out, smooth_days=smooth_days)
         effect = day_effects(days, covariance, curve)
         anchor = anchors(days, effect, item, weight, size, rounds=joint_rounds)
@@ -141,15 +144,18 @@ def fit_effects(
             pl.Series("gate", traits.gate[-1]),
             pl.Series("behind", pooled.behind(traits, groups)),
         )
+    apart = _left_out(anchor, traits, groups)
+    pushed = pushes(shown.astype(np.float64), *_effects(apart, traits, groups), anchor)
     if personal is None:
-        return ItemEffects(frame, curve, pooled.spreads, borne_out, None)
-    apart = [each.behind(traits, groups, fold) for fold, each in enumerate(_left_out(anchor, traits, groups))]
+        return ItemEffects(frame, curve, pooled.spreads, borne_out, None, pushed)
     found = personal(
         events,
         days,
         effect,
         ids=table[ITEM],
-        behind=np.stack([*apart, pooled.behind(traits, groups)]),
+        behind=np.stack(
+            [*(it.behind(traits, groups, fold) for fold, it in enumerate(apart)), pooled.behind(traits, groups)]
+        ),
         variance=pooled.behind_std(traits, groups) ** 2,
         gate_share=traits.gate[-1],
         traits=traits.described,
@@ -159,7 +165,7 @@ def fit_effects(
         newcomers=_newcomers(table, columns, group, groups, pooled),
         seed=seed,
     )
-    return ItemEffects(frame, curve, pooled.spreads, borne_out, found)
+    return ItemEffects(frame, curve, pooled.spreads, borne_out, found, pushed)
 
 
 def _check(log: EventLog, gate: str | None, rare: Sequence[str], group: str | None, propensity: Doubles | None) -> None:
@@ -210,6 +216,7 @@ def _left_out(anchor: Anchors, traits: Traits, groups: Ints) -> list[Pooled]:
     return [pooled_effects(anchor, traits, groups, without=fold) for fold in range(len(anchor.value))]
 
 
-def _effects(apart: Sequence[Pooled], traits: Traits, groups: Ints) -> Doubles:
-    """(folds, items) effects, each fold's from its own fit."""
-    return np.stack([each.effects(traits, groups, fold)[0] for fold, each in enumerate(apart)])
+def _effects(apart: Sequence[Pooled], traits: Traits, groups: Ints) -> tuple[Doubles, Doubles]:
+    """(folds, items) effects and their standard deviations, each fold's from its own fit."""
+    mean, std = zip(*(each.effects(traits, groups, fold) for fold, each in enumerate(apart)), strict=True)
+    return np.stack(mean), np.stack(std)

@@ -10,6 +10,7 @@ import polars as pl
 
 from reward.evaluation.assessment import PREVIOUS, SLICE, Json, assess
 from reward.evaluation.baselines import baselines
+from reward.evaluation.canary import canary_account
 from reward.evaluation.further import assess_further
 from reward.function import RewardFunction
 from reward.outcomes import ABSENT, ASKED, days_of
@@ -47,7 +48,7 @@ def judge(
         seed: of the resamples and of the boosted baseline.
 
     Returns:
-        See `assess`.
+        See `assess`; and ``further``, of each other outcome, and ``canary``, of the log's columns.
     """
     events = log.events.collect()
     labelled = function.outcome.label(log, window.end).collect()
@@ -84,6 +85,8 @@ def judge(
     assessment["further"] = {
         name: _further(function, name, log, window, rows, seed=seed, **setting) for name in function.also
     }
+    known = known_at(log, window.validation_end)
+    assessment["canary"] = canary_account(known, horizon_days=function.horizon_days, seed=seed)
     return assessment
 
 

@@ -130,7 +130,14 @@ small{display:block;color:var(--muted);font-size:.75rem}
 """
 
 
-def report(assessment: Json, *, title: str, facts: Sequence[tuple[str, str]], items: pl.DataFrame | None = None) -> str:
+def report(
+    assessment: Json,
+    *,
+    title: str,
+    facts: Sequence[tuple[str, str]],
+    items: pl.DataFrame | None = None,
+    push: Json | None = None,
+) -> str:
     """Write an assessment as an HTML page without scripts, links or anything to load.
 
     Args:
@@ -138,6 +145,7 @@ def report(assessment: Json, *, title: str, facts: Sequence[tuple[str, str]], it
         title: of the page.
         facts: labels and values shown under the title, such as the log, the split and the commit.
         items: what was learned of items beside what they truly do, where ``assessment["truth"]`` is of them.
+        push: how far a ranker may be pushed, by pessimism, as the artefact's facts of effects tell it.
 
     Returns:
         The page.
@@ -163,6 +171,8 @@ def report(assessment: Json, *, title: str, facts: Sequence[tuple[str, str]], it
             _further(assessment),
             _ledger(assessment),
             _reward(assessment),
+            _pushing(push, assessment["unit"]) if push else "",
+            _experiments(assessment["experiments"]) if "experiments" in assessment else "",
             _claims(assessment),
         ]
     light, dark = (";".join(f"--{name}:{shades[at]}" for name, shades in _COLOURS.items()) for at in (1, 2))
@@ -173,9 +183,9 @@ def report(assessment: Json, *, title: str, facts: Sequence[tuple[str, str]], it
 
 
 def sentences(assessment: Json) -> list[str]:
-    """What carries the prediction, the reward model against its rivals and against the truth where it is known."""
-    further = further_sentences(assessment.get("further", {}))
-    return [*assessment["carry"]["sentences"], *further, *assessment.get("truth", {}).get("sentences", [])]
+    """What leaks, what carries the prediction, the model against its rivals and against the truth where it is known."""
+    leaks, further = assessment.get("canary", {}).get("sentences", []), further_sentences(assessment.get("further", {}))
+    return [*leaks, *assessment["carry"]["sentences"], *further, *assessment.get("truth", {}).get("sentences", [])]
 
 
 def truth_picture(assessment: Json, items: pl.DataFrame) -> str:
@@ -630,6 +640,68 @@ def _reward(assessment: Json) -> str:
     )
     header = [unit, "mean", "sd", *(f"{100 * float(q):g}%" for q in quantiles)]
     return _section("The reward", lead, _list(reward["sentences"]), _svg(figure, "the reward"), _table(header, rows))
+
+
+def _pushing(push: Json, unit: str) -> str:
+    figure, axes = _figure(1, len(push), 3.0)
+    for panel, (kappa, it) in zip(axes, push.items(), strict=True):
+        at, kept = np.array(it["divergence"]), np.array(it["kept"])
+        half = 1.96 * np.array(it["kept_se"])
+        panel.plot(at, it["promised"], color=_SECOND, lw=1.2, marker="o", ms=4, mec=_PAPER, mew=0.8)
+        for place, value, by in zip(at, kept, half, strict=True):
+            _point(panel, place, {"value": value, "low": value - by, "high": value + by}, _MODEL, across=False)
+        panel.axhline(0, color=_MUTED, lw=0.9)
+        if it["limit"]:
+            panel.axvline(it["limit"], color=_MUTED, lw=0.9, ls=(0, (4, 3)))
+        panel.set_title("on the mean" if float(kappa) == 0 else f"on the mean less {kappa} standard deviation")
+        panel.set_xlabel("divergence from what was shown, nats")
+        panel.locator_params(axis="y", nbins=5)
+    axes[0].set_ylabel("gain an exposure")
+    lead = (
+        "A ranker that leans on the effects of items shows the best of them more and more. What the effects promise of "
+        "it rises with every step; what users held out, whom the effects had not seen, keep of it tells how far to go. "
+        "The dashed line is the push whose gain is kept most surely: a recommended limit, none where no gain is "
+        f"sure. Gains are {unit} an exposure."
+    )
+    marks = (("model", "kept by users held out"), ("second", "promised"))
+    legend = "".join(f'<span><i style="background:var(--{name})"></i>{label}</span>' for name, label in marks)
+    picture = _svg(figure, "promised and kept as a ranker is pushed")
+    return _section("How far a ranker may be pushed", lead, f'<p class="legend">{legend}</p>', picture)
+
+
+def _experiments(found: Json) -> str:
+    """What past A/B tests say of quick signals."""
+    star = found["north_star"]
+    lead = (
+        f"Which quick signals foretell {star}, by past experiments: the weights with which effects on them foretell "
+        "the effect on it, and how a proxy of these would have decided, each arm judged by weights of the others."
+    )
+    if found["reason"] is not None:
+        return _section("Past experiments", lead, f"<p>Not told: {escape(found['reason'])}.</p>")
+    weights = [
+        (f"{it['method']}: {it['signal']}", [_cell({"value": it["weight"], "low": it["low"], "high": it["high"]}, 3)])
+        for it in found["weights"]
+    ]
+    measures = [(it["measure"], [_cell(it, 2)]) for it in found["measures"]]
+    figure, [axes] = _figure(1, 1, 3.0)
+    for it in found["front"]:
+        name, on = it["name"], it["front"]
+        place = (it["sensitivity"], it["sign agreement"])
+        colour = _MODEL if on else _FOURTH
+        for at, name_of in enumerate(("sensitivity", "sign agreement")):
+            ends = [it[f"{name_of} low"], it[f"{name_of} high"]]
+            line = (ends, [place[1]] * 2) if at == 0 else ([place[0]] * 2, ends)
+            axes.plot(*line, color=colour, lw=0.8, alpha=0.5)
+        axes.plot(*place, "o", color=colour, ms=6, mec=_PAPER, mew=0.8)
+        if name is not None:
+            axes.annotate(name, place, (6, 0), textcoords="offset points", va="center")
+    axes.set_title("sign agreement against sensitivity, with intervals; the front in colour, single signals by name")
+    axes.set_xlabel(f"sensitivity, times that of {star}")
+    axes.set_ylabel("sign agreement")
+    told = f"<p>{found['arms']} arms of {found['experiments']} experiments.</p>"
+    table = _table([f"weight for {star}", "estimate"], weights)
+    judged = _table(["the proxy, JIVE weights", "estimate"], measures)
+    return _section("Past experiments", lead, told, table, judged, _svg(figure, "sensitivity and agreement"))
 
 
 def _claims(assessment: Json) -> str:

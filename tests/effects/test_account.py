@@ -9,6 +9,7 @@ from reward.effects.account import account, account_sentences, no_account
 from reward.effects.anchors import HeldOut
 from reward.effects.balance import Balance
 from reward.effects.propensities import Calibration, Propensities
+from reward.effects.pushing import Push
 
 FRAME = pl.DataFrame({"covariate": ["past activity"], "spread": [0.1], "unweighted": [0.2], "z": [5.0]})
 FLAGGED, BALANCED = (
@@ -103,3 +104,15 @@ def test_what_rewards_add_to_the_effects_of_items_is_told_apart(added, words):
     assert account_sentences(account(THERE, None, BALANCED))[1:] == BALANCED.sentences()
     confounded = account_sentences(account(THERE, ESTIMATED, FLAGGED, personal=(THERE, THERE)))
     assert confounded[1].startswith("Of what a user likes and has seen nothing is claimed either")
+
+
+def test_how_far_a_ranker_may_be_pushed_is_told_where_the_propensities_hold():
+    sure = Push(*np.array([[0.1, 1.0], [0.02, 0.05], [0.02, 0.04], [0.005, 0.03]]))
+    found = account(THERE, None, BALANCED, pushed={0.0: sure, 1.0: replace(sure, kept=-sure.kept)})
+    assert found["push"]["0"]["limit"] == 0.1
+    assert found["push"]["1"]["limit"] == 0
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+    said = account_sentences(found)[1]
+    assert "on the mean up to 0.1 nats from what was shown, where users held out keep 0.020 days" in said
+    assert "(95% 0.010 to 0.030) of 0.020 promised; on the mean less 1 standard deviation no push is sure" in said
+    assert "cannot be said" in account_sentences(account(THERE, None, FLAGGED, pushed={0.0: sure}))[1]

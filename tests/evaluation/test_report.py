@@ -9,6 +9,7 @@ import pytest
 from rich.console import Console
 from test_assessment import assessed, example, sample
 
+from reward.evaluation.publish import pushed_in
 from reward.evaluation.report import report, sentences, summary_table, truth_picture
 from reward.evaluation.truth import against_truth
 
@@ -252,3 +253,28 @@ def test_a_simulated_world_s_report_draws_clicks_and_rewards_against_the_truth(s
     assert "#0a0a0" not in drawing  # a stand-in for a colour
     told = assessment["truth"]["correlation"]["learned reward"]["value"]
     assert (told is None) == (strength == 0)
+
+
+def test_how_far_a_ranker_may_be_pushed_is_drawn_where_it_is_known(page):
+    it = {
+        "limit": 0.4,
+        "divergence": [0.1, 0.4],
+        "promised": [0.02, 0.05],
+        "kept": [0.02, 0.03],
+        "kept_se": [0.01, 0.01],
+    }
+    push = {"0": it, "1": it | {"limit": 0.0}}
+    read = Page(written(example()[-1], push=push))
+    assert read.open == []
+    assert read.text["h2"][-2] == "How far a ranker may be pushed"
+    assert len(read.tags) > len(Page(page).tags)
+
+
+def test_it_is_not_drawn_from_propensities_that_fail_their_check():
+    push = {"0": {"limit": 0.0, "divergence": [0.1], "promised": [0.1], "kept": [0.1], "kept_se": [0.1]}}
+    told = {"push": push | {"1": {"divergence": []}}, "balance": {"flagged": False}}
+    assert pushed_in(told) == push
+    assert pushed_in(told | {"balance": {"flagged": True}}) is None
+    assert pushed_in({"push": {"0": {"divergence": []}}, "balance": {"flagged": None}}) is None
+    assert pushed_in({"reason": "no propensities"}) is None
+    assert pushed_in(None) is None

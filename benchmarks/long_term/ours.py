@@ -1,0 +1,49 @@
+"""The estimators of the library on the same simulations: DR and LOPE with ridges, and the automatic choice."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from long_term.setting import Population, Simulation
+from reward.evaluation.off_policy import Logged
+from reward.evaluation.off_policy.choice import choose
+from reward.evaluation.off_policy.long_term import action_posterior, long_term, marginal_weight
+from reward.evaluation.off_policy.regression import clipped_doubly_robust, doubly_robust
+from reward.evaluation.off_policy.ridge import action_regression, folds
+
+OURS = OUR_DR, OUR_LOPE, CLIPPED_LOPE, CHOSEN = "DR, ours", "LOPE, ours", "LOPE, ours, clipped", "chosen"
+FOLDS = 5
+STRENGTH = 0.03  # of the reward model, over that of empirical Bayes
+MOST_MARGINAL = 1.5  # weight of short-term rewards, of the clipped LOPE
+MOST = (1.0, 2.0, 3.0, 5.0, 8.0)  # weights at which doubly robust candidates are clipped
+LEAST_EFFECTIVE_ROWS = 10
+
+
+def ours(people: Population, simulations: Sequence[Simulation], seeds: Sequence[int]) -> dict[str, np.ndarray]:
+    """Each estimator's value of the new policy, (simulations,), from the log alone."""
+    each = [_ours(people, simulation, seed) for simulation, seed in zip(simulations, seeds, strict=True)]
+    return {name: np.array([values[name] for values in each]) for name in OURS}
+
+
+def _ours(people: Population, simulation: Simulation, seed: int) -> dict[str, float]:
+    log = simulation.history
+    at, fold = (np.arange(len(log.action)), log.action), folds(len(log.action), FOLDS, seed)
+    told = action_regression(log.context, people.actions, log.action, log.long, fold, strength=STRENGTH)
+    posterior = action_posterior(log.context, people.actions, log.action, log.short, log.logging, fold)
+    rows = Logged(reward=log.long, propensity=log.logging[at], least_effective_rows=LEAST_EFFECTIVE_ROWS)
+    weight, target = marginal_weight(log.new, log.logging, posterior), log.new[at]
+    model = told[at], (log.new * told).sum(axis=1)
+    candidates = {
+        OUR_DR: lambda: doubly_robust(rows, target, *model),
+        OUR_LOPE: lambda: long_term(rows, weight, *model),
+        **{f"at {most:g}": lambda most=most: clipped_doubly_robust(rows, target, *model, most=most) for most in MOST},
+    }
+    chosen = choose(candidates, reference=OUR_DR)
+    return {
+        OUR_DR: candidates[OUR_DR]().value,
+        OUR_LOPE: candidates[OUR_LOPE]().value,
+        CLIPPED_LOPE: long_term(rows, np.minimum(weight, MOST_MARGINAL), *model).value,
+        CHOSEN: chosen.estimate.value,
+    }

@@ -1,0 +1,151 @@
+"""Is a policy's click rate recovered from the log of another? The Open Bandit Dataset, where both policies ran.
+
+In each of three campaigns of a fashion shop a uniform policy and a Bernoulli Thompson sampler ran side by side, with
+true propensities. From the log of each, the click rate of the other is estimated and held against the one it had.
+
+* *random from bts*: the uniform policy shows each of a campaign's items alike.
+* *bts from random*: the sampler changes with time and knows no context. What it showed at each position is taken from
+  how often its own log has each item there; whether it was clicked is not looked at.
+
+An estimate is right if its difference from the rate observed is within the interval of that difference: the rate is a
+mean of some fifty clicks, as noisy as the estimate. Beside it stand the ends of the estimate's own interval, which two
+such noisy numbers leave more often. Rows are taken for independent: the log names no users.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+import polars as pl
+from rich.console import Console
+from rich.table import Table
+from worlds import ROOT, write_result
+
+from reward.evaluation.off_policy import Estimate, Logged, TooFewEffectiveRows, importance
+from reward.evaluation.off_policy import effective_rows as effective
+from reward.evaluation.off_policy.weighting import clipped, inverse_propensity, self_normalised
+
+CAMPAIGNS, POLICIES = ("all", "men", "women"), ("random", "bts")
+LEAST_EFFECTIVE_ROWS = 100
+LEVEL = 0.95
+MOST = 10.0  # weight, of clipped estimates
+REFUSED = ("women", "bts")  # 2.1 effective rows of 10,000
+ESTIMATORS: Mapping[str, Callable[[Logged, Any], Estimate]] = {
+    "IPS": inverse_propensity,
+    "self-normalised": self_normalised,
+    f"clipped at {MOST:g}": partial(clipped, most=MOST),
+}
+JUDGED = ("IPS", "self-normalised")  # a clipped estimate is too low by design
+WITHIN, REFUSES = f"within {LEVEL:.0%} of the rate observed", "refused"
+Rows = list[dict[str, Any]]
+
+
+def read(folder: Path) -> pl.DataFrame:
+    """The log, ``events.parquet``."""
+    file = folder / "obd_small" / "events.parquet"
+    if not file.is_file():
+        raise SystemExit(
+            f"{file} is missing: it is the small Open Bandit Dataset (Saito et al. 2020, github.com/st-tech/zr-obp,"
+            " folder obd) as one file with campaign, behavior_policy, item_id, position, click and propensity_score"
+        )
+    return pl.read_parquet(
+        file, columns=["campaign", "behavior_policy", "item_id", "position", "click", "propensity_score"]
+    )
+
+
+def log_of(events: pl.DataFrame, campaign: str, policy: str) -> pl.DataFrame:
+    return events.filter(pl.col("campaign") == campaign, pl.col("behavior_policy") == policy)
+
+
+def rows_of(log: pl.DataFrame) -> Logged:
+    return Logged(
+        reward=log["click"].cast(pl.Float64).to_numpy(),
+        propensity=log["propensity_score"].to_numpy(),
+        least_effective_rows=LEAST_EFFECTIVE_ROWS,
+    )
+
+
+def chance_under(other: pl.DataFrame, log: pl.DataFrame) -> np.ndarray:
+    """(n,) how often the other policy shows what a row of this log showed, at its position."""
+    if other["propensity_score"].n_unique() == 1:
+        return np.full(len(log), other["propensity_score"][0])
+    shown = other.group_by("position", "item_id").agg(pl.len().alias("times"))
+    shown = shown.with_columns(chance=pl.col("times") / pl.col("times").sum().over("position"))
+    joined = log.select("position", "item_id").join(
+        shown, on=["position", "item_id"], how="left", maintain_order="left"
+    )
+    return joined["chance"].fill_null(0.0).to_numpy()
+
+
+def measured(events: pl.DataFrame, campaign: str, policy: str) -> tuple[Rows, str | None]:
+    """What the log of a policy says of the other, a row an estimator; and why not, where it does not."""
+    log, other = (log_of(events, campaign, each) for each in (policy, POLICIES[policy == "random"]))
+    rows, target = rows_of(log), chance_under(other, log)
+    what = f"{campaign}: {other['behavior_policy'][0]} from {policy}"
+    rate = float(other["click"].mean())
+    rate_se = (rate * (1 - rate) / len(other)) ** 0.5
+    left = float(effective(importance(rows, target)))
+    refused = (campaign, policy) == REFUSED
+    table: Rows = [_row(what, "effective rows", left, None, {}, None, None)]
+    table.append(_row(what, "mean weight", float(importance(rows, target).mean()), None, {}, None, None))
+    why = None
+    for name, estimator in ESTIMATORS.items():
+        judged = name in JUDGED
+        try:
+            found = estimator(rows, target)
+        except TooFewEffectiveRows as error:
+            why = str(error)
+            table.append(
+                _row(
+                    what, name, None, None, {"observed": rate}, REFUSES if judged else None, refused if judged else None
+                )
+            )
+            continue
+        apart = (found.value - rate) / float(np.hypot(found.standard_error, rate_se))
+        goal, met = (REFUSES, False) if refused else (WITHIN, abs(apart) <= NormalDist().inv_cdf((1 + LEVEL) / 2))
+        asked = (goal, met) if judged else (None, None)
+        table.append(_row(what, name, found.value, found.standard_error, {"observed": rate}, *asked))
+        low, high = found.interval(LEVEL)
+        others = {"standard errors from the rate": apart, "lower end": low, "upper end": high}
+        table += [_row(what, f"{name}, {each}", value, None, {}, None, None) for each, value in others.items()]
+    return table, why
+
+
+def _row(what: str, metric: str, ours: Any, se: Any, peers: Any, goal: Any, met: Any) -> dict[str, Any]:
+    return {"what": what, "metric": metric, "ours": ours, "se": se, "peers": peers, "goal": goal, "met": met}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=ROOT / "data", help="folder that holds obd_small/events.parquet")
+    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "off_policy.json")
+    chosen = parser.parse_args(arguments)
+    console, events = Console(width=max(Console().width, 140)), read(chosen.data)
+    rows: Rows = []
+    table = Table(
+        "what", "metric", "ours", "standard error", "observed", "goal", title="click rates from the other log"
+    )
+    told = {"effective rows", "mean weight", *ESTIMATORS}
+    for campaign in CAMPAIGNS:
+        for policy in POLICIES:
+            found, why = measured(events, campaign, policy)
+            rows += found
+            for row in (row for row in found if row["metric"] in told):
+                ours, se = ("" if row[name] is None else f"{row[name]:.4f}" for name in ("ours", "se"))
+                observed = "".join(f"{value:.4f}" for value in row["peers"].values())
+                goal = "" if row["goal"] is None else f"{row['goal']}: {'yes' if row['met'] else 'no'}"
+                table.add_row(row["what"], row["metric"], ours or "refused", se, observed, goal)
+            if why is not None:
+                console.print(f"{campaign}, from {policy}: {why}.", soft_wrap=True)
+    console.print(table)
+    write_result(chosen.out, rows)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,71 @@
+"""What past experiments say of quick signals, as values for the report: their weights, and how far to trust them."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import polars as pl
+
+from reward.evaluation.assessment import Json
+from reward.experiments.proxies import judge, pareto_front
+from reward.experiments.table import from_users
+from reward.experiments.weights import all_weights, jive
+from reward.schema import SchemaError, reading
+
+KEYS = ("experiment", "arm", "user_id")
+DIRECTIONS = 500  # combinations of signals that are tried for the front
+
+
+def past_experiments(
+    file: str | Path, *, control: str, north_star: str | None, resamples: int, seed: int, level: float
+) -> Json:
+    """Weights of every other metric of past experiments for the north star, and how well a proxy of them decides.
+
+    Args:
+        file: parquet with a row a user of an experiment: ``experiment``, ``arm``, ``user_id`` and a column a metric.
+        control: the arm without treatment.
+        north_star: the metric to foretell.
+        resamples: of the experiments, for the measures' intervals.
+        seed: of the resamples, and of the combinations tried for the front.
+        level: of the intervals.
+
+    Returns:
+        ``north_star``, ``experiments`` and ``arms`` (how many), ``weights``, ``measures`` and ``front``, rows of
+        `all_weights`, `judge` and `pareto_front`, and ``reason``: why there are none, else null.
+
+    Raises:
+        SchemaError: the file cannot be read, or lacks a column.
+    """
+    with reading(f"experiments={file}"):
+        users = pl.scan_parquet(file).collect()
+    missing = [name for name in (*KEYS, north_star) if name is not None and name not in users.columns]
+    metrics = [name for name in users.columns if name not in KEYS]
+    if missing or north_star is None or len(metrics) < 2:
+        raise SchemaError(
+            f"experiments={file} expected the columns {', '.join(KEYS)} and two metrics or more, one of them named by "
+            f"north_star, got {', '.join(users.columns)} and north_star={north_star}"
+        )
+    found: Json = {"north_star": north_star, "weights": [], "measures": [], "front": [], "reason": None}
+    try:
+        table = from_users(users, metrics, control=control)
+        found |= {"experiments": table.experiments, "arms": len(table)}
+        found["weights"] = _plain(all_weights(table, north_star, level=level))
+        weights = jive(table, north_star, level=level)
+        signals = weights.signals
+        measures = judge(table, north_star, signals, weights.held_out, resamples=resamples, seed=seed, level=level)
+        front = pareto_front(
+            table, north_star, signals, directions=DIRECTIONS, resamples=resamples, seed=seed, level=level
+        )
+        found["measures"], found["front"] = _plain(measures), _plain(front.drop("weights"))
+    except ValueError as error:
+        found["reason"] = str(error)
+    return found
+
+
+def _plain(table: pl.DataFrame) -> list[Json]:
+    """Rows without numbers that JSON has no word for."""
+    return [
+        {name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in row.items()}
+        for row in table.to_dicts()
+    ]

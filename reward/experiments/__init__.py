@@ -1,0 +1,1 @@
+"""Past experiments: which signals foretell the north star, how good a proxy is, and what the next test takes."""

@@ -1,0 +1,125 @@
+"""Known traps on generated data: a column that was filled in later is named, and what is known in time is not."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import polars as pl
+import pytest
+
+from reward.evaluation.canary import canary, canary_account
+from reward.evaluation.report import sentences
+from reward.schema import EventLog, SchemaError
+
+USERS, DAYS = 400, 30
+BEGIN = datetime(2024, 1, 1, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+def plain():
+    """Users of different habits that drift; heavy users see other items, click more and come back anyway."""
+    rng = np.random.default_rng(8)
+    habit = rng.normal(0, 1.5, (USERS, 1)) + 0.3 * rng.normal(size=(USERS, DAYS)).cumsum(1)
+    active = rng.random((USERS, DAYS)) < 1 / (1 + np.exp(-habit))
+    user, day = np.nonzero(active)
+    at = habit[user, day]
+    events = pl.DataFrame(
+        {
+            "user_id": user,
+            "item_id": rng.integers(0, 20, len(user)) + 20 * (at > 0.5),
+            "timestamp": [BEGIN + timedelta(days=int(it), hours=9) for it in day],
+            "click": (rng.random(len(user)) < 1 / (1 + np.exp(-at))).astype(int),
+            "minutes": np.exp(0.5 * at + rng.normal(size=len(user))),
+            "surface": np.where(at + rng.normal(size=len(user)) > 0, "home", "search"),
+        }
+    )
+    items = pl.LazyFrame({"item_id": range(40), "genre": [f"g{it // 10}" for it in range(40)], "length": range(40)})
+    return EventLog(
+        events.lazy(),
+        feedback=("click", "minutes"),
+        context=("surface",),
+        items=items,
+        item_features=("genre", "length"),
+        end=BEGIN + timedelta(days=DAYS),
+        session_gap_minutes=30,
+        max_rejected_share=0.0,
+    )
+
+
+def with_leak(log, name, of_next_days):
+    """The log with a column of what the user did on the next 7 days."""
+    events = log.events.collect()
+    day = (events["timestamp"] - BEGIN).dt.total_days().to_numpy()
+    active = np.zeros((USERS, DAYS + 8))
+    active[events["user_id"].to_numpy(), day] = 1
+    ahead = np.array([active[user, at + 1 : at + 8].sum() for user, at in zip(events["user_id"], day, strict=True)])
+    return replace(
+        log, events=events.with_columns(of_next_days(ahead).alias(name)).lazy(), context=(*log.context, name)
+    )
+
+
+def test_heavy_users_who_click_more_and_return_anyway_make_no_column_suspect(plain):
+    found = canary(plain, days=7, seed=0)
+    assert {it.column for it in found} == {"click", "minutes", "surface", "genre", "length"}
+    assert not any(it.leaks for it in found)
+    told = {it.column: it for it in found}
+    assert told["click"].after > 0.05, "it does tell of habits, as much before as after"
+    assert abs(told["click"].after - told["click"].before) < 0.03
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        lambda ahead: pl.Series(ahead + np.random.default_rng(0).normal(0, 2, len(ahead))),
+        lambda ahead: pl.Series(np.where(ahead > 3, "retained", "churned")),
+        lambda ahead: pl.Series(ahead).replace(0.0, None),
+    ],
+    ids=["noisy", "a label", "missing where nothing came"],
+)
+def test_a_column_that_was_filled_in_later_is_named_alone(plain, told):
+    found = canary(with_leak(plain, "session_total", told), days=7, seed=0)
+    assert [it.column for it in found if it.leaks] == ["session_total"]
+    assert found[0].column == "session_total"
+    assert "session_total explains" in found[0].sentence()
+    assert "filled in later" in found[0].sentence()
+
+
+def test_a_habit_from_before_the_log_is_no_leak(plain):
+    backwards = plain.events.collect()
+    day = (backwards["timestamp"] - BEGIN).dt.total_days().to_numpy()
+    active = np.zeros((USERS, DAYS + 7))
+    active[backwards["user_id"].to_numpy(), day + 7] = 1
+    past = np.array([active[user, at : at + 7].sum() for user, at in zip(backwards["user_id"], day, strict=True)])
+    log = replace(plain, events=backwards.with_columns(past=pl.Series(past)).lazy(), context=("surface", "past"))
+    found = {it.column: it for it in canary(log, days=7, seed=0)}
+    assert found["past"].before > 0.9
+    assert not found["past"].leaks
+
+
+def test_shares_are_those_of_users_that_were_not_learned_from(plain):
+    noise = plain.events.collect().with_columns(
+        noise=pl.Series(np.random.default_rng(1).integers(0, 150, plain.events.collect().height)).cast(pl.String)
+    )
+    log = replace(plain, events=noise.lazy(), context=("noise",), feedback=("click",), item_features=())
+    told = {it.column: it for it in canary(log, days=7, seed=0)}["noise"]
+    assert told.after < 0.01
+    assert told.before < 0.01
+
+
+def test_a_log_too_short_is_said(plain):
+    with pytest.raises(SchemaError, match="the canary expected rows with 15 days before and after them"):
+        canary(plain, days=15, seed=0)
+    one = replace(plain, events=plain.events.filter(pl.col("timestamp") < BEGIN + timedelta(days=2)))
+    found = canary_account(one, horizon_days=7, seed=0)
+    assert "the log covers 2 days" in found["reason"]
+    assert found["columns"] == []
+
+
+def test_what_leaks_is_the_first_thing_that_is_said(plain):
+    leak = with_leak(plain, "total", pl.Series)
+    found = canary_account(leak, horizon_days=14, seed=0)
+    assert found["days"] == 10
+    assert [it["column"] for it in found["columns"] if it["leaks"]] == ["total"]
+    said = sentences({"canary": found, "carry": {"sentences": ["All is well."]}})
+    assert said[0].startswith("total explains")
+    assert said[1] == "All is well."

@@ -1,0 +1,93 @@
+"""Past experiments in the report, and the questions that the data at hand cannot answer."""
+
+import json
+
+import numpy as np
+import polars as pl
+import pytest
+from test_assessment import example
+from test_report import Page, written
+
+from reward.evaluation.proxies import past_experiments
+from reward.evaluation.publish import unanswered
+from reward.experiments.table import from_users
+from reward.experiments.weights import jive
+from reward.schema import SchemaError
+
+SETTING = {"control": "off", "north_star": "days", "resamples": 50, "seed": 0, "level": 0.95}
+EXPERIMENTS, USERS = 30, 200
+
+
+@pytest.fixture(scope="module")
+def users():
+    rng = np.random.default_rng(4)
+    experiment = np.repeat(np.arange(EXPERIMENTS), USERS)
+    treated = np.tile([0, 1], EXPERIMENTS * USERS // 2)
+    pushed = rng.normal(0, 0.5, (EXPERIMENTS, 2))[experiment] * treated[:, None]
+    habit = rng.normal(size=len(experiment))
+    return pl.DataFrame(
+        {
+            "experiment": experiment,
+            "arm": np.where(treated, "on", "off"),
+            "user_id": np.arange(len(experiment)),
+            "plays": pushed[:, 0] - habit + rng.normal(size=len(experiment)),
+            "saves": pushed[:, 1] + habit + rng.normal(size=len(experiment)),
+            "days": pushed @ [0.6, 0.3] + habit + rng.normal(size=len(experiment)),
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def found(users, tmp_path_factory):
+    file = tmp_path_factory.mktemp("past") / "users.parquet"
+    users.write_parquet(file)
+    return past_experiments(file, **SETTING)
+
+
+def test_weights_measures_and_front_are_those_of_the_experiments(users, found):
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+    assert (found["experiments"], found["arms"], found["reason"]) == (EXPERIMENTS, EXPERIMENTS, None)
+    weights = jive(from_users(users, ["plays", "saves", "days"], control="off"), "days")
+    told = {it["signal"]: it["weight"] for it in found["weights"] if it["method"] == "JIVE"}
+    assert told == pytest.approx(dict(zip(weights.signals, weights.weights, strict=True)))
+    assert {it["measure"] for it in found["measures"]} >= {"sign agreement", "recall", "precision", "sensitivity"}
+    assert any(it["front"] for it in found["front"])
+
+
+def test_the_report_has_them_as_a_section(found):
+    read = Page(written(dict(example()[-1]) | {"experiments": found}))
+    assert read.open == []
+    assert "Past experiments" in read.text["h2"]
+    cells = [text for name in ("th", "td") for text in read.text[name]]
+    assert "JIVE: plays" in cells
+    assert "decision agreement" in cells
+
+
+def test_too_few_experiments_are_said_and_not_weighed(users, tmp_path):
+    users.filter(pl.col("experiment") < 3).write_parquet(tmp_path / "few.parquet")
+    few = past_experiments(tmp_path / "few.parquet", **SETTING)
+    assert "at least" in few["reason"]
+    page = written(dict(example()[-1]) | {"experiments": few})
+    assert "Not told: " in page
+    assert Page(page).open == []
+
+
+@pytest.mark.parametrize(("columns", "star"), [(["experiment", "arm", "days"], "days"), (None, "weeks"), (None, None)])
+def test_a_table_that_does_not_fit_is_said(users, tmp_path, columns, star):
+    users.select(columns or users.columns).write_parquet(tmp_path / "users.parquet")
+    with pytest.raises(SchemaError, match=r"expected the columns experiment, arm, user_id and two metrics or more"):
+        past_experiments(tmp_path / "users.parquet", **SETTING | {"north_star": star})
+
+
+def test_questions_that_the_data_cannot_answer_are_named():
+    push = {"0": {"divergence": [0.1]}}
+    logged = {"propensities": "logged", "reason": None, "balance": {"flagged": False}, "push": push}
+    nothing = unanswered({"reason": "no propensities", "propensities": None}, {"canary": {"reason": "too short"}})
+    assert [it.partition(":")[0] for it in nothing] == [
+        "What another policy would be worth",
+        "Whether moving this reward, or a quick signal, moves the north star",
+        "Whether a column was filled in later than its rows",
+    ]
+    failed = unanswered(logged | {"balance": {"flagged": True}}, {"experiments": {}})
+    assert [it.partition(":")[0] for it in failed] == ["How far a ranker may be pushed"]
+    assert unanswered(logged, {"experiments": {}, "canary": {"reason": None}}) == []
