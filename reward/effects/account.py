@@ -139,10 +139,10 @@ def _pushed(push: dict[str, dict[str, Any]], flagged: bool | None) -> str:
             said.append(f"on {whose} no push is sure to be kept")
             continue
         at = it["divergence"].index(it["limit"])
-        kept, half = it["kept"][at], 1.96 * it["kept_se"][at]
+        kept, low, high, promised = (it[name][at] for name in ("kept", "low", "high", "promised"))
         said.append(
             f"on {whose} up to {it['limit']:g} nats from what was shown, where users held out keep {kept:.3f} days an "
-            f"exposure (95% {kept - half:.3f} to {kept + half:.3f}) of {it['promised'][at]:.3f} promised"
+            f"exposure (95% {low:.3f} to {high:.3f}) of {promised:.3f} promised"
         )
     return f"How far a ranker may be pushed: {'; '.join(said)}."
 

@@ -34,17 +34,27 @@ class Push:
     kept_se: Doubles
 
     @property
+    def low(self) -> Doubles:
+        """(S,) lower end of the 95% interval of what is kept."""
+        return self.kept - _NORMAL * self.kept_se
+
+    @property
+    def high(self) -> Doubles:
+        """(S,) upper end."""
+        return self.kept + _NORMAL * self.kept_se
+
+    @property
     def surest(self) -> int | None:
         """The place of the policy whose gain is kept most surely, by its lower 95% bound; None: none is above 0."""
-        bound = self.kept - _NORMAL * self.kept_se
-        return int(bound.argmax()) if len(bound) and bound.max() > 0 else None
+        return int(self.low.argmax()) if len(self.low) and self.low.max() > 0 else None
 
     def values(self) -> dict[str, Any]:
-        """Plain values: ``limit`` in nats, 0 where no gain is sure, and the columns."""
+        """Plain values: ``limit`` in nats, 0 where no gain is sure, the columns, and ``low`` and ``high``."""
         surest = self.surest
+        columns = {**vars(self), "low": self.low, "high": self.high}
         return {
             "limit": 0.0 if surest is None else float(self.divergence[surest]),
-            **{name: [float(value) for value in column] for name, column in vars(self).items()},
+            **{name: [float(value) for value in column] for name, column in columns.items()},
         }
 
 

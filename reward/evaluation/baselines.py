@@ -161,6 +161,29 @@ def logistic_regression(
     return lambda inputs: (design(inputs) @ chosen).numpy()
 
 
+def boosting_with(
+    parameters: Mapping[str, Any], *, objective: str, num_threads: int, seed: int
+) -> tuple[Any, dict[str, Any]]:
+    """LightGBM, and its parameters such that the same arguments give the same trees.
+
+    Raises:
+        ImportError: LightGBM is not installed.
+    """
+    try:
+        import lightgbm
+    except ImportError as error:
+        raise ImportError("boosted trees need LightGBM: pip install 'reward[boosting]'") from error
+    return lightgbm, {
+        **parameters,
+        "objective": objective,
+        "seed": seed,
+        "deterministic": True,
+        "force_row_wise": True,
+        "num_threads": num_threads,
+        "verbosity": -1,
+    }
+
+
 def boosted_trees(
     training: Examples,
     validation: Examples,
@@ -187,20 +210,9 @@ def boosted_trees(
     Raises:
         ImportError: LightGBM is not installed.
     """
-    try:
-        import lightgbm
-    except ImportError as error:
-        raise ImportError("boosted trees need LightGBM: pip install 'reward[boosting]'") from error
-    setting = {
-        **parameters,
-        "objective": "binary",
-        "metric": "binary_logloss",
-        "seed": seed,
-        "deterministic": True,
-        "force_row_wise": True,
-        "num_threads": num_threads,
-        "verbosity": -1,
-    }
+    lightgbm, setting = boosting_with(
+        {**parameters, "metric": "binary_logloss"}, objective="binary", num_threads=num_threads, seed=seed
+    )
     numbers = sum(group.numbers.shape[1] for group in training.inputs.values())
     codes = sum(group.codes.shape[1] for group in training.inputs.values())
 

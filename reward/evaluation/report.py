@@ -645,11 +645,10 @@ def _reward(assessment: Json) -> str:
 def _pushing(push: Json, unit: str) -> str:
     figure, axes = _figure(1, len(push), 3.0)
     for panel, (kappa, it) in zip(axes, push.items(), strict=True):
-        at, kept = np.array(it["divergence"]), np.array(it["kept"])
-        half = 1.96 * np.array(it["kept_se"])
+        at = it["divergence"]
         panel.plot(at, it["promised"], color=_SECOND, lw=1.2, marker="o", ms=4, mec=_PAPER, mew=0.8)
-        for place, value, by in zip(at, kept, half, strict=True):
-            _point(panel, place, {"value": value, "low": value - by, "high": value + by}, _MODEL, across=False)
+        for place, value, low, high in zip(at, it["kept"], it["low"], it["high"], strict=True):
+            _point(panel, place, {"value": value, "low": low, "high": high}, _MODEL, across=False)
         panel.axhline(0, color=_MUTED, lw=0.9)
         if it["limit"]:
             panel.axvline(it["limit"], color=_MUTED, lw=0.9, ls=(0, (4, 3)))
@@ -685,16 +684,16 @@ def _experiments(found: Json) -> str:
     measures = [(it["measure"], [_cell(it, 2)]) for it in found["measures"]]
     figure, [axes] = _figure(1, 1, 3.0)
     for it in found["front"]:
-        name, on = it["name"], it["front"]
-        place = (it["sensitivity"], it["sign agreement"])
-        colour = _MODEL if on else _FOURTH
-        for at, name_of in enumerate(("sensitivity", "sign agreement")):
-            ends = [it[f"{name_of} low"], it[f"{name_of} high"]]
-            line = (ends, [place[1]] * 2) if at == 0 else ([place[0]] * 2, ends)
-            axes.plot(*line, color=colour, lw=0.8, alpha=0.5)
-        axes.plot(*place, "o", color=colour, ms=6, mec=_PAPER, mew=0.8)
-        if name is not None:
-            axes.annotate(name, place, (6, 0), textcoords="offset points", va="center")
+        sensitivity, agreement = (
+            {"value": it[name], "low": it[f"{name} low"], "high": it[f"{name} high"]}
+            for name in ("sensitivity", "sign agreement")
+        )
+        colour = _MODEL if it["front"] else _FOURTH
+        _point(axes, agreement["value"], sensitivity, colour, across=True)
+        _point(axes, sensitivity["value"], agreement, colour, across=False)
+        if it["name"] is not None:
+            place = (sensitivity["value"], agreement["value"])
+            axes.annotate(it["name"], place, (6, 6), textcoords="offset points")
     axes.set_title("sign agreement against sensitivity, with intervals; the front in colour, single signals by name")
     axes.set_xlabel(f"sensitivity, times that of {star}")
     axes.set_ylabel("sign agreement")

@@ -124,3 +124,23 @@ def interval(statistic: Statistic, users: int, *, resamples: int, seed: int, lev
     low, high = np.quantile(np.where(finite, draws, 0.0), [(1 - level) / 2, (1 + level) / 2], axis=0)
     known = finite.all(axis=0)
     return np.where(known, low, np.nan), np.where(known, high, np.nan)
+
+
+def clustered_error(*samples: tuple[Ints, Floats]) -> float:
+    """Standard error of the sum of the samples' means, the rows of a user in any of them taken together.
+
+    ``√(C/(C−1) Σ_c (Σ_s Σ_{i of c in s} (ψ_i − ψ̄_s) / n_s)²)`` over C users.
+
+    Args:
+        samples: of each the user of every row, from 0 and without gaps over all of them, and ψ (n_s,).
+
+    Source:
+        Liang and Zeger (1986), Longitudinal data analysis using generalized linear models.
+
+    >>> clustered_error((np.array([0, 1, 2, 3]), np.array([1.0, 2.0, 3.0, 4.0])))  # sd / √4
+    0.6454972243679028
+
+    """
+    users = max(int(user.max()) for user, _ in samples) + 1
+    pulls = sum(np.bincount(user, (values - values.mean()) / len(values), users) for user, values in samples)
+    return float(np.sqrt(users / (users - 1) * np.sum(np.square(pulls))))

@@ -262,6 +262,8 @@ def test_how_far_a_ranker_may_be_pushed_is_drawn_where_it_is_known(page):
         "promised": [0.02, 0.05],
         "kept": [0.02, 0.03],
         "kept_se": [0.01, 0.01],
+        "low": [0.0, 0.01],
+        "high": [0.04, 0.05],
     }
     push = {"0": it, "1": it | {"limit": 0.0}}
     read = Page(written(example()[-1], push=push))

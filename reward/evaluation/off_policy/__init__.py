@@ -10,17 +10,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from reward.evaluation.resampling import Floats, Ints, clustered_error
+from reward.experiments.quantiles import normal
 from reward.schema import PROPENSITY, USER
 
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 TOP = 0.01  # of the rows, whose share of the weight is told
 
 
@@ -143,9 +142,7 @@ class Estimate:
         Raises:
             ValueError: a level outside (0, 1).
         """
-        if not 0 < level < 1:
-            raise ValueError(f"level must lie between 0 and 1, got {level}: 0.95 asks for a 95% interval")
-        half = NormalDist().inv_cdf((1 + level) / 2) * self.standard_error
+        half = normal(level) * self.standard_error
         return self.value - half, self.value + half
 
     def minus(self, other: Estimate) -> Estimate:
@@ -159,7 +156,7 @@ class Estimate:
         contribution = self.contribution - other.contribution
         return Estimate(
             float(contribution.mean()),
-            _standard_error(contribution, self.cluster),
+            clustered_error((self.cluster[1], contribution)),
             min(self.effective_rows, other.effective_rows),
             max(self.top_share, other.top_share),
             max(self.mean_weight, other.mean_weight, key=lambda mean: abs(mean - 1)),
@@ -268,15 +265,8 @@ def estimate(rows: Logged, contribution: Floats, weight: Floats) -> Estimate:
     if effective < rows.least_effective_rows:
         raise TooFewEffectiveRows(effective, len(rows), rows.least_effective_rows, top)
     means = columns.mean(axis=0)
-    error = _standard_error(contribution, rows.cluster)
+    error = clustered_error((rows.cluster[1], contribution))
     mean_weight = float(means[np.abs(means - 1).argmax()])
     return Estimate(
         float(contribution.mean()), error, effective, top, mean_weight, len(rows), contribution, rows.cluster
     )
-
-
-def _standard_error(contribution: Floats, cluster: tuple[int, Ints]) -> float:
-    """Of a mean of rows of independent clusters, ``√(C/(C−1) Σ_c (Σ_{i in c} (ψ_i − ψ̄))²) / n``."""
-    clusters, of = cluster
-    sums = np.bincount(of, contribution - contribution.mean(), clusters)
-    return float(np.sqrt(clusters / (clusters - 1) * (sums @ sums)) / len(contribution))

@@ -9,9 +9,10 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from reward.evaluation.off_policy import Estimate, Floats, Logged, estimate, importance
+from reward.evaluation.off_policy import Estimate, Logged, estimate, importance
 from reward.evaluation.off_policy.regression import predictions
 from reward.evaluation.off_policy.weighting import single
+from reward.evaluation.resampling import Floats
 
 
 def difference(rows: Logged, target: npt.ArrayLike, other: npt.ArrayLike | None = None) -> Estimate:

@@ -11,9 +11,10 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from reward.evaluation.off_policy import Estimate, Floats, Ints, Logged
+from reward.evaluation.off_policy import Estimate, Logged
 from reward.evaluation.off_policy.regression import augmented
 from reward.evaluation.off_policy.ridge import action_regression
+from reward.evaluation.resampling import Floats, Ints
 
 
 def long_term(rows: Logged, weight: npt.ArrayLike, predicted: npt.ArrayLike, expected: npt.ArrayLike) -> Estimate:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from reward.evaluation.off_policy import Estimate, Floats, Logged, estimate, importance
+from reward.evaluation.off_policy import Estimate, Logged, estimate, importance
 from reward.evaluation.off_policy.weighting import above_zero, single
+from reward.evaluation.resampling import Floats
 
 
 def direct(rows: Logged, expected: npt.ArrayLike) -> Estimate:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from reward.evaluation.off_policy import Floats, Ints
+from reward.evaluation.resampling import Floats, Ints
 
 _STRENGTHS = np.geomspace(1e-4, 1e2, 25)  # tried, over the number of rows: features have unit scale
 

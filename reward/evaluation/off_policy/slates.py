@@ -9,7 +9,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from reward.evaluation.off_policy import Estimate, Floats, Logged, estimate, importance
+from reward.evaluation.off_policy import Estimate, Logged, estimate, importance
+from reward.evaluation.resampling import Floats
 
 
 def slate_inverse_propensity(rows: Logged, target: npt.ArrayLike) -> Estimate:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, time
-from statistics import NormalDist
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -14,6 +13,7 @@ import polars as pl
 
 from reward.evaluation.resampling import Floats, Ints, interval, ratio
 from reward.evaluation.surrogates.index import Regression
+from reward.experiments.quantiles import normal
 from reward.function import AS_OF, RewardFunction
 from reward.outcomes.activity import local_day
 from reward.schema import TIMESTAMP, USER
@@ -187,7 +187,7 @@ def decisions(effects: Effects, *, alpha: float) -> Ints:
     """
     if not 0 < alpha < 1:
         raise ValueError(f"alpha must lie between 0 and 1, got {alpha}: 0.05 tests at 5%")
-    beyond = np.abs(effects.effect) > NormalDist().inv_cdf(1 - alpha / 2) * effects.se
+    beyond = np.abs(effects.effect) > normal(1 - alpha) * effects.se
     return (np.sign(effects.effect) * beyond).astype(np.int64)
 
 

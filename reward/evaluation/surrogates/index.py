@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from reward.evaluation.resampling import Bools, Floats, Ints
+from reward.evaluation.baselines import boosting_with
+from reward.evaluation.off_policy.ridge import folds
+from reward.evaluation.resampling import Bools, Floats, Ints, clustered_error
+from reward.experiments.quantiles import normal, student
 
 Regression = Callable[[Floats, Floats], Callable[[Floats], Floats]]  # features (n, p), outcome (n,) -> features -> (m,)
 
@@ -141,7 +143,7 @@ class IndexEffect:
         """
         if not bias >= 0:
             raise ValueError(f"bias expected a bound of at least 0, got {bias}: give its absolute value")
-        half = bias + _quantile(level) * self.se
+        half = bias + normal(level) * self.se
         return self.effect - half, self.effect + half
 
     def predictive_interval(self, level: float, violations: Violations) -> tuple[float, float]:
@@ -157,9 +159,8 @@ class IndexEffect:
         """
         unit = self.bias_per_sd
         middle = self.effect + unit * violations.mean
-        half = _student(level, violations.tests - 2) * math.hypot(
-            self.se, unit * violations.spread, unit * violations.mean_se
-        )
+        error = math.hypot(self.se, unit * violations.spread, unit * violations.mean_se)
+        half = student(level, violations.tests - 2) * error
         return middle - half, middle + half
 
 
@@ -204,8 +205,7 @@ def linear(*, ridge: float, degree: int) -> Regression:
 
     def fit(features: Floats, outcome: Floats) -> Callable[[Floats], Floats]:
         raw = _expanded(features, degree)
-        mean, scale = raw.mean(0), raw.std(0)
-        scale = np.where(scale > 1e-9 * np.maximum(np.abs(mean), 1), scale, np.inf)
+        mean, scale = _moments(raw)
         z, level = (raw - mean) / scale, outcome.mean()
         weights = np.linalg.solve(_gram(z, ridge), z.T @ (outcome - level) / len(z))
         return lambda others: level + (_expanded(others, degree) - mean) / scale @ weights
@@ -225,19 +225,7 @@ def boosted(*, parameters: dict[str, Any], trees: int, num_threads: int, seed: i
     Raises:
         ImportError: LightGBM is not installed.
     """
-    try:
-        import lightgbm
-    except ImportError as error:
-        raise ImportError("boosted trees need LightGBM: pip install 'reward[boosting]'") from error
-    setting = {
-        **parameters,
-        "objective": "regression",
-        "seed": seed,
-        "deterministic": True,
-        "force_row_wise": True,
-        "num_threads": num_threads,
-        "verbosity": -1,
-    }
+    lightgbm, setting = boosting_with(parameters, objective="regression", num_threads=num_threads, seed=seed)
 
     def fit(features: Floats, outcome: Floats) -> Callable[[Floats], Floats]:
         booster = lightgbm.train(setting, lightgbm.Dataset(features, outcome, params=setting), trees)
@@ -322,9 +310,9 @@ class SurrogateIndex:
         return Gap(
             index=index,
             effect=long_term,
-            se=_standard_error(parts.codes, parts.outcome, np.zeros(len(past.user))),
+            se=parts.error(parts.outcome, np.zeros(len(past.user))),
             direct=(long_term - index.effect) / unit,
-            direct_se=_standard_error(parts.codes, parts.outcome - parts.of_index, -parts.correction) / unit,
+            direct_se=parts.error(parts.outcome - parts.of_index, -parts.correction) / unit,
         )
 
     def _parts(self, test: Experiment, past: Past, outcome: Floats | None = None) -> _Parts:
@@ -338,7 +326,7 @@ class SurrogateIndex:
         users, size = int(code.max()) + 1, len(test.user)
         if users < self.folds:
             raise ValueError(f"expected at least as many users as folds, got {users} and {self.folds}")
-        fold = (np.random.default_rng(self.seed).permutation(users) % self.folds)[code]
+        fold = folds(users, self.folds, self.seed)[code]
         treated, share = test.treated, float(test.treated.mean())
         weight = np.where(treated, 1 / share, -1 / (1 - share))
         smooth = linear(ridge=self.ridge, degree=1)
@@ -402,12 +390,16 @@ class _Parts(NamedTuple):
     residual: Floats  # (past rows,) Y − h
     surprise: Floats  # (test rows,) W − P(W = 1 | S, X)
 
+    def error(self, test: Floats, past: Floats) -> float:
+        """Of the sum of the two samples' means."""
+        return clustered_error((self.codes[0], test), (self.codes[1], past))
+
 
 def _index_effect(test: Experiment, parts: _Parts) -> IndexEffect:
     share = float(test.treated.mean())
     return IndexEffect(
         effect=float(parts.of_index.mean() + parts.correction.mean()),
-        se=_standard_error(parts.codes, parts.of_index, parts.correction),
+        se=parts.error(parts.of_index, parts.correction),
         uncorrected=float(parts.of_index.mean()),
         residual_sd=float(np.sqrt(np.mean(parts.residual**2))),
         unexplained=min(1.0, float(np.mean(parts.surprise**2)) / (share * (1 - share))),
@@ -429,8 +421,7 @@ def _augmented(values: Floats, test: Experiment, mine: Bools, share: float, smoo
 def _representer(past: Floats, test: Floats, weight: Floats, of_test: Bools, of_past: Bools, ridge: float) -> Floats:
     """(past rows,) a: the combination of 1 and the columns with E_past[a f] = E_test[ω f] for each f of these."""
     known, shown = past[of_past], test[of_test]
-    mean, scale = known.mean(0), known.std(0)
-    scale = np.where(scale > 1e-9 * np.maximum(np.abs(mean), 1), scale, np.inf)
+    mean, scale = _moments(known)
     z, other = (known - mean) / scale, (shown - mean) / scale
     # the columns are centred in the past, so that the 1 stands apart from them
     level = weight[of_test].mean()
@@ -438,18 +429,15 @@ def _representer(past: Floats, test: Floats, weight: Floats, of_test: Bools, of_
     return level + (past - mean) / scale @ np.linalg.solve(_gram(z, ridge), pull)
 
 
+def _moments(columns: Floats) -> tuple[Floats, Floats]:
+    """Mean and standard deviation of each column, infinite where it does not vary: standardised it is 0."""
+    mean, scale = columns.mean(0), columns.std(0)
+    return mean, np.where(scale > 1e-9 * np.maximum(np.abs(mean), 1), scale, np.inf)
+
+
 def _gram(z: Floats, ridge: float) -> Floats:
     """Second moments of standardised columns with the penalty; the least one is for columns that are sums of others."""
     return z.T @ z / len(z) + max(ridge, 1e-10) * np.eye(z.shape[1])
-
-
-def _standard_error(codes: tuple[Ints, Ints], test: Floats, past: Floats) -> float:
-    """Of the sum of the two means, with the rows of a user, in either sample, taken together."""
-    users = int(np.concatenate(codes).max()) + 1
-    pulls = np.zeros(users)
-    for code, values in zip(codes, (test, past), strict=True):
-        pulls += np.bincount(code, (values - values.mean()) / len(values), users)
-    return float(np.sqrt(np.sum(np.square(pulls)) * users / (users - 1)))
 
 
 def _expanded(features: Floats, degree: int) -> Floats:
@@ -461,23 +449,6 @@ def _expanded(features: Floats, degree: int) -> Floats:
 
 def _joined(surrogates: Floats, covariates: Floats | None) -> Floats:
     return surrogates if covariates is None else np.concatenate([surrogates, covariates], axis=1)
-
-
-def _quantile(level: float) -> float:
-    if not 0 < level < 1:
-        raise ValueError(f"level must lie between 0 and 1, got {level}: 0.95 asks for a 95% interval")
-    return NormalDist().inv_cdf((1 + level) / 2)
-
-
-def _student(level: float, freedom: int) -> float:
-    """Quantile t with P(|T| ≤ t) = level, by Cornish and Fisher's expansion around the normal one."""
-    z = _quantile(level)
-    terms = (
-        (z**3 + z) / 4,
-        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
-        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
-    )
-    return z + sum(term / freedom**power for power, term in enumerate(terms, 1))
 
 
 def _check(user: npt.NDArray[Any], surrogates: Floats, covariates: Floats | None, **columns: npt.NDArray[Any]) -> None:
