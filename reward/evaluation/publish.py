@@ -52,7 +52,13 @@ def pushed_in(effects: Json | None) -> Json | None:
 def unanswered(effects: Json | None, assessment: Json) -> list[str]:
     """Questions that the data at hand cannot answer, and what it would take."""
     said = []
-    if not effects or effects.get("reason") is not None or effects["propensities"] != LOGGED:
+    if not effects or effects.get("reason") is not None:
+        why = (effects or {}).get("reason") or "the artefact says nothing of them"
+        said.append(
+            "What another policy would be worth: nothing that rests on propensities was looked at, for effects of "
+            f"items were not estimated. {why[0].upper()}{why[1:]}."
+        )
+    elif effects["propensities"] != LOGGED:
         said.append(
             "What another policy would be worth: the log has no propensities of its own, and estimated ones carry no "
             "off-policy estimate. Log the probability with which each item was chosen."

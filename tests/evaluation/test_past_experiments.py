@@ -88,6 +88,10 @@ def test_questions_that_the_data_cannot_answer_are_named():
         "Whether moving this reward, or a quick signal, moves the north star",
         "Whether a column was filled in later than its rows",
     ]
+    assert (
+        "not estimated. They need outcome.scope=user." in unanswered({"reason": "they need outcome.scope=user"}, {})[0]
+    )
+    assert "has no propensities of its own" in unanswered(logged | {"propensities": "estimated"}, {})[0]
     failed = unanswered(logged | {"balance": {"flagged": True}}, {"experiments": {}})
     assert [it.partition(":")[0] for it in failed] == ["How far a ranker may be pushed"]
     assert unanswered(logged, {"experiments": {}, "canary": {"reason": None}}) == []
