@@ -6,7 +6,7 @@ from html import escape
 from itertools import cycle
 from textwrap import fill
 
-from matplotlib.ticker import PercentFormatter
+import numpy as np
 
 from reward.evaluation.assessment import Json
 from reward.evaluation.drawing import (
@@ -26,7 +26,9 @@ from reward.evaluation.drawing import (
     tabled,
 )
 from reward.evaluation.policies import SHARES
-from reward.evaluation.wording import places
+from reward.evaluation.wording import places, readable
+
+HOW_EARLY = "How early is early enough"
 
 
 def other_policies(found: Json) -> str:
@@ -36,7 +38,8 @@ def other_policies(found: Json) -> str:
         "was: exposures of the test days, each weighted by how much likelier the other policy would have made it. "
         f"Policies that lean do so by about {found['divergence']:g} nats from what the day showed. On the right the "
         "weights: the share that the heaviest rows hold, on the dotted line if all rows are alike. Where few rows hold "
-        "most of it, an estimate is theirs alone, and refused."
+        "most of it, an estimate is theirs alone, and refused. A best guess may clip weights, which has less error on "
+        "average and no honest interval that is shorter."
     )
     policies = [it["policy"] for it in found["weights"]]
     outcomes = list(dict.fromkeys(it["outcome"] for it in found["estimates"]))
@@ -58,7 +61,8 @@ def other_policies(found: Json) -> str:
     axes[-1].set_xscale("log")
     axes[-1].set_title("share of the weight")
     axes[-1].set_xlabel("of the rows, the heaviest first")
-    axes[-1].xaxis.set_major_formatter(PercentFormatter(1, decimals=None))
+    axes[-1].set_xticks([0.001, 0.01, 0.1, 1], ["0.1%", "1%", "10%", "100%"])
+    axes[-1].minorticks_off()
     header = ["policy", "effective rows", "weight of the heaviest 1%", "mean weight", *outcomes]
     rows = [
         (
@@ -79,7 +83,9 @@ def other_policies(found: Json) -> str:
 def _change_cell(estimate: Json) -> str:
     if estimate["change"] is None:
         return f"refused<small>{estimate['effective_rows']:.1f} effective rows of {estimate['rows']:,}</small>"
-    return cell_of(estimate["change"], places([estimate["change"]])) + f"<small>{estimate['estimator']}</small>"
+    decimals, guess = places([estimate["change"]]), estimate["guess"]
+    told = f"best guess {readable(guess['value'], decimals)}, {guess['estimator']}"
+    return f"{cell_of(estimate['change'], decimals)}<small>{told}</small>"
 
 
 def pushing(push: Json, unit: str) -> str:
@@ -107,6 +113,40 @@ def pushing(push: Json, unit: str) -> str:
     legend = "".join(f'<span><i style="background:var(--{name})"></i>{label}</span>' for name, label in marks)
     picture = svg(figure, "promised and kept as a ranker is pushed")
     return section("How far a ranker may be pushed", lead, f'<p class="legend">{legend}</p>', picture)
+
+
+def how_early(found: Json, star: str) -> str:
+    """How often early days decide as the whole horizon does."""
+    if found["reason"] is not None:
+        return section(HOW_EARLY, f"Early days were not held against the end: {found['reason']}.")
+    lead = (
+        f"Would a test read after some days have been decided as it was on {star} after all {found['horizon']}? Up, "
+        f"down or neither at {found['alpha']:.0%}, by what was seen so far and by surrogates, which add what is still "
+        "to come. Tests that do nothing agree by doing nothing, and early days share their luck with the whole: read "
+        "recall, the share of launches that would have been launched, beside it."
+    )
+    rows = found["agreement"]
+    names = list(dict.fromkeys(it["surrogate"] for it in rows))
+    colours = dict(zip(names, cycle(((SECOND, "second"), (MODEL, "model"), (THIRD, "third"), (FOURTH, "fourth")))))
+    shown = {"consistent": "share of tests decided alike", "recall": "recall of launches", "precision": "precision"}
+    figure, axes = canvas(1, len(shown), 2.9)
+    for panel, (measure, title) in zip(axes, shown.items(), strict=True):
+        for shift, name in enumerate(names):
+            mine = [it for it in rows if (it["surrogate"], it["measure"]) == (name, measure)]
+            at = [it["day"] + 0.012 * found["horizon"] * (shift - (len(names) - 1) / 2) for it in mine]
+            values = [np.nan if it["value"] is None else it["value"] for it in mine]
+            panel.plot(at, values, color=colours[name][0], lw=1.2, alpha=0.6)
+            for place, it in zip(at, mine, strict=True):
+                point(panel, place, it, colours[name][0], across=False)
+        panel.set(title=title, xlabel="day", ylim=(0, 1.03))
+        panel.grid(visible=False, axis="x")
+    legend = "".join(
+        f'<span><i style="background:var(--{colours[name][1]})"></i>{escape(name)}</span>' for name in names
+    )
+    picture = svg(figure, "agreement of early days")
+    return section(
+        "How early is early enough", lead, bullets(found["sentences"]), f'<p class="legend">{legend}</p>', picture
+    )
 
 
 def past_experiments(found: Json) -> str:

@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from reward.evaluation.assessment import ACTIVITY, BASE_RATE, EVERYTHING, LIGHTGBM, Json, overview
-from reward.evaluation.decisions import other_policies, past_experiments, pushing
+from reward.evaluation.decisions import how_early, other_policies, past_experiments, pushing
 from reward.evaluation.drawing import (
     COLOURS,
     FOURTH,
@@ -133,6 +133,7 @@ def report(
         ("horizon", f"{assessment['horizon_days']} days"),
         ("intervals", f"{100 * assessment['level']:.4g}%, {assessment['resamples']} resamples of users"),
     ]
+    tested = assessment.get("experiments")
     with matplotlib.rc_context(STYLE):
         sections = [
             _in_words(assessment),
@@ -147,7 +148,8 @@ def report(
             _reward(assessment),
             other_policies(assessment["policies"]) if "policies" in assessment else "",
             pushing(push, assessment["unit"]) if push else "",
-            past_experiments(assessment["experiments"]) if "experiments" in assessment else "",
+            past_experiments(tested) if tested else "",
+            how_early(tested["early"], tested["north_star"]) if tested and tested["early"] else "",
             _claims(assessment),
         ]
     light, dark = (";".join(f"--{name}:{shades[at]}" for name, shades in COLOURS.items()) for at in (1, 2))
