@@ -105,6 +105,11 @@ def rows_of(case: Case, found: list[dict[str, tuple[float, float]]], refused: in
             row |= {"se": float(values.std(ddof=1) / len(values) ** 0.5)}
             row |= {"goal": f"{GOAL[0]:g} to {GOAL[1]:g}" if judged else None}
             rows.append(row | {"met": GOAL[0] <= ours <= GOAL[1] if judged else None})
+    squares = {kind: np.array([each[kind][0] for each in found]) ** 2 for kind in (UNCLIPPED, CHOSEN)}
+    ratio = float(squares[CHOSEN].mean() / squares[UNCLIPPED].mean())
+    pull = (squares[CHOSEN] - ratio * squares[UNCLIPPED]) / squares[UNCLIPPED].mean()
+    row = {"what": str(case), "metric": "squared error, chosen over unclipped", "ours": ratio, "peers": {}}
+    rows.append(row | {"se": float(pull.std(ddof=1) / len(pull) ** 0.5), "goal": None, "met": None})
     share = refused / (refused + len(found))
     row = {"what": str(case), "metric": "refused", "ours": share, "se": None, "peers": {}, "goal": None, "met": None}
     return [*rows, row]
