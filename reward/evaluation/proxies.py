@@ -56,6 +56,9 @@ def past_experiments(
     if north_star in daily:
         try:
             days = {name: day_by_day(users[name]) for name in daily}
+            if len({each.shape for each in days.values()}) > 1:
+                told = ", ".join(f"{name} of {each.shape[1]}" for name, each in days.items())
+                raise SchemaError(f"expected lists of one length, a number for each day of the horizon, got {told}")
         except SchemaError as error:
             raise SchemaError(f"experiments={file}: {error}") from error
         found["early"] = early_days(
