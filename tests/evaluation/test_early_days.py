@@ -115,5 +115,5 @@ def test_lists_that_are_not_days_are_said(days):
 
 def test_lists_of_other_lengths_than_the_north_star_s_are_said(users, tmp_path):
     users.with_columns(pl.col("sum").arr.to_list().list.head(3)).write_parquet(tmp_path / "users.parquet")
-    with pytest.raises(SchemaError, match="expected lists of one length, .* got days of 12, sum of 3"):
+    with pytest.raises(SchemaError, match=r"expected lists of one length, .* got days of 12, sum of 3"):
         past_experiments(tmp_path / "users.parquet", **SETTING)
