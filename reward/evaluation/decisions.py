@@ -63,21 +63,18 @@ def other_policies(found: Json) -> str:
     axes[-1].set_xlabel("of the rows, the heaviest first")
     axes[-1].set_xticks([0.001, 0.01, 0.1, 1], ["0.1%", "1%", "10%", "100%"])
     axes[-1].minorticks_off()
-    header = ["policy", "effective rows", "weight of the heaviest 1%", "mean weight", *outcomes]
-    rows = [
-        (
-            it["policy"],
-            [
-                f"{it['effective_rows']:,.0f}",
-                f"{it['top_share']:.0%}",
-                cell_of(it["mean"], 2),
-                *(_change_cell(one) for one in found["estimates"] if one["policy"] == it["policy"]),
-            ],
-        )
+    rests_on = [
+        (it["policy"], [f"{it['effective_rows']:,.0f}", f"{it['top_share']:.0%}", cell_of(it["mean"], 2)])
         for it in found["weights"]
     ]
+    weights = tabled(["policy", "effective rows", "weight of the heaviest 1%", "mean weight"], rests_on)
+    came = {it["outcome"]: f"{it['ran']:.3g}" for it in found["estimates"]}
+    changes = [
+        (one, [came[one], *(_change_cell(it) for it in found["estimates"] if it["outcome"] == one)]) for one in outcomes
+    ]
+    worth = tabled(["an exposure brings more", "came", *policies], changes)
     picture = svg(figure, "other policies and their weights")
-    return section("Other policies", lead, bullets(found["sentences"]), picture, tabled(header, rows))
+    return section("Other policies", lead, bullets(found["sentences"]), picture, worth, weights)
 
 
 def _change_cell(estimate: Json) -> str:
