@@ -228,7 +228,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--users", type=int, default=5000)
     parser.add_argument("--parents", type=int, default=500, help="visits a day in the paired runs of the truth")
     parser.add_argument("--seeds", type=int, default=3, help="how many; some minutes each")
-    parser.add_argument("--reward-seeds", type=int, default=2, help="of these, how many have rewards run on, too")
+    parser.add_argument("--reward-seeds", type=int, default=1, help="how many of them have rewards run on, too")
     parser.add_argument("--first", type=int, default=0, metavar="SEED", help="the first of them")
     parser.add_argument("--cache", type=Path, default=ROOT / "outputs" / "pushing", help="what was computed")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "pushing.json")
