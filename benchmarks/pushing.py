@@ -5,15 +5,19 @@ one, the learned one less a standard deviation, and the click rate. Each is told
 policy, KL in nats, what it truly gains an exposure; for the learned ones also what they promise, and what the log
 itself shows of users whom the reward had not seen, from which the artefact's limit is taken. Held against the true
 gain: the log's own estimate and its interval, and the gain at that limit as a share of the most that any push gains.
+The same for rewards, which differ from user to user: these and, beside them, the effects of items are added to the
+service's own scores, and told at the divergence that its slates turn out to have.
 """
 
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import polars as pl
+from pushed.service import by_item, by_user, gains
 from recovery import Case, fitted, true_effects
 from rich.console import Console
 from rich.progress import track
@@ -32,6 +36,12 @@ CLICKS = "click rate"
 ROLLED = (0.1, 0.4, 1.0, 2.0, 3.0, 4.0)  # nats at which the service is run on
 ROLL_OUT_DAYS, ROLL_OUT_USERS = 28, 3000
 KINDS = {0.0: "learned", 1.0: "learned less 1 sd"}
+REWARDS = {0.0: "rewards", 1.0: "rewards less 1 sd"}
+OWN = "effects of items"
+LEANED = (0.5, 1.5, 3.0, 5.0)  # nats on the first day; less later on, for what was seen is worth less
+LEANED_USERS = 500
+
+Found = dict[str, list[dict[str, np.ndarray]]]  # by world, one a seed
 
 
 def found_in(case: Case) -> dict[str, np.ndarray]:
@@ -78,8 +88,33 @@ def run_on(case: Case, item: np.ndarray, share: np.ndarray, rewards: dict[str, n
     return found
 
 
-def file_of(folder: Path, case: Case) -> Path:
-    return folder / f"{case.name}_{case.users}_{case.seed}.npz"
+def rewards_in(case: Case) -> dict[str, np.ndarray]:
+    """By kind what rewards promise and what is kept, at `DIVERGENCES`, and active days gained at `LEANED`."""
+    effects, service = fitted(case, case.log), case.service
+    assert effects.personal is not None
+    found = {"divergence": np.array(DIVERGENCES)}
+    for kappa, push in effects.pushed.items():
+        reached = np.isin(found["divergence"], push.divergence)
+        for name in ("promised", "kept", "kept_se"):
+            column = np.full(len(reached), np.nan)
+            column[reached] = getattr(push, name)
+            found[f"{REWARDS[kappa]}, {name}"] = column
+        found[f"{REWARDS[kappa]}, limit"] = np.array(push.values()["limit"])
+    start = simulate(service, logging_policy(service), first_state(service), service.world.days // 2).state
+    start = start.of(np.arange(min(case.users, LEANED_USERS)))
+    own = np.zeros(case.items)
+    own[effects.items[ITEM].cast(pl.Int64).to_numpy()] = effects.items["mean"].to_numpy()
+    made = {REWARDS[it]: partial(by_user, service, case.events, effects.personal, start, it) for it in PESSIMISM}
+    for kind, reward in (made | {OWN: by_item(own)}).items():
+        told = np.array([np.zeros(len(LEANED)), np.zeros(len(LEANED)), LEANED])  # what nothing shown changes
+        if service.world.gain:
+            told = np.array(gains(service, start, ROLL_OUT_DAYS, reward, LEANED))
+        found[f"{kind}, days"], found[f"{kind}, days_se"], found[f"{kind}, far"] = told
+    return found
+
+
+def file_of(folder: Path, case: Case, part: str = "") -> Path:
+    return folder / f"{case.name}_{case.users}_{case.seed}{part}.npz"
 
 
 def judged(found: list[dict[str, np.ndarray]]) -> dict[tuple[str, str], np.ndarray]:
@@ -119,29 +154,69 @@ def judged(found: list[dict[str, np.ndarray]]) -> dict[tuple[str, str], np.ndarr
     return {key: np.array(values) for key, values in out.items()}
 
 
-def plot(worlds: dict[str, list[dict[str, np.ndarray]]], file: Path) -> None:
-    """Active days gained against the divergence, one panel a world, with the limit that the log gives."""
+def judged_rewards(found: list[dict[str, np.ndarray]]) -> dict[tuple[str, str], np.ndarray]:
+    """Figures of rewards in a world, one a seed."""
+    out: dict[tuple[str, str], list[float]] = {}
+
+    def tell(kind: str, metric: str, value: float) -> None:
+        out.setdefault((kind, metric), []).append(value)
+
+    for one in found:
+        at = one["divergence"]
+        for kind in (*REWARDS.values(), OWN):
+            days, far = one[f"{kind}, days"], one[f"{kind}, far"]
+            order = np.argsort(far)
+            curve = np.append(0.0, far[order]), np.append(0.0, days[order])
+            for nats in (0.1, 0.4, 1.0, 2.0, 3.0):
+                if nats <= far.max():
+                    gained = float(np.interp(nats, *curve))
+                    tell(kind, f"active days gained in {ROLL_OUT_DAYS} days at {nats:g} nats", gained)
+            tell(kind, "most active days gained", float(max(days.max(), 0.0)))
+            tell(kind, "active days turn at, nats", float(far[days.argmax()]) if days.max() > 0 else 0.0)
+            tell(kind, "furthest divergence run, nats", float(far.max()))
+            if kind == OWN:
+                continue
+            for nats in (0.1, 0.4, 1.0, 2.0):
+                for name in ("promised", "kept", "kept_se"):
+                    tell(kind, f"{name} at {nats:g} nats", float(one[f"{kind}, {name}"][at == nats][0]))
+            limit = float(one[f"{kind}, limit"])
+            tell(kind, "limit, nats", limit)
+            if days.max() > 0:
+                gained = float(np.interp(limit, *curve)) / float(days.max())
+                tell(kind, "active days gained at the limit, of the most", gained)
+    return {key: np.array(values) for key, values in out.items()}
+
+
+def plot(worlds: Found, rewards: Found, file: Path) -> None:
+    """Active days gained against the divergence, one column a world, with the limits that the log gives.
+
+    Above on effects of items, at the divergence of the shares; below on rewards, at that which slates turn out to have.
+    """
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(1, len(worlds), figsize=(3.2 * len(worlds), 3.1), sharey=True, squeeze=False)
-    colours = dict(zip((*KINDS.values(), CLICKS), ("#4c72b0", "#55a868", "#c44e52"), strict=True))
-    for axis, (name, found) in zip(axes[0], worlds.items(), strict=True):
-        for kind, colour in colours.items():
-            days = np.array([np.append(0.0, one[f"{kind}, days"]) for one in found])
-            axis.plot((0.0, *ROLLED), days.mean(0), color=colour, marker=".", label=kind)
-            axis.fill_between((0.0, *ROLLED), days.min(0), days.max(0), color=colour, alpha=0.15, linewidth=0)
-        limits = [float(one[f"{KINDS[0.0]}, limit"]) for one in found]
-        for place, limit in enumerate(limits):
-            label = None if place else "limit the log gives"
-            axis.axvline(limit, color="0.4", linestyle=":", linewidth=1, label=label)
-        axis.axhline(0, color="0.8", linewidth=0.8, zorder=0)
-        axis.set_title(name)
+    size = (3.2 * len(worlds), 6.0)
+    figure, axes = plt.subplots(2, len(worlds), figsize=size, sharey=True, squeeze=False)
+    colours = ("#4c72b0", "#55a868", "#c44e52")
+    rows = (((*KINDS.values(), CLICKS), worlds), ((*REWARDS.values(), OWN), rewards))
+    for row, (kinds, of) in zip(axes, rows, strict=True):
+        for axis, (name, found) in zip(row, of.items(), strict=True):
+            for kind, colour in zip(kinds, colours, strict=True):
+                days = np.array([np.append(0.0, one[f"{kind}, days"]) for one in found])
+                far = np.mean([np.append(0.0, one.get(f"{kind}, far", ROLLED)) for one in found], axis=0)
+                axis.plot(far, days.mean(0), color=colour, marker=".", label=kind)
+                axis.fill_between(far, days.min(0), days.max(0), color=colour, alpha=0.15, linewidth=0)
+            for place, one in enumerate(found):
+                label = None if place else "limit the log gives"
+                axis.axvline(float(one[f"{kinds[0]}, limit"]), color="0.4", linestyle=":", linewidth=1, label=label)
+            axis.axhline(0, color="0.8", linewidth=0.8, zorder=0)
+            axis.set_title(name)
+        row[0].set_ylabel(f"active days a user gains in {ROLL_OUT_DAYS}")
+        row[0].legend(frameon=False, fontsize=8)
+    for axis in axes[-1]:
         axis.set_xlabel("divergence from the log, nats")
-    axes[0, 0].set_ylabel(f"active days a user gains in {ROLL_OUT_DAYS}")
-    axes[0, 0].legend(frameon=False, fontsize=8)
     figure.tight_layout()
     with whole(file) as scratch:
         figure.savefig(scratch, format="png", dpi=110)
@@ -153,32 +228,38 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--users", type=int, default=5000)
     parser.add_argument("--parents", type=int, default=500, help="visits a day in the paired runs of the truth")
     parser.add_argument("--seeds", type=int, default=3, help="how many; some minutes each")
+    parser.add_argument("--reward-seeds", type=int, default=1, help="how many of them have rewards run on, too")
     parser.add_argument("--first", type=int, default=0, metavar="SEED", help="the first of them")
     parser.add_argument("--cache", type=Path, default=ROOT / "outputs" / "pushing", help="what was computed")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "pushing.json")
     parser.add_argument("--plot", type=Path, metavar="PNG", help="draw the curves, too")
     chosen = parser.parse_args(arguments)
     seeds = range(chosen.first, chosen.first + chosen.seeds)
-    cases = [Case(name, seed, chosen.users, chosen.parents) for name in chosen.worlds for seed in seeds]
-    for case in track(cases, "worlds ..."):
-        if not file_of(chosen.cache, case).exists():
-            with whole(file_of(chosen.cache, case)) as scratch, scratch.open("wb") as out:
-                np.savez(out, **found_in(case))
+    cases = [Case(name, seed, chosen.users, chosen.parents) for seed in seeds for name in chosen.worlds]
+    leaned = [case for case in cases if case.seed < chosen.first + chosen.reward_seeds]
+    jobs = [(case, "", found_in) for case in cases] + [(case, "_rewards", rewards_in) for case in leaned]
+    for case, part, make in track(jobs, "worlds ..."):
+        if not file_of(chosen.cache, case, part).exists():
+            with whole(file_of(chosen.cache, case, part)) as scratch, scratch.open("wb") as out:
+                np.savez(out, **make(case))
+
+    def known(of: list[Case], part: str) -> Found:
+        return {
+            name: [dict(np.load(file_of(chosen.cache, case, part))) for case in of if case.name == name]
+            for name in chosen.worlds
+        }
+
     table, rows = Table("world", "reward", "measure", "mean", "standard error"), []
+    items, rewards = known(cases, ""), known(leaned, "_rewards")
     for name in chosen.worlds:
-        found = [dict(np.load(file_of(chosen.cache, case))) for case in cases if case.name == name]
-        for (kind, metric), values in judged(found).items():
+        for (kind, metric), values in (judged(items[name]) | judged_rewards(rewards[name])).items():
             se = float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else None
             table.add_row(name, kind, metric, f"{values.mean():.4f}", "" if se is None else f"{se:.4f}")
             row = {"what": f"{name}, {kind}", "metric": metric, "ours": float(values.mean()), "se": se}
             rows.append(row | {"peers": {}, "goal": None, "met": None})
     Console(width=130).print(table)
     if chosen.plot is not None:
-        worlds = {
-            name: [dict(np.load(file_of(chosen.cache, it))) for it in cases if it.name == name]
-            for name in chosen.worlds
-        }
-        plot(worlds, chosen.plot)
+        plot(items, rewards, chosen.plot)
     write_result(chosen.out, rows)
 
 

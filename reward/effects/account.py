@@ -35,7 +35,8 @@ def account(
         estimated: the propensities, where the log had none; None where it had.
         balance: what the check of the propensities found; None where it could not be made.
         personal: what they say of the rewards, and of what these add to the effects of items; None: not fitted.
-        pushed: how far a ranker may be pushed on the effects, by pessimism; None: not looked at.
+        pushed: how far a ranker may be pushed on the rewards, or where ``personal`` is None on the effects, by
+            pessimism; None: not looked at.
         unchecked: why the check could not be made.
 
     Returns:
@@ -76,7 +77,7 @@ def account_sentences(found: dict[str, Any]) -> list[str]:
     return [
         _verdict(found),
         *([] if personal is None else [_of_users(found["rewards"], personal, found["balance"]["flagged"])]),
-        *([] if not found.get("push") else [_pushed(found["push"], found["balance"]["flagged"])]),
+        *([] if not found.get("push") else [_pushed(found)]),
         *([] if policy is None else [_calibration(policy)]),
         *found["balance"]["sentences"],
     ]
@@ -128,9 +129,10 @@ def _days(found: dict[str, Any]) -> str:
     return f"{found['slope']:.2f} days (95% {low:.2f} to {high:.2f})"
 
 
-def _pushed(push: dict[str, dict[str, Any]], flagged: bool | None) -> str:
-    """How far a ranker may be pushed on the effects."""
-    if flagged:
+def _pushed(found: dict[str, Any]) -> str:
+    """How far a ranker may be pushed on the rewards, or on the effects where these are all there is."""
+    push, what = found["push"], "the effects of items" if found.get("rewards") is None else "rewards"
+    if found["balance"]["flagged"]:
         return "How far a ranker may be pushed cannot be said from propensities that fail their check."
     said = []
     for kappa, it in push.items():
@@ -144,7 +146,7 @@ def _pushed(push: dict[str, dict[str, Any]], flagged: bool | None) -> str:
             f"on {whose} up to {it['limit']:g} nats from what was shown, where users held out keep {kept:.3f} days an "
             f"exposure (95% {low:.3f} to {high:.3f}) of {promised:.3f} promised"
         )
-    return f"How far a ranker may be pushed: {'; '.join(said)}."
+    return f"How far a ranker may be pushed on {what}: {'; '.join(said)}."
 
 
 def _calibration(policy: dict[str, Any]) -> str:

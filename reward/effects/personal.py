@@ -7,8 +7,8 @@ seen of it and likes what is like it, whose coefficients are estimated causally 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,6 +22,7 @@ from reward.effects.answers import Answers
 from reward.effects.contrasts import Contrasts, Moments, contrasts, held_out_contrasts
 from reward.effects.exposure import Rewards
 from reward.effects.neural import EffectNet, Exposures, by_fold
+from reward.effects.pushing import Push, Slots, slot_pushes
 from reward.effects.residuals import DayEffects, Doubles, Ints, UserDays
 from reward.effects.standing import NEW_CODES, Events, Facts, Past, Person, Standing, middle
 from reward.effects.taste import Taste, fit_taste
@@ -37,6 +38,9 @@ _NEWTON_STEPS = 12
 _CLUSTERS = 2000
 _BASKET = 24
 _BASKET_DAYS = 7.0
+_PUSHED_SLATES = 100_000  # that tell how far a ranker may be pushed
+_PUSHED_DRAWS = 31  # items that each could have held beside those shown
+_SLATES_AT_ONCE = 2_000
 
 _Place = tuple[Person, Facts, Tensor, Tensor]  # where users and items stand: the latter two as in `Standing.seen`
 
@@ -164,15 +168,24 @@ class Personal:
             time: (m,) their moments, days since 1970.
             facts: (m, ...) of the items.
         """
-        rows = len(user)
-        basket = torch.from_numpy(self.basket).expand(rows, -1)
+        basket = torch.from_numpy(self.basket).expand(len(user), -1)
         every = Facts(*(torch.cat([a[:, None], b], dim=1) for a, b in zip(facts, self.facts.of(basket), strict=True)))
-        width = every.code.shape[1]
-        seen = past.seen(
-            np.repeat(user, width), every.code.flatten().numpy(), every.group.flatten().numpy(), np.repeat(time, width)
-        )
-        mean, std = self.of_seen(past.person(user, time), every, *(part.unflatten(0, (rows, width)) for part in seen))
+        mean, std = self.of_rows(past, user, time, every)
         return Rewards(mean[:, 0] - mean[:, 1:].mean(-1), std[:, 0])
+
+    def of_rows(self, past: Past, user: Ints, time: Doubles, facts: Facts) -> Rewards:
+        """Rewards of candidates of m slots that are not yet measured against the basket, (m, candidates).
+
+        Args:
+            past: of the users.
+            user: (m,) users of the slots.
+            time: (m,) their moments, days since 1970.
+            facts: (m, candidates, ...) of the items.
+        """
+        shape = facts.code.shape
+        user_of, time_of = np.repeat(user, shape[1]), np.repeat(time, shape[1])
+        seen = past.seen(user_of, facts.code.flatten().numpy(), facts.group.flatten().numpy(), time_of)
+        return self.of_seen(past.person(user, time), facts, *(part.unflatten(0, shape) for part in seen))
 
     def known(self, ids: NDArray[Any], items_table: pl.DataFrame | None = None) -> Facts:
         """What is known of items: estimated, foretold by ``items_table``, or as of an unknown one.
@@ -242,7 +255,7 @@ def fit_personal(
     alternatives: int,
     net: Callable[..., tuple[EffectNet, ...]] | None,
     seed: int,
-) -> Personal:
+) -> tuple[Personal, Mapping[float, Push]]:
     """Fit the personal part of effects whose items' own part is known.
 
     1. *Taste*: what in an item's features makes users answer differently (`taste`). 2. *Gate*: a logistic regression.
@@ -251,6 +264,7 @@ def fit_personal(
     among the day's exposures over the propensity: as if every slot had been filled by chance, in these shares.
     4. *Net*, where asked for: what the linear part leaves is learnt by a network, which becomes one more column. Of a
     user's exposures it is made without their fold, so that its coefficient shrinks where it says nothing.
+    5. *Push*: how far a ranker may lean on rewards, by those of each fold's users made without them (`slot_pushes`).
 
     Args:
         events: a checked log's.
@@ -270,6 +284,9 @@ def fit_personal(
         alternatives: items drawn for each exposure.
         net: fits nets to what the linear part leaves, such as `fit_effect_nets`; None: the linear part alone.
         seed: draws them.
+
+    Returns:
+        The personal part, and by pessimism how far a ranker may be pushed on its rewards.
 
     Source:
         Nie & Wager, "Quasi-oracle estimation of heterogeneous treatment effects" (Biometrika 2021); Li, Morgan &
@@ -293,7 +310,8 @@ def fit_personal(
     weight = np.minimum(_day_share(day, item[order]) / propensity[order], most_ratio) * effect.precision[row]
     exposed = _Exposed(gate, behind, days.fold, weight, effect.value[row], day, alternatives)
     scale, moments = fitting.moments(exposed, (), rng)
-    found, apart = _by_fold(moments, scale)
+    found, folds = _by_fold(moments, scale)
+    apart = np.stack([fold.coefficients for fold in folds])
     nets: tuple[EffectNet, ...] = ()
     net_borne_out = None
     if net is not None:
@@ -301,10 +319,11 @@ def fit_personal(
         nets = net(fitting.exposures(exposed, linear, rng), seed=seed)
         without = np.pad(apart, [(0, 0), (0, 1)])
         scale, moments = fitting.moments(exposed, nets, rng)
-        found, apart = _by_fold(moments, scale)
+        found, folds = _by_fold(moments, scale)
+        apart = np.stack([fold.coefficients for fold in folds])
         net_borne_out = held_out_contrasts(moments, apart - without, without)
     alone = np.where(np.arange(len(scale)) < 2, apart, 0)
-    return Personal(
+    personal = Personal(
         answers=answers,
         tastes=tastes,
         ids=ids.to_numpy(),
@@ -321,15 +340,25 @@ def fit_personal(
         personal_borne_out=held_out_contrasts(moments, apart - alone, alone),
         net_borne_out=net_borne_out,
     )
+    made = [
+        replace(
+            personal,
+            facts=facts._replace(behind=torch.from_numpy(np.append(behind[fold], 0.0))),
+            coefficients=fit.coefficients,
+            covariance=fit.covariance,
+            net=nets[fold] if nets else None,
+        )
+        for fold, fit in enumerate(folds)
+    ]
+    return personal, slot_pushes(fitting.slots(exposed, made, np.random.default_rng([seed, 13])))
 
 
-def _by_fold(moments: Moments, scale: Doubles) -> tuple[Contrasts, Doubles]:
-    """The fit to all users, and for each fold, (folds, columns), the coefficients of that to the others."""
+def _by_fold(moments: Moments, scale: Doubles) -> tuple[Contrasts, list[Contrasts]]:
+    """The fit to all users, and for each fold that to the others."""
     expected = np.zeros(len(scale))
     expected[1] = scale[1]
     folds = range(int(moments.fold.max()) + 1)
-    apart = np.stack([contrasts(moments, expected, without=fold).coefficients for fold in folds])
-    return contrasts(moments, expected), apart
+    return contrasts(moments, expected), [contrasts(moments, expected, without=fold) for fold in folds]
 
 
 class _Exposed(NamedTuple):
@@ -476,6 +505,55 @@ class _Fitting:
             told = (inputs, opened.float(), value.float(), torch.from_numpy(exposed.weight[rows]).float())
             parts.append((*told, torch.from_numpy(exposed.fold[self.events.user[rows]])))
         return Exposures(*map(torch.cat, zip(*parts, strict=True)))
+
+    def slots(self, exposed: _Exposed, made: Sequence[Personal], rng: np.random.Generator) -> Slots:
+        """Slots of some of the slates, by rewards that are ``made`` for each fold without it."""
+        begin = np.flatnonzero(np.r_[True, (np.diff(self.events.user) != 0) | (np.diff(self.slate) != 0)])
+        length = np.diff(np.append(begin, len(self.slate)))
+        taken = np.flatnonzero(rng.random(len(begin)) < _PUSHED_SLATES / len(begin))
+        fold, day = exposed.fold[self.events.user[begin]], exposed.day[begin]
+        by_day = self.events.item[np.argsort(exposed.day, kind="stable")]
+        since = np.searchsorted(np.sort(exposed.day), np.arange(int(day.max()) + 2))
+        order: list[Ints] = []
+        told: list[Rewards] = []
+        others: list[Rewards] = []
+        for rows, first, past in self.chunks():
+            mine = taken[slice(*np.searchsorted(begin[taken], [rows.start, rows.stop]))]
+            for some in _pieces(mine, fold[mine]):
+                personal, today = made[fold[some[0]]], day[some, None]
+                place = rng.random((len(some), _PUSHED_DRAWS)) * (since[today + 1] - since[today])
+                drawn = by_day[since[today] + place.astype(np.int64)]
+                row, _ = _spans(begin[some], length[some])
+                for at, item, out in ((row, self.events.item[row, None], told), (begin[some], drawn, others)):
+                    facts = personal.facts.of(torch.from_numpy(item))
+                    out.append(personal.of_rows(past, self.events.user[at] - first, self.slate[at], facts))
+                order.append(some)
+        row, slate = _spans(begin[np.concatenate(order)], length[np.concatenate(order)])
+        mean, std = (torch.cat(part).numpy() for part in zip(*told, strict=True))
+        others_mean, others_std = (torch.cat(part).numpy() for part in zip(*others, strict=True))
+        return Slots(
+            mean=mean[:, 0],
+            std=std[:, 0],
+            others_mean=others_mean,
+            others_std=others_std,
+            slate=slate,
+            user=self.events.user[row],
+            weight=exposed.weight[row],
+            value=exposed.value[row],
+        )
+
+
+def _pieces(slates: Ints, fold: Ints) -> Iterator[Ints]:
+    """Slates of one fold, some at a time."""
+    for one in np.unique(fold):
+        mine = slates[fold == one]
+        yield from np.array_split(mine, -(-len(mine) // _SLATES_AT_ONCE))
+
+
+def _spans(begin: Ints, length: Ints) -> tuple[Ints, Ints]:
+    """Rows of spans, one span after the other, and which span each is of."""
+    which = np.repeat(np.arange(len(begin)), length)
+    return begin[which] + np.arange(len(which)) - (np.cumsum(length) - length)[which], which
 
 
 def _hashed(ids: NDArray[Any]) -> Ints:

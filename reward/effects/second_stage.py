@@ -31,7 +31,8 @@ class ItemEffects:
         spreads: standard deviation found between items' own parts, groups, described and answered traits.
         borne_out: how the log's own users bear out effects estimated without them.
         personal: how effects depend on what a user likes and has seen; None where not asked for.
-        pushed: how far a ranker may be pushed on the effects, by how pessimistic it is; see `pushes`.
+        pushed: how far a ranker may be pushed, by how pessimistic it is: on rewards (`slot_pushes`) where there is a
+            personal part, else on the effects of items (`pushes`).
     """
 
     items: pl.DataFrame
@@ -59,7 +60,7 @@ def fit_effects(
     smooth_days: float,
     curve_rounds: int,
     joint_rounds: int,
-    personal: Callable[..., Personal] | None,
+    personal: Callable[..., tuple[Personal, Mapping[float, Push]]] | None,
     seed: int,
     propensity: Doubles | None = None,
     forecast: pl.DataFrame | None = None,
@@ -145,10 +146,10 @@ def fit_effects(
             pl.Series("behind", pooled.behind(traits, groups)),
         )
     apart = _left_out(anchor, traits, groups)
-    pushed = pushes(shown.astype(np.float64), *_effects(apart, traits, groups), anchor)
     if personal is None:
+        pushed = pushes(shown.astype(np.float64), *_effects(apart, traits, groups), anchor)
         return ItemEffects(frame, curve, pooled.spreads, borne_out, None, pushed)
-    found = personal(
+    found, pushed = personal(
         events,
         days,
         effect,

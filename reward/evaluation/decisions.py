@@ -101,8 +101,8 @@ def pushing(push: Json, unit: str) -> str:
         panel.locator_params(axis="y", nbins=5)
     axes[0].set_ylabel("gain an exposure")
     lead = (
-        "A ranker that leans on the effects of items shows the best of them more and more. What the effects promise of "
-        "it rises with every step; what users held out, whom the effects had not seen, keep of it tells how far to go. "
+        "A ranker that leans on rewards shows the best items more and more. What the rewards promise of it rises with "
+        "every step; what users held out, whom the rewards had not seen, keep of it tells how far to go. "
         "The dashed line is the push whose gain is kept most surely: a recommended limit, none where no gain is "
         f"sure. Gains are {unit} an exposure."
     )

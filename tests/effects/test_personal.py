@@ -147,3 +147,17 @@ def test_what_is_kept_is_what_was_fitted(found, log):
     assert torch.equal(one.std, two.std)
     assert again.borne_out == personal.borne_out
     assert again.newcomers.describing == personal.newcomers.describing
+
+
+def test_a_ranker_may_lean_on_what_users_like_where_items_are_alike_on_average(found, log):
+    of_items = fit_effects(log, OUTCOME, **{**SETTINGS, "personal": None})
+    at = {name: list(it.pushed[0.0].divergence).index(0.4) for name, it in (("own", of_items), ("both", found))}
+    assert found.pushed[0.0].kept[at["both"]] > 2 * of_items.pushed[0.0].kept[at["own"]]
+    assert found.pushed[0.0].low[at["both"]] > 0
+    assert found.pushed[0.0].values()["limit"] > 0
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_where_nothing_matters_no_push_is_kept(seed):
+    push = fit_effects(toy_log(0.0, seed), OUTCOME, **SETTINGS).pushed[0.0]
+    assert (np.abs(push.kept) < 3.3 * push.kept_se).all()
