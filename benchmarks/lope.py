@@ -6,8 +6,8 @@ error of the new policy's estimated value over simulations with seeds of their o
 * *as published*: a long A/B test (the skyline), the surrogate index, IPS, DR and LOPE, by the paper's formulas and
   networks. The surrogate index alone also sees the new policy's short-term rewards; LOPE also sees as many rows again
   of the old policy's.
-* *ours*: DR and LOPE with ridges, cross-fitted, from the log alone; LOPE with its weights tempered and clipped; and what is chosen
-  among DR, LOPE and clipped DR by estimated mean squared error, at three levels of noise.
+* *ours*: DR and LOPE with ridges, cross-fitted, from the log alone; LOPE with its weights tempered and clipped; and
+  what is chosen among DR, LOPE and clipped DR by estimated mean squared error, at three levels of noise.
 
 What was computed is kept in a folder, part by part: the networks take about an hour on one core, the rest minutes.
 """

@@ -103,9 +103,9 @@ def action_posterior(
 ) -> Floats:
     """Chance of each action given context and short-term rewards, by Bayes' rule from the known propensities.
 
-    ``P(a | x, s) ∝ π₀(a|x) · N(s; f̂(x, a), widened · Σ̂)``, where f̂ is `action_regression` of each short-term reward and Σ̂
-    the covariance of its held-out residuals. Propensities are logged, so only the short-term rewards have to be
-    modelled; a classifier has to learn both.
+    ``P(a | x, s) ∝ π₀(a|x) · N(s; f̂(x, a), widened · Σ̂)``, where f̂ is `action_regression` of each short-term
+    reward and Σ̂ the covariance of its held-out residuals. Propensities are logged, so only the short-term rewards have
+    to be modelled; a classifier has to learn both.
 
     Args:
         context: (n, p).
@@ -114,7 +114,8 @@ def action_posterior(
         short_term: (n, rewards), not all of them constant.
         logging: (n, actions) the logging policy.
         fold: (n,) cross-fitting fold of each row's user, from 0.
-        widened: above 0; 1 is the posterior. The more above, the nearer P to π₀ and the weights to 1: bias for variance.
+        widened: above 0; 1 is the posterior; the more above, the nearer to π₀, and the weights to 1: bias for
+            variance.
 
     Returns:
         (n, actions), rows sum to 1.

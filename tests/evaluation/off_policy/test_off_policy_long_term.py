@@ -125,6 +125,17 @@ def test_noise_alone_is_shrunk_to_its_mean(log):
     assert found.mean() == pytest.approx(2, abs=0.1)
 
 
+def test_a_widened_posterior_is_the_posterior_of_its_root_and_far_enough_the_policy_itself(log):
+    seen = [log[each] for each in ("context", "actions", "action", "short", "logging", "fold")]
+    exact, wide, far = (action_posterior(*seen, widened=by) for by in (1, 4, 1e12))
+    likelihood = exact / log["logging"]
+    by_hand = log["logging"] * (likelihood / likelihood.max(axis=1, keepdims=True)) ** 0.25
+    np.testing.assert_allclose(wide, by_hand / by_hand.sum(axis=1, keepdims=True), atol=1e-9)
+    np.testing.assert_allclose(far, log["logging"], atol=1e-6)
+    with pytest.raises(ValueError, match="widened above 0, got 0"):
+        action_posterior(*seen, widened=0)
+
+
 def test_no_row_is_told_by_its_own_fold(log):
     changed = log["long"].copy()
     changed[log["fold"] == 0] += 100
