@@ -55,7 +55,11 @@ def main(config: DictConfig) -> None:
         except reward.SchemaError as error:
             raise SystemExit(f"{type(error).__name__}: {error}") from error
     with console.status("scoring the test days and fitting the baselines ..."):
-        assessment = judge(function, log, window, seed=training.seed, calibration=training.calibration, **settings)
+        told = {"seed": training.seed, "calibration": training.calibration, "proposed": config.policies}
+        try:
+            assessment = judge(function, log, window, **told, **settings)
+        except reward.SchemaError as error:
+            raise SystemExit(f"{type(error).__name__}: {error}") from error
     if proxies is not None:
         assessment["experiments"] = proxies
     publish(function, assessment, folder, console, truth=run / TRUTH)

@@ -220,6 +220,49 @@ def test_evaluating_a_run_writes_metrics_and_a_report(run, place):
     assert {"reward model", "activity only", "feedback only", "base rate", "LightGBM"} <= metrics.keys()
 
 
+def test_policies_and_past_tests_are_judged_where_they_are_given(place):
+    folder, logged = place / "logged", place / "logged.parquet"
+    events = small_log().with_columns(propensity=pl.lit(1 / 25))
+    events.write_parquet(logged)
+    trained(folder, logged, "trainer.max_epochs=1", "effects.personal=null", cwd=place)
+    assert json.loads((folder / "metrics.json").read_text())["policies"]["weights"][0]["policy"] == "shown by chance"
+    keys = events.select("user_id", "item_id", "timestamp")
+    keys.with_columns(mine=pl.when(pl.col("item_id") < 5).then(0.2).otherwise(0.0)).write_parquet(
+        place / "mine.parquet"
+    )
+    past_tests().write_parquet(place / "past.parquet")
+    quick = ["evaluation.boosting=null", "evaluation.intervals.resamples=20"]
+    given = [f"policies={place / 'mine.parquet'}", f"experiments={place / 'past.parquet'}", "north_star=days"]
+    done = command("evaluate.py", f"run={folder}", *quick, *given, cwd=place)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads((folder / "evaluation" / "metrics.json").read_text())
+    assert [it["policy"] for it in found["policies"]["weights"]][-1] == "mine"
+    assert found["experiments"]["early"]["tests"] == 12
+    page = (folder / "evaluation" / "report.html").read_text()
+    assert all(
+        f"<h2>{name}</h2>" in page for name in ("Other policies", "Past experiments", "How early is early enough")
+    )
+    keys.head(3).with_columns(mine=0.1).write_parquet(place / "few.parquet")
+    done = command("evaluate.py", f"run={folder}", *quick, f"policies={place / 'few.parquet'}", cwd=place)
+    assert done.returncode == 1
+    assert "expected a row for each of the" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def past_tests(tests=12, users=40, days=6):
+    draw = np.random.default_rng(1)
+    size = tests * users
+    return pl.DataFrame(
+        {
+            "experiment": np.repeat(np.arange(tests), users),
+            "arm": np.tile(["control", "new"], size // 2),
+            "user_id": np.arange(size),
+            "plays": draw.normal(size=size),
+            "days": draw.integers(0, 2, (size, days)),
+        }
+    )
+
+
 def test_the_same_seed_gives_the_same_weights_and_another_gives_others(run, place):
     trained(place / "again", place / "events.parquet", cwd=place)
     trained(place / "other", place / "events.parquet", "seed=1", cwd=place)

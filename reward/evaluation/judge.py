@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,11 @@ from reward.evaluation.assessment import PREVIOUS, SLICE, Json, assess
 from reward.evaluation.baselines import baselines
 from reward.evaluation.canary import canary_account
 from reward.evaluation.further import assess_further
+from reward.evaluation.policies import other_policies, proposed_policies
 from reward.function import RewardFunction
 from reward.outcomes import ABSENT, ASKED, days_of
 from reward.outcomes.activity import DAY, OBSERVED, TRACE
-from reward.schema import ITEM, USER, EventLog
+from reward.schema import ITEM, PROPENSITY, USER, EventLog, SchemaError
 from reward.sequences.split import Split, known_at
 
 MODEL = "reward model"
@@ -31,7 +33,9 @@ def judge(
     boosting: Mapping[str, Any] | None,
     intervals: Mapping[str, Any],
     calibration: Mapping[str, Any],
+    policies: Mapping[str, Any],
     seed: int,
+    proposed: str | Path | None = None,
 ) -> Json:
     """Score the test rows, fit the baselines on what the function was trained on, and measure both.
 
@@ -45,10 +49,16 @@ def judge(
         boosting: settings of the gradient-boosted baseline; None: without it.
         intervals: settings of `assess`.
         calibration: settings of the calibration that model and baselines share.
+        policies: settings of `other_policies`.
         seed: of the resamples and of the boosted baseline.
+        proposed: a file of policies to estimate the worth of, see `proposed_policies`.
 
     Returns:
-        See `assess`; and ``further``, of each other outcome, and ``canary``, of the log's columns.
+        See `assess`; and ``further``, of each other outcome, ``canary``, of the log's columns, and, of a log with
+        propensities, ``policies``, see `other_policies`.
+
+    Raises:
+        SchemaError: see `proposed_policies`; or policies are proposed for a log without propensities.
     """
     events = log.events.collect()
     labelled = function.outcome.label(log, window.end).collect()
@@ -59,6 +69,24 @@ def judge(
     )
     test = ((labelled[DAY] >= window.validation_end) & (labelled[OBSERVED] > 0)).to_numpy()
     trace, observed = (days_of(labelled[name], function.horizon_days)[test] for name in (TRACE, OBSERVED))
+    worth = None
+    if PROPENSITY in rows.columns:
+        worth = other_policies(
+            rows.filter(test),
+            trace,
+            observed,
+            past=rows.filter(pl.col(DAY) < window.validation_end),
+            feedback=function.features.feedback,
+            unit=function.unit,
+            proposed=None if proposed is None else proposed_policies(proposed, rows.filter(test), log.timestamp_unit),
+            level=intervals["level"],
+            **policies,
+        )
+    elif proposed is not None:
+        raise SchemaError(
+            f"policies={proposed} expected a log with the column {PROPENSITY}, this one has none: log the probability "
+            "with which each item was chosen"
+        )
     others = baselines(
         log,
         window,
@@ -87,7 +115,7 @@ def judge(
     }
     known = known_at(log, window.validation_end)
     assessment["canary"] = canary_account(known, horizon_days=function.horizon_days, seed=seed)
-    return assessment
+    return assessment if worth is None else assessment | {"policies": worth}
 
 
 def _further(

@@ -1,4 +1,4 @@
-"""What past experiments say of quick signals, as values for the report: their weights, and how far to trust them."""
+"""What past experiments say of quick signals and of early days, as values for the report."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 import polars as pl
 
 from reward.evaluation.assessment import Json
+from reward.evaluation.early_days import day_by_day, early_days
 from reward.experiments.proxies import judge, pareto_front
 from reward.experiments.table import from_users
 from reward.experiments.weights import all_weights, jive
@@ -20,10 +21,13 @@ DIRECTIONS = 500  # combinations of signals that are tried for the front
 def past_experiments(
     file: str | Path, *, control: str, north_star: str | None, resamples: int, seed: int, level: float
 ) -> Json:
-    """Weights of every other metric of past experiments for the north star, and how well a proxy of them decides.
+    """Weights of every other metric of past experiments for the north star, how well a proxy of them decides, and when.
 
     Args:
-        file: parquet with a row a user of an experiment: ``experiment``, ``arm``, ``user_id`` and a column a metric.
+        file: parquet with a row a user of an experiment: ``experiment``, ``arm``, ``user_id`` and a column a metric. A
+            metric may be told day by day, as a list with a number for each day of the horizon. If the north star is,
+            its sum is what is to be foretold, and early days are held against it; other lists are surrogates for it,
+            as they stand after each day.
         control: the arm without treatment.
         north_star: the metric to foretell.
         resamples: of the experiments, for the measures' intervals.
@@ -32,22 +36,38 @@ def past_experiments(
 
     Returns:
         ``north_star``, ``experiments`` and ``arms`` (how many), ``weights``, ``measures`` and ``front``, rows of
-        `all_weights`, `judge` and `pareto_front`, and ``reason``: why there are none, else null.
+        `all_weights`, `judge` and `pareto_front`, and ``reason``: why there are none, else null; and ``early``, see
+        `early_days`, null where the north star is not told day by day.
 
     Raises:
-        SchemaError: the file cannot be read, or lacks a column.
+        SchemaError: the file cannot be read, lacks a column, or its lists are not of one length.
     """
     with reading(f"experiments={file}"):
         users = pl.scan_parquet(file).collect()
     missing = [name for name in (*KEYS, north_star) if name is not None and name not in users.columns]
-    metrics = [name for name in users.columns if name not in KEYS]
-    if missing or north_star is None or len(metrics) < 2:
+    daily = [name for name, kind in users.schema.items() if isinstance(kind, pl.List | pl.Array) and name not in KEYS]
+    metrics = [name for name in users.columns if name not in KEYS and (name not in daily or name == north_star)]
+    if missing or north_star is None or (len(metrics) < 2 and north_star not in daily):
         raise SchemaError(
             f"experiments={file} expected the columns {', '.join(KEYS)} and two metrics or more, one of them named by "
             f"north_star, got {', '.join(users.columns)} and north_star={north_star}"
         )
-    found: Json = {"north_star": north_star, "weights": [], "measures": [], "front": [], "reason": None}
+    found: Json = {"north_star": north_star, "weights": [], "measures": [], "front": [], "reason": None, "early": None}
+    if north_star in daily:
+        try:
+            days = {name: day_by_day(users[name]) for name in daily}
+            if len({each.shape for each in days.values()}) > 1:
+                told = ", ".join(f"{name} of {each.shape[1]}" for name, each in days.items())
+                raise SchemaError(f"expected lists of one length, a number for each day of the horizon, got {told}")
+        except SchemaError as error:
+            raise SchemaError(f"experiments={file}: {error}") from error
+        found["early"] = early_days(
+            users, days, control=control, north_star=north_star, resamples=resamples, seed=seed, level=level
+        )
+        users = users.with_columns(pl.Series(north_star, days[north_star].sum(axis=1)))
     try:
+        if len(metrics) < 2:
+            raise ValueError("the table has no other metric with one number a user")
         table = from_users(users, metrics, control=control)
         found |= {"experiments": table.experiments, "arms": len(table)}
         found["weights"] = _plain(all_weights(table, north_star, level=level))

@@ -52,18 +52,20 @@ def pushed_in(effects: Json | None) -> Json | None:
 def unanswered(effects: Json | None, assessment: Json) -> list[str]:
     """Questions that the data at hand cannot answer, and what it would take."""
     said = []
+    if "policies" not in assessment:
+        said.append(
+            "What another policy would have been worth: the log has no propensities of its own, and estimated ones "
+            "carry no off-policy estimate. Log the probability with which each item was chosen."
+        )
+    elif refused := sorted({it["policy"] for it in assessment["policies"]["estimates"] if it["refused"] is not None}):
+        said.append(
+            f"What all policies would have been worth: too few rows are left of {', '.join(refused)}. Ask of policies "
+            "nearer to what was shown, or log more rows with a policy that tries more."
+        )
     if not effects or effects.get("reason") is not None:
         why = (effects or {}).get("reason") or "the artefact says nothing of them"
-        said.append(
-            "What another policy would be worth: nothing that rests on propensities was looked at, for effects of "
-            f"items were not estimated. {why[0].upper()}{why[1:]}."
-        )
-    elif effects["propensities"] != LOGGED:
-        said.append(
-            "What another policy would be worth: the log has no propensities of its own, and estimated ones carry no "
-            "off-policy estimate. Log the probability with which each item was chosen."
-        )
-    elif pushed_in(effects) is None:
+        said.append(f"What showing an item does: effects of items were not estimated. {why[0].upper()}{why[1:]}.")
+    elif effects["propensities"] == LOGGED and pushed_in(effects) is None:
         said.append(
             "How far a ranker may be pushed: the propensities fail their check, or no item was shown to users of every "
             "fold."
@@ -72,6 +74,11 @@ def unanswered(effects: Json | None, assessment: Json) -> list[str]:
         said.append(
             "Whether moving this reward, or a quick signal, moves the north star: no past experiments were given. Name "
             "their users' rows, evaluate.py run=DIR experiments=users.parquet north_star=METRIC."
+        )
+    elif assessment["experiments"]["early"] is None:
+        said.append(
+            "How early a test may be read: the past experiments tell the north star as one number a user. Give it day "
+            "by day, as a list."
         )
     if (reason := assessment.get("canary", {}).get("reason")) is not None:
         said.append(f"Whether a column was filled in later than its rows: {reason}.")

@@ -2,76 +2,51 @@
 
 from __future__ import annotations
 
-import io
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from html import escape
 from string import Template
 from textwrap import fill
-from typing import Any
 
 import matplotlib
 import numpy as np
 import polars as pl
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import EngFormatter, MaxNLocator
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
 from reward.evaluation.assessment import ACTIVITY, BASE_RATE, EVERYTHING, LIGHTGBM, Json, overview
+from reward.evaluation.decisions import how_early, other_policies, past_experiments, pushing
+from reward.evaluation.drawing import (
+    COLOURS,
+    FOURTH,
+    INK,
+    MODEL,
+    MUTED,
+    PAPER,
+    SECOND,
+    STYLE,
+    THIRD,
+    WIDTH,
+    bullets,
+    canvas,
+    cell_of,
+    cells_of,
+    drawn,
+    forest,
+    point,
+    rows_of,
+    section,
+    svg,
+    tabled,
+)
 from reward.evaluation.further import further_sentences
 from reward.evaluation.truth import CLICK_RATE, EFFECT, REWARD
 from reward.evaluation.wording import Estimate, interval_name, places, readable
 
-# Plots are drawn in stand-ins for the colours of the page, which follow the reader's light or dark scheme.
-_INK, _MUTED, _RULE, _PAPER = "#0a0a01", "#0a0a02", "#0a0a03", "#0a0a04"
-_MODEL, _SECOND, _THIRD, _FOURTH = "#0a0a05", "#0a0a06", "#0a0a07", "#0a0a08"
-_COLOURS = {
-    "ink": (_INK, "#1b2430", "#e6eaef"),
-    "muted": (_MUTED, "#5d6875", "#9ba6b4"),
-    "rule": (_RULE, "#e2e6ea", "#2d3540"),
-    "paper": (_PAPER, "#fdfdfb", "#14181e"),
-    "model": (_MODEL, "#0b6e83", "#4fbcd2"),
-    "second": (_SECOND, "#c06a1f", "#e8a562"),
-    "third": (_THIRD, "#7757a6", "#b99ce6"),
-    "fourth": (_FOURTH, "#8792a0", "#76828f"),
-}
-_RIVALS = {ACTIVITY: _SECOND, LIGHTGBM: _THIRD, EVERYTHING: _FOURTH}
-_STYLE: dict[Any, Any] = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "reward",
-    "text.parse_math": False,
-    "font.size": 8.5,
-    "text.color": _INK,
-    "axes.edgecolor": _RULE,
-    "axes.labelcolor": _MUTED,
-    "axes.titlecolor": _INK,
-    "axes.titlesize": 9,
-    "axes.titlelocation": "left",
-    "axes.titlepad": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.spines.left": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "axes.formatter.useoffset": False,
-    "axes.formatter.limits": (-7, 7),
-    "grid.color": _RULE,
-    "grid.linewidth": 0.7,
-    "xtick.color": _RULE,
-    "ytick.color": _RULE,
-    "xtick.labelcolor": _MUTED,
-    "ytick.labelcolor": _MUTED,
-    "xtick.major.size": 0,
-    "ytick.major.size": 0,
-    "figure.facecolor": "none",
-    "axes.facecolor": "none",
-}
-_WIDTH = 10.0  # inches, which the page shows across its column
+_RIVALS = {ACTIVITY: SECOND, LIGHTGBM: THIRD, EVERYTHING: FOURTH}
 _LONG = 10_000  # a number that is written with a letter
 _PANELS = 5  # days of reliability: more are thinned to as many
 _PAGE = Template("""<!DOCTYPE html>
@@ -94,7 +69,6 @@ $sections
 </html>
 """)
 _WITH_INTERVALS = 2  # columns in the terminal, which a table has to fit
-_NUMBERS = r"\([^()]*interval[^()]*\)"  # in a sentence: set back, so that the statement stands out
 
 _CSS = """
 *{box-sizing:border-box}
@@ -159,7 +133,8 @@ def report(
         ("horizon", f"{assessment['horizon_days']} days"),
         ("intervals", f"{100 * assessment['level']:.4g}%, {assessment['resamples']} resamples of users"),
     ]
-    with matplotlib.rc_context(_STYLE):
+    tested = assessment.get("experiments")
+    with matplotlib.rc_context(STYLE):
         sections = [
             _in_words(assessment),
             "" if items is None else _truth(assessment, items),
@@ -171,11 +146,13 @@ def report(
             _further(assessment),
             _ledger(assessment),
             _reward(assessment),
-            _pushing(push, assessment["unit"]) if push else "",
-            _experiments(assessment["experiments"]) if "experiments" in assessment else "",
+            other_policies(assessment["policies"]) if "policies" in assessment else "",
+            pushing(push, assessment["unit"]) if push else "",
+            past_experiments(tested) if tested else "",
+            how_early(tested["early"], tested["north_star"]) if tested and tested["early"] else "",
             _claims(assessment),
         ]
-    light, dark = (";".join(f"--{name}:{shades[at]}" for name, shades in _COLOURS.items()) for at in (1, 2))
+    light, dark = (";".join(f"--{name}:{shades[at]}" for name, shades in COLOURS.items()) for at in (1, 2))
     listed = "".join(f"<div><dt>{escape(label)}</dt><dd>{escape(str(value))}</dd></div>" for label, value in shown)
     return _PAGE.substitute(
         title=escape(title), light=light, dark=dark, style=_CSS, facts=listed, sections="".join(sections)
@@ -190,9 +167,9 @@ def sentences(assessment: Json) -> list[str]:
 
 def truth_picture(assessment: Json, items: pl.DataFrame) -> str:
     """Clicks and the learned reward against the truth as a drawing of its own, in SVG on paper white."""
-    with matplotlib.rc_context(_STYLE | {"figure.facecolor": _PAPER, "svg.fonttype": "path"}):
-        drawing = _drawn(_against_truth(assessment, items))
-    for stand_in, light, _ in _COLOURS.values():
+    with matplotlib.rc_context(STYLE | {"figure.facecolor": PAPER, "svg.fonttype": "path"}):
+        drawing = drawn(_against_truth(assessment, items))
+    for stand_in, light, _ in COLOURS.values():
         drawing = drawing.replace(stand_in, light)
     return drawing
 
@@ -204,21 +181,21 @@ def distributions_picture(panels: Sequence[tuple[str, str, pl.DataFrame]], *, ti
         panels: of each outcome its name, what is counted and a frame with ``outcome`` and ``probability``.
         title: of the drawing.
     """
-    with matplotlib.rc_context(_STYLE | {"figure.facecolor": _PAPER, "svg.fonttype": "path"}):
-        figure, axes = _figure(1, len(panels), 3.2)
+    with matplotlib.rc_context(STYLE | {"figure.facecolor": PAPER, "svg.fonttype": "path"}):
+        figure, axes = canvas(1, len(panels), 3.2)
         figure.suptitle(title)
         for panel, (name, what, frame) in zip(axes, panels, strict=True):
             outcome, probability = frame["outcome"].to_numpy(), frame["probability"].to_numpy()
             at = np.arange(len(outcome))
-            panel.bar(at, probability, color=_MODEL, width=0.8)
+            panel.bar(at, probability, color=MODEL, width=0.8)
             shown = at[:: max(len(at) // (3 if outcome.max() >= _LONG else 6), 1)]
             panel.set_xticks(shown, [_short(outcome[place]) for place in shown])
             panel.set_title(f"{name}: mean {_short(float(outcome @ probability))}")
             panel.set_xlabel(what)
             panel.grid(visible=False, axis="x")
         axes[0].set_ylabel("probability")
-        drawing = _drawn(figure)
-    for stand_in, light, _ in _COLOURS.values():
+        drawing = drawn(figure)
+    for stand_in, light, _ in COLOURS.values():
         drawing = drawing.replace(stand_in, light)
     return drawing
 
@@ -255,115 +232,15 @@ def summary_table(assessment: Json) -> Table:
     return table
 
 
-def _section(heading: str, lead: str, *blocks: str) -> str:
-    return f'<section><h2>{escape(heading)}</h2><p class="lead">{escape(lead)}</p>{"".join(blocks)}</section>'
-
-
-def _list(sentences: Sequence[str]) -> str:
-    lines = (re.sub(_NUMBERS, r"<span>\g<0></span>", escape(it)) for it in sentences)
-    return f"<ul>{''.join(f'<li>{line}</li>' for line in lines)}</ul>"
-
-
-def _table(header: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]], model: str = "") -> str:
-    """Rows of cells that are HTML, each under the name of its row."""
-    head = "".join(f"<th>{escape(name)}</th>" for name in header)
-    body = "".join(
-        f'<tr{" class=model" if name == model else ""}><th scope="row">{escape(name)}</th>'
-        f"{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
-        for name, cells in rows
-    )
-    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
-
-
-def _cells(estimates: Sequence[Estimate | None]) -> list[str]:
-    """Values above their intervals, a column of a table."""
-    decimals = places(it for it in estimates if it)
-    return [_cell(it, decimals) for it in estimates]
-
-
-def _cell(estimate: Estimate | None, decimals: int) -> str:
-    if not estimate or estimate["value"] is None:
-        return "–"
-    value, low, high = (readable(estimate[end], decimals) for end in ("value", "low", "high"))
-    span = "no interval" if estimate["low"] is None else f"{low} to {high}"
-    return f"{value}<small>{span}</small>"
-
-
-def _columns(names: Sequence[str], columns: Sequence[Sequence[Estimate | None]]) -> list[tuple[str, Sequence[str]]]:
-    return list(zip(names, zip(*map(_cells, columns), strict=True), strict=True))
-
-
-def _svg(figure: Figure, label: str) -> str:
-    """The drawing as part of a page: the page's fonts and colours, and ids of its own."""
-    drawing = re.sub(
-        r'<svg [^>]*?viewBox="([^"]*)"[^>]*>',
-        rf'<svg viewBox="\1" role="img" aria-label="{escape(label)}">',
-        _drawn(figure),
-    )
-    key = re.sub(r"\W+", "-", label)
-    drawing = re.sub(r'\bid="', f'id="{key}-', drawing)
-    drawing = re.sub(r'(?:xlink:)?href="#', f'href="#{key}-', drawing).replace("url(#", f"url(#{key}-")
-    for name, (stand_in, *_) in _COLOURS.items():
-        drawing = drawing.replace(stand_in, f"var(--{name})")
-    return f'<div class="wide">{drawing}</div>'
-
-
-def _drawn(figure: Figure) -> str:
-    file = io.StringIO()
-    figure.savefig(file, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
-    drawing = file.getvalue()
-    return drawing[drawing.index("<svg") :]
-
-
-def _figure(rows: int, columns: int, height: float) -> tuple[Figure, list[Axes]]:
-    layout = ConstrainedLayoutEngine(wspace=0.06, hspace=0.08)
-    figure = Figure(figsize=(_WIDTH, height), layout=layout)
-    return figure, list(figure.subplots(rows, columns, squeeze=False).flat)
-
-
 def _colour(assessment: Json, name: str) -> str:
-    return _MODEL if name == assessment["model"] else _RIVALS.get(name, _MUTED)
-
-
-def _point(axes: Axes, place: float, estimate: Estimate, colour: str, *, across: bool) -> None:
-    """A dot on its interval, which lies across the plot or stands up in it."""
-    if estimate["value"] is None:
-        return
-    line, dot = ([estimate["low"], estimate["high"]], [place, place]), ([estimate["value"]], [place])
-    if estimate["low"] is not None:
-        axes.plot(*(line if across else line[::-1]), color=colour, lw=1.7, solid_capstyle="round")
-    axes.plot(*(dot if across else dot[::-1]), "o", color=colour, ms=5.5, mec=_PAPER, mew=0.8)
-
-
-def _forest(
-    axes: Axes, title: str, estimates: dict[str, Estimate], colour: Callable[[str], str], *, at: float | None
-) -> None:
-    """One interval a line, its value at the right, against a vertical line ``at``."""
-    decimals = places(estimates.values())
-    if at is not None:
-        axes.axvline(at, color=_MUTED, lw=0.9)
-    for place, (name, estimate) in enumerate(estimates.items()):
-        _point(axes, place, estimate, colour(name), across=True)
-        axes.annotate(
-            readable(estimate["value"], decimals),
-            (1, place),
-            (5, 0),
-            axes.get_yaxis_transform(),
-            "offset points",
-            va="center",
-        )
-    axes.set_yticks(range(len(estimates)), list(estimates), color=_INK)
-    axes.set_ylim(len(estimates) - 0.5, -0.5)
-    axes.set_title(title)
-    axes.grid(visible=False, axis="y")
-    axes.locator_params(axis="x", nbins=5)
+    return MODEL if name == assessment["model"] else _RIVALS.get(name, MUTED)
 
 
 def _in_words(assessment: Json) -> str:
-    return _section(
+    return section(
         "In words",
         "What the intervals below say: where one covers zero, this log cannot tell the two apart.",
-        _list(sentences(assessment)),
+        bullets(sentences(assessment)),
     )
 
 
@@ -371,22 +248,22 @@ def _gains(assessment: Json, span: str) -> str:
     names, gains = list(assessment["metrics"]), assessment["carry"]["gains"]
     blocks = []
     if gains:
-        figure, axes = _figure(1, len(gains), 0.75 + 0.3 * len(names))
+        figure, axes = canvas(1, len(gains), 0.75 + 0.3 * len(names))
         for panel, (reference, by_name) in zip(axes, gains.items(), strict=True):
             shown = {name: by_name[name] for name in names if name not in (reference, BASE_RATE)}
             if reference != BASE_RATE:  # weaker ones lie so far off that the others could not be told apart
                 shown = {name: it for name, it in shown.items() if _no_weaker(gains, name, reference)}
-            _forest(panel, f"gain over {reference}, nats a day", shown, partial(_colour, assessment), at=0)
-        blocks.append(_svg(figure, "gains in log-loss"))
+            forest(panel, f"gain over {reference}, nats a day", shown, partial(_colour, assessment), at=0)
+        blocks.append(svg(figure, "gains in log-loss"))
     columns = overview(assessment)
-    blocks.append(_table(["prediction", *columns], _columns(names, list(columns.values())), assessment["model"]))
+    blocks.append(tabled(["prediction", *columns], rows_of(names, list(columns.values())), assessment["model"]))
     lead = (
         "How much less log-loss each prediction has than the base rate and, enlarged, than past activity "
         "alone, without those that come nowhere near it: to the right of the line is better. Below, every "
         f"metric over the horizon with its {span}. Noise lifts the calibration error above zero; its "
         "interval, from which that is taken off, mostly lies below the value."
     )
-    return _section("Gains in log-loss", lead, *blocks)
+    return section("Gains in log-loss", lead, *blocks)
 
 
 def _truth(assessment: Json, items: pl.DataFrame) -> str:
@@ -395,18 +272,18 @@ def _truth(assessment: Json, items: pl.DataFrame) -> str:
         "This log is simulated, so what showing an item once truly does to active days is known: the same visits were "
         "lived again with and without it, with the same luck. Each dot is an item."
     )
-    picture = _svg(_against_truth(assessment, items), "against the truth")
-    return _section("Against the truth", lead, _list(assessment["truth"]["sentences"]), picture)
+    picture = svg(_against_truth(assessment, items), "against the truth")
+    return section("Against the truth", lead, bullets(assessment["truth"]["sentences"]), picture)
 
 
 def _against_truth(assessment: Json, items: pl.DataFrame) -> Figure:
     """Click rate and learned reward of each item against its true effect."""
     told, unit = assessment["truth"]["correlation"], assessment["unit"]
     effect = items[EFFECT].to_numpy()
-    figure, axes = _figure(1, 2, 3.6)
+    figure, axes = canvas(1, 2, 3.6)
     shown = {
-        "click rate": (items[CLICK_RATE].to_numpy(), _SECOND, f"mean {assessment['feedback']} of the item"),
-        "learned reward": (items[REWARD].to_numpy(), _MODEL, f"learned reward, {unit}"),
+        "click rate": (items[CLICK_RATE].to_numpy(), SECOND, f"mean {assessment['feedback']} of the item"),
+        "learned reward": (items[REWARD].to_numpy(), MODEL, f"learned reward, {unit}"),
     }
     for panel, (name, (values, colour, label)) in zip(axes, shown.items(), strict=True):
         estimate = told[name]
@@ -415,11 +292,11 @@ def _against_truth(assessment: Json, items: pl.DataFrame) -> Figure:
         panel.set_title(f"{name}: correlation with the truth {value}")
         panel.set_xlabel(f"what showing the item once truly does, {unit}")
         panel.set_ylabel(label)
-        panel.axvline(0, color=_MUTED, lw=0.9)
-    axes[1].axhline(0, color=_MUTED, lw=0.9)
+        panel.axvline(0, color=MUTED, lw=0.9)
+    axes[1].axhline(0, color=MUTED, lw=0.9)
     if len(effect):
         shift = float(items[REWARD].mean()) - float(effect.mean())  # type: ignore[arg-type]
-        axes[1].axline((0, shift), slope=1, color=_MUTED, lw=0.9, ls=(0, (4, 3)))
+        axes[1].axline((0, shift), slope=1, color=MUTED, lw=0.9, ls=(0, (4, 3)))
     return figure
 
 
@@ -433,7 +310,7 @@ def _by_day(assessment: Json) -> str:
     panels = {f"gain over {reference}, nats a day": by_name for reference, by_name in gains.items()}
     panels["AUC"] = {name: it["auc"] for name, it in metrics.items()}
     shown = [name for name in (*reversed(_RIVALS), model) if name in metrics]
-    figure, axes = _figure(1, len(panels), 2.9)
+    figure, axes = canvas(1, len(panels), 2.9)
     for panel, (title, by_name) in zip(axes, panels.items(), strict=True):
         for place, name in enumerate(shown):
             if title == f"gain over {name}, nats a day":
@@ -443,23 +320,23 @@ def _by_day(assessment: Json) -> str:
             colour = _colour(assessment, name)
             panel.plot(x, [it["value"] for it in days], color=colour, lw=1.2, alpha=0.6)
             for at, it in zip(x, days, strict=True):
-                _point(panel, at, it, colour, across=False)
+                point(panel, at, it, colour, across=False)
         panel.set_title(title)
         panel.set_xlabel("day after the row")
         panel.xaxis.set_major_locator(MaxNLocator(integer=True))
         panel.grid(visible=False, axis="x")
         if title == f"gain over {ACTIVITY}, nats a day":
-            panel.axhline(0, color=_MUTED, lw=0.9)
+            panel.axhline(0, color=MUTED, lw=0.9)
     lead = (
         "The same predictions day by day: log-loss gains should stay above zero, and AUC, the chance that "
         "of an active and an absent user the first got the higher prediction, above one half. Days that no "
         "row has seen yet are left out."
     )
-    return _section("Day by day", lead, _legend(assessment, shown[::-1]), _svg(figure, "gains and AUC by day"))
+    return section("Day by day", lead, _legend(assessment, shown[::-1]), svg(figure, "gains and AUC by day"))
 
 
 def _legend(assessment: Json, names: Sequence[str]) -> str:
-    variables = {stand_in: name for name, (stand_in, *_) in _COLOURS.items()}
+    variables = {stand_in: name for name, (stand_in, *_) in COLOURS.items()}
     marks = [
         f'<i style="background:var(--{variables[_colour(assessment, name)]})"></i>{escape(name)}' for name in names
     ]
@@ -470,16 +347,16 @@ def _reliability(assessment: Json) -> str:
     metrics, curves = assessment["metrics"], assessment["reliability"]
     days = [it["day"] for it in curves[assessment["model"]]]
     days = [days[at] for at in np.unique(np.linspace(0, len(days) - 1, min(_PANELS, len(days))).round().astype(int))]
-    figure, axes = _figure(2, len(days), 1.2 + 1.6 * _WIDTH / max(len(days), 3))
+    figure, axes = canvas(2, len(days), 1.2 + 1.6 * WIDTH / max(len(days), 3))
     for place, day in enumerate(days):
         curve, gap = axes[place], axes[place + len(days)]
-        curve.plot([0, 1], [0, 1], color=_MUTED, lw=0.9, transform=curve.transAxes)
-        gap.axhline(0, color=_MUTED, lw=0.9)
+        curve.plot([0, 1], [0, 1], color=MUTED, lw=0.9, transform=curve.transAxes)
+        gap.axhline(0, color=MUTED, lw=0.9)
         for name in reversed(curves):
             colour = _colour(assessment, name)
             for group in next(it["bins"] for it in curves[name] if it["day"] == day):
-                _point(curve, group["predicted"], group["observed"], colour, across=False)
-                _point(gap, group["predicted"], _less(group["observed"], group["predicted"]), colour, across=False)
+                point(curve, group["predicted"], group["observed"], colour, across=False)
+                point(gap, group["predicted"], _less(group["observed"], group["predicted"]), colour, across=False)
         curve.set_title(f"day {day}")
         gap.set_xlabel("predicted")
     top = max(max(panel.get_xlim()[1], panel.get_ylim()[1]) for panel in axes[: len(days)])
@@ -502,8 +379,8 @@ def _reliability(assessment: Json) -> str:
         "the diagonal. The table sums over the days that are known of a row: with a ratio above 1 fewer "
         "active days came than were promised."
     )
-    table = _table(["active days a row", *kinds], _columns(list(metrics), columns), assessment["model"])
-    return _section("Reliability", lead, _legend(assessment, list(curves)), _svg(figure, "reliability by day"), table)
+    table = tabled(["active days a row", *kinds], rows_of(list(metrics), columns), assessment["model"])
+    return section("Reliability", lead, _legend(assessment, list(curves)), svg(figure, "reliability by day"), table)
 
 
 def _less(estimate: Estimate, number: float) -> Estimate:
@@ -512,14 +389,14 @@ def _less(estimate: Estimate, number: float) -> Estimate:
 
 def _return_time(assessment: Json) -> str:
     found = {name: it["c_index"] for name, it in assessment["metrics"].items() if name != BASE_RATE}
-    figure, [axes] = _figure(1, 1, 0.75 + 0.26 * len(found))
-    _forest(axes, "C-index of the return time", found, partial(_colour, assessment), at=None)
+    figure, [axes] = canvas(1, 1, 0.75 + 0.26 * len(found))
+    forest(axes, "C-index of the return time", found, partial(_colour, assessment), at=None)
     lead = (
         "Of two users, does the one who is back first have the higher predicted chance of being back? The "
         "C-index is the share of such pairs in order, with those counted whose order the log can tell: one "
         "half is chance, 1 is perfect."
     )
-    return _section("Return time", lead, _svg(figure, "C-index of the return time"))
+    return section("Return time", lead, svg(figure, "C-index of the return time"))
 
 
 def _slices(assessment: Json) -> str:
@@ -527,12 +404,12 @@ def _slices(assessment: Json) -> str:
     gains = {it["slice"]: it["gain"] for it in slices if it["gain"]}
     blocks = []
     if gains:
-        figure, [axes] = _figure(1, 1, 0.75 + 0.26 * len(gains))
+        figure, [axes] = canvas(1, 1, 0.75 + 0.26 * len(gains))
         title = f"gain of {assessment['model']} over {ACTIVITY}, nats a day"
-        _forest(axes, title, gains, lambda _: _MODEL, at=0)
-        blocks.append(_svg(figure, "gain by slice"))
+        forest(axes, title, gains, lambda _: MODEL, at=0)
+        blocks.append(svg(figure, "gain by slice"))
     header = ["slice", "rows", "users", "log-loss", f"gain over {ACTIVITY}", "active days predicted", "observed"]
-    columns = [_cells([it[metric] for it in slices]) for metric in ("log_loss", "gain", "predicted", "observed")]
+    columns = [cells_of([it[metric] for it in slices]) for metric in ("log_loss", "gain", "predicted", "observed")]
     rows = [
         (
             it["slice"],
@@ -544,7 +421,7 @@ def _slices(assessment: Json) -> str:
         "Whether the gain over past activity holds for every kind of row, or is earned by some and paid by "
         f"others. A slice with fewer than {assessment['min_slice_users']} users is too small to say."
     )
-    return _section("Slices", lead, *blocks, _table(header, rows))
+    return section("Slices", lead, *blocks, tabled(header, rows))
 
 
 def _further(assessment: Json) -> str:
@@ -557,54 +434,54 @@ def _further(assessment: Json) -> str:
         "the average of training leaves: 0 is that average, 1 a prophet. Predicted over observed is 1 where "
         "predictions add up, part by part and for every kind of row."
     )
-    blocks = [_list(further_sentences(assessment["further"]))]
+    blocks = [bullets(further_sentences(assessment["further"]))]
     if further:
-        figure, axes = _figure(1, len(further), 2.9)
+        figure, axes = canvas(1, len(further), 2.9)
         for panel, (name, it) in zip(axes, further.items(), strict=True):
-            for shift, which, colour in ((-0.09, "observed", _SECOND), (0.09, "predicted", _MODEL)):
+            for shift, which, colour in ((-0.09, "observed", SECOND), (0.09, "predicted", MODEL)):
                 for place, part in enumerate(it["parts"]):
-                    _point(panel, place + shift, part[which], colour, across=False)
+                    point(panel, place + shift, part[which], colour, across=False)
             every = range(0, len(it["parts"]), max(len(it["parts"]) // 6, 1))
             panel.set_xticks(list(every), [it["parts"][place]["part"].removeprefix("day ") for place in every])
             panel.set_title(f"{name}: {it['unit']}")
             panel.grid(visible=False, axis="x")
         shown = {"predicted": "model", "observed": "second"}
         legend = "".join(f'<span><i style="background:var(--{it})"></i>{label}</span>' for label, it in shown.items())
-        blocks += [f'<p class="legend">{legend}</p>', _svg(figure, "predicted and observed parts")]
+        blocks += [f'<p class="legend">{legend}</p>', svg(figure, "predicted and observed parts")]
     for name, it in further.items():
-        rows = [(one["slice"], [_cell(one["ratio"], places([one["ratio"]]))]) for one in it["slices"]]
-        blocks += [f"<h3>{escape(name)}</h3>", _table(["slice", "predicted over observed"], rows)]
-    return _section("Further outcomes", lead, *blocks)
+        rows = [(one["slice"], [cell_of(one["ratio"], places([one["ratio"]]))]) for one in it["slices"]]
+        blocks += [f"<h3>{escape(name)}</h3>", tabled(["slice", "predicted over observed"], rows)]
+    return section("Further outcomes", lead, *blocks)
 
 
 def _ledger(assessment: Json) -> str:
     ledger, unit, feedback = assessment["ledger"], assessment["unit"], assessment["feedback"]
     steps, groups = [it for it in ledger["steps"] if it["sd"] is not None], ledger["surprise"]
-    figure, axes = _figure(1, 2 if groups else 1, 2.9)
-    axes[0].axvline(0, color=_MUTED, lw=0.9)
+    figure, axes = canvas(1, 2 if groups else 1, 2.9)
+    axes[0].axvline(0, color=MUTED, lw=0.9)
     for place, it in enumerate(steps):
         spread = it["quantiles"]
         for low, high, thick, alpha in (("0.05", "0.95", 2, 0.55), ("0.25", "0.75", 9, 0.4)):
             axes[0].plot(
-                [spread[low], spread[high]], [place] * 2, color=_MODEL, lw=thick, alpha=alpha, solid_capstyle="butt"
+                [spread[low], spread[high]], [place] * 2, color=MODEL, lw=thick, alpha=alpha, solid_capstyle="butt"
             )
-        axes[0].plot(it["value"], place, "o", color=_MODEL, mec=_PAPER, ms=6)
-    axes[0].set_yticks(range(len(steps)), [it["step"] for it in steps], color=_INK)
+        axes[0].plot(it["value"], place, "o", color=MODEL, mec=PAPER, ms=6)
+    axes[0].set_yticks(range(len(steps)), [it["step"] for it in steps], color=INK)
     axes[0].set_ylim(len(steps) - 0.5, -0.5)
     axes[0].set_title("mean, middle half and middle 90% of the rows")
     axes[0].set_xlabel(unit)
     axes[0].grid(visible=False, axis="y")
     for panel in axes[1:]:
-        panel.axhline(0, color=_MUTED, lw=0.9)
+        panel.axhline(0, color=MUTED, lw=0.9)
         for it in groups:
-            _point(panel, it["rate"], it, _MODEL, across=False)
+            point(panel, it["rate"], it, MODEL, across=False)
         panel.set_title("mean surprise by the item's click rate")
         panel.set_xlabel(f"the item's mean {feedback} among other users")
         panel.grid(visible=False, axis="x")
     sds = places([{"low": 0, "high": it["sd"]} for it in steps])
     rows = [
         (it["step"], [f"{it['rows']:,}", mean, readable(it["sd"], sds)])
-        for it, mean in zip(ledger["steps"], _cells(ledger["steps"]), strict=True)
+        for it, mean in zip(ledger["steps"], cells_of(ledger["steps"]), strict=True)
     ]
     lead = (
         "From one feedback to the next the value moves in three steps: arrival (the user came back), "
@@ -612,21 +489,21 @@ def _ledger(assessment: Json) -> str:
         "is not surprised on average, whatever the item's click rate: the dots on the right should lie on "
         "zero."
     )
-    table = _table(["step", "rows", f"mean ({unit})", "standard deviation"], rows)
-    return _section("The ledger", lead, _list(ledger["sentences"]), _svg(figure, "the ledger"), table)
+    table = tabled(["step", "rows", f"mean ({unit})", "standard deviation"], rows)
+    return section("The ledger", lead, bullets(ledger["sentences"]), svg(figure, "the ledger"), table)
 
 
 def _reward(assessment: Json) -> str:
     reward, unit = assessment["reward"], assessment["unit"]
-    figure, axes = _figure(1, 2, 2.7)
+    figure, axes = canvas(1, 2, 2.7)
     titles = ("reward", "its standard deviation")
-    for panel, title, it, colour in zip(axes, titles, (reward, reward["std"]), (_MODEL, _FOURTH), strict=True):
+    for panel, title, it, colour in zip(axes, titles, (reward, reward["std"]), (MODEL, FOURTH), strict=True):
         panel.stairs(it["histogram"]["counts"], it["histogram"]["edges"], fill=True, color=colour, alpha=0.75)
         panel.set_title(f"{title}, middle 99% of the rows")
         panel.set_xlabel(unit)
         panel.set_yticks([])
         panel.grid(visible=False, axis="y")
-    axes[0].axvline(0, color=_MUTED, lw=0.9)
+    axes[0].axvline(0, color=MUTED, lw=0.9)
     axes[1].set_xlim(left=0)
     quantiles = list(reward["quantiles"])
     decimals = places([{"low": reward["quantiles"]["0.25"], "high": reward["quantiles"]["0.75"]}])
@@ -639,68 +516,7 @@ def _reward(assessment: Json) -> str:
         "than clickability: a correlation with click rate near 1 or −1 would say that it is not."
     )
     header = [unit, "mean", "sd", *(f"{100 * float(q):g}%" for q in quantiles)]
-    return _section("The reward", lead, _list(reward["sentences"]), _svg(figure, "the reward"), _table(header, rows))
-
-
-def _pushing(push: Json, unit: str) -> str:
-    figure, axes = _figure(1, len(push), 3.0)
-    for panel, (kappa, it) in zip(axes, push.items(), strict=True):
-        at = it["divergence"]
-        panel.plot(at, it["promised"], color=_SECOND, lw=1.2, marker="o", ms=4, mec=_PAPER, mew=0.8)
-        for place, value, low, high in zip(at, it["kept"], it["low"], it["high"], strict=True):
-            _point(panel, place, {"value": value, "low": low, "high": high}, _MODEL, across=False)
-        panel.axhline(0, color=_MUTED, lw=0.9)
-        if it["limit"]:
-            panel.axvline(it["limit"], color=_MUTED, lw=0.9, ls=(0, (4, 3)))
-        panel.set_title("on the mean" if float(kappa) == 0 else f"on the mean less {kappa} standard deviation")
-        panel.set_xlabel("divergence from what was shown, nats")
-        panel.locator_params(axis="y", nbins=5)
-    axes[0].set_ylabel("gain an exposure")
-    lead = (
-        "A ranker that leans on the effects of items shows the best of them more and more. What the effects promise of "
-        "it rises with every step; what users held out, whom the effects had not seen, keep of it tells how far to go. "
-        "The dashed line is the push whose gain is kept most surely: a recommended limit, none where no gain is "
-        f"sure. Gains are {unit} an exposure."
-    )
-    marks = (("model", "kept by users held out"), ("second", "promised"))
-    legend = "".join(f'<span><i style="background:var(--{name})"></i>{label}</span>' for name, label in marks)
-    picture = _svg(figure, "promised and kept as a ranker is pushed")
-    return _section("How far a ranker may be pushed", lead, f'<p class="legend">{legend}</p>', picture)
-
-
-def _experiments(found: Json) -> str:
-    """What past A/B tests say of quick signals."""
-    star = found["north_star"]
-    lead = (
-        f"Which quick signals foretell {star}, by past experiments: the weights with which effects on them foretell "
-        "the effect on it, and how a proxy of these would have decided, each arm judged by weights of the others."
-    )
-    if found["reason"] is not None:
-        return _section("Past experiments", lead, f"<p>Not told: {escape(found['reason'])}.</p>")
-    weights = [
-        (f"{it['method']}: {it['signal']}", [_cell({"value": it["weight"], "low": it["low"], "high": it["high"]}, 3)])
-        for it in found["weights"]
-    ]
-    measures = [(it["measure"], [_cell(it, 2)]) for it in found["measures"]]
-    figure, [axes] = _figure(1, 1, 3.0)
-    for it in found["front"]:
-        sensitivity, agreement = (
-            {"value": it[name], "low": it[f"{name} low"], "high": it[f"{name} high"]}
-            for name in ("sensitivity", "sign agreement")
-        )
-        colour = _MODEL if it["front"] else _FOURTH
-        _point(axes, agreement["value"], sensitivity, colour, across=True)
-        _point(axes, sensitivity["value"], agreement, colour, across=False)
-        if it["name"] is not None:
-            place = (sensitivity["value"], agreement["value"])
-            axes.annotate(it["name"], place, (6, 6), textcoords="offset points")
-    axes.set_title("sign agreement against sensitivity, with intervals; the front in colour, single signals by name")
-    axes.set_xlabel(f"sensitivity, times that of {star}")
-    axes.set_ylabel("sign agreement")
-    told = f"<p>{found['arms']} arms of {found['experiments']} experiments.</p>"
-    table = _table([f"weight for {star}", "estimate"], weights)
-    judged = _table(["the proxy, JIVE weights", "estimate"], measures)
-    return _section("Past experiments", lead, told, table, judged, _svg(figure, "sensitivity and agreement"))
+    return section("The reward", lead, bullets(reward["sentences"]), svg(figure, "the reward"), tabled(header, rows))
 
 
 def _claims(assessment: Json) -> str:
@@ -721,5 +537,5 @@ def _claims(assessment: Json) -> str:
         "Surprise without a trend in click rate is what a good model must show; it is not all that one must show.",
     ]
     lead = "What was measured is how well activity is predicted and how the reward behaves, no more."
-    notes = f"<h3>Not computed</h3>{_list(assessment['notes'])}" if assessment["notes"] else ""
-    return _section("What this can and cannot claim", lead, _list(said), notes)
+    notes = f"<h3>Not computed</h3>{bullets(assessment['notes'])}" if assessment["notes"] else ""
+    return section("What this can and cannot claim", lead, bullets(said), notes)

@@ -82,16 +82,25 @@ def test_a_table_that_does_not_fit_is_said(users, tmp_path, columns, star):
 def test_questions_that_the_data_cannot_answer_are_named():
     push = {"0": {"divergence": [0.1]}}
     logged = {"propensities": "logged", "reason": None, "balance": {"flagged": False}, "push": push}
-    nothing = unanswered({"reason": "no propensities", "propensities": None}, {"canary": {"reason": "too short"}})
-    assert [it.partition(":")[0] for it in nothing] == [
-        "What another policy would be worth",
+    told = {"policies": {"estimates": [{"policy": "mine", "refused": None}]}, "experiments": {"early": {}}}
+
+    def asked(*given):
+        return [it.partition(":")[0] for it in unanswered(*given)]
+
+    assert asked({"reason": "no propensities", "propensities": None}, {"canary": {"reason": "too short"}}) == [
+        "What another policy would have been worth",
+        "What showing an item does",
         "Whether moving this reward, or a quick signal, moves the north star",
         "Whether a column was filled in later than its rows",
     ]
     assert (
-        "not estimated. They need outcome.scope=user." in unanswered({"reason": "they need outcome.scope=user"}, {})[0]
+        "not estimated. They need outcome.scope=user." in unanswered({"reason": "they need outcome.scope=user"}, {})[1]
     )
-    assert "has no propensities of its own" in unanswered(logged | {"propensities": "estimated"}, {})[0]
-    failed = unanswered(logged | {"balance": {"flagged": True}}, {"experiments": {}})
-    assert [it.partition(":")[0] for it in failed] == ["How far a ranker may be pushed"]
-    assert unanswered(logged, {"experiments": {}, "canary": {"reason": None}}) == []
+    assert asked(logged | {"propensities": "estimated"}, {"experiments": {"early": {}}}) == [
+        "What another policy would have been worth"
+    ]
+    assert asked(logged | {"balance": {"flagged": True}}, told) == ["How far a ranker may be pushed"]
+    refused = {"policies": {"estimates": [{"policy": "mine", "refused": "few"}]}}
+    assert "too few rows are left of mine" in unanswered(logged, told | refused)[0]
+    assert asked(logged, told | {"experiments": {"early": None}}) == ["How early a test may be read"]
+    assert unanswered(logged, told | {"canary": {"reason": None}}) == []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, time
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -33,11 +33,11 @@ class Effects(NamedTuple):
     se: Floats
 
 
-def described(seen: npt.NDArray[np.bool_]) -> Floats:
+def described(seen: npt.NDArray[Any]) -> Floats:
     """What a regression is told of the days seen so far.
 
     Args:
-        seen: (n, k) bool, active on each of the first k days.
+        seen: (n, k), active on each of the first k days, or how much; 0 is not at all.
 
     Returns:
         (n, k + 1): the days, and the days since the last active one, k where there was none.
@@ -48,21 +48,22 @@ def described(seen: npt.NDArray[np.bool_]) -> Floats:
 
     """
     days = seen.shape[1]
-    silent = np.where(seen.any(1), seen[:, ::-1].argmax(1), days) if days else np.zeros(len(seen), np.int64)
+    active = seen != 0
+    silent = np.where(active.any(1), active[:, ::-1].argmax(1), days) if days else np.zeros(len(seen), np.int64)
     return np.column_stack([seen, silent]).astype(np.float64)
 
 
 def auto_surrogate(
-    past: npt.NDArray[np.bool_], days: int, *, regression: Regression, covariates: Floats | None = None
-) -> Callable[[npt.NDArray[np.bool_], Floats | None], Floats]:
+    past: npt.NDArray[Any], days: int, *, regression: Regression, covariates: Floats | None = None
+) -> Callable[[npt.NDArray[Any], Floats | None], Floats]:
     """An outcome's own first days as its surrogate: what is seen, plus what they foretell of the days still open.
 
     ``S = Σ_{d ≤ k} active_d + h(active_1 .. active_k, x)``, h learned on the open days' sum of users whose horizon has
     passed.
 
     Args:
-        past: (n, H) bool, active on each day of the horizon, all of them known: leave out users whose horizon has not
-            passed, for a day that is not over is no silent day.
+        past: (n, H), active on each day of the horizon, or how much, all of them known: leave out users whose horizon
+            has not passed, for a day that is not over is no silent day.
         days: k, 0 to H.
         regression: how h is learned.
         covariates: (n, q) known before the first day; None: none.
@@ -80,14 +81,14 @@ def auto_surrogate(
     if not 0 <= days <= horizon:
         raise ValueError(f"days expected from 0 to the horizon, {horizon}, got {days}")
 
-    def features(seen: npt.NDArray[np.bool_], others: Floats | None) -> Floats:
+    def features(seen: npt.NDArray[Any], others: Floats | None) -> Floats:
         told = described(seen[:, :days])
         return told if others is None else np.concatenate([told, others], axis=1)
 
     rest = past[:, days:].sum(1, dtype=np.float64)
     h = regression(features(past, covariates), rest) if days < horizon else None
 
-    def surrogate(seen: npt.NDArray[np.bool_], others: Floats | None = None) -> Floats:
+    def surrogate(seen: npt.NDArray[Any], others: Floats | None = None) -> Floats:
         if seen.shape[1] < days:
             raise ValueError(f"expected at least {days} days, got {seen.shape[1]}: wait, or learn on fewer")
         so_far = seen[:, :days].sum(1, dtype=np.float64)

@@ -27,7 +27,7 @@ def test_the_estimated_errors_are_those_of_the_formula():
     for j, each in enumerate(contributions):
         apart = each - contributions[0]
         assert found.squared_error[str(j)] == pytest.approx(
-            apart.mean() ** 2 / 9 + variance(apart) / 3 + variance(each), rel=1e-9
+            apart.mean() ** 2 / 4 + variance(apart) / 2 + variance(each), rel=1e-9
         )
     assert found.squared_error[found.name] == min(found.squared_error.values())
     assert found.estimate.value == contributions[int(found.name)].mean()

@@ -1,0 +1,141 @@
+"""Do intervals of off-policy estimates hold the truth as often as they say? And those of an estimate that was chosen?
+
+A made-up service with two kinds of users and twenty items, logged propensities, and a policy that knows no users and
+leans on what items are truly worth. Told of its change against the policy that ran, over draws of the service and its
+log: how often the 95% interval holds the true change, half its width, and the squared error, of
+
+* *unclipped*: doubly robust with a model that foretells half of what users differ in, and nothing of items;
+* *chosen*: of that and of it clipped at 1, 2, 3, 5 and 8, the one `choose` takes, with its own interval;
+* *chosen, bias told*: the same with the estimated bias in its interval, ± 1.96 √(estimated squared error).
+
+Items' worth, users and noise are normal; what varies is how far users' kinds are shown different things, how far the
+policy leans, the rows and the noise.
+"""
+
+from __future__ import annotations
+
+import argparse
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+from worlds import ROOT, write_result
+
+from reward.evaluation.off_policy import Logged, TooFewEffectiveRows
+from reward.evaluation.off_policy.choice import choose
+from reward.evaluation.off_policy.regression import clipped_doubly_robust, doubly_robust
+from reward.evaluation.off_policy.weighting import inverse_propensity
+from reward.experiments.quantiles import normal
+
+ITEMS, ROWS_A_USER, WORTH, FORETOLD = 20, 20, 0.3, 0.5
+MOST = (1.0, 2.0, 3.0, 5.0, 8.0)
+LEAST_EFFECTIVE_ROWS, LEVEL = 100, 0.95
+UNCLIPPED, CHOSEN, TOLD = KINDS = ("unclipped", "chosen", "chosen, bias told")
+GOAL = (0.93, 0.97)
+
+
+class Case(NamedTuple):
+    """Rows of a log, spread of the log odds of showing an item, strength of the policy's lean, noise of a row."""
+
+    rows: int
+    spread: float
+    lean: float
+    noise: float
+
+    def __str__(self) -> str:
+        return f"n = {self.rows:,}, spread {self.spread:g}, lean {self.lean:g}, noise {self.noise:g}"
+
+
+CASES = (
+    Case(1_000, 0.7, 0.5, 5.0),
+    Case(1_000, 1.2, 0.5, 1.0),
+    Case(4_000, 0.7, 0.5, 1.0),
+    Case(4_000, 1.2, 1.0, 3.0),
+    Case(40_000, 0.7, 0.5, 1.0),
+    Case(40_000, 1.2, 0.5, 1.0),
+)
+
+
+def simulated(case: Case, seed: int) -> dict[str, tuple[float, float]] | None:
+    """Error and half width of each kind of interval; None where too few rows are effective."""
+    draws = np.random.default_rng(seed)
+    odds = np.exp(draws.normal(0, case.spread, (2, ITEMS)))
+    logging = odds / odds.sum(axis=1, keepdims=True)
+    worth = WORTH * draws.normal(size=ITEMS)
+    user = draws.integers(case.rows // ROWS_A_USER, size=case.rows)
+    kind = user % 2
+    item = (logging[kind].cumsum(axis=1) > draws.random((case.rows, 1))).argmax(axis=1)
+    policy = logging.mean(axis=0) * np.exp(case.lean / WORTH * worth)
+    policy /= policy.sum()
+    own = draws.normal(size=user.max() + 1)[user]
+    reward = own + worth[item] + draws.normal(0, case.noise, case.rows)
+    rows = Logged(reward=reward, propensity=logging[kind, item], user=user, least_effective_rows=LEAST_EFFECTIVE_ROWS)
+    target, model, ran = policy[item], (FORETOLD * own, FORETOLD * own), inverse_propensity(rows, rows.propensity)
+    candidates = {UNCLIPPED: lambda: doubly_robust(rows, target, *model).minus(ran)}
+    for most in MOST:
+        clipped = partial(clipped_doubly_robust, rows, target, *model, most=most)
+        candidates[f"at {most:g}"] = lambda clipped=clipped: clipped().minus(ran)
+    try:
+        unclipped, chosen = candidates[UNCLIPPED](), choose(candidates, reference=UNCLIPPED)
+    except TooFewEffectiveRows:
+        return None
+    true = float(policy @ worth - (logging[kind] @ worth).mean())
+    z, guess = normal(LEVEL), chosen.estimate
+    return {
+        UNCLIPPED: (unclipped.value - true, z * unclipped.standard_error),
+        CHOSEN: (guess.value - true, z * guess.standard_error),
+        TOLD: (guess.value - true, z * chosen.squared_error[chosen.name] ** 0.5),
+    }
+
+
+def rows_of(case: Case, found: list[dict[str, tuple[float, float]]], refused: int) -> list[dict[str, Any]]:
+    """Coverage, half width and squared error of each kind, and how many simulations were refused."""
+    rows = []
+    for kind in KINDS:
+        error, half = np.array([each[kind] for each in found]).T
+        held = np.abs(error) <= half
+        told = {"covered": held, "half width": half} | ({} if kind == TOLD else {"squared error": error**2})
+        for metric, values in told.items():
+            ours, judged = float(values.mean()), kind == UNCLIPPED and metric == "covered"
+            row = {"what": str(case), "metric": f"{kind}, {metric}", "ours": ours, "peers": {}}
+            row |= {"se": float(values.std(ddof=1) / len(values) ** 0.5)}
+            row |= {"goal": f"{GOAL[0]:g} to {GOAL[1]:g}" if judged else None}
+            rows.append(row | {"met": GOAL[0] <= ours <= GOAL[1] if judged else None})
+    squares = {kind: np.array([each[kind][0] for each in found]) ** 2 for kind in (UNCLIPPED, CHOSEN)}
+    ratio = float(squares[CHOSEN].mean() / squares[UNCLIPPED].mean())
+    pull = (squares[CHOSEN] - ratio * squares[UNCLIPPED]) / squares[UNCLIPPED].mean()
+    row = {"what": str(case), "metric": "squared error, chosen over unclipped", "ours": ratio, "peers": {}}
+    rows.append(row | {"se": float(pull.std(ddof=1) / len(pull) ** 0.5), "goal": None, "met": None})
+    share = refused / (refused + len(found))
+    row = {"what": str(case), "metric": "refused", "ours": share, "se": None, "peers": {}, "goal": None, "met": None}
+    return [*rows, row]
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--simulations", type=int, default=1000, help="of each case")
+    parser.add_argument("--first-seed", type=int, default=0, help="of the simulations")
+    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "off_policy_intervals.json")
+    chosen = parser.parse_args(arguments)
+    console = Console(width=max(Console().width, 120))
+    table = Table("what", "metric", "value", "standard error", "goal")
+    rows = []
+    for case in CASES:
+        seeds = range(chosen.first_seed, chosen.first_seed + chosen.simulations)
+        found = [simulated(case, seed) for seed in track(seeds, str(case), console=console)]
+        told = [each for each in found if each is not None]
+        rows += rows_of(case, told, len(found) - len(told))
+    for row in rows:
+        goal = "" if row["goal"] is None else f"{row['goal']}: {'yes' if row['met'] else 'no'}"
+        se = "" if row["se"] is None else f"{row['se']:.4f}"
+        table.add_row(row["what"], row["metric"], f"{row['ours']:.4f}", se, goal)
+    console.print(table)
+    write_result(chosen.out, rows)
+
+
+if __name__ == "__main__":
+    main()
