@@ -6,8 +6,8 @@ error of the new policy's estimated value over simulations with seeds of their o
 * *as published*: a long A/B test (the skyline), the surrogate index, IPS, DR and LOPE, by the paper's formulas and
   networks. The surrogate index alone also sees the new policy's short-term rewards; LOPE also sees as many rows again
   of the old policy's.
-* *ours*: DR and LOPE with ridges, cross-fitted, from the log alone; LOPE with its weights clipped; and what is chosen
-  among DR, LOPE and clipped DR by estimated mean squared error, at three levels of noise.
+* *ours*: DR and LOPE with ridges, cross-fitted, from the log alone; LOPE with its weights tempered and clipped; and
+  what is chosen among DR, LOPE and clipped DR by estimated mean squared error, at three levels of noise.
 
 What was computed is kept in a folder, part by part: the networks take about an hour on one core, the rest minutes.
 """
@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from long_term.ours import CHOSEN, CLIPPED_LOPE, OUR_DR, OUR_LOPE, OURS, ours
+from long_term.ours import CHOSEN, OUR_DR, OUR_LOPE, OURS, TEMPERED_LOPE, ours
 from long_term.published import AB, DR, IPS, LOPE, SURROGATE, marginal_weights, published
 from long_term.setting import PUBLISHED, Simulation, population, simulation
 from rich.console import Console
@@ -94,7 +94,7 @@ def rows_of(case: Case, error: dict[str, np.ndarray]) -> Rows:
     peers = {name: mean[name] for name in AS_PUBLISHED if name in mean}
     rows: Rows = []
     for name, each in squared.items():
-        goal = GOALS.get(case) if name in (LOPE, OUR_LOPE, CLIPPED_LOPE) else None
+        goal = GOALS.get(case) if name in (LOPE, OUR_LOPE, TEMPERED_LOPE) else None
         row = {"what": str(case), "metric": f"squared error, {name}", "ours": mean[name], "se": _error(each)}
         row |= {"peers": peers if name in OURS else {}}
         rows.append(
@@ -107,7 +107,7 @@ def rows_of(case: Case, error: dict[str, np.ndarray]) -> Rows:
             "se": _error(error[name]),
         }
         rows.append(row | {"peers": {}, "goal": None, "met": None})
-    for what, pair in (("as published", (DR, LOPE)), ("ours", (OUR_DR, OUR_LOPE, CLIPPED_LOPE))):
+    for what, pair in (("as published", (DR, LOPE)), ("ours", (OUR_DR, OUR_LOPE, TEMPERED_LOPE))):
         if CHOSEN in mean and pair[0] in mean:
             better = min(pair, key=mean.__getitem__)
             ratio = mean[CHOSEN] / mean[better]

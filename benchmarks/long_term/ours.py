@@ -13,10 +13,10 @@ from reward.evaluation.off_policy.long_term import action_posterior, long_term, 
 from reward.evaluation.off_policy.regression import clipped_doubly_robust, doubly_robust
 from reward.evaluation.off_policy.ridge import action_regression, folds
 
-OURS = OUR_DR, OUR_LOPE, CLIPPED_LOPE, CHOSEN = "DR, ours", "LOPE, ours", "LOPE, ours, clipped", "chosen"
+OURS = OUR_DR, OUR_LOPE, TEMPERED_LOPE, CHOSEN = "DR, ours", "LOPE, ours", "LOPE, ours, tempered", "chosen"
 FOLDS = 5
 STRENGTH = 0.03  # of the reward model, over that of empirical Bayes
-MOST_MARGINAL = 1.5  # weight of short-term rewards, of the clipped LOPE
+WIDENED, MOST_MARGINAL = 4.0, 2.0  # of the tempered LOPE: the noise of short-term rewards, and the largest weight
 MOST = (1.0, 2.0, 3.0, 5.0, 8.0)  # weights at which doubly robust candidates are clipped
 LEAST_EFFECTIVE_ROWS = 10
 
@@ -31,10 +31,10 @@ def _ours(people: Population, simulation: Simulation, seed: int) -> dict[str, fl
     log = simulation.history
     at, fold = (np.arange(len(log.action)), log.action), folds(len(log.action), FOLDS, seed)
     told = action_regression(log.context, people.actions, log.action, log.long, fold, strength=STRENGTH)
-    posterior = action_posterior(log.context, people.actions, log.action, log.short, log.logging, fold)
+    seen = log.context, people.actions, log.action, log.short, log.logging, fold
     rows = Logged(reward=log.long, propensity=log.logging[at], least_effective_rows=LEAST_EFFECTIVE_ROWS)
-    weight, target = marginal_weight(log.new, log.logging, posterior), log.new[at]
-    model = told[at], (log.new * told).sum(axis=1)
+    weight, near = (marginal_weight(log.new, log.logging, action_posterior(*seen, widened=by)) for by in (1, WIDENED))
+    target, model = log.new[at], (told[at], (log.new * told).sum(axis=1))
     candidates = {
         OUR_DR: lambda: doubly_robust(rows, target, *model),
         OUR_LOPE: lambda: long_term(rows, weight, *model),
@@ -44,6 +44,6 @@ def _ours(people: Population, simulation: Simulation, seed: int) -> dict[str, fl
     return {
         OUR_DR: candidates[OUR_DR]().value,
         OUR_LOPE: candidates[OUR_LOPE]().value,
-        CLIPPED_LOPE: long_term(rows, np.minimum(weight, MOST_MARGINAL), *model).value,
+        TEMPERED_LOPE: long_term(rows, np.minimum(near, MOST_MARGINAL), *model).value,
         CHOSEN: chosen.estimate.value,
     }

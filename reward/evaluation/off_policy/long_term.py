@@ -92,13 +92,20 @@ def marginal_weight(target: npt.ArrayLike, logging: npt.ArrayLike, posterior: np
 
 
 def action_posterior(
-    context: Floats, actions: Floats, action: Ints, short_term: Floats, logging: Floats, fold: Ints
+    context: Floats,
+    actions: Floats,
+    action: Ints,
+    short_term: Floats,
+    logging: Floats,
+    fold: Ints,
+    *,
+    widened: float = 1,
 ) -> Floats:
     """Chance of each action given context and short-term rewards, by Bayes' rule from the known propensities.
 
-    ``P(a | x, s) ∝ π₀(a|x) · N(s; f̂(x, a), Σ̂)``, where f̂ is `action_regression` of each short-term reward and Σ̂
-    the covariance of its held-out residuals. Propensities are logged, so only the short-term rewards have to be
-    modelled; a classifier has to learn both.
+    ``P(a | x, s) ∝ π₀(a|x) · N(s; f̂(x, a), widened · Σ̂)``, where f̂ is `action_regression` of each short-term
+    reward and Σ̂ the covariance of its held-out residuals. Propensities are logged, so only the short-term rewards have
+    to be modelled; a classifier has to learn both.
 
     Args:
         context: (n, p).
@@ -107,13 +114,17 @@ def action_posterior(
         short_term: (n, rewards), not all of them constant.
         logging: (n, actions) the logging policy.
         fold: (n,) cross-fitting fold of each row's user, from 0.
+        widened: above 0; 1 is the posterior; the more above, the nearer to π₀, and the weights to 1: bias for
+            variance.
 
     Returns:
         (n, actions), rows sum to 1.
 
     Raises:
-        ValueError: as `action_regression`, or a logging policy whose rows do not sum to 1.
+        ValueError: as `action_regression`, ``widened`` not above 0, or a logging policy whose rows do not sum to 1.
     """
+    if not widened > 0:
+        raise ValueError(f"expected widened above 0, got {widened}: 1 takes the short-term rewards' noise as it is")
     prior = distribution("logging", logging)
     told = np.stack(
         [action_regression(context, actions, action, each, fold, strength=1) for each in short_term.T], axis=2
@@ -127,7 +138,7 @@ def action_posterior(
     off = (short_term[:, None, :] - told) / spread
     surprise = np.einsum("nas,st,nat->na", off, inverse, off)
     with np.errstate(divide="ignore"):  # what is never done stays so
-        score = np.log(prior) - surprise / 2
+        score = np.log(prior) - surprise / (2 * widened)
     likely = np.exp(score - score.max(axis=1, keepdims=True))
     return np.asarray(likely / likely.sum(axis=1, keepdims=True))
 

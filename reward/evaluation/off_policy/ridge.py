@@ -16,9 +16,10 @@ def action_regression(
     """What is expected of every action in every row, learned without the row's fold.
 
     ``q̂(x, a) = [1 x] Θ [1 e_a]'``: context, action features and their products, of standardised columns, shrunk by
-    ``strength`` times what makes the rewards likeliest (empirical Bayes). At 1 single predictions are about best. The
-    mean of many under another policy, as the direct method and LOPE read it, wants less: averaging takes the noise
-    away and leaves what shrinking took.
+    ``strength`` times what the rewards say, ``Θ = Σ_k P(λ_k | r) Θ(strength · λ_k)``: of a grid of λ, each counts by
+    its marginal likelihood, for a small noisy log does not tell one from the next. At 1 single predictions are about
+    best. The mean of many under another policy, as the direct method and LOPE read it, wants less: averaging takes the
+    noise away and leaves what shrinking took.
 
     Args:
         context: (n, p).
@@ -26,7 +27,7 @@ def action_regression(
         action: (n,) codes of the actions taken.
         reward: (n,).
         fold: (n,) from 0; rows of one user belong in one fold.
-        strength: above 0, over that of empirical Bayes.
+        strength: above 0, over what the rewards say.
 
     Returns:
         (n, actions).
@@ -80,7 +81,7 @@ def _with_one(features: Floats) -> Floats:
 
 
 def _ridge(features: Floats, reward: Floats, share: float) -> tuple[Floats, float]:
-    """Coefficients and level, at a share of the strength that makes the rewards likeliest."""
+    """Coefficients and level, at a share of each strength, averaged by how likely each makes the rewards."""
     centre, level = features.mean(axis=0), reward.mean()
     u, size, v = np.linalg.svd(features - centre, full_matrices=False)
     along = u.T @ (reward - level)
@@ -90,6 +91,7 @@ def _ridge(features: Floats, reward: Floats, share: float) -> tuple[Floats, floa
     grown = 1 + size**2 / strength
     noise = (along**2 / grown).sum(axis=1) + rest
     surprise = rows * np.log(np.maximum(noise, 1e-300)) + np.log(grown).sum(axis=1)
-    best = share * strength[np.argmin(surprise)]
-    coefficients = v.T @ (size / (size**2 + best) * along)
+    likely = np.exp((surprise.min() - surprise) / 2)
+    kept = likely / likely.sum() @ (size / (size**2 + share * strength))
+    coefficients = v.T @ (kept * along)
     return coefficients, float(level - centre @ coefficients)

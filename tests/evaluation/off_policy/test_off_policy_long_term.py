@@ -92,11 +92,48 @@ def test_a_regression_is_that_of_its_normal_equations_on_the_other_folds(log):
             assert found[i, a] == pytest.approx(np.kron(left[i], right[a]) @ theta, abs=1e-5)
 
 
+def test_a_regression_averages_the_strengths_by_the_likelihood_of_its_rewards():
+    """By the rewards' dense covariance, strength by strength."""
+    draws, share, few = np.random.default_rng(3), 0.1, 60
+    context, actions, action = draws.normal(size=(few, 2)), draws.normal(size=(4, 2)), draws.integers(4, size=few)
+    reward, fold = context[:, 0] + 3 * draws.normal(size=few), np.arange(few) % 2
+    found = action_regression(context, actions, action, reward, fold, strength=share)
+    scaled = [(each - each.mean(axis=0)) / each.std(axis=0) for each in (context, actions)]
+    left, right = (np.column_stack([np.ones(len(each)), each]) for each in scaled)
+    rest = np.flatnonzero(fold != 0)
+    design = np.array([np.kron(left[i], right[action[i]])[1:] for i in rest])
+    design, centre, y = design - design.mean(axis=0), design.mean(axis=0), reward[rest] - reward[rest].mean()
+    surprises, thetas = [], []
+    for strength in np.geomspace(1e-4, 1e2, 25) * len(rest):
+        covariance = np.eye(len(rest)) + design @ design.T / strength
+        fit = y @ np.linalg.solve(covariance, y)
+        surprises.append(len(rest) * np.log(fit) + np.linalg.slogdet(covariance)[1])
+        thetas.append(np.linalg.solve(design.T @ design + share * strength * np.eye(design.shape[1]), design.T @ y))
+    odds = [np.exp((min(surprises) - each) / 2) for each in surprises]
+    theta = sum(each * one for each, one in zip(odds, thetas, strict=True)) / sum(odds)
+    assert max(odds) / sum(odds) < 0.5  # no strength has it all
+    for i in np.flatnonzero(fold == 0):
+        for a in range(4):
+            expected = reward[rest].mean() + (np.kron(left[i], right[a])[1:] - centre) @ theta
+            assert found[i, a] == pytest.approx(expected, abs=1e-9)
+
+
 def test_noise_alone_is_shrunk_to_its_mean(log):
     noise = np.random.default_rng(1).normal(2, 1, N)
     found = action_regression(log["context"], log["actions"], log["action"], noise, log["fold"], strength=1)
     assert found.std() < 0.05
     assert found.mean() == pytest.approx(2, abs=0.1)
+
+
+def test_a_widened_posterior_is_the_posterior_of_its_root_and_far_enough_the_policy_itself(log):
+    seen = [log[each] for each in ("context", "actions", "action", "short", "logging", "fold")]
+    exact, wide, far = (action_posterior(*seen, widened=by) for by in (1, 4, 1e12))
+    likelihood = exact / log["logging"]
+    by_hand = log["logging"] * (likelihood / likelihood.max(axis=1, keepdims=True)) ** 0.25
+    np.testing.assert_allclose(wide, by_hand / by_hand.sum(axis=1, keepdims=True), atol=1e-9)
+    np.testing.assert_allclose(far, log["logging"], atol=1e-6)
+    with pytest.raises(ValueError, match="widened above 0, got 0"):
+        action_posterior(*seen, widened=0)
 
 
 def test_no_row_is_told_by_its_own_fold(log):
