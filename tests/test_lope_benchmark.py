@@ -101,7 +101,7 @@ def test_the_command_writes_goals_and_goes_on_from_its_cache(lope, benchmark, tm
     assert goals == [
         ("n = 60, σ = 5", "squared error, LOPE"),
         ("n = 60, σ = 5", "squared error, LOPE, ours"),
-        ("n = 60, σ = 5", "squared error, LOPE, ours, clipped"),
+        ("n = 60, σ = 5", "squared error, LOPE, ours, tempered"),
         *(
             (f"n = 70, σ = {noise}", f"chosen, over the better of DR and LOPE {what}")
             for noise in (1, 9)
