@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import torch
 from safetensors.torch import load_file, save_file
 
 from reward.card import model_card
@@ -24,8 +25,8 @@ from reward.outcomes import ABSENT
 from reward.sequences.features import Features
 from reward.wiring import TARGET, locate
 
-FORMAT_VERSION = 3
-READABLE = (1, 2, 3)  # the first had no effects, the second one head alone
+FORMAT_VERSION = 4
+READABLE = (1, 2, 3, 4)  # the first had no effects, the second one head alone, the third no frailty
 MANIFEST = "reward.json"
 WEIGHTS = "weights.safetensors"
 ITEMS = "items.parquet"
@@ -179,6 +180,8 @@ def load(source: str | os.PathLike[str], *, trust: Sequence[str] = ("reward.",))
     weights = load_file(folder / WEIGHTS)
     if manifest["format_version"] < 3:
         weights = {_RENAMED.get(name, name): tensor for name, tensor in weights.items()}
+    if manifest["format_version"] < 4:
+        weights = {name: torch.zeros(()) for name in network.state_dict() if name.endswith(".frailty")} | weights
     network.load_state_dict(weights)
     told = manifest.get("effects")
     return RewardFunction(

@@ -215,8 +215,8 @@ class RewardFunction(nn.Module):
             also: names of further outcomes to predict, of those in `units`.
             habit: also tell this reward, of those in `habits`.
             as_of: also say what was known of each row's outcome at this moment (naive: UTC), in ``value_as_of``: the
-                active days seen since, and for the days still open the forecast of the user's latest state. Null for
-                rows that had not happened yet.
+                active days seen since, and for the days still open the forecast of the user's latest state, the
+                lower, the longer the user has been silent. Null for rows that had not happened yet.
             items_table: features of items that the artefact does not hold.
             history_start: the first day the given histories cover; None: the training log's first day.
             progress: wraps the batches, to show how far along it is.
@@ -233,11 +233,8 @@ class RewardFunction(nn.Module):
                 an outcome whose scope is not the user.
             ValueError: a name in ``also`` is not one of `units`, or ``habit`` is not one of `habits`.
         """
-        if as_of is not None and not (isinstance(self.outcome, ActivityTrace) and self.outcome.scope == "user"):
-            raise SchemaError(
-                f"as_of expected an ActivityTrace with scope='user', this outcome is {self.outcome}, whose open days "
-                "the user's latest state does not forecast: score without as_of"
-            )
+        if as_of is not None:
+            self._forecasts_open_days()
         self._known_outcomes(also)
         parts = None if habit is None else self._habit(habit)
         further = [(name, state) for name in also for state in self.also[name].states]
@@ -275,7 +272,7 @@ class RewardFunction(nn.Module):
             place = torch.tensor(windows.stream.events.source)
             scores[3:5] = self._effects_of(self.effects, clean, items_table)[:, place]
         if as_of is not None:
-            scores[-1] = torch.from_numpy(self._as_of(clean, windows.stream, as_of, items_table, history_start))
+            scores[-1] = torch.from_numpy(self._as_of(clean, windows, [as_of])[:, 0])
         return self._in_order(events, clean, windows.stream, dict(zip(names, scores.numpy(), strict=True)))
 
     @torch.no_grad()
@@ -293,6 +290,26 @@ class RewardFunction(nn.Module):
         return (
             self._in_order(events.select(USER, ITEM, TIMESTAMP), clean, windows.stream, days).select(*days).to_numpy()
         )
+
+    @torch.no_grad()
+    def values_as_of(
+        self,
+        events: pl.DataFrame,
+        moments: Sequence[datetime],
+        *,
+        items_table: pl.DataFrame | None = None,
+        history_start: date | None = None,
+    ) -> NDArray[np.float64]:
+        """What was known of each row's outcome at each of several moments: (rows, moments), from one reading.
+
+        As ``value_as_of`` of `score_events`, nan for rows that had not happened yet. Arguments and errors are its.
+        """
+        self._forecasts_open_days()
+        clean = self._clean(events)
+        windows = self._windows(clean, None, items_table, history_start)
+        values = {str(place): column for place, column in enumerate(self._as_of(clean, windows, moments).T)}
+        told = self._in_order(events.select(USER, ITEM, TIMESTAMP), clean, windows.stream, values).select(*values)
+        return told.cast(pl.Float64).fill_null(np.nan).to_numpy()
 
     @torch.no_grad()
     def distribution(
@@ -732,37 +749,40 @@ class RewardFunction(nn.Module):
             days[row[row >= 0].cpu()] = self.network.head.probabilities(states).cpu().double()
         return days.numpy()
 
-    def _as_of(
-        self,
-        clean: pl.DataFrame,
-        stream: Stream,
-        as_of: datetime,
-        items_table: pl.DataFrame | None,
-        history_start: date | None,
-    ) -> NDArray[np.float64]:
-        """``value_as_of`` of each event of ``stream``: active days seen by then plus the forecast of the open ones."""
-        moment = (as_of if as_of.tzinfo else as_of.replace(tzinfo=UTC)).astimezone(UTC)
-        value = np.full(len(stream.events), np.nan)
-        happened = (clean[TIMESTAMP] < moment).to_numpy()[stream.events.source]
-        if not happened.any():
-            return value
-        known = clean.filter(pl.col(TIMESTAMP) < moment)
-        windows = self._windows(known, None, items_table, history_start)
-        seen = windows.stream
-        zone = self.features.timezone
-        day = known.select(local_day(zone)).to_series().to_numpy()[seen.events.source]
-        today = pl.DataFrame({TIMESTAMP: [moment]}).select(local_day(zone)).item()
-        last = seen.offsets[seen.events.user + 1] - 1
-        log = EventLog(known.lazy(), self.features.feedback, self.features.session_gap_minutes, 1.0, timezone=zone)
-        label = self.outcome.label(log, today + 1).select(TRACE).collect()  # with what today has shown so far
-        word = label[TRACE].to_numpy()[seen.events.source]
+    def _forecasts_open_days(self) -> None:
+        if not (isinstance(self.outcome, ActivityTrace) and self.outcome.scope == "user"):
+            raise SchemaError(
+                f"as_of expected an ActivityTrace with scope='user', this outcome is {self.outcome}, whose open days "
+                "the user's latest state does not forecast: score without as_of"
+            )
+
+    def _as_of(self, clean: pl.DataFrame, windows: Windows, moments: Sequence[datetime]) -> NDArray[np.float64]:
+        """(events, moments) in stream order: active days seen by then plus the forecast of the open ones."""
+        stream, zone = windows.stream, self.features.timezone
+        forecast = torch.from_numpy(self._forecast(windows))
+        rows = clean[stream.events.source]
+        day = rows.select(local_day(zone)).to_series().to_numpy()
         ahead = np.arange(1, self.horizon_days + 1)
-        active = (word[:, None] >> (ahead - 1)) & 1
-        ahead_of_last = day[:, None] + ahead - day[last][:, None]
-        forecast = self._forecast(windows)[last]
-        chance = np.take_along_axis(forecast, np.clip(ahead_of_last - 1, 0, self.horizon_days - 1), 1)
-        open_days = (day[:, None] + ahead >= today) & (ahead_of_last > 0)
-        value[happened] = np.where(open_days, chance, active).sum(1)
+        value = np.full((len(rows), len(moments)), np.nan)
+        for place, as_of in enumerate(moments):
+            moment = (as_of if as_of.tzinfo else as_of.replace(tzinfo=UTC)).astimezone(UTC)
+            known = (rows[TIMESTAMP] < moment).to_numpy()
+            if not known.any():
+                continue
+            today = pl.DataFrame({TIMESTAMP: [moment]}).select(local_day(zone)).item()
+            user = stream.events.user[known]
+            last = (stream.offsets[:-1] + np.bincount(user, minlength=len(stream.users)) - 1)[user]
+            log = EventLog(
+                rows.filter(known).lazy(), self.features.feedback, self.features.session_gap_minutes, 1.0, timezone=zone
+            )
+            word = self.outcome.label(log, today + 1).select(TRACE).collect()[TRACE].to_numpy()  # with today so far
+            active = (word[:, None] >> (ahead - 1)) & 1
+            silent = np.clip(today - 1 - day[last], 0, self.horizon_days)  # whole days without an event
+            told = self.network.head.after_silence(forecast[last], torch.from_numpy(silent)).numpy()
+            ahead_of_last = day[known, None] + ahead - day[last][:, None]
+            chance = np.take_along_axis(told, np.clip(ahead_of_last - 1, 0, self.horizon_days - 1), 1)
+            open_days = (day[known, None] + ahead >= today) & (ahead_of_last > 0)
+            value[known, place] = np.where(open_days, chance, active).sum(1)
         return value
 
     def _of_rows(self, events: pl.DataFrame, values: pl.Series, clean: pl.DataFrame) -> pl.Series:

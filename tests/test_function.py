@@ -325,7 +325,10 @@ def test_there_is_progress_to_show_for_each_batch(fn, events, monkeypatch):
 
 
 def by_a_loop(fn, events, as_of):
-    """value_as_of row by row: days seen whole or already active, and the latest state's forecast of the others."""
+    """value_as_of row by row: days seen whole or already active, and the latest state's forecast of the others.
+
+    Days since the latest that passed in silence lower the intensity of the others, by 1 + frailty · their own.
+    """
     known = events.filter(pl.col("timestamp") < as_of).sort("user_id", "timestamp", "position", "item_id")
     forecast = fn.forecast(known)
     day = known.select(local_day("Europe/Paris"))["day"].to_list()
@@ -340,13 +343,19 @@ def by_a_loop(fn, events, as_of):
             if ahead < today or (user, ahead) in active:
                 total += (user, ahead) in active
             else:
-                total += forecast[latest[user], ahead - day[latest[user]] - 1]
+                chance, silent = forecast[latest[user]], max(today - 1 - day[latest[user]], 0)
+                slower = 1 - fn.network.head.frailty.item() * np.log1p(-chance[:silent]).sum()
+                total += 1 - (1 - chance[ahead - day[latest[user]] - 1]) ** (1 / slower)
         found[user, item, moment] = total
     return [found.get(key) for key in events.select("user_id", "item_id", "timestamp").iter_rows()]
 
 
+@pytest.mark.parametrize("frailty", [0.0, 2.0])
 @pytest.mark.parametrize("as_of", [NOW, NOW.replace(hour=22, minute=30), NOW.replace(microsecond=123457)])
-def test_what_was_known_at_a_moment_is_days_seen_and_a_forecast_of_the_open_ones(fn, events, as_of):
+def test_what_was_known_at_a_moment_is_days_seen_and_a_forecast_of_the_open_ones(
+    fn, events, as_of, frailty, monkeypatch
+):
+    monkeypatch.setitem(fn.network.head._buffers, "frailty", torch.tensor(frailty))
     shuffled = events.sample(fraction=1, shuffle=True, seed=2)
     scored = fn.score_events(shuffled, as_of=as_of)
     expected = by_a_loop(fn, shuffled, as_of)

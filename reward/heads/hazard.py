@@ -68,6 +68,17 @@ class HazardHead(nn.Module):
         """Mean over members of the probability of being back by each day: (..., H) for states (..., D)."""
         return self.back(state).mean(-2)
 
+    def after_silence(self, chance: Tensor, days: Tensor) -> Tensor:
+        """`probabilities` given that the first days passed without a return: 1 − S_d / S_s.
+
+        Args:
+            chance: (..., H) of the last state.
+            days: s (...) silent days since, from 0 to H.
+        """
+        away = F.pad(1 - chance, (1, 0), value=1.0)
+        left = away.gather(-1, days.long().unsqueeze(-1))
+        return 1 - away[..., 1:] / left.clamp(min=torch.finfo(chance.dtype).tiny)
+
     def expected(self, state: Tensor) -> Tensor:
         """What adds up to the value, mean over members: `probabilities`."""
         return self.probabilities(state)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from reward.days import trace_bits
-from reward.heads.calibration import platt
+from reward.heads.calibration import after_silence, frailty, platt
 from reward.heads.ensemble import Ensemble
 
 
@@ -16,7 +16,8 @@ class TraceHead(nn.Module):
     """An ensemble of small networks, each predicting the days of the trace as independent given the state.
 
     Calibrated logits are ``scale · logit + offset_d`` (Platt scaling with an offset for each day), with scale 1 and
-    offset 0 until `calibrate` has run.
+    offset 0 until `calibrate` has run. So is ``frailty``, by which silence tells of the days after it; see
+    `after_silence`.
 
     Args:
         width: D, size of the states.
@@ -30,6 +31,7 @@ class TraceHead(nn.Module):
     outputs = ("trace_logits",)
     scale: Tensor
     offset: Tensor
+    frailty: Tensor
 
     def __init__(self, *, width: int, hidden: int, horizon_days: int, members: int) -> None:
         super().__init__()
@@ -37,6 +39,7 @@ class TraceHead(nn.Module):
         self.ensemble = Ensemble(width=width, hidden=hidden, members=members, outputs=horizon_days)
         self.register_buffer("scale", torch.ones(()))
         self.register_buffer("offset", torch.zeros(horizon_days))
+        self.register_buffer("frailty", torch.zeros(()))
 
     def forward(self, state: Tensor) -> dict[str, Tensor]:
         """``trace_logits`` (..., M, H) of states (..., D)."""
@@ -49,6 +52,15 @@ class TraceHead(nn.Module):
     def probabilities(self, state: Tensor) -> Tensor:
         """Mean over members of the probability of being active on each day: (..., H) for states (..., D)."""
         return self(state)["trace_logits"].sigmoid().mean(-2)
+
+    def after_silence(self, chance: Tensor, days: Tensor) -> Tensor:
+        """`probabilities` given that the first days have passed in silence; see `after_silence`.
+
+        Args:
+            chance: (..., H) of the last state.
+            days: (...) silent days since.
+        """
+        return after_silence(chance, days, self.frailty.to(chance))
 
     def expected(self, state: Tensor) -> Tensor:
         """What adds up to the value, mean over members: `probabilities`."""
@@ -75,7 +87,7 @@ class TraceHead(nn.Module):
 
     @torch.no_grad()
     def calibrate(self, outputs: Mapping[str, Tensor], targets: Mapping[str, Tensor], *, prior_events: float) -> None:
-        """Fit ``scale`` and ``offset`` to outcomes that training did not see; see `platt`.
+        """Fit ``scale``, ``offset`` and ``frailty`` to outcomes that training did not see; see `platt` and `frailty`.
 
         Args:
             outputs: ``trace_logits`` (rows, M, H) of the head as it is; an earlier calibration is undone first.
@@ -87,3 +99,5 @@ class TraceHead(nn.Module):
         scale, offset = platt(uncalibrated, trace, observed, prior_events=prior_events)
         self.scale.copy_(scale)
         self.offset.copy_(offset)
+        chance = (scale * uncalibrated + offset).sigmoid().mean(-2)
+        self.frailty.copy_(frailty(chance, trace, observed))

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from reward.heads.calibration import platt
+from reward.heads.calibration import after_silence, frailty, platt
 from reward.heads.trace import TraceHead
 
 
@@ -93,3 +93,47 @@ def test_shapes_that_do_not_fit_are_refused(logits, trace, observed):
     bits = (torch.ones(shape, dtype=torch.bool) for shape in (trace, observed))
     with pytest.raises(ValueError, match=r"expected logits \(rows, M, H\) with trace and observed \(rows, H\), got"):
         platt(torch.zeros(logits), *bits, prior_events=1)
+
+
+def users_of(variance, rows=40_000, days=6):
+    """Users who come alike often by their state, and in truth by a gamma frailty of this variance: chances and days."""
+    generator = torch.Generator().manual_seed(3)
+    torch.manual_seed(3)
+    often = torch.distributions.Gamma(1 / variance, 1 / variance).sample((rows, 1)).double()
+    state = 0.1 + 0.5 * torch.rand(rows, 1, generator=generator).double()
+    trace = torch.rand(rows, days, generator=generator) < -torch.expm1(-state * often)
+    return state, trace
+
+
+def test_the_frailty_of_users_is_found():
+    variance, days = 0.8, 6
+    state, trace = users_of(variance)
+    # what is calibrated on each day, over all users of a state: E exp(−Λ Z) = (1 + vΛ)^{−1/v}
+    chance = (1 - (1 + variance * state) ** (-1 / variance)).expand(-1, days)
+    found = frailty(chance, trace, torch.ones_like(trace)).item()
+    assert 0.5 < found < 1.3
+    silent = ~trace[:, :4].any(1)
+    told = after_silence(chance, torch.full((len(chance),), 4), torch.tensor(found))[silent, 4:].mean()
+    assert chance[silent, 4:].mean() > 1.2 * trace[silent, 4:].double().mean()
+    assert told.item() == pytest.approx(trace[silent, 4:].double().mean().item(), rel=0.06)
+
+
+def test_days_that_nobody_knows_tell_nothing_of_frailty():
+    state, trace = users_of(0.8, rows=2_000)
+    chance = state.expand(-1, 6).neg().expm1().neg()
+    gap = torch.ones_like(trace)
+    gap[:, 0] = False
+    assert frailty(chance, trace, gap).item() == 0
+    half = torch.rand(2_000, generator=torch.Generator().manual_seed(0)) < 0.5
+    known = half[:, None].expand_as(trace)
+    other = trace ^ ~known
+    assert frailty(chance, trace, known) == frailty(chance, other, known)
+
+
+def test_without_frailty_or_silence_chances_stay_and_more_of_either_lowers_them():
+    chance = torch.linspace(0, 0.95, 12).view(2, 6)
+    for days, variance in ((0, 3.0), (5, 0.0)):
+        told = after_silence(chance, torch.full((2,), days), torch.tensor(variance))
+        torch.testing.assert_close(told, chance, atol=1e-6, rtol=0)
+    told = [after_silence(chance, torch.full((2,), days), torch.tensor(1.0)).sum() for days in range(7)]
+    assert told == sorted(told, reverse=True)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import UTC, date, datetime, time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date
 from typing import Any, NamedTuple
-from zoneinfo import ZoneInfo
 
 import numpy as np
 import numpy.typing as npt
@@ -14,12 +13,11 @@ import polars as pl
 from reward.evaluation.resampling import Floats, Ints, interval, ratio
 from reward.evaluation.surrogates.index import Regression
 from reward.experiments.quantiles import normal
-from reward.function import AS_OF, RewardFunction
+from reward.function import RewardFunction
 from reward.outcomes.activity import local_day
 from reward.schema import TIMESTAMP, USER
-from reward.sequences.split import day_to_date
+from reward.sequences.split import midnight
 
-Progress = Callable[[Sequence[int]], Iterable[int]]
 MEASURES = ("consistent", "recall", "precision", "reversals", "sensitivity")
 
 
@@ -105,7 +103,6 @@ def reward_surrogate(
     days: Sequence[int],
     items_table: pl.DataFrame | None = None,
     history_start: date | None = None,
-    progress: Progress = iter,
 ) -> pl.DataFrame:
     """The reward model as a surrogate: days seen plus its forecast, from the latest state, of the days still open.
 
@@ -117,7 +114,6 @@ def reward_surrogate(
         days: the k's: when day D + k is over.
         items_table: features of items that the artefact does not hold.
         history_start: the first day the given histories cover; None: the training log's first day.
-        progress: wraps the k's.
 
     Returns:
         ``user_id`` and a column for each k, by its number, in `RewardFunction.unit`; a row for each user, sorted.
@@ -132,15 +128,13 @@ def reward_surrogate(
     anchors = there.sort(TIMESTAMP, "row").group_by(USER).agg(pl.col("row").last()).sort(USER)
     if anchors.is_empty():
         raise ValueError(f"expected users with an event on day {day}, got none: give the day the test began on")
-    found = {}
-    for k in progress(days):
-        moment = _midnight(day + k + 1, zone)
-        known = events.with_row_index("row").filter(pl.col(TIMESTAMP) < moment)
-        scored = function.score_events(
-            known.drop("row"), as_of=moment, items_table=items_table, history_start=history_start
-        )
-        told = pl.DataFrame({"row": known["row"], str(k): scored[AS_OF]})
-        found[str(k)] = anchors.join(told, on="row", how="left", maintain_order="left")[str(k)]
+    told = function.values_as_of(
+        events,
+        [midnight(day + k + 1, zone) for k in days],
+        items_table=items_table,
+        history_start=history_start,
+    )[anchors["row"].to_numpy()]
+    found = {str(k): column for k, column in zip(days, told.T, strict=True)}
     return pl.DataFrame({USER: anchors[USER], **found})
 
 
@@ -280,8 +274,3 @@ def _sureness(effects: Effects) -> Floats:
 
 def _sums(group: Ints, values: Floats, groups: int) -> Floats:
     return np.stack([np.bincount(group, column, groups) for column in values.T], axis=1)
-
-
-def _midnight(day: int, zone: str) -> datetime:
-    """The moment a local day begins."""
-    return datetime.combine(day_to_date(day), time(), ZoneInfo(zone)).astimezone(UTC)
