@@ -369,6 +369,15 @@ def test_what_was_known_at_a_moment_is_days_seen_and_a_forecast_of_the_open_ones
     assert_frame_equal(scored.drop("value_as_of"), fn.score_events(shuffled))
 
 
+def test_many_moments_are_told_from_one_reading(fn, events):
+    shuffled = events.sample(fraction=1, shuffle=True, seed=3)
+    moments = [NOW, datetime(2023, 1, 1), NOW + timedelta(days=3, hours=5)]
+    found = fn.values_as_of(shuffled, moments)
+    for column, moment in zip(found.T, moments, strict=True):
+        wanted = fn.score_events(shuffled, as_of=moment)["value_as_of"].fill_null(np.nan).to_numpy()
+        np.testing.assert_array_equal(column, wanted)
+
+
 def test_rows_up_to_the_last_microsecond_before_a_moment_are_known_at_it(fn, events):
     ticks = 987_653 + 2 * np.arange(300)
     for tick in ticks[::150].tolist():

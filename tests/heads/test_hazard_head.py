@@ -68,3 +68,12 @@ def test_more_reasons_than_causes_are_refused():
     head.begin({"cause": torch.tensor([0, 1, 2])})
     with pytest.raises(TypeError, match="one more than the outcome has reasons, 3 at the least, got 2"):
         head.begin({"cause": torch.tensor([0, 3])})
+
+
+def test_after_silence_a_return_is_as_likely_as_among_those_still_away():
+    head = fresh()
+    state = torch.randn(5, 8, generator=torch.Generator().manual_seed(0))
+    hazard = head(state)["hazard_logits"][:, :1].sigmoid()
+    back = 1 - (1 - hazard).cumprod(-1).mean(-2)
+    told = head.after_silence(back, torch.ones(5, dtype=torch.long))
+    torch.testing.assert_close(told[:, 1:], 1 - (1 - hazard[:, 0, 1:]).cumprod(-1))

@@ -85,6 +85,18 @@ def test_probabilities_are_one_for_each_state_and_day(head, states):
     assert (found < 1).all()
 
 
+def test_what_silence_says_of_the_days_after_it_are_chances_and_no_silence_says_nothing(head, states):
+    if not hasattr(head, "probabilities"):
+        pytest.skip("no outcome of single days")
+    chance = head.probabilities(states)
+    days = torch.arange(12).view(2, 6) % (head.horizon_days + 1)
+    told = head.after_silence(chance, days)
+    assert told.shape == chance.shape
+    after = torch.arange(head.horizon_days) >= days.unsqueeze(-1)
+    assert ((told >= 0) & (told <= 1))[after].all()
+    torch.testing.assert_close(told[days == 0], chance[days == 0])
+
+
 def test_members_disagree_before_training(head, states):
     assert (head.value(states).std(-1) > 1e-3).all()
 
