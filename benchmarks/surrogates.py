@@ -328,6 +328,12 @@ def told_service(world, studies):
         for column, day in enumerate(SERVICE_DAYS):
             gained = np.array([test[name][2][column] for test in tests])
             rows += told_error(what, gained, truth, f"{name}, day {day}, same users in both arms")
+    for column, day in enumerate(SERVICE_DAYS):
+        apart = np.array([test[MODEL][2][column] - test[LINEAR][2][column] for test in tests])
+        slope = apart @ truth / (truth @ truth)
+        left_out = (apart @ truth - apart * truth) / (truth @ truth - truth**2)
+        se = np.sqrt((len(tests) - 1) * left_out.var())
+        rows.append(row(what, f"slope on true effects, {MODEL} less {LINEAR}, day {day}", slope, se))
     return rows
 
 
