@@ -63,7 +63,7 @@ def other_policies(
     before the test days; and those proposed. Of each, the doubly robust estimator with what was expected before the
     item was known as its model, less the mean of what came. Its interval is that of the unclipped weights, which holds
     the truth as often as it says; a guess of less squared error may come from clipped ones, as `choose` takes it, but
-    no interval around it is both shorter and honest.
+    no interval around it is both shorter and honest. Outcomes known of fewer than two users are left out.
 
     Args:
         rows: of the test days: ``user_id``, ``item_id``, ``day``, ``propensity``, the feedback columns and
@@ -91,11 +91,14 @@ def other_policies(
         targets |= {name: proposed[name].to_numpy() for name in proposed.columns}
     propensity, user = rows[PROPENSITY].to_numpy(), rows[USER].to_numpy()
     users = np.unique(user, return_inverse=True)[1]
+    outcomes = [
+        it for it in _outcomes(rows, trace, observed, past, feedback, unit) if len(np.unique(users[it.place])) > 1
+    ]
     weights, estimates = [], []
     for name, target in targets.items():
         weight = target / propensity
         weights.append({"policy": name, **_weights(weight, users, level)})
-        for came in _outcomes(rows, trace, observed, past, feedback, unit):
+        for came in outcomes:
             logged = Logged(
                 reward=came.value,
                 propensity=propensity[came.place],
@@ -105,7 +108,7 @@ def other_policies(
             found = _estimate(logged, target[came.place], came.expected, most, level)
             estimates.append({"policy": name, "outcome": came.name, "rows": len(came.place), **found})
     found = {"divergence": divergence, "level": level, "estimates": estimates, "weights": weights}
-    return found | {"sentences": _sentences(found, [estimates[0]["outcome"], feedback[0]])}
+    return found | {"sentences": _sentences(found, [outcomes[0].name, feedback[0]])}
 
 
 def proposed_policies(file: str | Path, events: pl.DataFrame, timestamp_unit: str | None) -> pl.DataFrame:
@@ -197,17 +200,17 @@ def _outcomes(
 
 
 def _estimate(logged: Logged, target: Floats, expected: Floats, most: Sequence[float], level: float) -> Json:
-    ran = inverse_propensity(logged, logged.propensity)
+    told: Json = {"ran": float(logged.reward.mean()), "change": None, "guess": None, "refused": None}
     model = (expected, expected)  # before the item is known: of the one shown, and of any
-    level_of = {UNCLIPPED: partial(doubly_robust, logged, target, *model)}
-    level_of |= {f"clipped at {at:g}": partial(clipped_doubly_robust, logged, target, *model, most=at) for at in most}
-    candidates = {name: lambda estimator=estimator: estimator().minus(ran) for name, estimator in level_of.items()}
-    told: Json = {"ran": ran.value, "change": None, "guess": None, "refused": None}
     try:
-        chosen = choose(candidates, reference=UNCLIPPED)
+        ran = inverse_propensity(logged, logged.propensity)
+        worth = {UNCLIPPED: partial(doubly_robust, logged, target, *model)}
+        worth |= {f"clipped at {at:g}": partial(clipped_doubly_robust, logged, target, *model, most=at) for at in most}
+        changes = {name: lambda estimator=estimator: estimator().minus(ran) for name, estimator in worth.items()}
+        chosen = choose(changes, reference=UNCLIPPED)
     except TooFewEffectiveRows as error:
         return told | {"effective_rows": error.effective_rows, "refused": str(error)}
-    change = candidates[UNCLIPPED]()
+    change = changes[UNCLIPPED]()
     low, high = change.interval(level)
     return told | {
         "effective_rows": change.effective_rows,

@@ -175,3 +175,14 @@ def test_a_file_of_policies_that_does_not_fit_is_said(file, change, said):
     name, events = file(change)
     with pytest.raises(SchemaError, match=said):
         proposed_policies(name, events, None)
+
+
+def test_an_outcome_that_is_known_of_one_user_alone_is_left_out(service):
+    rows, trace, *_ = service
+    first = rows["user_id"].to_numpy() == rows["user_id"][0]
+    few = rows.filter(first | (np.arange(ROWS) < 5))
+    observed = np.zeros((len(few), 2), bool)
+    observed[(few["user_id"] == rows["user_id"][0]).to_numpy()] = True
+    found = other_policies(few, trace[: len(few)], observed, past=rows, **SETTING)
+    assert {it["outcome"] for it in found["estimates"]} == {"click"}
+    assert all(it["refused"] is not None for it in found["estimates"])  # and fewer rows than an estimate needs
