@@ -39,27 +39,21 @@ def main(config: DictConfig) -> None:
             run.rmdir()
         raise SystemExit(f"run={run}: expected a run folder of train.py with .hydra/config.yaml, found none there")
     training = OmegaConf.load(saved)
+    settings: dict[str, Any] = OmegaConf.to_container(config.evaluation, resolve=True)  # type: ignore[assignment]
+    proxies = None
     try:
         function = reward.load(run / "reward")
         log = check(instantiate(training.data)).log
         window = split(log, **training.split)
+        if config.experiments is not None:
+            intervals = {name: settings["intervals"][name] for name in ("resamples", "level")}
+            told = {"control": config.control, "north_star": config.north_star, "seed": training.seed}
+            proxies = past_experiments(config.experiments, **told, **intervals)
+        told = {"seed": training.seed, "calibration": training.calibration, "proposed": config.policies}
+        with console.status("scoring the test days and fitting the baselines ..."):
+            assessment = judge(function, log, window, **told, **settings)
     except (reward.ArtifactError, reward.SchemaError) as error:
         raise SystemExit(f"{type(error).__name__}: {error}") from error
-    settings: dict[str, Any] = OmegaConf.to_container(config.evaluation, resolve=True)  # type: ignore[assignment]
-    proxies = None
-    if config.experiments is not None:
-        intervals = {name: settings["intervals"][name] for name in ("resamples", "level")}
-        told = {"control": config.control, "north_star": config.north_star, "seed": training.seed}
-        try:
-            proxies = past_experiments(config.experiments, **told, **intervals)
-        except reward.SchemaError as error:
-            raise SystemExit(f"{type(error).__name__}: {error}") from error
-    with console.status("scoring the test days and fitting the baselines ..."):
-        told = {"seed": training.seed, "calibration": training.calibration, "proposed": config.policies}
-        try:
-            assessment = judge(function, log, window, **told, **settings)
-        except reward.SchemaError as error:
-            raise SystemExit(f"{type(error).__name__}: {error}") from error
     if proxies is not None:
         assessment["experiments"] = proxies
     publish(function, assessment, folder, console, truth=run / TRUTH)

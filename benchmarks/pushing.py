@@ -12,6 +12,7 @@ service's own scores, and told at the divergence that its slates turn out to hav
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from rich.table import Table
 from worlds import ROOT, write_result
 
 from reward.effects.pushing import DIVERGENCES, PESSIMISM, leaning_at, strength_at
+from reward.effects.second_stage import ItemEffects
 from reward.schema import ITEM
 from reward.simulation.policies import logging_policy, rank_by
 from reward.simulation.service import first_state, simulate
@@ -42,6 +44,7 @@ LEANED = (0.5, 1.5, 3.0, 5.0)  # nats on the first day; less later on, for what 
 LEANED_USERS = 500
 
 Found = dict[str, list[dict[str, np.ndarray]]]  # by world, one a seed
+Tell = Callable[[str, str, float], None]  # kind, metric, value
 
 
 def found_in(case: Case) -> dict[str, np.ndarray]:
@@ -59,13 +62,19 @@ def found_in(case: Case) -> dict[str, np.ndarray]:
     for kind, reward in rewards.items():
         found[f"{kind}, true"] = (leaning_at(share, reward[there], found["divergence"]) - share) @ truth
     found |= run_on(case, place[there], share, {kind: reward[there] for kind, reward in rewards.items()})
+    return found | told_by(effects, KINDS)
+
+
+def told_by(effects: ItemEffects, kinds: dict[float, str]) -> dict[str, np.ndarray]:
+    """What the log tells of pushes at `DIVERGENCES`, nan where not reached, and their limits, by kind."""
+    found = {}
     for kappa, push in effects.pushed.items():
-        reached = np.isin(found["divergence"], push.divergence)
+        reached = np.isin(DIVERGENCES, push.divergence)
         for name in ("promised", "kept", "kept_se"):
             column = np.full(len(reached), np.nan)
             column[reached] = getattr(push, name)
-            found[f"{KINDS[kappa]}, {name}"] = column
-        found[f"{KINDS[kappa]}, limit"] = np.array(push.values()["limit"])
+            found[f"{kinds[kappa]}, {name}"] = column
+        found[f"{kinds[kappa]}, limit"] = np.array(push.values()["limit"])
     return found
 
 
@@ -92,14 +101,7 @@ def rewards_in(case: Case) -> dict[str, np.ndarray]:
     """By kind what rewards promise and what is kept, at `DIVERGENCES`, and active days gained at `LEANED`."""
     effects, service = fitted(case, case.log), case.service
     assert effects.personal is not None
-    found = {"divergence": np.array(DIVERGENCES)}
-    for kappa, push in effects.pushed.items():
-        reached = np.isin(found["divergence"], push.divergence)
-        for name in ("promised", "kept", "kept_se"):
-            column = np.full(len(reached), np.nan)
-            column[reached] = getattr(push, name)
-            found[f"{REWARDS[kappa]}, {name}"] = column
-        found[f"{REWARDS[kappa]}, limit"] = np.array(push.values()["limit"])
+    found = {"divergence": np.array(DIVERGENCES)} | told_by(effects, REWARDS)
     start = simulate(service, logging_policy(service), first_state(service), service.world.days // 2).state
     start = start.of(np.arange(min(case.users, LEANED_USERS)))
     own = np.zeros(case.items)
@@ -117,74 +119,72 @@ def file_of(folder: Path, case: Case, part: str = "") -> Path:
     return folder / f"{case.name}_{case.users}_{case.seed}{part}.npz"
 
 
-def judged(found: list[dict[str, np.ndarray]]) -> dict[tuple[str, str], np.ndarray]:
-    """Figures of a world, one a seed."""
+def gathered(found: list[dict[str, np.ndarray]], judge: Callable[..., None]) -> dict[tuple[str, str], np.ndarray]:
+    """Figures of a world, one a seed, as ``judge(one, tell)`` tells them."""
     out: dict[tuple[str, str], list[float]] = {}
 
     def tell(kind: str, metric: str, value: float) -> None:
         out.setdefault((kind, metric), []).append(value)
 
     for one in found:
-        at = one["divergence"]
-        for kind in (*KINDS.values(), CLICKS):
-            true = one[f"{kind}, true"]
-            for nats in (0.1, 1.0, 3.0):
-                tell(kind, f"true gain at {nats:g} nats", float(true[at == nats][0]))
-            tell(kind, "true gain turns at, nats", float(at[true.argmax()]) if true.max() > 0 else 0.0)
-            days = one[f"{kind}, days"]
-            for nats, gained in zip(ROLLED, days, strict=True):
-                tell(kind, f"active days gained in {ROLL_OUT_DAYS} days at {nats:g} nats", float(gained))
-            tell(kind, "active days turn at, nats", ROLLED[days.argmax()] if days.max() > 0 else 0.0)
-        for kind in KINDS.values():
-            true, kept, error = (one[f"{kind}, {name}"] for name in ("true", "kept", "kept_se"))
-            known = np.isfinite(kept)
-            within = np.abs(kept - true)[known] <= 1.96 * error[known]
-            tell(kind, "promised at 1 nat", float(one[f"{kind}, promised"][at == 1.0][0]))
-            tell(kind, "kept by held-out users at 1 nat", float(kept[at == 1.0][0]))
-            tell(kind, "share of intervals of what is kept that hold the true gain", float(within.mean()))
-            limit = float(one[f"{kind}, limit"])
-            tell(kind, "limit, nats", limit)
-            if true.max() > 0:
-                gain = float(true[at == limit][0]) if limit else 0.0
-                tell(kind, "gain at the limit, of the most that a push gains", gain / float(true.max()))
-            days = one[f"{kind}, days"]
-            if days.max() > 0:
-                gain = float(np.interp(limit, (0.0, *ROLLED), np.append(0.0, days)))
-                tell(kind, "active days gained at the limit, of the most", gain / float(days.max()))
+        judge(one, tell)
     return {key: np.array(values) for key, values in out.items()}
 
 
-def judged_rewards(found: list[dict[str, np.ndarray]]) -> dict[tuple[str, str], np.ndarray]:
-    """Figures of rewards in a world, one a seed."""
-    out: dict[tuple[str, str], list[float]] = {}
+def of_items(one: dict[str, np.ndarray], tell: Tell) -> None:
+    """Figures of effects of items."""
+    at = one["divergence"]
+    for kind in (*KINDS.values(), CLICKS):
+        true = one[f"{kind}, true"]
+        for nats in (0.1, 1.0, 3.0):
+            tell(kind, f"true gain at {nats:g} nats", float(true[at == nats][0]))
+        tell(kind, "true gain turns at, nats", float(at[true.argmax()]) if true.max() > 0 else 0.0)
+        days = one[f"{kind}, days"]
+        for nats, gained in zip(ROLLED, days, strict=True):
+            tell(kind, f"active days gained in {ROLL_OUT_DAYS} days at {nats:g} nats", float(gained))
+        tell(kind, "active days turn at, nats", ROLLED[days.argmax()] if days.max() > 0 else 0.0)
+    for kind in KINDS.values():
+        true, kept, error = (one[f"{kind}, {name}"] for name in ("true", "kept", "kept_se"))
+        known = np.isfinite(kept)
+        within = np.abs(kept - true)[known] <= 1.96 * error[known]
+        tell(kind, "promised at 1 nat", float(one[f"{kind}, promised"][at == 1.0][0]))
+        tell(kind, "kept by held-out users at 1 nat", float(kept[at == 1.0][0]))
+        tell(kind, "share of intervals of what is kept that hold the true gain", float(within.mean()))
+        limit = float(one[f"{kind}, limit"])
+        tell(kind, "limit, nats", limit)
+        if true.max() > 0:
+            gain = float(true[at == limit][0]) if limit else 0.0
+            tell(kind, "gain at the limit, of the most that a push gains", gain / float(true.max()))
+        days = one[f"{kind}, days"]
+        if days.max() > 0:
+            gain = float(np.interp(limit, (0.0, *ROLLED), np.append(0.0, days)))
+            tell(kind, "active days gained at the limit, of the most", gain / float(days.max()))
 
-    def tell(kind: str, metric: str, value: float) -> None:
-        out.setdefault((kind, metric), []).append(value)
 
-    for one in found:
-        at = one["divergence"]
-        for kind in (*REWARDS.values(), OWN):
-            days, far = one[f"{kind}, days"], one[f"{kind}, far"]
-            order = np.argsort(far)
-            curve = np.append(0.0, far[order]), np.append(0.0, days[order])
-            for nats in (0.1, 0.4, 1.0, 2.0, 3.0):
-                if nats <= far.max():
-                    gained = float(np.interp(nats, *curve))
-                    tell(kind, f"active days gained in {ROLL_OUT_DAYS} days at {nats:g} nats", gained)
-            tell(kind, "most active days gained", float(max(days.max(), 0.0)))
-            tell(kind, "active days turn at, nats", float(far[days.argmax()]) if days.max() > 0 else 0.0)
-            tell(kind, "furthest divergence run, nats", float(far.max()))
-            if kind == OWN:
-                continue
-            for nats in (0.1, 0.4, 1.0, 2.0):
-                for name in ("promised", "kept", "kept_se"):
-                    tell(kind, f"{name} at {nats:g} nats", float(one[f"{kind}, {name}"][at == nats][0]))
-            limit = float(one[f"{kind}, limit"])
-            tell(kind, "limit, nats", limit)
-            if days.max() > 0:
-                gained = float(np.interp(limit, *curve)) / float(days.max())
-                tell(kind, "active days gained at the limit, of the most", gained)
-    return {key: np.array(values) for key, values in out.items()}
+def of_rewards(one: dict[str, np.ndarray], tell: Tell) -> None:
+    """Figures of rewards."""
+    at = one["divergence"]
+    for kind in (*REWARDS.values(), OWN):
+        days, far = one[f"{kind}, days"], one[f"{kind}, far"]
+        order = np.argsort(far)
+        curve = np.append(0.0, far[order]), np.append(0.0, days[order])
+        for nats in (0.1, 0.4, 1.0, 2.0, 3.0):
+            if nats <= far.max():
+                gained = float(np.interp(nats, *curve))
+                tell(kind, f"active days gained in {ROLL_OUT_DAYS} days at {nats:g} nats", gained)
+        tell(kind, "most active days gained", float(max(days.max(), 0.0)))
+        tell(kind, "active days turn at, nats", float(far[days.argmax()]) if days.max() > 0 else 0.0)
+        tell(kind, "furthest divergence run, nats", float(far.max()))
+        if kind == OWN:
+            continue
+        for nats in (0.1, 0.4, 1.0, 2.0):
+            for name in ("promised", "kept", "kept_se"):
+                tell(kind, f"{name} at {nats:g} nats", float(one[f"{kind}, {name}"][at == nats][0]))
+        limit = float(one[f"{kind}, limit"])
+        tell(kind, "limit, nats", limit)
+        if days.max() > 0:
+            gained = float(np.interp(limit, *curve)) / float(days.max())
+            tell(kind, "active days gained at the limit, of the most", gained)
 
 
 def plot(worlds: Found, rewards: Found, file: Path) -> None:
@@ -252,7 +252,8 @@ def main(arguments: list[str] | None = None) -> None:
     table, rows = Table("world", "reward", "measure", "mean", "standard error"), []
     items, rewards = known(cases, ""), known(leaned, "_rewards")
     for name in chosen.worlds:
-        for (kind, metric), values in (judged(items[name]) | judged_rewards(rewards[name])).items():
+        figures = gathered(items[name], of_items) | gathered(rewards[name], of_rewards)
+        for (kind, metric), values in figures.items():
             se = float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else None
             table.add_row(name, kind, metric, f"{values.mean():.4f}", "" if se is None else f"{se:.4f}")
             row = {"what": f"{name}, {kind}", "metric": metric, "ours": float(values.mean()), "se": se}

@@ -20,6 +20,7 @@ from reward.evaluation.drawing import (
     canvas,
     cell_of,
     forest,
+    legend,
     point,
     section,
     svg,
@@ -106,10 +107,9 @@ def pushing(push: Json, unit: str) -> str:
         "The dashed line is the push whose gain is kept most surely: a recommended limit, none where no gain is "
         f"sure. Gains are {unit} an exposure."
     )
-    marks = (("model", "kept by users held out"), ("second", "promised"))
-    legend = "".join(f'<span><i style="background:var(--{name})"></i>{label}</span>' for name, label in marks)
+    marks = legend([(MODEL, "kept by users held out"), (SECOND, "promised")])
     picture = svg(figure, "promised and kept as a ranker is pushed")
-    return section("How far a ranker may be pushed", lead, f'<p class="legend">{legend}</p>', picture)
+    return section("How far a ranker may be pushed", lead, marks, picture)
 
 
 def how_early(found: Json, star: str) -> str:
@@ -124,7 +124,7 @@ def how_early(found: Json, star: str) -> str:
     )
     rows = found["agreement"]
     names = list(dict.fromkeys(it["surrogate"] for it in rows))
-    colours = dict(zip(names, cycle(((SECOND, "second"), (MODEL, "model"), (THIRD, "third"), (FOURTH, "fourth")))))
+    colours = dict(zip(names, cycle((SECOND, MODEL, THIRD, FOURTH))))
     shown = {"consistent": "share of tests decided alike", "recall": "recall of launches", "precision": "precision"}
     figure, axes = canvas(1, len(shown), 2.9)
     for panel, (measure, title) in zip(axes, shown.items(), strict=True):
@@ -132,18 +132,14 @@ def how_early(found: Json, star: str) -> str:
             mine = [it for it in rows if (it["surrogate"], it["measure"]) == (name, measure)]
             at = [it["day"] + 0.012 * found["horizon"] * (shift - (len(names) - 1) / 2) for it in mine]
             values = [np.nan if it["value"] is None else it["value"] for it in mine]
-            panel.plot(at, values, color=colours[name][0], lw=1.2, alpha=0.6)
+            panel.plot(at, values, color=colours[name], lw=1.2, alpha=0.6)
             for place, it in zip(at, mine, strict=True):
-                point(panel, place, it, colours[name][0], across=False)
+                point(panel, place, it, colours[name], across=False)
         panel.set(title=title, xlabel="day", ylim=(0, 1.03))
         panel.grid(visible=False, axis="x")
-    legend = "".join(
-        f'<span><i style="background:var(--{colours[name][1]})"></i>{escape(name)}</span>' for name in names
-    )
     picture = svg(figure, "agreement of early days")
-    return section(
-        "How early is early enough", lead, bullets(found["sentences"]), f'<p class="legend">{legend}</p>', picture
-    )
+    marks = legend([(colours[name], name) for name in names])
+    return section(HOW_EARLY, lead, bullets(found["sentences"]), marks, picture)
 
 
 def past_experiments(found: Json) -> str:

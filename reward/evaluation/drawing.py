@@ -72,6 +72,13 @@ def bullets(sentences: Sequence[str]) -> str:
     return f"<ul>{''.join(f'<li>{line}</li>' for line in lines)}</ul>"
 
 
+def legend(marks: Sequence[tuple[str, str]]) -> str:
+    """What each colour stands for: stand-ins and labels."""
+    names = {stand_in: name for name, (stand_in, *_) in COLOURS.items()}
+    shown = (f'<i style="background:var(--{names[colour]})"></i>{escape(label)}' for colour, label in marks)
+    return f'<p class="legend">{"".join(f"<span>{mark}</span>" for mark in shown)}</p>'
+
+
 def tabled(header: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]], model: str = "") -> str:
     """Rows of cells that are HTML, each under the name of its row."""
     head = "".join(f"<th>{escape(name)}</th>" for name in header)

@@ -36,6 +36,7 @@ from reward.evaluation.drawing import (
     cells_of,
     drawn,
     forest,
+    legend,
     point,
     rows_of,
     section,
@@ -336,11 +337,7 @@ def _by_day(assessment: Json) -> str:
 
 
 def _legend(assessment: Json, names: Sequence[str]) -> str:
-    variables = {stand_in: name for name, (stand_in, *_) in COLOURS.items()}
-    marks = [
-        f'<i style="background:var(--{variables[_colour(assessment, name)]})"></i>{escape(name)}' for name in names
-    ]
-    return f'<p class="legend">{"".join(f"<span>{mark}</span>" for mark in marks)}</p>'
+    return legend([(_colour(assessment, name), name) for name in names])
 
 
 def _reliability(assessment: Json) -> str:
@@ -445,9 +442,7 @@ def _further(assessment: Json) -> str:
             panel.set_xticks(list(every), [it["parts"][place]["part"].removeprefix("day ") for place in every])
             panel.set_title(f"{name}: {it['unit']}")
             panel.grid(visible=False, axis="x")
-        shown = {"predicted": "model", "observed": "second"}
-        legend = "".join(f'<span><i style="background:var(--{it})"></i>{label}</span>' for label, it in shown.items())
-        blocks += [f'<p class="legend">{legend}</p>', svg(figure, "predicted and observed parts")]
+        blocks += [legend([(MODEL, "predicted"), (SECOND, "observed")]), svg(figure, "predicted and observed parts")]
     for name, it in further.items():
         rows = [(one["slice"], [cell_of(one["ratio"], places([one["ratio"]]))]) for one in it["slices"]]
         blocks += [f"<h3>{escape(name)}</h3>", tabled(["slice", "predicted over observed"], rows)]

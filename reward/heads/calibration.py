@@ -83,8 +83,8 @@ def after_silence(chance: Tensor, days: Tensor, frailty: Tensor) -> Tensor:
     tensor([0.2521, 0.2521])
 
     """
-    stays = torch.log1p(-chance.clamp(max=1 - _SURE))
-    passed = torch.nn.functional.pad(-stays.cumsum(-1), (1, 0)).gather(-1, days.long().unsqueeze(-1))
+    stays, passed = _silence(chance)
+    passed = passed.gather(-1, days.long().unsqueeze(-1))
     return -torch.expm1(stays / (1 + frailty * passed))
 
 
@@ -108,10 +108,10 @@ def frailty(chance: Tensor, trace: Tensor, observed: Tensor) -> Tensor:
     (tensor(True), tensor(0., dtype=torch.float64))
 
     """
-    passed = torch.nn.functional.pad(-torch.log1p(-chance.clamp(max=1 - _SURE)).cumsum(-1), (1, 0))[:, :-1]
-    waiting = torch.nn.functional.pad(~trace, (1, -1), value=True).cummin(-1).values
+    waiting = F.pad(~trace, (1, -1), value=True).cummin(-1).values
     asked = waiting & observed.cummin(-1).values
-    stays, before, came = torch.log1p(-chance.clamp(max=1 - _SURE))[asked], passed[asked], trace[asked]
+    stays, passed = _silence(chance)
+    stays, before, came = stays[asked], passed[:, :-1][asked], trace[asked]
 
     def surprise(variance: Tensor) -> Tensor:
         left = stays / (1 + variance * before)
@@ -119,3 +119,9 @@ def frailty(chance: Tensor, trace: Tensor, observed: Tensor) -> Tensor:
 
     tried = torch.cat([chance.new_zeros(1), torch.logspace(-2, 2, _TRIED, dtype=chance.dtype, device=chance.device)])
     return tried[torch.stack([surprise(each) for each in tried]).argmin()] if len(stays) else tried[0]
+
+
+def _silence(chance: Tensor) -> tuple[Tensor, Tensor]:
+    """log(1 − p) of each day (..., H), and the intensity Λ of the first 0 to H days (..., H + 1)."""
+    stays = torch.log1p(-chance.clamp(max=1 - _SURE))
+    return stays, F.pad(-stays.cumsum(-1), (1, 0))
