@@ -45,6 +45,7 @@ from reward.schema import PROPENSITY, Checked, EventLog, SchemaError, check
 from reward.sequences.datamodule import StreamData
 from reward.sequences.features import Features
 from reward.sequences.split import Split, day_to_date, known_at, split
+from reward.training.activity import fit_activity, keep_what_gained
 from reward.wiring import check_names, check_signatures
 from reward.writing import whole, write_json
 
@@ -112,7 +113,14 @@ def train(config: DictConfig, folder: Path) -> float:
         consistency=instantiate(config.consistency),
         **instantiate(config.model),
     )
+    data.setup()
+    if network.activity is not None:
+        fit_activity(network.activity, data, **config.activity)
     loss = fit(model, data, config, folder)
+    gained = None
+    if network.activity is not None:
+        gained = keep_what_gained(model, data, **config.correction, **config.calibration)
+        console.print(gained.sentence(tried(config)))
     model.calibrate(data.val_dataloader(), **config.calibration)
     function = RewardFunction(
         network,
@@ -120,7 +128,7 @@ def train(config: DictConfig, folder: Path) -> float:
         outcome,
         max_events=config.batches.max_events,
         timestamp_unit=log.timestamp_unit,
-        facts={},
+        facts={} if gained is None else {"forecast": {**gained._asdict(), "sentence": gained.sentence(tried(config))}},
         also=outcomes,
     )
     found, function.effects = estimate_effects(checked.log, outcome, window, config, folder)
@@ -136,6 +144,12 @@ def train(config: DictConfig, folder: Path) -> float:
     console.print(f"scoring function: {folder / 'reward'}", soft_wrap=True)
     print(folder)
     return loss
+
+
+def tried(config: DictConfig) -> str:
+    """What is trained, in words."""
+    encoder = config.encoder["_target_"].rpartition(".")[2]
+    return f"a {encoder} of width {config.encoder.width} in at most {config.trainer.max_epochs} epochs"
 
 
 def sequential(outcome: Any) -> bool:

@@ -26,7 +26,7 @@ LEVELS = [
     {"artifact"},
     {"ranking", "experiments"},
     {"evaluation"},
-    {"simulation", "engines"},
+    {"simulation", "engines", "training"},
 ]
 LEVEL = {room: place for place, rooms in enumerate(LEVELS) for room in rooms}
 FILES = sorted(HOUSE.rglob("*.py"))
