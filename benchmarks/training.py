@@ -63,6 +63,9 @@ def trained(config: DictConfig, log: EventLog, window: Split, *, epochs: int | N
         absent=any(ABSENT in it.states for it in outcomes.values()),
         **config.network,
     )
+    data.setup()
+    if network.activity is not None:
+        fit_activity(network.activity, data, **config.activity)
     tasks = {
         name: Task(told["objective"], told["weight"], told["outcome"].states, sequential=False)
         for name, told in also.items()
@@ -71,9 +74,6 @@ def trained(config: DictConfig, log: EventLog, window: Split, *, epochs: int | N
     model = RewardModel(
         network, objective, seed=config.seed, also=tasks, consistency=consistency, **instantiate(config.model)
     )
-    data.setup()
-    if network.activity is not None:
-        fit_activity(network.activity, data, **config.activity)
     losses = _Losses()
     trainer = Trainer(
         max_epochs=config.trainer.max_epochs if epochs is None else epochs,

@@ -109,11 +109,10 @@ class StreamData(LightningDataModule):
         self.log, self.outcome, self.features, self.split = log, outcome, features, split
         self.also = dict(also or {})
         self.max_events, self.batch_rows, self.members, self.seed = max_events, batch_rows, members, seed
-        self._ready = False
 
     def setup(self, stage: str | None = None) -> None:  # noqa: ARG002
         """Build both windows' streams, once; ``stage`` makes no difference."""
-        if self._ready:
+        if hasattr(self, "training"):
             return
         split = self.split
         generator = torch.Generator().manual_seed(self.seed)
@@ -123,7 +122,6 @@ class StreamData(LightningDataModule):
         validation, targets, asked = self._window(split.validation_end, split.train_end)
         weight = torch.ones(len(validation.stream.users), self.members)
         self.validation = _Examples(validation, targets, asked, weight)
-        self._ready = True
 
     def _window(self, end: int, known_before: int | None) -> tuple[Windows, dict[str, Tensor], dict[str, Items]]:
         """The stream as known at ``end``, with what of the targets was revealed by then but not by ``known_before``.

@@ -1,1 +1,1 @@
-"""A run from its settings to its folder: checks before training, where it starts, fitting, and the stages after."""
+"""A run: its settings and their checks, its folder and what is in it, the fit, and the stages after it."""
