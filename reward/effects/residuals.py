@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from reward.outcomes.activity import DAY, OBSERVED, TRACE, ActivityTrace, activity_words, local_day
+from reward.outcomes.activity import DAY, OBSERVED, TRACE, ActivityTrace, activity_words, day_of
 from reward.schema import USER, EventLog, SchemaError
 from reward.sequences.slots import PAST_DAYS, RATE_DAYS, past_rates
 from reward.sequences.split import bounds
@@ -147,7 +147,7 @@ def _volumes(log: EventLog) -> pl.DataFrame:
     """For each user-day, sorted, what was shown on earlier days and what came back: decayed sums."""
     sums = [pl.col(name).log1p().sum() for name in log.feedback]
     days = (
-        log.events.group_by(USER, local_day(log.timezone))
+        log.events.group_by(USER, day_of(log))
         .agg(pl.len().cast(pl.Float64).alias("shown"), pl.lit(1.0).alias("days"), *sums)
         .sort(USER, DAY)
     )

@@ -193,7 +193,7 @@ class Composite(nn.Module):
             )
         self._check(events)
         scored = {
-            name: function.score_events(
+            name: function.scores(
                 events, items_table=items_table, history_start=history_start, progress=progress
             ).select(REWARD, REWARD_STD)
             for name, function in self.functions.items()

@@ -43,6 +43,7 @@ def slots(
     session_gap_minutes: float,
     first_day: int,
     at: pl.LazyFrame | None = None,
+    day_starts_at: str = "00:00",
 ) -> pl.LazyFrame:
     """What each row's slot knows: its own moment, and the user's events strictly before it.
 
@@ -52,11 +53,12 @@ def slots(
 
     Args:
         events: a checked log's events.
-        timezone: IANA name of the zone whose midnights separate the days.
+        timezone: IANA name of the zone whose clock separates the days.
         session_gap_minutes: idleness after which a session ends, where the log has no ``session_id``.
         first_day: first day that the history covers (days since 1970-01-01); days before it are unknown, not silent.
         at: slots without an item: ``user_id``, ``timestamp`` and any of ``session_id`` and context columns. They
             read the events and change nothing in them.
+        day_starts_at: local time at which a day begins.
 
     Returns:
         One row for each event and each slot in stream order, with ``is_event``, ``row`` (place in ``events`` or in
@@ -77,7 +79,7 @@ def slots(
             pl.coalesce(session.filter("is_event").min(), session.min()).alias(SESSION),
         )
         .sort(USER, TIMESTAMP)
-        .with_columns(local_day(timezone), *_clock(timezone), real=pl.col("count") > 0)
+        .with_columns(local_day(timezone, starts_at=day_starts_at), *_clock(timezone), real=pl.col("count") > 0)
     )
     moments = _sessions(moments, session_gap_minutes)
     days = moments.group_by(USER, DAY).agg(pl.col("real").any().alias("active"))
