@@ -222,7 +222,7 @@ def test_a_missing_column_is_named(fn, events, column):
     ("column", "dtype", "message"),
     [
         ("user_id", pl.Float64, "'user_id' as Float64: expected an integer or a string"),
-        ("timestamp", pl.Date, "'timestamp' as Date: expected a datetime"),
+        ("timestamp", pl.String, "'timestamp' as String: expected a datetime"),
         ("click", pl.String, "'click' as String: expected feedback"),
         ("item_id", pl.String, "differ from those of training: item_id is String, expected Int64: cast what differs"),
         ("volume", pl.String, "volume is String, expected Float64"),
@@ -587,7 +587,7 @@ def test_events_from_a_slots_moment_on_are_not_read(function_of, events, max_eve
 
 def test_the_context_of_a_slot_is_read(fn, events):
     slots = pl.DataFrame({"user_id": [3, 3, 3], "timestamp": [NOW] * 3, "volume": [None, 2.0, math.nan]})
-    found = fn.score_candidates(fn.encode(events, now=slots), range(5)).mean
+        ({"timestamp": ["2024-05-21"] * 2}, "now does not fit: .*'timestamp' as String: expected a datetime"),
     assert (found[0] - found[1]).abs().max() > 1e-5
     assert_close(found[0], found[2])
 
