@@ -217,7 +217,7 @@ def scan(what: str, source: Source, named: Sequence[str] = ()) -> pl.LazyFrame:
 def _alike(types: set[pl.DataType]) -> bool:
     """Whether values of these types mean the same: numbers, moments of a zone, or names."""
     return (
-        all(it.is_numeric() for it in types)
+        all(it.is_numeric() or it == pl.Boolean for it in types)
         or all(isinstance(it, pl.Datetime) for it in types)
         or all(it in (pl.String, pl.Categorical, pl.Enum) for it in types)
     )
