@@ -167,7 +167,7 @@ class RewardFunction(Frozen):
         self.also = dict(also or {})
         self._fingerprint: tuple[Personal | None, str] | None = None
         known = features.items[ITEM]
-        self._ids = _plain(known.to_numpy())
+        self._ids = known.to_numpy()
         self._inputs = features.item_inputs(known.extend_constant(None, 1))
         self.eval()
 
@@ -628,8 +628,9 @@ class RewardFunction(Frozen):
         users = clean[USER].unique().sort()
         user = users.search_sorted(clean[USER]).to_numpy().astype(np.int64)
         moment = days_since_1970(clean.select(slate_moment(clean.columns)).to_series())
-        distinct, place = np.unique(_plain(clean[ITEM].to_numpy()), return_inverse=True)
-        facts = effects.known(distinct, None if items_table is None else self.features.fitting(items_table))
+        items = clean[ITEM].unique().sort()
+        place = items.search_sorted(clean[ITEM]).to_numpy().astype(np.int64)
+        facts = effects.known(items.to_numpy(), None if items_table is None else self.features.fitting(items_table))
         past, out = effects.past(clean, users), torch.empty(2, len(clean), dtype=torch.float64)
         for start in range(0, len(clean), _BATCH_ROWS):
             rows = slice(start, start + _BATCH_ROWS)
@@ -666,16 +667,25 @@ class RewardFunction(Frozen):
         return self.network.query(history.memory, slots, visible.expand(wide), vector)
 
     def _ids_of(self, items: Ids) -> NDArray[Any]:
-        """Item ids as an array of the vocabulary's type, in the shape they came in."""
+        """Item ids as integers, or as strings in an array of objects, in the shape they came in.
+
+        NumPy's own strings would end at their last character that is not NUL, and all be as long as the longest.
+        """
         if isinstance(items, Tensor):
             items = items.cpu().numpy()
-        ids = _plain(items.to_numpy() if isinstance(items, pl.Series) else np.asarray(items))
-        kinds = "U" if self._ids.dtype.kind == "U" else "iu"
-        if ids.size and ids.dtype.kind not in kinds:
+        elif isinstance(items, pl.Series):
+            items = (items if items.dtype.is_numeric() or items.dtype.is_nested() else items.cast(pl.String)).to_numpy()
+        strings = self._ids.dtype == object
+        ids = np.array(items, object) if strings else np.asarray(items)
+        if not strings and ids.dtype == object:  # integers may come as objects
+            ids = np.array(ids.tolist())
+        fit = all(issubclass(kind, str) for kind in set(map(type, ids.flat))) if strings else ids.dtype.kind in "iu"
+        if ids.size and not fit:
+            came = np.array([it for it in ids.flat if not isinstance(it, str)]).dtype if strings else ids.dtype
             raise ValueError(
-                f"items expected {self.features.items.schema[ITEM]} ids, as in training, got {ids.dtype}: cast them"
+                f"items expected {self.features.items.schema[ITEM]} ids, as in training, got {came}: cast them"
             )
-        return ids.astype(np.str_ if kinds == "U" else np.int64)
+        return ids if strings else ids.astype(np.int64)
 
     def _item_inputs(self, ids: NDArray[Any], items_table: pl.DataFrame | None) -> ItemTable:
         """The inputs of items; without a table of others no polars, which a forked process cannot use."""
@@ -842,8 +852,3 @@ def _to(batch: Batch, device: torch.device) -> Batch:
         return Tokens(*(tensor.to(device) for tensor in tokens))
 
     return Batch(move(batch.history), move(batch.slots), batch.visible.to(device))
-
-
-def _plain(ids: NDArray[Any]) -> NDArray[Any]:
-    """Ids as numpy's own integers or strings: what came as objects is one or the other."""
-    return np.array(ids.tolist()) if ids.dtype == object else ids
