@@ -236,7 +236,7 @@ def compare_with_truth(log: EventLog, window: Split, config: DictConfig, folder:
         return
     known = known_at(log, window.validation_end).events
     with whole(folder / TRUTH) as scratch:
-        beside_truth(true, pl.read_parquet(learned), known, log.feedback[0]).write_parquet(scratch)
+        beside_truth(true, pl.read_parquet(learned), known, log.click).write_parquet(scratch)
 
 
 def second_stage(known: EventLog, outcome: Any, config: DictConfig) -> tuple[dict[str, Any], ItemEffects]:
