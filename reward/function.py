@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from typing import Any, NamedTuple, Self, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 import polars as pl
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from reward.effects.exposure import Rewards, exposure
 from reward.effects.personal import Personal, days_since_1970
 from reward.effects.standing import Standing
+from reward.effects.storage import digest
 from reward.encoders import Memory
+from reward.frozen import Frozen, as_trained
 from reward.heads import Head
 from reward.network import Past, RewardNetwork, codes_of
 from reward.outcomes import ABSENT, ASKED, STATES, AbsentOutcome, Outcome
@@ -44,6 +48,7 @@ AS_OF = "value_as_of"
 HABIT = ("habit", "habit_std")
 SCORED = "scored_"  # before the name of a score where the log has a column of that name
 _BATCH_ROWS = 8192
+_HEADS = ("head.", "also.")
 _ATTENTION_CELLS = 1 << 24
 
 Ids = Sequence[Any] | pl.Series | NDArray[Any] | Tensor
@@ -68,6 +73,8 @@ class History:
         visible: events each slot reads, (users, 1).
         past: what the slots recall of each history; None where the function's recall nothing.
         standing: what the effects read of each history; None where the function has no effects.
+        encoded_by: the `RewardFunction.fingerprint` of the function that read them, which alone can score with them;
+            None: nobody says.
     """
 
     users: pl.Series
@@ -76,6 +83,7 @@ class History:
     visible: Tensor
     past: Past | None = None
     standing: Standing | None = None
+    encoded_by: str | None = None
 
     def __len__(self) -> int:
         return len(self.users)
@@ -95,7 +103,8 @@ class History:
         )
         standing = None if self.standing is None else self.standing.map(change)
         past = None if self.past is None else Past(*map(change, self.past))
-        return History(users, memory, Tokens(*map(change, self.slots)), change(self.visible), past, standing)
+        slots = Tokens(*map(change, self.slots))
+        return History(users, memory, slots, change(self.visible), past, standing, self.encoded_by)
 
 
 class _Read(NamedTuple):
@@ -115,11 +124,11 @@ class _Fillings(NamedTuple):
         return _Fillings(self.vector[place], self.codes[place])
 
 
-class RewardFunction(nn.Module):
+class RewardFunction(Frozen):
     """Scores what showing an item does to a user's mid-term outcome.
 
-    Frozen and always in eval mode, also as a part of a module that is training; deterministic; a score depends on
-    the user's own history alone. Make one with `reward.load`.
+    Frozen and always in eval mode, also as a part of a module that is training, see `Frozen`; deterministic; a score
+    depends on the user's own history alone. Make one with `reward.load`.
 
     In forked processes, such as a DataLoader's workers, `score_candidates` works; what reads frames (`score_events`,
     `encode`, an ``items_table``) needs workers that are spawned, because the threads of polars do not survive a fork.
@@ -156,7 +165,7 @@ class RewardFunction(nn.Module):
         also: Mapping[str, Outcome] | None = None,
     ) -> None:
         super().__init__()
-        self.network = network.requires_grad_(False)
+        self.network = network
         self.features = features
         self.outcome = outcome
         self.max_events = max_events
@@ -164,14 +173,11 @@ class RewardFunction(nn.Module):
         self.facts = dict(facts)
         self.effects = effects
         self.also = dict(also or {})
+        self._fingerprint: tuple[Personal | None, str] | None = None
         known = features.items[ITEM]
         self._ids = known.to_numpy()
         self._inputs = features.item_inputs(known.extend_constant(None, 1))
         self.eval()
-
-    def train(self, mode: bool = True) -> Self:  # noqa: ARG002
-        """Stay in eval mode: a ranker that trains with this function in it does not train it."""
-        return super().train(False)
 
     def forward(self, history: History, items: Ids) -> Rewards:
         """`score_candidates`."""
@@ -202,7 +208,28 @@ class RewardFunction(nn.Module):
         """Where the weights are."""
         return next(self.network.parameters()).device
 
-    @_eager
+    @property
+    def fingerprint(self) -> str:
+        """Of how it reads a log: two loads of one artefact have the same, and histories of one fit the other.
+
+        A hash of the weights that read, of how columns become inputs, of the items, and of the effects.
+        """
+        if self._fingerprint is None or self._fingerprint[0] is not self.effects:
+            self._fingerprint = self.effects, self._hashed()
+        return self._fingerprint[1]
+
+    def _hashed(self) -> str:
+        """Without polars, which a forked process cannot use."""
+        effects = None if self.effects is None else digest(self.effects)
+        told = [self.features.to_json(), self.max_events, repr(self.network.encoder), self._ids.tolist(), effects]
+        found = hashlib.sha256(json.dumps(told).encode())
+        weights = {name: part for name, part in self.network.state_dict().items() if not name.startswith(_HEADS)}
+        arrays = {name: part.cpu().numpy() for name, part in weights.items()} | vars(self._inputs)
+        for name, array in sorted(arrays.items()):
+            found.update(f"{name} {array.dtype} {array.shape}".encode())
+            found.update(np.ascontiguousarray(array).tobytes())
+        return found.hexdigest()
+
     def score_events(
         self,
         events: pl.DataFrame,
@@ -258,7 +285,7 @@ class RewardFunction(nn.Module):
         return events.hstack(found.rename(names))
 
     @_eager
-    @torch.no_grad()
+    @as_trained
     def scores(
         self,
         events: pl.DataFrame,
@@ -314,7 +341,7 @@ class RewardFunction(nn.Module):
             scores[-1] = torch.from_numpy(self._as_of(clean, windows, [as_of])[:, 0])
         return self._in_order(events, read, windows.stream, dict(zip(names, scores.numpy(), strict=True)))
 
-    @torch.no_grad()
+    @as_trained
     def forecast(
         self,
         events: pl.DataFrame,
@@ -330,7 +357,7 @@ class RewardFunction(nn.Module):
         windows = self._windows(read.events, None, items_table, history_start)
         return self._table(events, read, windows.stream, self._forecast(windows))
 
-    @torch.no_grad()
+    @as_trained
     def values_as_of(
         self,
         events: pl.DataFrame,
@@ -348,7 +375,7 @@ class RewardFunction(nn.Module):
         windows = self._windows(read.events, None, items_table, history_start)
         return self._table(events, read, windows.stream, self._as_of(read.events, windows, moments))
 
-    @torch.no_grad()
+    @as_trained
     def distribution(
         self,
         events: pl.DataFrame,
@@ -389,7 +416,7 @@ class RewardFunction(nn.Module):
             }
         )
 
-    @torch.no_grad()
+    @as_trained
     def expected(
         self,
         events: pl.DataFrame,
@@ -467,7 +494,7 @@ class RewardFunction(nn.Module):
         return int((self._item_inputs(distinct, items_table).code[place] == 0).sum())
 
     @_eager
-    @torch.no_grad()
+    @as_trained
     def encode(
         self,
         events: pl.DataFrame,
@@ -511,10 +538,11 @@ class RewardFunction(nn.Module):
             batch.visible[rows, column].unsqueeze(1),
             None if past is None else Past(*(part[rows] for part in past)),
             self._standing(clean, slots),
+            self.fingerprint,
         )
 
     @_eager
-    @torch.no_grad()
+    @as_trained
     def score_candidates(
         self, history: History, items: Ids, *, habit: str | None = None, items_table: pl.DataFrame | None = None
     ) -> Rewards:
@@ -537,7 +565,7 @@ class RewardFunction(nn.Module):
         return self._of_candidates(history, items, lambda ids: self._scores(ids, habit, items_table))
 
     @_eager
-    @torch.no_grad()
+    @as_trained
     def predict_candidates(
         self, history: History, items: Ids, name: str, *, items_table: pl.DataFrame | None = None
     ) -> Tensor:
@@ -561,6 +589,11 @@ class RewardFunction(nn.Module):
 
     def _of_candidates(self, history: History, items: Ids, scores: Callable[[NDArray[Any]], _Score]) -> Rewards:
         """What ``scores`` makes of distinct ids, for each history and candidate."""
+        if history.encoded_by not in (None, self.fingerprint):
+            raise ValueError(
+                "history expected one that this function encoded, got one of another function, whose states mean "
+                "something else: encode the events again with this function"
+            )
         ids = self._ids_of(items)
         shape = ids.shape
         if len(shape) not in (1, 2) or (len(shape) == 2 and shape[0] != len(history)):

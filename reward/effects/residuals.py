@@ -166,11 +166,10 @@ def _past(days: pl.DataFrame, volumes: pl.DataFrame, start: int) -> Doubles:
     active = days.select(USER, DAY, pl.lit(True).alias("active")).lazy()
     words = activity_words(active, [USER], PAST_DAYS, past=True)
     first = pl.col(DAY).min().over(USER)
-    frame = words.select(USER, DAY, TRACE, *past_rates(start), (pl.col(DAY) - first).alias("since")).collect()
-    rates = [
-        (frame[f"active_{span}d"] / frame[f"known_{span}d"].replace(0.0, 1.0)).to_numpy().astype(np.float64)
-        for span in RATE_DAYS
-    ]
+    frame = words.select(USER, DAY, TRACE, (pl.col(DAY) - first).alias("since")).collect()
+    past = past_rates(frame, start)
+    known = {span: past[f"known_{span}d"] for span in RATE_DAYS}
+    rates = [past[f"active_{span}d"] / np.where(known[span] == 0, 1, known[span]) for span in RATE_DAYS]
     since = frame["since"].to_numpy().astype(np.float64)
     own = np.bitwise_count(frame[TRACE].to_numpy()) / np.maximum(np.minimum(since, PAST_DAYS), 1)
     shown = volumes["shown"].to_numpy()

@@ -17,7 +17,7 @@ import polars as pl
 
 from reward.evaluation.metrics import Measurement, compare, evaluate
 from reward.evaluation.resampling import Bools, Floats, Ints, Statistic, interval, quotient, ratio
-from reward.evaluation.wording import amount, percentage, side_of_zero
+from reward.evaluation.wording import amount, negated, percentage, side_of_zero
 from reward.schema import ITEM, USER
 
 BASE_RATE = "base rate"
@@ -344,7 +344,7 @@ def _sentences(carry: Json, differences: Json, model: str, level: float) -> list
         said.append(text)
     rivals = [name for name in (ACTIVITY, EVERYTHING, LIGHTGBM) if name in differences] or list(differences)
     for rival in rivals:
-        gain = _negated(differences[rival]["log_loss"])
+        gain = negated(differences[rival]["log_loss"])
         gained = amount(gain, unit=" nats a day", level=level)
         said.append(
             {
@@ -355,11 +355,6 @@ def _sentences(carry: Json, differences: Json, model: str, level: float) -> list
             }[side_of_zero(gain)]
         )
     return [f"{text[0].upper()}{text[1:]}." for text in said]
-
-
-def _negated(estimate: Json) -> Json:
-    ends = {"value": estimate["value"], "low": estimate["high"], "high": estimate["low"]}
-    return {end: None if number is None else -number for end, number in ends.items()}
 
 
 def _slices(
