@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from math import inf, isfinite
 from typing import Any
@@ -109,6 +111,15 @@ def from_values(values: Mapping[str, Any], table: pl.DataFrame) -> Personal:
         personal_borne_out=_held_out(values["personal_borne_out"]),
         net_borne_out=None if values.get("net_borne_out") is None else _held_out(values["net_borne_out"]),
     )
+
+
+def digest(personal: Personal) -> str:
+    """A hash of all of it; without polars, which a forked process cannot use."""
+    found = hashlib.sha256(json.dumps(to_values(personal)).encode())
+    found.update(json.dumps(personal.ids.tolist()).encode())
+    for array in (personal.answers.mean, *(part.numpy() for part in personal.facts)):
+        found.update(np.ascontiguousarray(array).tobytes())
+    return found.hexdigest()
 
 
 def _matrix(lists: pl.Series) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
