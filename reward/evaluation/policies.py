@@ -16,7 +16,7 @@ import polars as pl
 
 from reward.effects.pushing import strength_at
 from reward.evaluation.assessment import Json
-from reward.evaluation.off_policy import Logged, TooFewEffectiveRows, effective_rows, top_share
+from reward.evaluation.off_policy import Logged, Refusal, effective_rows, top_share
 from reward.evaluation.off_policy.choice import choose
 from reward.evaluation.off_policy.regression import clipped_doubly_robust, doubly_robust
 from reward.evaluation.off_policy.weighting import inverse_propensity
@@ -208,8 +208,8 @@ def _estimate(logged: Logged, target: Floats, expected: Floats, most: Sequence[f
         worth |= {f"clipped at {at:g}": partial(clipped_doubly_robust, logged, target, *model, most=at) for at in most}
         changes = {name: lambda estimator=estimator: estimator().minus(ran) for name, estimator in worth.items()}
         chosen = choose(changes, reference=UNCLIPPED)
-    except TooFewEffectiveRows as error:
-        return told | {"effective_rows": error.effective_rows, "refused": str(error)}
+    except Refusal as error:
+        return told | {"effective_rows": error.effective_rows, "refused": str(error), "brief": error.brief}
     change = changes[UNCLIPPED]()
     low, high = change.interval(level)
     return told | {
