@@ -22,6 +22,7 @@ REQUEST = "request_id"
 POSITION = "position"
 PROPENSITY = "propensity"
 REASON = "reason"
+CLICKS = ("click", "is_click", "clicked")  # a feedback column of such a name is the click, unless another is named
 
 _TICKS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}  # in a second
 _FIRST = int(datetime(1990, 1, 1, tzinfo=UTC).timestamp())
@@ -46,12 +47,17 @@ class EventLog:
         items: one row an item: ``item_id`` and ``item_features``; None where the log has no items table.
         item_features: columns of ``items``: a float column is a number, a list of floats an embedding, any other
             a category.
-        timezone: IANA name of the zone whose midnights separate the days.
+        timezone: IANA name of the zone whose clock separates the days.
         timestamp_unit: ``s``, ``ms``, ``us`` or ``ns`` where ``timestamp`` is an integer; else None.
         session_gap_minutes: idleness after which a new session starts, where the log has no ``session_id``.
         end: the moment up to which the log is complete (a datetime, naive ones in ``timezone``); None: its last
             event, which leaves the last day incomplete.
         max_rejected_share: share of rows that may be set aside before the log is refused.
+        click: the feedback column that says that the item was taken up, where it is above 0. None: the one that is
+            called ``click``, ``is_click`` or ``clicked``; without such a one the log has no click.
+        flags: feedback columns that hold 0 or 1, every other one being a quantity. None: those that are Boolean, and
+            those that hold both 0 and 1 and nothing else.
+        day_starts_at: local time, such as ``04:00``, at which a day begins.
     """
 
     events: pl.LazyFrame
@@ -64,6 +70,9 @@ class EventLog:
     timezone: str = "UTC"
     timestamp_unit: str | None = None
     end: datetime | None = None
+    click: str | None = None
+    flags: tuple[str, ...] | None = None
+    day_starts_at: str = "00:00"
 
 
 @dataclass(frozen=True)
@@ -80,10 +89,12 @@ class Checked:
             events' type; each of ``item_features`` is Float64, String or, an embedding, List(Float32) of one length
             (null where unknown); its other columns are as they came.
         rejected: the rows set aside, in the columns and types they came in, and ``reason``.
+        reasons: why a row was set aside, for each row in the order in which they came; null where it was not.
     """
 
     log: EventLog
     rejected: pl.DataFrame
+    reasons: pl.Series
 
 
 @contextmanager
@@ -101,8 +112,8 @@ def reading(what: str) -> Iterator[None]:
 def check(log: EventLog, *, least_users: int = 2) -> Checked:
     """Reads a log once, brings it to its clean form and sets aside, with the reason, the rows that do not fit it.
 
-    A naive datetime is taken as UTC. Of rows that share user, item and timestamp the one that sorts first by all its
-    columns is kept. A row with several flaws is counted under the first of them.
+    A naive datetime is taken as UTC, a date as noon in ``timezone``. Of rows that share user, item and timestamp the
+    one that sorts first by all its columns is kept. A row with several flaws is counted under the first of them.
 
     Args:
         log: the log as it came.
@@ -123,6 +134,7 @@ def check(log: EventLog, *, least_users: int = 2) -> Checked:
         problems += items.problems + _item_problems(items, events)
     good = events.reason.is_null()
     kept = events.clean.filter(good)
+    flags = _flags(log, events, kept)
     rejected = events.raw.with_columns(events.reason).filter(~good)
     share = rejected.height / max(events.raw.height, 1)
     if least_users and events.raw.width and events.raw.is_empty():
@@ -144,9 +156,31 @@ def check(log: EventLog, *, least_users: int = 2) -> Checked:
             events=kept.sort(order).lazy(),
             items=None if items is None else items.clean.sort(ITEM).lazy(),
             timestamp_unit=None,
+            click=click_of(log),
+            flags=flags,
         ),
         rejected.sort(pl.all()),
+        events.reason,
     )
+
+
+def click_of(log: EventLog) -> str | None:
+    """The feedback column that says that an item was taken up, None where the log has none."""
+    return log.click or next((name for name in CLICKS if name in log.feedback), None)
+
+
+def minutes_of(day_starts_at: str) -> int:
+    """Minutes after midnight of a local time such as ``04:00``.
+
+    Raises:
+        SchemaError: it is no time of that form.
+    """
+    told = re.fullmatch(r"([01]?\d|2[0-3]):([0-5]\d)", str(day_starts_at))
+    if told is None:
+        raise SchemaError(
+            f"day_starts_at={day_starts_at!r}: expected a local time from 00:00 to 23:59, such as '04:00'"
+        )
+    return 60 * int(told[1]) + int(told[2])
 
 
 def slate_moment(names: list[str]) -> pl.Expr:
@@ -157,18 +191,19 @@ def slate_moment(names: list[str]) -> pl.Expr:
     return pl.when(pl.col(REQUEST).is_null()).then(pl.col(TIMESTAMP)).otherwise(shown)
 
 
-def row_keys(frame: pl.DataFrame, timestamp_unit: str | None) -> pl.DataFrame:
+def row_keys(frame: pl.DataFrame, timestamp_unit: str | None, timezone: str = "UTC") -> pl.DataFrame:
     """The key columns of ``frame`` (those it has of user, item and timestamp) in their clean form, row by row.
 
     Args:
         frame: rows as they came.
         timestamp_unit: the unit of timestamps that are integers.
+        timezone: the zone of timestamps that are dates.
 
     Raises:
         SchemaError: a key column is of a type that no log has.
     """
     unit = timestamp_unit if frame.schema.get(TIMESTAMP, pl.Null()).is_integer() else None
-    readers: dict[str, _Reader] = {USER: _identifier, ITEM: _identifier, TIMESTAMP: partial(_moment, unit)}
+    readers: dict[str, _Reader] = {USER: _identifier, ITEM: _identifier, TIMESTAMP: partial(_moment, unit, timezone)}
     return frame.select(
         reader(name, frame.schema[name])[0].alias(name) for name, reader in readers.items() if name in frame.columns
     )
@@ -229,9 +264,9 @@ def _event_readers(log: EventLog, schema: pl.Schema) -> dict[str, _Reader]:
     return {
         USER: _identifier,
         ITEM: _identifier,
-        TIMESTAMP: partial(_moment, log.timestamp_unit),
+        TIMESTAMP: partial(_moment, log.timestamp_unit, log.timezone),
         **{name: reader for name, reader in optional.items() if name in schema},
-        **dict.fromkeys(log.feedback, _quantity),
+        **{name: _flag if name in (log.flags or ()) else _quantity for name in log.feedback},
         **dict.fromkeys(log.context, _attribute),
     }
 
@@ -275,7 +310,12 @@ def _unique(name: str, dtype: pl.DataType) -> _Column:
     return column, {**flaws, f"{name} is not unique": pl.col(name).is_duplicated()}
 
 
-def _moment(unit: str | None, name: str, dtype: pl.DataType) -> _Column:
+def _moment(unit: str | None, zone: str, name: str, dtype: pl.DataType) -> _Column:
+    if dtype == pl.Date:
+        noon = pl.col(name).cast(pl.Datetime("us")) + pl.duration(hours=12)
+        moment = noon.dt.replace_time_zone(zone, ambiguous="earliest", non_existent="null").dt.convert_time_zone("UTC")
+        plausible = moment.dt.year().is_between(1990, 2100).fill_null(value=False)
+        return pl.when(plausible).then(moment), {f"{name} is null": pl.col(name).is_null(), _IMPLAUSIBLE: ~plausible}
     if isinstance(dtype, pl.Datetime):
         if unit is not None:
             raise SchemaError(f"timestamp_unit={unit} is for integers, leave it null")
@@ -299,6 +339,11 @@ def _quantity(name: str, dtype: pl.DataType) -> _Column:
     column = pl.col(name).cast(pl.Float64)
     usable = (column.is_finite() & (column >= 0)).fill_null(False)
     return column, {f"{name} is not a finite number of at least 0": ~usable}
+
+
+def _flag(name: str, dtype: pl.DataType) -> _Column:
+    column, flaws = _quantity(name, dtype)
+    return column, flaws | {f"{name} is neither 0 nor 1": ~column.is_in([0.0, 1.0]).fill_null(False)}
 
 
 def _probability(name: str, dtype: pl.DataType) -> _Column:
@@ -332,6 +377,18 @@ def _feature(name: str, dtype: pl.DataType) -> _Column:
     }
 
 
+def _flags(log: EventLog, events: _Table, kept: pl.DataFrame) -> tuple[str, ...]:
+    """The feedback that is 0 or 1: as it is said to be, Boolean, or both numbers and no other."""
+    if log.flags is not None:
+        return log.flags
+    return tuple(
+        name
+        for name in log.feedback
+        if name in kept.columns
+        and (events.raw.schema[name] == pl.Boolean or set(kept[name].unique().head(3)) == {0.0, 1.0})
+    )
+
+
 def _settings(log: EventLog) -> list[str]:
     own = (USER, ITEM, TIMESTAMP, SESSION, REQUEST, POSITION, PROPENSITY, REASON)
     problems = _twice({"the schema's own": own, "feedback": log.feedback, "context": log.context})
@@ -344,6 +401,18 @@ def _settings(log: EventLog) -> list[str]:
         problems.append(f"max_rejected_share={log.max_rejected_share}: expected a share between 0 and 1")
     if not log.session_gap_minutes > 0:
         problems.append(f"session_gap_minutes={log.session_gap_minutes}: expected more than 0")
+    if log.click is not None and log.click not in log.feedback:
+        problems.append(
+            f"click={log.click!r}{_near(log.click, log.feedback)}: expected one of the feedback columns "
+            f"{list(log.feedback)}, or null"
+        )
+    unknown = sorted({*(log.flags or ())} - {*log.feedback})
+    if unknown:
+        problems.append(f"flags={unknown}: expected some of the feedback columns {list(log.feedback)}, or null")
+    try:
+        minutes_of(log.day_starts_at)
+    except SchemaError as error:
+        problems.append(str(error))
     if _zone(log.timezone) is None:
         near = _near(log.timezone, available_timezones())
         problems.append(f"timezone={log.timezone!r} is unknown{near}: expected an IANA name such as Europe/Paris")

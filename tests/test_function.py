@@ -482,6 +482,17 @@ def test_ids_may_be_strings(worded):
         fn.score_candidates(history, [3])
 
 
+def test_strings_that_differ_in_nuls_at_their_end_are_different_items(worded):
+    fn, events = worded
+    history = fn.encode(events, now=slots_of(events))
+    found = fn.score_candidates(history, ["i3", "i3\0", "z" * 10_000]).mean
+    assert (found[:, 0] != found[:, 1]).any()
+    assert_close(found[:, 1], found[:, 2])
+    assert fn.unknown_items(["i3\0", "i3", "z" * 10_000]) == 2
+    with pytest.raises(ValueError, match="items expected String ids, as in training, got object: cast them"):
+        fn.score_candidates(history, ["i3", None])
+
+
 @pytest.mark.parametrize("items", [["a", "b"], [1.5, 2.0], [True, False]])
 def test_ids_of_another_type_are_refused(fn, history, items):
     with pytest.raises(ValueError, match=r"items expected Int64 ids, as in training, got .*: cast them"):

@@ -13,7 +13,7 @@ HOUSE = Path(reward.__file__).parent
 
 # a room may import from the rooms of the lines above its own
 LEVELS = [
-    {"schema", "days", "writing"},
+    {"schema", "days", "writing", "frozen"},
     {"logs", "outcomes"},
     {"sequences"},
     {"encoders", "heads", "objectives"},
@@ -27,6 +27,7 @@ LEVELS = [
     {"ranking", "experiments"},
     {"evaluation"},
     {"simulation", "engines"},
+    {"training"},
 ]
 LEVEL = {room: place for place, rooms in enumerate(LEVELS) for room in rooms}
 FILES = sorted(HOUSE.rglob("*.py"))

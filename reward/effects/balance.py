@@ -79,18 +79,18 @@ class Balance:
     def sentences(self) -> list[str]:
         """The findings in plain words, the verdict first."""
         verdict = (
-            "The propensities do not balance the log: the policy follows something they leave out, and effects "
+            "The propensities do not balance the log: the service follows something that they leave out, and effects "
             "estimated with them are confounded."
             if self.flagged
-            else "No imbalance beyond chance was found; a cause that leaves no trace in the past would not be."
+            else "No imbalance beyond chance was found. The check cannot see a cause that leaves no trace in the past."
         )
         return [
             verdict,
             *(
                 f"{row['covariate'].capitalize()}: "
                 + ("unbalanced" if row["flagged"] else "balanced")
-                + f" (items differ by {row['spread']:.3f} standard deviations beyond chance, {row['unweighted']:.3f} "
-                f"without weights; z = {row['z']:.1f})."
+                + f" (between items it differs by {row['spread']:.3f} standard deviations beyond chance, by "
+                f"{row['unweighted']:.3f} without weights; z = {row['z']:.1f})."
                 for row in self.frame.to_dicts()
             ),
         ]

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from reward.outcomes.activity import DAY, OBSERVED, TRACE, ActivityTrace, activity_words, local_day
+from reward.outcomes.activity import DAY, OBSERVED, TRACE, ActivityTrace, activity_words, day_of
 from reward.schema import USER, EventLog, SchemaError
 from reward.sequences.slots import PAST_DAYS, RATE_DAYS, past_rates
 from reward.sequences.split import bounds
@@ -147,7 +147,7 @@ def _volumes(log: EventLog) -> pl.DataFrame:
     """For each user-day, sorted, what was shown on earlier days and what came back: decayed sums."""
     sums = [pl.col(name).log1p().sum() for name in log.feedback]
     days = (
-        log.events.group_by(USER, local_day(log.timezone))
+        log.events.group_by(USER, day_of(log))
         .agg(pl.len().cast(pl.Float64).alias("shown"), pl.lit(1.0).alias("days"), *sums)
         .sort(USER, DAY)
     )
@@ -166,11 +166,10 @@ def _past(days: pl.DataFrame, volumes: pl.DataFrame, start: int) -> Doubles:
     active = days.select(USER, DAY, pl.lit(True).alias("active")).lazy()
     words = activity_words(active, [USER], PAST_DAYS, past=True)
     first = pl.col(DAY).min().over(USER)
-    frame = words.select(USER, DAY, TRACE, *past_rates(start), (pl.col(DAY) - first).alias("since")).collect()
-    rates = [
-        (frame[f"active_{span}d"] / frame[f"known_{span}d"].replace(0.0, 1.0)).to_numpy().astype(np.float64)
-        for span in RATE_DAYS
-    ]
+    frame = words.select(USER, DAY, TRACE, (pl.col(DAY) - first).alias("since")).collect()
+    past = past_rates(frame, start)
+    known = {span: past[f"known_{span}d"] for span in RATE_DAYS}
+    rates = [past[f"active_{span}d"] / np.where(known[span] == 0, 1, known[span]) for span in RATE_DAYS]
     since = frame["since"].to_numpy().astype(np.float64)
     own = np.bitwise_count(frame[TRACE].to_numpy()) / np.maximum(np.minimum(since, PAST_DAYS), 1)
     shown = volumes["shown"].to_numpy()

@@ -193,9 +193,12 @@ def _table(log: EventLog, events: pl.DataFrame) -> pl.DataFrame:
 
 def _groups(table: pl.DataFrame, group: str | None) -> Ints:
     """(items,) group of each item from 0; one of its own for an item without."""
-    own = pl.int_range(pl.len()).cast(pl.String) + "\x00"
-    names = table.select(own if group is None else pl.coalesce(pl.col(group).cast(pl.String), own))
-    return np.unique(names.to_series().to_numpy(), return_inverse=True)[1].astype(np.int64)
+    if group is None:
+        return np.arange(len(table))
+    code = table[group].cast(pl.String).rank("dense").cast(pl.Int64).to_frame("code") - 1
+    alone = pl.col("code").is_null()
+    own = alone.cum_sum() + pl.col("code").max().fill_null(-1)
+    return code.select(pl.when(alone).then(own).otherwise("code")).to_series().to_numpy().astype(np.int64)
 
 
 def _newcomers(

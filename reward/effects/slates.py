@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from reward.outcomes.activity import DAY, local_day
+from reward.outcomes.activity import DAY, day_of
 from reward.schema import ITEM, POSITION, REQUEST, USER, EventLog
 
 Ints = NDArray[np.int64]
@@ -67,7 +67,7 @@ def slates_of(log: EventLog) -> Slates:
     """
     names = log.events.collect_schema().names()
     events = log.events.select(
-        USER, ITEM, local_day(log.timezone), *(name for name in (REQUEST, POSITION) if name in names)
+        USER, ITEM, day_of(log), *(name for name in (REQUEST, POSITION) if name in names)
     ).collect()
     item_ids = events[ITEM].unique().sort()
     events = events.with_columns(

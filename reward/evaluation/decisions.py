@@ -44,7 +44,7 @@ def other_policies(found: Json) -> str:
     )
     policies = [it["policy"] for it in found["weights"]]
     outcomes = list(dict.fromkeys(it["outcome"] for it in found["estimates"]))
-    drawn = outcomes[:2]  # the value's own and what stands for a click
+    drawn = [name for at, name in enumerate(outcomes) if at == 0 or name == found["click"]]
     colours = dict(zip(policies, cycle((FOURTH, MODEL, SECOND, THIRD)), strict=False))
     figure, axes = canvas(1, len(drawn) + 1, 0.9 + 0.32 * max(len(policies), 4))
     for panel, outcome in zip(axes, drawn, strict=False):
@@ -80,7 +80,7 @@ def other_policies(found: Json) -> str:
 
 def _change_cell(estimate: Json) -> str:
     if estimate["change"] is None:
-        return f"refused<small>{estimate['effective_rows']:.1f} effective rows of {estimate['rows']:,}</small>"
+        return f"refused<small>{estimate['brief']}</small>"
     decimals, guess = places([estimate["change"]]), estimate["guess"]
     told = f"best guess {readable(guess['value'], decimals)}, {guess['estimator']}"
     return f"{cell_of(estimate['change'], decimals)}<small>{told}</small>"

@@ -281,11 +281,12 @@ def _against_truth(assessment: Json, items: pl.DataFrame) -> Figure:
     """Click rate and learned reward of each item against its true effect."""
     told, unit = assessment["truth"]["correlation"], assessment["unit"]
     effect = items[EFFECT].to_numpy()
-    figure, axes = canvas(1, 2, 3.6)
-    shown = {
-        "click rate": (items[CLICK_RATE].to_numpy(), SECOND, f"mean {assessment['feedback']} of the item"),
+    click = assessment["feedback"]
+    rate = {} if click is None else {"click rate": (items[CLICK_RATE].to_numpy(), SECOND, f"mean {click} of the item")}
+    shown = rate | {
         "learned reward": (items[REWARD].to_numpy(), MODEL, f"learned reward, {unit}"),
     }
+    figure, axes = canvas(1, len(shown), 3.6)
     for panel, (name, (values, colour, label)) in zip(axes, shown.items(), strict=True):
         estimate = told[name]
         panel.scatter(effect, values, s=13, color=colour, alpha=0.65, linewidths=0)
@@ -294,10 +295,10 @@ def _against_truth(assessment: Json, items: pl.DataFrame) -> Figure:
         panel.set_xlabel(f"what showing the item once truly does, {unit}")
         panel.set_ylabel(label)
         panel.axvline(0, color=MUTED, lw=0.9)
-    axes[1].axhline(0, color=MUTED, lw=0.9)
+    axes[-1].axhline(0, color=MUTED, lw=0.9)
     if len(effect):
         shift = float(items[REWARD].mean()) - float(effect.mean())  # type: ignore[arg-type]
-        axes[1].axline((0, shift), slope=1, color=MUTED, lw=0.9, ls=(0, (4, 3)))
+        axes[-1].axline((0, shift), slope=1, color=MUTED, lw=0.9, ls=(0, (4, 3)))
     return figure
 
 

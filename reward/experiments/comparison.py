@@ -172,9 +172,9 @@ def predicted_before(
     before = events.join(entered, on=USER, maintain_order="left").filter(pl.col(TIMESTAMP) < pl.col(_ENTERED))
     if before.is_empty():
         return enrolment.with_columns(pl.lit(None, pl.Float64).alias(PREDICTED))
-    scored = function.score_events(before.drop(_ENTERED), items_table=items_table, history_start=history_start)
+    scored = function.scores(before.drop(_ENTERED), items_table=items_table, history_start=history_start)
     latest = (
-        scored.select(USER, TIMESTAMP, pl.col("value_after").alias(PREDICTED))
+        before.select(USER, TIMESTAMP, scored["value_after"].alias(PREDICTED))
         .sort(TIMESTAMP, maintain_order=True)
         .unique(USER, keep="last", maintain_order=True)
         .drop(TIMESTAMP)

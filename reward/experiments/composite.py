@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from reward.artifact import CARD, MANIFEST, fresh_folder, load, save, write_manifest
 from reward.effects.exposure import Rewards
 from reward.experiments.weights import ProxyWeights
+from reward.frozen import Frozen, as_trained
 from reward.function import History, Ids, Progress, RewardFunction
 from reward.schema import SchemaError
 from reward.wiring import TARGET
@@ -49,7 +50,7 @@ class Histories:
         return Histories({name: history.to(device) for name, history in self.of.items()})
 
 
-class Composite(nn.Module):
+class Composite(Frozen):
     """``reward = Σ_j β_j · signal_j``, in the unit of the north star.
 
     A signal is a feedback column of the log, whose value is what the event brought; or a scoring function, whose value
@@ -116,7 +117,6 @@ class Composite(nn.Module):
                 "that of the weights, as ProxyWeights has it"
             )
         self.functions = dict(functions or {})
-        self._modules_of = nn.ModuleList(self.functions.values())
         self.register_buffer("weights", torch.from_numpy(beta), persistent=False)
         self.register_buffer("covariance", torch.from_numpy(errors), persistent=False)
         self.eval()
@@ -154,9 +154,9 @@ class Composite(nn.Module):
             facts={"experiments": source, **(facts or {})},
         )
 
-    def train(self, mode: bool = True) -> Self:  # noqa: ARG002
-        """Stay in eval mode: a ranker that trains with this function in it does not train it."""
-        return super().train(False)
+    def held(self) -> Iterator[tuple[str, nn.Module]]:
+        """The scoring functions, by name."""
+        yield from self.functions.items()
 
     def forward(self, history: Histories, items: Ids) -> Rewards:
         """`score_candidates`."""
@@ -167,7 +167,7 @@ class Composite(nn.Module):
         """The signals that are feedback columns of the log."""
         return tuple(name for name in self.signals if name not in self.functions)
 
-    @torch.no_grad()
+    @as_trained
     def score_events(
         self,
         events: pl.DataFrame,
@@ -204,7 +204,7 @@ class Composite(nn.Module):
             )
         self._check(events)
         scored = {
-            name: function.score_events(
+            name: function.scores(
                 events, items_table=items_table, history_start=history_start, progress=progress
             ).select(REWARD, REWARD_STD)
             for name, function in self.functions.items()
@@ -243,7 +243,7 @@ class Composite(nn.Module):
             }
         )
 
-    @torch.no_grad()
+    @as_trained
     def score_candidates(self, history: Histories, items: Ids, *, items_table: pl.DataFrame | None = None) -> Rewards:
         """Score showing each candidate next; see `RewardFunction.score_candidates`.
 
@@ -254,6 +254,11 @@ class Composite(nn.Module):
             ValueError: a signal is a column of the log, which candidates do not have; or ``items`` does not fit.
         """
         self._no_columns()
+        if history.of.keys() != self.functions.keys():
+            raise ValueError(
+                f"history expected one that this composite encoded, of {', '.join(self.functions)}, got one of "
+                f"{', '.join(history.of)}: encode the events again with this composite"
+            )
 
         def signal(name: str) -> tuple[Tensor, Tensor]:
             mean, std = self.functions[name].score_candidates(history.of[name], items, items_table=items_table)

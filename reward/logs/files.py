@@ -23,6 +23,9 @@ def read(
     timezone: str = "UTC",
     timestamp_unit: str | None = None,
     end: str | datetime | None = None,
+    click: str | None = None,
+    flags: Iterable[str] | None = None,
+    day_starts_at: str = "00:00",
 ) -> EventLog:
     """Points at the parquet files of a log; only their schema is read.
 
@@ -34,10 +37,14 @@ def read(
         context: columns known before the item is chosen.
         items: where the items table is, in the same forms as ``events``.
         item_features: columns of the items table.
-        timezone: IANA name of the zone whose midnights separate the days.
+        timezone: IANA name of the zone whose clock separates the days.
         timestamp_unit: ``s``, ``ms``, ``us`` or ``ns`` where ``timestamp`` is an integer.
         end: the moment up to which the log is complete, a datetime or an ISO 8601 string; without an offset it is in
             ``timezone``.
+        click: the feedback that says that the item was taken up; None: the one called ``click``, ``is_click`` or
+            ``clicked``, if there is one.
+        flags: the feedback that is 0 or 1; None: Boolean columns, and those that hold both and nothing else.
+        day_starts_at: local time, such as ``04:00``, at which a day begins.
 
     Returns:
         The log, to be passed through `reward.schema.check`.
@@ -56,6 +63,9 @@ def read(
         timezone=timezone,
         timestamp_unit=timestamp_unit,
         end=_moment(end) if isinstance(end, str) else end,
+        click=click,
+        flags=None if flags is None else columns(flags),
+        day_starts_at=day_starts_at,
     )
 
 

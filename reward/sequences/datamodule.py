@@ -111,7 +111,9 @@ class StreamData(LightningDataModule):
         self.max_events, self.batch_rows, self.members, self.seed = max_events, batch_rows, members, seed
 
     def setup(self, stage: str | None = None) -> None:  # noqa: ARG002
-        """Build both windows' streams; ``stage`` makes no difference."""
+        """Build both windows' streams, once; ``stage`` makes no difference."""
+        if hasattr(self, "training"):
+            return
         split = self.split
         generator = torch.Generator().manual_seed(self.seed)
         training, targets, asked = self._window(split.train_end, None)
