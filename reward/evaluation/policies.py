@@ -83,9 +83,9 @@ def other_policies(
     Returns:
         ``divergence``, ``level`` and ``click``; ``estimates``, of each policy and outcome ``policy``, ``outcome``,
         ``rows``, ``effective_rows``, ``ran`` (mean of what came), ``change`` (an estimate with its interval) and
-        ``guess`` (value and estimator), or why it was ``refused``, at length and in ``brief``; ``weights``, of each policy ``policy``,
-        ``effective_rows``, ``top_share``, ``mean`` (an estimate) and ``curve``, the share of the weight that the
-        heaviest `SHARES` of the rows hold; and ``sentences``.
+        ``guess`` (value and estimator), or why it was ``refused``, at length and in ``brief``; ``weights``, of each
+        policy ``policy``, ``effective_rows``, ``top_share``, ``mean`` (an estimate) and ``curve``, the share of the
+        weight that the heaviest `SHARES` of the rows hold; and ``sentences``.
     """
     targets = dict(_leaning(rows, past, click, divergence))
     if proposed is not None:
