@@ -1,4 +1,4 @@
-"""A demonstration of the whole way in about a minute: a simulated service, rewards learned from its log, rankers on them.
+"""A demonstration in about a minute: a simulated service, rewards learned from its log, and rankers on them.
 
 On a real log nobody knows what an item did. Here it is known, so what was learned can be held against it, and rankers
 can be let loose on the users and their active days counted.
@@ -30,7 +30,7 @@ from reward.effects.personal import fit_personal
 from reward.effects.second_stage import ItemEffects, fit_effects
 from reward.encoders.gru import GRU
 from reward.evaluation.drawing import MODEL, MUTED, SECOND, STYLE, THIRD, canvas, in_light, point
-from reward.evaluation.truth import CLICK_RATE, EFFECT, REWARD, against_truth, beside_truth
+from reward.evaluation.truth import EFFECT, REWARD, against_truth, beside_truth
 from reward.evaluation.wording import Estimate, amount, places, readable, side_of_zero
 from reward.function import RewardFunction
 from reward.heads.trace import TraceHead
@@ -96,8 +96,8 @@ class Found:
             f"Over {self.roll_out_days} days, in which a user of the service as it is comes back on {self.usual:.1f}, "
             f"a ranker trained on {REWARDS} {_brings(self.gains[REWARDS])}, and one trained on {CLICKS} "
             f"{_brings(self.gains[CLICKS])}; with the {TRUTH}, which no log shows, it {_brings(self.gains[TRUTH])}.",
-            f"This service is simulated, with effects {self.times:g} times as large as in the library's other worlds so "
-            "that a small log shows them; on a log of your own, the report says what it can carry.",
+            f"This service is simulated, with effects {self.times:g} times as large as in the library's other worlds "
+            "so that a small log shows them; on a log of your own, the report says what it can carry.",
         ]
 
 
@@ -111,6 +111,7 @@ def demo(folder: Path, *, seed: int, phase: Phase, settings: Settings | None = N
         settings: in place of ``demo.toml``.
     """
     told = settings or default_settings()
+    torch.set_num_threads(1)  # the same sums in the same order wherever it runs; the parts are too small for more
     service = open_service(World(**told["world"]), seed)
     with phase("a log of a simulated service"):
         run, shown, slates = log_with_slates(service, **told["slates"])
@@ -137,12 +138,13 @@ def demo(folder: Path, *, seed: int, phase: Phase, settings: Settings | None = N
             seed=seed,
             level=LEVEL,
         )
-    with phase("three rankers, and what they bring"):
+    with phase("rewards for the slates of the log"):
         signals = {
             CLICKS: slates.clicks,
             REWARDS: rewards_of(function, log.events.collect(), slates),
             TRUTH: true_effects(service, run, slates, horizon.horizon_days),
         }
+    with phase("three rankers, and what they bring"):
         start = run.state.of(np.arange(min(service.world.users, told["demo"]["roll_out_users"])))
         days = told["demo"]["roll_out_days"]
         usual = outcome(service, logging_policy(service), start, days)
@@ -295,9 +297,7 @@ def _forecaster(log: EventLog, horizon: ActivityTrace, window: Split, told: Sett
     return RewardFunction(network, features, horizon, max_events=it["max_events"], timestamp_unit=None, facts=facts)
 
 
-def _effects(
-    log: EventLog, horizon: ActivityTrace, told: Settings, seed: int
-) -> tuple[ItemEffects, dict[str, Any]]:
+def _effects(log: EventLog, horizon: ActivityTrace, told: Settings, seed: int) -> tuple[ItemEffects, dict[str, Any]]:
     """The effects, and the account of how far they can be believed."""
     personal = partial(fit_personal, net=None, **told["personal"])
     effects = fit_effects(log, horizon, personal=personal, seed=seed, **told["effects"])
