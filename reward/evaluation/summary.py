@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from textwrap import shorten
 from typing import Any
 
 from reward.effects.account import LOGGED, Verdict, no_push, verdict
@@ -50,7 +51,7 @@ def _effects(found: Mapping[str, Any] | None) -> str:
     said = verdict(found)
     if not found or said is Verdict.NOT_ESTIMATED:
         why = (found or {}).get("reason") or "the artefact keeps no account of them"
-        return f"not estimated. {why[0].upper()}{why[1:].rstrip('.')}."
+        return f"not estimated. {shorten(why[0].upper() + why[1:].rstrip('.'), 170, placeholder=' ...')}."
     evidence = _evidence(found)
     doubt = "they rest on estimated propensities" if found["propensities"] != LOGGED else "balance was not checked"
     return {

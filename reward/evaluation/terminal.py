@@ -11,7 +11,7 @@ from rich.text import Text
 
 from reward.evaluation.assessment import ACTIVITY, BASE_RATE, FEEDBACK_ONLY, Json
 from reward.evaluation.summary import HEADS, in_short
-from reward.evaluation.wording import Estimate, interval_name, places, readable
+from reward.evaluation.wording import Estimate, places, readable
 
 MOST_LINES = 25  # of a run's first screen
 _REPORT_ONLY = (FEEDBACK_ONLY, BASE_RATE)  # weaker forecasts, which the report has
@@ -50,7 +50,7 @@ def table_of(assessment: Json) -> Table:
     gains = assessment["carry"]["gains"].get(ACTIVITY, {})
     columns = {
         "log-loss": _values([it["log_loss"] for it in metrics.values()]),
-        f"gain over {ACTIVITY} ({interval_name(assessment['level'])})": _with_intervals(
+        f"gain over {ACTIVITY}, {100 * assessment['level']:.4g}%": _with_intervals(
             [None if name == ACTIVITY else gains.get(name) for name in metrics]
         ),
         "AUC": _values([it["auc"] for it in metrics.values()]),
