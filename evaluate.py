@@ -118,6 +118,6 @@ def past_tests(settings: dict[str, Any], *, seed: int) -> Any:
 
 
 if __name__ == "__main__":
-    own_warnings_only()
+    own_warnings_only(say)
     with in_one_sentence():
         main()

@@ -455,6 +455,6 @@ def _let_go(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    own_warnings_only()
+    own_warnings_only(say)
     with in_one_sentence():
         main()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 from rich.console import Console
@@ -19,8 +20,8 @@ class Terminal(Console):
 console = Terminal()
 
 
-def own_warnings_only() -> None:
-    """From here on show warnings of reward, a sentence each, and none of libraries; ``-W`` of Python shows them all."""
+def own_warnings_only(say: Callable[[str], object]) -> None:
+    """From here on say warnings of reward, a sentence each, and none of libraries; ``-W`` of Python shows them all."""
     if sys.warnoptions:
         return
 

@@ -1,5 +1,6 @@
 import json
 import re
+from functools import cache
 from html.parser import HTMLParser
 
 import numpy as np
@@ -233,10 +234,16 @@ def judged(effects, **changes):
     return {**found, "ledger": found["ledger"] | {"reward_is_exposure": not effects}}
 
 
+@cache
+def page_of(situation):
+    effects = SITUATIONS[situation]
+    return written(judged(effects), effects=effects)
+
+
 @pytest.mark.parametrize("situation", SITUATIONS)
 def test_the_page_has_the_verdict_the_warning_and_every_sentence_of_the_account_before_any_figure(situation):
     effects = SITUATIONS[situation]
-    page = written(judged(effects), effects=effects)
+    page = page_of(situation)
     assert Page(page).open == []
     top = plain_text(page[: page.index("<svg")])
     for sentence in in_short(judged(effects), effects):
@@ -251,7 +258,7 @@ def test_the_page_has_the_verdict_the_warning_and_every_sentence_of_the_account_
 @pytest.mark.parametrize("situation", SITUATIONS)
 def test_no_figure_of_the_page_advises_what_the_verdict_does_not_carry(situation):
     effects = SITUATIONS[situation]
-    page = written(judged(effects), effects=effects)
+    page = page_of(situation)
     carried, text = no_push(effects) is None, plain_text(page)
     drawn = f"<h2>{PUSH}</h2>" in page
     assert drawn == (carried and bool(effects.get("push")))
@@ -279,11 +286,9 @@ def test_how_far_to_lean_is_either_drawn_or_said_to_be_unknown(situation):
 
 
 def test_where_no_gain_is_certain_the_page_says_that_there_is_no_limit():
-    drawn = written(judged({}), effects=SITUATIONS["supported, nothing to gain from leaning"])
+    drawn, other = map(page_of, ("supported, nothing to gain from leaning", "supported, to be pushed"))
     assert "there is none where no gain is certain" in plain_text(drawn)
-    assert "there is none where no gain is certain" not in plain_text(
-        written(judged({}), effects=SITUATIONS["supported, to be pushed"])
-    )
+    assert "there is none where no gain is certain" not in plain_text(other)
 
 
 def test_a_push_without_a_distance_is_not_drawn():
@@ -299,5 +304,4 @@ HOUSE_WORDS = ("borne out", "bear out", "bears out", "of no account", "foretell"
 
 @pytest.mark.parametrize("word", HOUSE_WORDS)
 def test_the_page_is_in_plain_words(word):
-    for effects in SITUATIONS.values():
-        assert word not in plain_text(written(judged(effects), effects=effects))
+    assert not [situation for situation in SITUATIONS if word in plain_text(page_of(situation))]
