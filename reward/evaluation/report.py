@@ -236,9 +236,9 @@ def _gains(assessment: Json, span: str) -> str:
     blocks.append(tabled(["prediction", *columns], rows_of(names, list(columns.values())), assessment["model"]))
     lead = (
         "How much less log-loss each prediction has than the base rate and, enlarged, than past activity "
-        "alone, without those that come nowhere near it: to the right of the line is better. Below, every "
-        f"metric over the horizon with its {span}. Noise lifts the calibration error above zero; its "
-        "interval, from which that is taken off, mostly lies below the value."
+        "alone, without those far below it: to the right of the line is better. The table has every metric over "
+        f"the horizon with its {span}. Noise raises the calibration error; the interval is corrected for it, and so "
+        "mostly lies below the value."
     )
     return section("Gains in log-loss", lead, *blocks)
 
@@ -405,7 +405,7 @@ def _further(assessment: Json) -> str:
         return ""
     lead = (
         "What else the same states predict, on the same test days. Skill is the share of the variance explained that "
-        "the average of training leaves: 0 is that average, 1 a prophet. Predicted over observed is 1 where "
+        "the average of training leaves: 0 is that average, 1 is perfect. Predicted over observed is 1 where "
         "predictions add up, part by part and for every kind of row."
     )
     blocks = [bullets(further_sentences(assessment["further"]))]
@@ -498,16 +498,16 @@ def _reward(assessment: Json, effects: Mapping[str, Any] | None) -> str:
 def _claims(assessment: Json) -> str:
     said = [
         "The reward here is the exposure step: what the model expects of users who were shown this item, "
-        "less what it expects of users in the same state who were shown anything. It is a difference of "
-        "predictions, not yet a causal effect: an item that is shown to users about to come back anyway is "
-        "credited with it, as far as the state does not know them."
+        "minus what it expects of users in the same state who were shown anything. It is a difference of "
+        "predictions, not a causal effect: an item shown to users who would have come back anyway is credited with "
+        "it, as far as the state does not know them."
         if assessment["ledger"]["reward_is_exposure"]
         else "The reward here is the effect of showing the item, estimated from the log's own randomness. It is causal "
         "as far as the propensities are right; the effects of showing items, above, say where these come from, whether "
         "they balance the log, and whether held-out users confirm the rewards.",
-        "Log-loss judges the prediction, not the reward: true effects of single items are worth too little "
-        "of it to be seen. A better log-loss is no proof of better rewards, and a ranker has to be tested "
-        "in an experiment or against logged propensities.",
+        "Log-loss judges the prediction, not the reward: true effects of single items are too small to "
+        "show in it. A better log-loss is no proof of better rewards, and a ranker has to be tested in an experiment "
+        "or against logged propensities.",
         "The intervals resample the users of this log. They say what other users would have changed, not "
         "other weeks, another logging policy or another training run.",
         "Surprise without a trend in click rate is what a good model must show; it is not all that one must show.",

@@ -5,7 +5,7 @@ import itertools
 
 import pytest
 from rich.console import Console
-from test_account_situations import SITUATIONS
+from situations import SITUATIONS
 from test_assessment import assessed, example
 
 from reward.effects.account import Verdict, no_account, verdict
@@ -191,6 +191,11 @@ def test_a_run_folder_names_what_is_there_and_nothing_else(run_folder):
     )
     (run_folder / "rejected.parquet").unlink()
     assert "rejected" not in where_things_are(run_folder)[0]
+
+
+@pytest.mark.parametrize("wanted", Verdict)
+def test_every_verdict_is_among_the_situations(wanted):
+    assert wanted in {verdict(found) for found in SITUATIONS.values()}
 
 
 def test_the_heads_are_those_of_the_sentences():

@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 import numpy as np
 import polars as pl
 import pytest
-from test_account_situations import SITUATIONS
+from situations import SITUATIONS
 from test_assessment import assessed, example, sample
 
 from reward.effects.account import Verdict, account_sentences, no_push, verdict

@@ -4,9 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 import polars as pl
-import pytest
 
-from reward.effects.account import Verdict, account, no_account, verdict
+from reward.effects.account import account, no_account
 from reward.effects.anchors import HeldOut
 from reward.effects.balance import Balance
 from reward.effects.propensities import Calibration, Propensities
@@ -50,8 +49,3 @@ SITUATIONS = {
     "not estimated": no_account("they need outcome.scope=user"),
     "no account": None,
 }
-
-
-@pytest.mark.parametrize("wanted", Verdict)
-def test_every_verdict_is_among_the_situations(wanted):
-    assert wanted in {verdict(found) for found in SITUATIONS.values()}
