@@ -34,7 +34,7 @@ from reward.training.folder import CONFIG, RunFolder, RunFolderError
 from reward.training.identity import placed, same_log, window_of
 from reward.training.settings import check_settings
 from reward.training.stages import Stages
-from reward.training.terminal import console, say
+from reward.training.terminal import console, own_warnings_only, say
 from reward.writing import write_json
 
 
@@ -79,6 +79,7 @@ def evaluate(folder: RunFolder, settings: dict[str, Any], stages: Stages) -> Non
         assessment["experiments"] = proxies
     report = partial(publish, function, assessment, run / "evaluation", console, truth=run / TRUTH)
     stages.attempt("report", report, folder=run)
+    console.print(f"report: {run / 'evaluation' / 'report.html'}", soft_wrap=True)
     console.print(stages.line(), soft_wrap=True)
     if stages.failed:
         raise JobError("the report could not be written")
@@ -117,5 +118,6 @@ def past_tests(settings: dict[str, Any], *, seed: int) -> Any:
 
 
 if __name__ == "__main__":
+    own_warnings_only(say)
     with in_one_sentence():
         main()

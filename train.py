@@ -31,12 +31,13 @@ from pytorch_lightning import seed_everything
 
 import reward
 from reward.artifact import save
-from reward.effects.account import account, account_sentences, no_account
+from reward.effects.account import account, no_account
 from reward.effects.personal import Personal
 from reward.effects.second_stage import ItemEffects
 from reward.evaluation.judge import judge
 from reward.evaluation.publish import publish
 from reward.evaluation.report import sentences
+from reward.evaluation.terminal import what_training_did, what_was_read, where_things_are
 from reward.evaluation.truth import TRUTH, beside_truth
 from reward.function import RewardFunction
 from reward.model import RewardModel, Task
@@ -55,7 +56,7 @@ from reward.training.identity import fingerprints, placed, same_log, window_date
 from reward.training.overrides import resumed
 from reward.training.settings import check_settings
 from reward.training.stages import Stages
-from reward.training.terminal import console, say
+from reward.training.terminal import console, own_warnings_only, say
 from reward.training.trials import check_role, check_size, try_boosting, try_optimizer, try_trainer
 from reward.wiring import check_names
 from reward.writing import whole, write_json
@@ -198,7 +199,8 @@ def train(run: Run, stages: Stages) -> float:
             stages.attempt("tracking", partial(log_results, logger, told, **pages), folder=run.path)
     finally:
         finish(logger, failed=sys.exc_info()[0] is not None)
-    console.print(f"scoring function: {run.folder.artifact}", soft_wrap=True)
+    for line in where_things_are(run.path):
+        console.print(line, highlight=False)
     stages.write(run.path)
     console.print(stages.line(), soft_wrap=True)
     print(run.path)
@@ -306,6 +308,7 @@ def learn(run: Run, ready: Ready, stages: Stages, logger: Any) -> tuple[RewardFu
         with stages.timed("training"):
             loss = fit(ready.model, ready.data, run.path, settings=run.plain["trainer"], logger=logger)
             ready.model.calibrate(ready.data.val_dataloader(), **config.calibration)
+        console.print(what_training_did(loss), highlight=False)
         function = ready.function()
         second = partial(estimate_effects, ready.log, ready.outcome, window, config, run.path)
         found, function.effects = stages.attempt("effects", second, folder=run.path) or (
@@ -365,7 +368,6 @@ def read(config: DictConfig, record: Mapping[str, Any] | None) -> tuple[EventLog
     checked = check(log)
     window = split(checked.log, **config.split) if record is None else window_of(record["window"])
     rejected = checked.rejected.height
-    start, train_end, validation_end, end = (day_to_date(day) for day in window.days)
     rows, users, items = (
         checked.log.events.select(
             pl.len(), pl.col("user_id").n_unique().alias("users"), pl.col("item_id").n_unique().alias("items")
@@ -373,13 +375,9 @@ def read(config: DictConfig, record: Mapping[str, Any] | None) -> tuple[EventLog
         .collect()
         .row(0)
     )
-    console.print(
-        f"{rows:,} events of {users:,} users on {items:,} items; {rejected:,} rows set aside"
-        + (f" ({REJECTED} in the run folder says why)" if rejected else "")
-    )
-    console.print(
-        f"learn from {start} to {train_end}, validate until {validation_end}, test until {end} (ends exclusive)"
-    )
+    days = [day_to_date(day) for day in window.days[:3]]
+    for line in what_was_read(rows=rows, users=users, items=items, rejected=rejected, days=days):
+        console.print(line, highlight=False)
     return log, checked, window
 
 
@@ -401,9 +399,6 @@ def estimate_effects(
         personal = effects.personal
         with whole(folder / "effects.parquet") as scratch:
             effects.items.write_parquet(scratch)
-    console.print("\n".join(account_sentences(found)))
-    if found["warning"] is not None:
-        console.print(f"[bold]Warning.[/bold] {found['warning']}")
     return found, personal
 
 
@@ -475,5 +470,6 @@ def _let_go(folder: Path) -> None:
 
 
 if __name__ == "__main__":
+    own_warnings_only(say)
     with in_one_sentence():
         main()

@@ -606,6 +606,7 @@ def _clickability(
 def _histogram(values: Floats) -> Json:
     """Counts between edges over the middle 99% of the values, and how many lie outside."""
     low, high = np.quantile(values, [0.005, 0.995])
-    counts, edges = np.histogram(values, _BARS, range=(low, high))
+    span = (low, high) if high > low else (low - abs(low) / 2, high + abs(high) / 2 or 1.0)  # all alike: one bar
+    counts, edges = np.histogram(values, _BARS, range=span)
     below, above = int((values < low).sum()), int((values > high).sum())
     return {"edges": edges.tolist(), "counts": counts.tolist(), "below": below, "above": above}
