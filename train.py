@@ -49,6 +49,7 @@ from reward.sequences.datamodule import StreamData
 from reward.sequences.features import Features
 from reward.sequences.split import Split, day_to_date, known_at, split
 from reward.tracking import finish, log_config, log_results
+from reward.training.activity import fit_activity, keep_what_gained
 from reward.training.command_line import JobError, RefusedError, in_one_sentence, refusing
 from reward.training.fitting import TrainingError, best_loss, fit
 from reward.training.folder import CONFIG, RunFolder
@@ -250,6 +251,8 @@ def prepare(run: Run) -> Ready:
         absent=any(ABSENT in it.states for it in outcomes.values()),
         **config.network,
     )
+    if network.activity is not None:
+        fit_activity(network.activity, data, **config.activity)
     tasks = {
         name: Task(told["objective"], config.also[name].weight, told["outcome"].states, sequential(told["outcome"]))
         for name, told in also.items()
@@ -307,6 +310,7 @@ def learn(run: Run, ready: Ready, stages: Stages, logger: Any) -> tuple[RewardFu
     else:
         with stages.timed("training"):
             loss = fit(ready.model, ready.data, run.path, settings=run.plain["trainer"], logger=logger)
+            forecast = weigh(run, ready.model, ready.data)
             ready.model.calibrate(ready.data.val_dataloader(), **config.calibration)
         console.print(what_training_did(loss), highlight=False)
         function = ready.function()
@@ -316,12 +320,25 @@ def learn(run: Run, ready: Ready, stages: Stages, logger: Any) -> tuple[RewardFu
             None,
         )
         with stages.timed("saving"):
-            function.facts.update(facts(ready, run), effects=found)
+            function.facts.update(facts(ready, run), effects=found, forecast=forecast)
             save(function, run.folder.artifact)
     if not (run.path / TRUTH).is_file():
         truth = partial(compare_with_truth, ready.log, window, config, run.path)
         stages.attempt("truth", truth, folder=run.path)
     return function, loss
+
+
+def weigh(run: Run, model: RewardModel, data: StreamData) -> dict[str, Any] | None:
+    """Keep what training gained over past activity, where it started there; returns what the artefact says of it."""
+    if model.network.activity is None:
+        return None
+    config = run.config
+    gained = keep_what_gained(model, data, **config.correction, **config.calibration)
+    encoder = type(model.network.encoder).__name__
+    tried = f"a {encoder} of width {config.encoder.width} in at most {config.trainer.max_epochs} epochs"
+    sentence = gained.sentence(tried)
+    console.print(sentence)
+    return {**gained._asdict(), "sentence": sentence}
 
 
 def judge_and_report(
