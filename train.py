@@ -31,12 +31,13 @@ from pytorch_lightning import seed_everything
 
 import reward
 from reward.artifact import save
-from reward.effects.account import account, account_sentences, no_account
+from reward.effects.account import account, no_account
 from reward.effects.personal import Personal
 from reward.effects.second_stage import ItemEffects
 from reward.evaluation.judge import judge
 from reward.evaluation.publish import publish
 from reward.evaluation.report import sentences
+from reward.evaluation.terminal import what_training_did, what_was_read, where_things_are
 from reward.evaluation.truth import TRUTH, beside_truth
 from reward.function import RewardFunction
 from reward.model import RewardModel, Task
@@ -50,19 +51,21 @@ from reward.sequences.split import Split, day_to_date, known_at, split
 from reward.tracking import finish, log_config, log_results
 from reward.training.activity import fit_activity, keep_what_gained
 from reward.training.command_line import JobError, RefusedError, in_one_sentence, refusing
-from reward.training.fitting import TrainingError, best_loss, check_trainer, fit
+from reward.training.fitting import TrainingError, best_loss, fit
 from reward.training.folder import CONFIG, JUDGED, RunFolder
 from reward.training.identity import fingerprints, placed, same_log, window_dates, window_of
 from reward.training.overrides import resumed
-from reward.training.refit import ALL, NONE, check_refit, refit_facts, refit_network
+from reward.training.refit import ALL, NONE, refit_facts, refit_network
 from reward.training.settings import check_settings
 from reward.training.stages import Stages
-from reward.training.terminal import console, say
+from reward.training.terminal import console, own_warnings_only, say
+from reward.training.trials import check_role, check_size, try_boosting, try_optimizer, try_trainer
 from reward.wiring import check_names
 from reward.writing import whole, write_json
 
 REJECTED = "rejected.parquet"
 EFFECTS_OF_ALL_DAYS = "effects_all_days.parquet"
+TASK = ("head", "outcome", "objective")
 
 OmegaConf.register_new_resolver("run_folder", lambda resume, fresh: "." if resume else fresh, replace=True)
 
@@ -200,7 +203,8 @@ def train(run: Run, stages: Stages) -> float:
             stages.attempt("tracking", partial(log_results, logger, told, **pages), folder=run.path)
     finally:
         finish(logger, failed=sys.exc_info()[0] is not None)
-    console.print(f"scoring function: {run.folder.artifact}", soft_wrap=True)
+    for line in where_things_are(run.path):
+        console.print(line, highlight=False)
     stages.write(run.path)
     console.print(stages.line(), soft_wrap=True)
     print(run.path)
@@ -218,9 +222,8 @@ def prepare(run: Run) -> Ready:
         ValueError: a part does not take its settings.
     """
     config = run.config
-    check_trainer(run.plain["trainer"])
-    check_refit(run.plain.get("refit", NONE))
-    seed_everything(config.seed, verbose=False)
+    try_trainer(run.plain["trainer"])
+    try_boosting(run.plain["evaluation"]["boosting"])
     record = run.folder.record
     source, checked, window = read(config, record)
     log, changed = same_log(checked.log, window, record and record["fingerprints"])
@@ -239,20 +242,23 @@ def assembled(config: DictConfig, checked: Checked, log: EventLog, window: Split
         TypeError: the parts do not fit each other.
         ValueError: a part does not take its settings.
     """
+    settings = instantiate(config.model)
+    try_optimizer(settings["optimizer"])
+    for name in ("encoder", "head"):
+        check_size(name, partial(instantiate, config[name]))
     seed_everything(config.seed, verbose=False)
-    outcome, head, objective = (instantiate(config[name], _convert_="all") for name in ("outcome", "head", "objective"))
-    check_names(head, outcome, objective)
-    also = {name: instantiate(told, _convert_="all") for name, told in config.also.items()}
-    for told in also.values():
-        check_names(told["head"], told["outcome"], told["objective"])
+    head, outcome, objective = task_of(config, "")
+    also = {name: dict(zip(TASK, task_of(told, f"also.{name}."), strict=True)) for name, told in config.also.items()}
     outcomes = {name: told["outcome"] for name, told in also.items()}
     features = Features.fit(known_at(log, window.train_end), **config.features)
     data = StreamData(
         log, outcome, features, window, members=head.members, seed=config.seed, also=outcomes, **config.batches
     )
     data.setup()
+    encoder = instantiate(config.encoder)
+    check_role("encoder", "encoder", encoder)
     network = RewardNetwork(
-        instantiate(config.encoder),
+        encoder,
         head,
         sizes=features.sizes(),
         also={name: told["head"] for name, told in also.items()},
@@ -262,7 +268,7 @@ def assembled(config: DictConfig, checked: Checked, log: EventLog, window: Split
     if network.activity is not None:
         fit_activity(network.activity, data, **config.activity)
     tasks = {
-        name: Task(told["objective"], told["weight"], told["outcome"].states, sequential(told["outcome"]))
+        name: Task(told["objective"], config.also[name].weight, told["outcome"].states, sequential(told["outcome"]))
         for name, told in also.items()
     }
     model = RewardModel(
@@ -272,7 +278,7 @@ def assembled(config: DictConfig, checked: Checked, log: EventLog, window: Split
         also=tasks,
         sequential=sequential(outcome),
         consistency=instantiate(config.consistency),
-        **instantiate(config.model),
+        **settings,
     )
     function = partial(
         RewardFunction,
@@ -285,6 +291,15 @@ def assembled(config: DictConfig, checked: Checked, log: EventLog, window: Split
         also=outcomes,
     )
     return Ready(checked, log, window, outcome, function, model, data)
+
+
+def task_of(config: DictConfig, place: str) -> tuple[Any, Any, Any]:
+    """The head, the outcome and the objective of a task, which fit each other."""
+    head, outcome, objective = (instantiate(config[name], _convert_="all") for name in TASK)
+    check_role(f"{place}head", "head", head)
+    check_role(f"{place}outcome", "outcome", outcome)
+    check_names(head, outcome, objective)
+    return head, outcome, objective
 
 
 def identify(run: Run, ready: Ready) -> None:
@@ -311,6 +326,7 @@ def learn(run: Run, ready: Ready, stages: Stages, logger: Any) -> tuple[RewardFu
             loss = fit(ready.model, ready.data, run.path, settings=run.plain["trainer"], logger=logger)
             forecast = weigh(run, ready.model, ready.data)
             ready.model.calibrate(ready.data.val_dataloader(), **config.calibration)
+        console.print(what_training_did(loss), highlight=False)
         function = ready.function()
         second = partial(estimate_effects, ready.log, ready.outcome, window, config, run.path)
         found, function.effects = stages.attempt("effects", second, folder=run.path) or (
@@ -415,12 +431,11 @@ def sequential(outcome: Any) -> bool:
 
 def read(config: DictConfig, record: Mapping[str, Any] | None) -> tuple[EventLog, Checked, Split]:
     """The log as it came, checked, and its windows, which are those of ``record`` where the run goes on."""
-    source = placed(OmegaConf.to_container(config.data), (record or {}).get("started_in"))  # type: ignore[arg-type]
+    source = placed(plain_values(config.data), (record or {}).get("started_in"))
     log = instantiate(source)
     checked = check(log)
     window = split(checked.log, **config.split) if record is None else window_of(record["window"])
     rejected = checked.rejected.height
-    start, train_end, validation_end, end = (day_to_date(day) for day in window.days)
     rows, users, items = (
         checked.log.events.select(
             pl.len(), pl.col("user_id").n_unique().alias("users"), pl.col("item_id").n_unique().alias("items")
@@ -428,13 +443,9 @@ def read(config: DictConfig, record: Mapping[str, Any] | None) -> tuple[EventLog
         .collect()
         .row(0)
     )
-    console.print(
-        f"{rows:,} events of {users:,} users on {items:,} items; {rejected:,} rows set aside"
-        + (f" ({REJECTED} in the run folder says why)" if rejected else "")
-    )
-    console.print(
-        f"learn from {start} to {train_end}, validate until {validation_end}, test until {end} (ends exclusive)"
-    )
+    days = [day_to_date(day) for day in window.days[:3]]
+    for line in what_was_read(rows=rows, users=users, items=items, rejected=rejected, days=days):
+        console.print(line, highlight=False)
     return log, checked, window
 
 
@@ -456,9 +467,6 @@ def estimate_effects(
         personal = effects.personal
         with whole(folder / "effects.parquet") as scratch:
             effects.items.write_parquet(scratch)
-    console.print("\n".join(account_sentences(found)))
-    if found["warning"] is not None:
-        console.print(f"[bold]Warning.[/bold] {found['warning']}")
     return found, personal
 
 
@@ -475,7 +483,7 @@ def compare_with_truth(log: EventLog, window: Split, config: DictConfig, folder:
         return
     known = known_at(log, window.validation_end).events
     with whole(folder / TRUTH) as scratch:
-        beside_truth(true, pl.read_parquet(learned), known, log.feedback[0]).write_parquet(scratch)
+        beside_truth(true, pl.read_parquet(learned), known, log.click).write_parquet(scratch)
 
 
 def second_stage(known: EventLog, outcome: Any, config: DictConfig) -> tuple[dict[str, Any], ItemEffects]:
@@ -530,5 +538,6 @@ def _let_go(folder: Path) -> None:
 
 
 if __name__ == "__main__":
+    own_warnings_only(say)
     with in_one_sentence():
         main()

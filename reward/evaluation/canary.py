@@ -14,7 +14,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from reward.evaluation.assessment import Json
-from reward.outcomes.activity import DAY, local_day
+from reward.outcomes.activity import DAY, day_of
 from reward.schema import ITEM, USER, EventLog, SchemaError
 
 MOST_ROWS = 200_000  # drawn of the log's rows
@@ -73,7 +73,7 @@ def canary(log: EventLog, *, days: int, seed: int) -> list[Suspect]:
         SchemaError: the log has no rows with so many days before and after them.
     """
     features = [] if log.items is None else [it for it in log.item_features if not _is_list(log.items, it)]
-    events = log.events.with_columns(local_day(log.timezone)).select(USER, ITEM, DAY, *log.feedback, *log.context)
+    events = log.events.with_columns(day_of(log)).select(USER, ITEM, DAY, *log.feedback, *log.context)
     if features and log.items is not None:
         events = events.join(log.items.select(ITEM, *features), on=ITEM, how="left")
     frame = events.collect().with_columns((pl.col(USER).rank("dense") - 1).cast(pl.Int64).alias("who"))
@@ -113,7 +113,7 @@ def canary_account(log: EventLog, *, horizon_days: int, seed: int) -> Json:
         leak, and ``reason``: why nothing could be looked at, else null.
     """
     day = pl.col(DAY)
-    span = log.events.with_columns(local_day(log.timezone)).select(day.max() - day.min() + 1).collect().item()
+    span = log.events.with_columns(day_of(log)).select(day.max() - day.min() + 1).collect().item()
     days = max(min(horizon_days, span // 3), 1)
     try:
         found = canary(log, days=days, seed=seed)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 import polars as pl
 
-from reward.outcomes.activity import local_day
-from reward.schema import TIMESTAMP, EventLog, SchemaError
+from reward.outcomes.activity import day_of
+from reward.schema import TIMESTAMP, EventLog, SchemaError, minutes_of
 
 EPOCH = date(1970, 1, 1)
 
@@ -59,9 +59,19 @@ def day_to_date(day: int) -> date:
     return EPOCH + timedelta(days=day)
 
 
-def midnight(day: int, zone: str) -> datetime:
-    """The moment, in UTC, at which ``day`` begins in the time zone ``zone``."""
-    return datetime.combine(day_to_date(day), datetime.min.time(), ZoneInfo(zone)).astimezone(UTC)
+def midnight(day: int, zone: str, starts_at: str = "00:00") -> datetime:
+    """The moment, in UTC, at which ``day`` begins in the time zone ``zone``, by a clock that reads ``starts_at``."""
+    wall = datetime.combine(day_to_date(day), time(*divmod(minutes_of(starts_at), 60)))
+    moment = wall.replace(tzinfo=ZoneInfo(zone)).astimezone(UTC)
+    if moment.astimezone(ZoneInfo(zone)).replace(tzinfo=None) == wall:
+        return moment
+    # a time that the clock skips: the day begins where it does, between the two readings of such a time
+    early = wall.replace(tzinfo=ZoneInfo(zone), fold=1).astimezone(UTC)
+    while moment - early > timedelta(microseconds=1):
+        middle = early + (moment - early) // 2
+        passed = middle.astimezone(ZoneInfo(zone)).replace(tzinfo=None) >= wall
+        early, moment = (early, middle) if passed else (middle, moment)
+    return moment
 
 
 def bounds(log: EventLog) -> tuple[int, int]:
@@ -71,7 +81,7 @@ def bounds(log: EventLog) -> tuple[int, int]:
     if end.tzinfo is None:
         end = end.replace(tzinfo=ZoneInfo(log.timezone))
     moments = pl.DataFrame({TIMESTAMP: [first, end]}, schema={TIMESTAMP: pl.Datetime("us", "UTC")})
-    start_day, end_day = moments.select(local_day(log.timezone)).to_series().to_list()
+    start_day, end_day = moments.select(day_of(log)).to_series().to_list()
     return start_day, end_day
 
 
@@ -95,5 +105,5 @@ def split(log: EventLog, *, train_days: int | None, validation_days: int | None)
 
 def known_at(log: EventLog, day: int) -> EventLog:
     """The log as it was known when ``day`` began: nothing after that moment exists."""
-    moment = midnight(day, log.timezone)
+    moment = midnight(day, log.timezone, log.day_starts_at)
     return replace(log, events=log.events.filter(pl.col(TIMESTAMP) < moment), end=moment)

@@ -14,7 +14,6 @@ from reward.sequences.datamodule import StreamData
 from reward.training.fitting import best_epochs, make_trainer, quietly
 
 NONE, EFFECTS, ALL = "none", "effects", "all"
-REFITS = (NONE, EFFECTS, ALL)
 
 _EFFECTS = (
     "The effects of items were fitted again on all days before {until}. Every figure of the test days was judged "
@@ -28,21 +27,11 @@ _ALL = (
 _NOTHING_ADDED = " The network was not fitted again: it adds nothing to past activity."
 
 
-def check_refit(what: str) -> None:
-    """Check the setting.
-
-    Raises:
-        ValueError: it is not one of `REFITS`.
-    """
-    if what not in REFITS:
-        raise ValueError(f"refit expected one of {', '.join(REFITS)}, got {what!r}")
-
-
 def refit_facts(what: str, window: Mapping[str, str], *, network: bool) -> dict[str, Any]:
     """What an artefact says of its refit.
 
     Args:
-        what: one of `REFITS`, but not none.
+        what: the setting, but not none.
         window: the dates of the split.
         network: whether the network was fitted again.
     """

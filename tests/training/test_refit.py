@@ -19,7 +19,7 @@ sys.path.insert(0, str(ROOT))
 import evaluate  # noqa: E402
 import train  # noqa: E402
 from reward.training.folder import RunFolder  # noqa: E402
-from reward.training.refit import check_refit, refit_facts  # noqa: E402
+from reward.training.refit import refit_facts  # noqa: E402
 from reward.training.stages import Stages  # noqa: E402
 
 WINDOW = {"start": "2024-03-01", "train_end": "2024-03-13", "validation_end": "2024-03-17", "end": "2024-03-21"}
@@ -175,8 +175,3 @@ def test_a_network_that_adds_nothing_is_not_fitted_again():
     told = refit_facts("all", WINDOW, network=False)
     assert told["what"] == "effects"
     assert told["sentence"].endswith("The network was not fitted again: it adds nothing to past activity.")
-
-
-def test_another_refit_is_refused_by_name():
-    with pytest.raises(ValueError, match="refit expected one of none, effects, all, got 'network'"):
-        check_refit("network")

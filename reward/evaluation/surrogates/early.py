@@ -122,15 +122,15 @@ def reward_surrogate(
         SchemaError: see `RewardFunction.score_events`.
         ValueError: no user has an event on the day.
     """
-    zone = function.features.timezone
-    entered = local_day(zone) == day
+    zone, starts_at = function.features.timezone, function.features.day_starts_at
+    entered = local_day(zone, starts_at=starts_at) == day
     there = events.select(USER, TIMESTAMP).with_row_index("row").filter(entered)
     anchors = there.sort(TIMESTAMP, "row").group_by(USER).agg(pl.col("row").last()).sort(USER)
     if anchors.is_empty():
         raise ValueError(f"expected users with an event on day {day}, got none: give the day the test began on")
     told = function.values_as_of(
         events,
-        [midnight(day + k + 1, zone) for k in days],
+        [midnight(day + k + 1, zone, starts_at) for k in days],
         items_table=items_table,
         history_start=history_start,
     )[anchors["row"].to_numpy()]
