@@ -268,7 +268,9 @@ def foreign(folder, tmp_path, monkeypatch):
 
 
 def test_a_part_outside_the_package_is_refused_by_name_and_not_imported(foreign):
-    with pytest.raises(ArtifactError, match=r"names 'mine.encoders.Mine' as its encoder, .* trust=\('mine.encoders',\)"):
+    with pytest.raises(
+        ArtifactError, match=r"names 'mine.encoders.Mine' as its encoder, .* trust=\('mine.encoders',\)"
+    ):
         load(foreign)
     with pytest.raises(ArtifactError, match=r"names 'mine.encoders.Mine' as its encoder, which is outside"):
         load(foreign, trust=["mine", "mine.heads"])
