@@ -43,10 +43,10 @@ from reward.model import RewardModel, Task
 from reward.network import RewardNetwork
 from reward.outcomes import ABSENT
 from reward.outcomes.activity import ActivityTrace
-from reward.schema import PROPENSITY, Checked, EventLog, SchemaError, check
+from reward.schema import PROPENSITY, Checked, EventLog, SchemaError, check, unread_item_features
 from reward.sequences.datamodule import StreamData
 from reward.sequences.features import Features
-from reward.sequences.split import Split, day_to_date, known_at, split
+from reward.sequences.split import Split, check_windows, day_to_date, known_at, split
 from reward.tracking import finish, log_config, log_results
 from reward.training.command_line import JobError, RefusedError, in_one_sentence, refusing
 from reward.training.fitting import TrainingError, best_loss, check_trainer, fit
@@ -229,7 +229,11 @@ def prepare(run: Run) -> Ready:
     for told in also.values():
         check_names(told["head"], told["outcome"], told["objective"])
     outcomes = {name: told["outcome"] for name, told in also.items()}
+    further = {f"also.{name}.outcome.horizon_days": it.horizon_days for name, it in outcomes.items()}
+    check_windows(log, window, {"outcome.horizon_days": outcome.horizon_days} | further)
     features = Features.fit(known_at(log, window.train_end), **config.features)
+    if quiet := [name for name in (*log.feedback, *log.context) if name in features.constant]:
+        say(f"not learned from, for they do not vary in the training days: {', '.join(quiet)}")
     data = StreamData(
         log, outcome, features, window, members=head.members, seed=config.seed, also=outcomes, **config.batches
     )
@@ -362,6 +366,9 @@ def read(config: DictConfig, record: Mapping[str, Any] | None) -> tuple[EventLog
         f"{rows:,} events of {users:,} users on {items:,} items; {rejected:,} rows set aside"
         + (f" ({REJECTED} in the run folder says why)" if rejected else "")
     )
+    if unread := unread_item_features(log):
+        named = ",".join((*log.item_features, *unread))
+        say(f"not read of the items table: {', '.join(unread)}; to learn from them add 'data.item_features=[{named}]'")
     console.print(
         f"learn from {start} to {train_end}, validate until {validation_end}, test until {end} (ends exclusive)"
     )

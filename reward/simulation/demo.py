@@ -295,9 +295,7 @@ def _forecaster(log: EventLog, horizon: ActivityTrace, window: Split, told: Sett
     return RewardFunction(network, features, horizon, max_events=it["max_events"], timestamp_unit=None, facts=facts)
 
 
-def _effects(
-    log: EventLog, horizon: ActivityTrace, told: Settings, seed: int
-) -> tuple[ItemEffects, dict[str, Any]]:
+def _effects(log: EventLog, horizon: ActivityTrace, told: Settings, seed: int) -> tuple[ItemEffects, dict[str, Any]]:
     """The effects, and the account of how far they can be believed."""
     personal = partial(fit_personal, net=None, **told["personal"])
     effects = fit_effects(log, horizon, personal=personal, seed=seed, **told["effects"])
