@@ -44,10 +44,10 @@ from reward.model import RewardModel, Task
 from reward.network import RewardNetwork
 from reward.outcomes import ABSENT
 from reward.outcomes.activity import ActivityTrace
-from reward.schema import PROPENSITY, Checked, EventLog, SchemaError, check
+from reward.schema import PROPENSITY, Checked, EventLog, SchemaError, check, unread_item_features
 from reward.sequences.datamodule import StreamData
 from reward.sequences.features import Features
-from reward.sequences.split import Split, day_to_date, known_at, split
+from reward.sequences.split import Split, check_windows, day_to_date, known_at, split
 from reward.tracking import finish, log_config, log_results
 from reward.training.activity import fit_activity, keep_what_gained
 from reward.training.command_line import JobError, RefusedError, in_one_sentence, refusing
@@ -236,7 +236,11 @@ def prepare(run: Run) -> Ready:
     head, outcome, objective = task_of(config, "")
     also = {name: dict(zip(TASK, task_of(told, f"also.{name}."), strict=True)) for name, told in config.also.items()}
     outcomes = {name: told["outcome"] for name, told in also.items()}
+    further = {f"also.{name}.outcome.horizon_days": it.horizon_days for name, it in outcomes.items()}
+    check_windows(log, window, {"outcome.horizon_days": outcome.horizon_days} | further)
     features = Features.fit(known_at(log, window.train_end), **config.features)
+    if quiet := [name for name in (*log.feedback, *log.context) if name in features.constant]:
+        say(f"not learned from, for they do not vary in the training days: {', '.join(quiet)}")
     data = StreamData(
         log, outcome, features, window, members=head.members, seed=config.seed, also=outcomes, **config.batches
     )
@@ -395,6 +399,9 @@ def read(config: DictConfig, record: Mapping[str, Any] | None) -> tuple[EventLog
     days = [day_to_date(day) for day in window.days[:3]]
     for line in what_was_read(rows=rows, users=users, items=items, rejected=rejected, days=days):
         console.print(line, highlight=False)
+    if unread := unread_item_features(log):
+        named = ",".join((*log.item_features, *unread))
+        say(f"not read of the items table: {', '.join(unread)}; to learn from them add 'data.item_features=[{named}]'")
     return log, checked, window
 
 
