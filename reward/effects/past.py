@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 Doubles = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
+
 @dataclass(frozen=True)
 class Counts:
     """Exponentially forgotten counts of the events of each key, before any moment.
