@@ -1,4 +1,4 @@
-"""A demonstration of the whole way in about a minute: a simulated service, rewards learned from its log, rankers on them.
+"""A demonstration in about a minute: a simulated service, rewards learned from its log, and rankers on them.
 
 On a real log nobody knows what an item did. Here it is known, so what was learned can be held against it, and rankers
 can be let loose on the users and their active days counted.
@@ -29,9 +29,9 @@ from reward.effects.balance import balance
 from reward.effects.personal import fit_personal
 from reward.effects.second_stage import ItemEffects, fit_effects
 from reward.encoders.gru import GRU
-from reward.evaluation.drawing import MODEL, MUTED, SECOND, STYLE, THIRD, canvas, in_light, point
-from reward.evaluation.truth import CLICK_RATE, EFFECT, REWARD, against_truth, beside_truth
-from reward.evaluation.wording import Estimate, amount, places, readable, side_of_zero
+from reward.evaluation.drawing import MODEL, MUTED, PAPER, SECOND, STYLE, THIRD, canvas, in_light, point
+from reward.evaluation.truth import EFFECT, REWARD, against_truth, beside_truth
+from reward.evaluation.wording import Estimate, amount, negated, places, readable, side_of_zero
 from reward.function import RewardFunction
 from reward.heads.trace import TraceHead
 from reward.model import RewardModel
@@ -88,16 +88,15 @@ class Found:
 
     def sentences(self) -> list[str]:
         """What was found, what it is worth, and what it does not show."""
-        learned, clicked = (self.truth["correlation"][name] for name in ("learned reward", "click rate"))
-        of = partial(amount, unit="", level=LEVEL)
+        learned, clicked = (_correlate(self.truth["correlation"][name]) for name in ("learned reward", "click rate"))
         return [
-            f"Learned rewards of {self.truth['items']} items correlate {of(learned)}, with what showing each truly "
-            f"does to the days its users come back; click rates correlate {of(clicked)}.",
-            f"Over {self.roll_out_days} days, in which a user of the service as it is comes back on {self.usual:.1f}, "
-            f"a ranker trained on {REWARDS} {_brings(self.gains[REWARDS])}, and one trained on {CLICKS} "
+            f"Learned rewards of {self.truth['items']} items {learned} with what showing each truly does to the days "
+            f"its users come back; click rates {clicked} with it.",
+            f"Over {self.roll_out_days} days, of which users of the service as it is are active on {self.usual:.1f}, a "
+            f"ranker trained on {REWARDS} {_brings(self.gains[REWARDS])}, and one trained on {CLICKS} "
             f"{_brings(self.gains[CLICKS])}; with the {TRUTH}, which no log shows, it {_brings(self.gains[TRUTH])}.",
-            f"This service is simulated, with effects {self.times:g} times as large as in the library's other worlds so "
-            "that a small log shows them; on a log of your own, the report says what it can carry.",
+            f"This service is simulated, with effects {self.times:g} times as large as in the library's other worlds "
+            "so that a small log shows them; on a log of your own, the report says what it can carry.",
         ]
 
 
@@ -111,6 +110,7 @@ def demo(folder: Path, *, seed: int, phase: Phase, settings: Settings | None = N
         settings: in place of ``demo.toml``.
     """
     told = settings or default_settings()
+    torch.set_num_threads(1)  # the same sums in the same order wherever it runs; the parts are too small for more
     service = open_service(World(**told["world"]), seed)
     with phase("a log of a simulated service"):
         run, shown, slates = log_with_slates(service, **told["slates"])
@@ -137,12 +137,13 @@ def demo(folder: Path, *, seed: int, phase: Phase, settings: Settings | None = N
             seed=seed,
             level=LEVEL,
         )
-    with phase("three rankers, and what they bring"):
+    with phase("rewards for the slates of the log"):
         signals = {
             CLICKS: slates.clicks,
             REWARDS: rewards_of(function, log.events.collect(), slates),
             TRUTH: true_effects(service, run, slates, horizon.horizon_days),
         }
+    with phase("three rankers, and what they bring"):
         start = run.state.of(np.arange(min(service.world.users, told["demo"]["roll_out_users"])))
         days = told["demo"]["roll_out_days"]
         usual = outcome(service, logging_policy(service), start, days)
@@ -194,7 +195,7 @@ def picture(found: Found, items: pl.DataFrame) -> str:
     """
     import matplotlib
 
-    with matplotlib.rc_context(STYLE | {"figure.facecolor": "none", "svg.fonttype": "path"}):
+    with matplotlib.rc_context(STYLE | {"figure.facecolor": PAPER, "svg.fonttype": "path"}):
         figure, (left, right) = canvas(1, 2, 3.5)
         left.scatter(items[EFFECT], items[REWARD], s=16, color=MODEL, alpha=0.7, linewidths=0)
         left.axhline(0, color=MUTED, lw=0.9)
@@ -216,19 +217,24 @@ def picture(found: Found, items: pl.DataFrame) -> str:
         right.set_ylim(2.6, -0.6)
         right.margins(x=0.18)
         right.grid(visible=False, axis="y")
-        right.set_title(f"Active days a user gains in {found.roll_out_days}, against the service as it was")
+        right.set_title(f"Active days gained in {found.roll_out_days} days, compared with the service as it was")
         right.set_xlabel(f"days, with 95% intervals over users ({found.usual:.1f} as it was)")
         return in_light(figure)
 
 
 def _brings(gain: Estimate) -> str:
-    told = amount(gain, unit=" days", level=LEVEL)
-    return {
-        "above": f"adds {told}",
-        "below": f"takes away: {told}",
-        "open": f"changes nothing that can be told from chance ({told})",
-        "unknown": f"changes {told}",
-    }[side_of_zero(gain)]
+    side = side_of_zero(gain)
+    told = amount(negated(gain) if side == "below" else gain, unit=" days", level=LEVEL)
+    if side == "open":
+        return f"changes nothing that these users can show ({told})"
+    return f"{'takes away' if side == 'below' else 'adds'} {told}"
+
+
+def _correlate(estimate: Estimate) -> str:
+    told = amount(estimate, unit="", level=LEVEL)
+    if side_of_zero(estimate) == "open":
+        return f"have no correlation that these items can show ({told})"
+    return f"correlate {told},"
 
 
 def _gain(after: Outcome, before: Outcome) -> Estimate:
@@ -295,9 +301,7 @@ def _forecaster(log: EventLog, horizon: ActivityTrace, window: Split, told: Sett
     return RewardFunction(network, features, horizon, max_events=it["max_events"], timestamp_unit=None, facts=facts)
 
 
-def _effects(
-    log: EventLog, horizon: ActivityTrace, told: Settings, seed: int
-) -> tuple[ItemEffects, dict[str, Any]]:
+def _effects(log: EventLog, horizon: ActivityTrace, told: Settings, seed: int) -> tuple[ItemEffects, dict[str, Any]]:
     """The effects, and the account of how far they can be believed."""
     personal = partial(fit_personal, net=None, **told["personal"])
     effects = fit_effects(log, horizon, personal=personal, seed=seed, **told["effects"])

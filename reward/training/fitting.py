@@ -15,6 +15,7 @@ from pytorch_lightning.loggers import Logger
 
 from reward.model import RewardModel
 from reward.sequences.datamodule import StreamData
+from reward.training.terminal import console
 from reward.writing import whole
 
 MONITOR = "validation/loss"
@@ -118,8 +119,14 @@ def fit(
     stop = EarlyStopping(MONITOR, patience=settings["patience"], check_on_train_epoch_end=True)
     if state is None or not _ended(state, stop, settings["max_epochs"]):
         best, newest = Checkpoint(checkpoints, "best", monitor=MONITOR), Checkpoint(checkpoints, "last")
-        callbacks = [stop, History(folder / HISTORY), best, newest, RichProgressBar(leave=True)]
-        trainer = make_trainer(settings, logger=logger, callbacks=callbacks, default_root_dir=folder)
+        callbacks = [stop, History(folder / HISTORY), best, newest, *progress(console.is_terminal)]
+        trainer = make_trainer(
+            settings,
+            logger=logger,
+            callbacks=callbacks,
+            enable_progress_bar=console.is_terminal,
+            default_root_dir=folder,
+        )
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*does not have many workers.*")
             warnings.filterwarnings("ignore", message=".*LeafSpec.*")
@@ -130,6 +137,11 @@ def fit(
     loss = best_loss(folder)
     model.load_state_dict(_load(checkpoints / BEST)["state_dict"])
     return loss
+
+
+def progress(terminal: bool) -> list[Callback]:
+    """A bar for an epoch at a time on a terminal; nothing in a log file, which would keep every one of its states."""
+    return [RichProgressBar()] if terminal else []
 
 
 def best_loss(folder: Path) -> float:
@@ -146,21 +158,6 @@ def best_loss(folder: Path) -> float:
             "model.warmup_steps"
         )
     return float(loss)
-
-
-def check_trainer(settings: Mapping[str, Any]) -> None:
-    """Make a trainer and let it go, for what only it knows: which devices there are and what they compute with.
-
-    Raises:
-        TrainingError: it does not take its settings.
-    """
-    try:
-        make_trainer(settings, logger=False, enable_checkpointing=False, enable_progress_bar=False)
-    except Exception as error:  # Lightning raises its own, and those of torch
-        told = ", ".join(f"{name}={value}" for name, value in settings.items())
-        raise TrainingError(
-            f"trainer does not take its settings ({told}): {str(error).partition(chr(10))[0]}"
-        ) from error
 
 
 def make_trainer(settings: Mapping[str, Any], **more: Any) -> Trainer:
