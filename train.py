@@ -34,6 +34,7 @@ from reward.artifact import save
 from reward.effects.account import account, no_account
 from reward.effects.personal import Personal
 from reward.effects.second_stage import ItemEffects
+from reward.effects.settings import check_effects
 from reward.evaluation.judge import judge
 from reward.evaluation.publish import publish
 from reward.evaluation.report import sentences
@@ -228,6 +229,7 @@ def prepare(run: Run) -> Ready:
         say(changed)
     if run.folder.has_artifact:
         return Ready(checked, log, window, None, partial(saved_function, run.folder), None, None)
+    check_effects(run.plain, log)
     settings = instantiate(config.model)
     try_optimizer(settings["optimizer"])
     for name in ("encoder", "head"):
