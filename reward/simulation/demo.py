@@ -155,7 +155,8 @@ def demo(folder: Path, *, seed: int, phase: Phase, settings: Settings | None = N
     )
     with whole(folder / "demo.svg") as scratch:
         scratch.write_text(picture(measured, items), encoding="utf-8")
-    write_json(folder / "demo.json", {"seed": seed, **vars(measured), "sentences": measured.sentences()})
+    figures = {"seed": seed, **vars(measured), "by item": items.to_dicts()}
+    write_json(folder / "demo.json", {**figures, "sentences": measured.sentences()})
     return measured
 
 
@@ -202,7 +203,7 @@ def picture(found: Found, items: pl.DataFrame) -> str:
         left.set_title(f"What {len(items)} items do to days of return: correlation {correlation}")
         left.set_xlabel("true effect of showing the item once, days")
         left.set_ylabel("learned reward, days")
-        decimals = places(found.gains.values())
+        decimals = min(places(found.gains.values()), 2)
         for place, (name, colour) in enumerate({CLICKS: SECOND, REWARDS: MODEL, TRUTH: THIRD}.items()):
             gain = found.gains[name]
             right.barh(place, gain["value"], color=colour, alpha=0.35, height=0.6)
@@ -215,8 +216,8 @@ def picture(found: Found, items: pl.DataFrame) -> str:
         right.set_ylim(2.6, -0.6)
         right.margins(x=0.18)
         right.grid(visible=False, axis="y")
-        right.set_title(f"Active days gained in {found.roll_out_days} days, compared with the service as it was")
-        right.set_xlabel(f"days, with 95% intervals over users ({found.usual:.1f} as it was)")
+        right.set_title(f"Active days gained over {found.roll_out_days} days")
+        right.set_xlabel(f"days more than the service as it was ({found.usual:.1f}), 95% intervals over users")
         return in_light(figure)
 
 
