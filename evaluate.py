@@ -45,7 +45,7 @@ def main(config: DictConfig) -> None:
     try:
         with refusing():
             settings: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
-            check_settings(settings)
+            check_settings(settings, command="evaluate")
             folder = RunFolder.reopen(Path(config.run), called="run")
         try:
             evaluate(folder, settings, stages)
@@ -62,7 +62,7 @@ def evaluate(folder: RunFolder, settings: dict[str, Any], stages: Stages) -> Non
     told = {"seed": training.seed, "calibration": training.calibration, "proposed": settings["policies"]}
     with refusing():
         with stages.timed("reading"):
-            function, log, window = read(folder, training, settings["data"])
+            function, log, window = read(folder, training, settings["moved"])
             proxies = past_tests(settings, seed=training.seed)
         with stages.timed("judging"), console.status("scoring the test days and fitting the baselines ..."):
             assessment = judge(function, log, window, **told, **settings["evaluation"])
@@ -97,7 +97,7 @@ def read(folder: RunFolder, training: DictConfig, moved: dict[str, Any]) -> tupl
             f"run={folder.path} has no scoring function yet: python train.py resume={folder.path} goes on with it"
         )
     function = reward.load(folder.artifact)
-    source: dict[str, Any] = OmegaConf.to_container(training.data)  # type: ignore[assignment]
+    source: dict[str, Any] = OmegaConf.to_container(training.data, resolve=True)  # type: ignore[assignment]
     source |= {name: path for name, path in moved.items() if path is not None}
     log = check(instantiate(placed(source, (folder.record or {}).get("started_in")))).log
     dates = function.facts.get("window")

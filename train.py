@@ -49,18 +49,21 @@ from reward.sequences.datamodule import StreamData
 from reward.sequences.features import Features
 from reward.sequences.split import Split, day_to_date, known_at, split
 from reward.tracking import finish, log_config, log_results
+from reward.training.activity import fit_activity, keep_what_gained
 from reward.training.command_line import JobError, RefusedError, in_one_sentence, refusing
-from reward.training.fitting import TrainingError, best_loss, check_trainer, fit
+from reward.training.fitting import TrainingError, best_loss, fit
 from reward.training.folder import CONFIG, RunFolder
 from reward.training.identity import fingerprints, placed, same_log, window_dates, window_of
 from reward.training.overrides import resumed
 from reward.training.settings import check_settings
 from reward.training.stages import Stages
 from reward.training.terminal import console, own_warnings_only, say
+from reward.training.trials import check_role, check_size, try_boosting, try_optimizer, try_trainer
 from reward.wiring import check_names
 from reward.writing import whole, write_json
 
 REJECTED = "rejected.parquet"
+TASK = ("head", "outcome", "objective")
 
 OmegaConf.register_new_resolver("run_folder", lambda resume, fresh: "." if resume else fresh, replace=True)
 
@@ -216,8 +219,8 @@ def prepare(run: Run) -> Ready:
         ValueError: a part does not take its settings.
     """
     config = run.config
-    check_trainer(run.plain["trainer"])
-    seed_everything(config.seed, verbose=False)
+    try_trainer(run.plain["trainer"])
+    try_boosting(run.plain["evaluation"]["boosting"])
     record = run.folder.record
     source, checked, window = read(config, record)
     log, changed = same_log(checked.log, window, record and record["fingerprints"])
@@ -225,27 +228,33 @@ def prepare(run: Run) -> Ready:
         say(changed)
     if run.folder.has_artifact:
         return Ready(checked, log, window, None, partial(saved_function, run.folder), None, None)
-    outcome, head, objective = (instantiate(config[name], _convert_="all") for name in ("outcome", "head", "objective"))
-    check_names(head, outcome, objective)
-    also = {name: instantiate(told, _convert_="all") for name, told in config.also.items()}
-    for told in also.values():
-        check_names(told["head"], told["outcome"], told["objective"])
+    settings = instantiate(config.model)
+    try_optimizer(settings["optimizer"])
+    for name in ("encoder", "head"):
+        check_size(name, partial(instantiate, config[name]))
+    seed_everything(config.seed, verbose=False)
+    head, outcome, objective = task_of(config, "")
+    also = {name: dict(zip(TASK, task_of(told, f"also.{name}."), strict=True)) for name, told in config.also.items()}
     outcomes = {name: told["outcome"] for name, told in also.items()}
     features = Features.fit(known_at(log, window.train_end), **config.features)
     data = StreamData(
         log, outcome, features, window, members=head.members, seed=config.seed, also=outcomes, **config.batches
     )
     data.setup()
+    encoder = instantiate(config.encoder)
+    check_role("encoder", "encoder", encoder)
     network = RewardNetwork(
-        instantiate(config.encoder),
+        encoder,
         head,
         sizes=features.sizes(),
         also={name: told["head"] for name, told in also.items()},
         absent=any(ABSENT in it.states for it in outcomes.values()),
         **config.network,
     )
+    if network.activity is not None:
+        fit_activity(network.activity, data, **config.activity)
     tasks = {
-        name: Task(told["objective"], told["weight"], told["outcome"].states, sequential(told["outcome"]))
+        name: Task(told["objective"], config.also[name].weight, told["outcome"].states, sequential(told["outcome"]))
         for name, told in also.items()
     }
     model = RewardModel(
@@ -255,7 +264,7 @@ def prepare(run: Run) -> Ready:
         also=tasks,
         sequential=sequential(outcome),
         consistency=instantiate(config.consistency),
-        **instantiate(config.model),
+        **settings,
     )
     function = partial(
         RewardFunction,
@@ -268,6 +277,15 @@ def prepare(run: Run) -> Ready:
         also=outcomes,
     )
     return Ready(checked, log, window, outcome, function, model, data)
+
+
+def task_of(config: DictConfig, place: str) -> tuple[Any, Any, Any]:
+    """The head, the outcome and the objective of a task, which fit each other."""
+    head, outcome, objective = (instantiate(config[name], _convert_="all") for name in TASK)
+    check_role(f"{place}head", "head", head)
+    check_role(f"{place}outcome", "outcome", outcome)
+    check_names(head, outcome, objective)
+    return head, outcome, objective
 
 
 def identify(run: Run, ready: Ready) -> None:
@@ -292,6 +310,7 @@ def learn(run: Run, ready: Ready, stages: Stages, logger: Any) -> tuple[RewardFu
     else:
         with stages.timed("training"):
             loss = fit(ready.model, ready.data, run.path, settings=run.plain["trainer"], logger=logger)
+            forecast = weigh(run, ready.model, ready.data)
             ready.model.calibrate(ready.data.val_dataloader(), **config.calibration)
         console.print(what_training_did(loss), highlight=False)
         function = ready.function()
@@ -301,12 +320,25 @@ def learn(run: Run, ready: Ready, stages: Stages, logger: Any) -> tuple[RewardFu
             None,
         )
         with stages.timed("saving"):
-            function.facts.update(facts(ready, run), effects=found)
+            function.facts.update(facts(ready, run), effects=found, forecast=forecast)
             save(function, run.folder.artifact)
     if not (run.path / TRUTH).is_file():
         truth = partial(compare_with_truth, ready.log, window, config, run.path)
         stages.attempt("truth", truth, folder=run.path)
     return function, loss
+
+
+def weigh(run: Run, model: RewardModel, data: StreamData) -> dict[str, Any] | None:
+    """Keep what training gained over past activity, where it started there; returns what the artefact says of it."""
+    if model.network.activity is None:
+        return None
+    config = run.config
+    gained = keep_what_gained(model, data, **config.correction, **config.calibration)
+    encoder = type(model.network.encoder).__name__
+    tried = f"a {encoder} of width {config.encoder.width} in at most {config.trainer.max_epochs} epochs"
+    sentence = gained.sentence(tried)
+    console.print(sentence)
+    return {**gained._asdict(), "sentence": sentence}
 
 
 def judge_and_report(
@@ -348,7 +380,7 @@ def sequential(outcome: Any) -> bool:
 
 def read(config: DictConfig, record: Mapping[str, Any] | None) -> tuple[EventLog, Checked, Split]:
     """The log as it came, checked, and its windows, which are those of ``record`` where the run goes on."""
-    source = placed(OmegaConf.to_container(config.data), (record or {}).get("started_in"))  # type: ignore[arg-type]
+    source = placed(plain_values(config.data), (record or {}).get("started_in"))
     log = instantiate(source)
     checked = check(log)
     window = split(checked.log, **config.split) if record is None else window_of(record["window"])

@@ -181,7 +181,7 @@ class RewardModel(LightningModule):
         """The state in which most is known that ``task`` may be asked in, its targets and which places are rows."""
         batch, asked = example.batch, self.tasks[task].states
         if "after" in asked:
-            return self.network.read(batch.history).states, example.event_targets, batch.history.row >= 0
+            return self.network.after(batch.history), example.event_targets, batch.history.row >= 0
         state = self.network(batch, example.asked[task])[-1] if ABSENT in asked else self.network(batch)[1]
         return state, example.slot_targets, batch.slots.row >= 0
 

@@ -230,7 +230,7 @@ def test_evaluating_a_run_writes_metrics_and_a_report(run, place):
 
 
 def test_policies_and_past_tests_are_judged_where_they_are_given(place):
-    folder, logged = place / "logged", place / "logged.parquet"
+    folder, logged = place / "judged", place / "judged.parquet"
     events = small_log().with_columns(propensity=pl.lit(1 / 25))
     events.write_parquet(logged)
     trained(folder, logged, "trainer.max_epochs=1", "effects.personal=null", cwd=place)

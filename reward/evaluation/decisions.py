@@ -110,7 +110,7 @@ def other_policies(found: Json, effects: Mapping[str, Any] | None = None) -> str
 
 def _change_cell(estimate: Json) -> str:
     if estimate["change"] is None:
-        return f"refused<small>{estimate['effective_rows']:.1f} effective rows of {estimate['rows']:,}</small>"
+        return f"refused<small>{estimate['brief']}</small>"
     decimals, guess = places([estimate["change"]]), estimate["guess"]
     told = f"best guess {readable(guess['value'], decimals)}, {guess['estimator']}"
     return f"{cell_of(estimate['change'], decimals)}<small>{told}</small>"

@@ -53,8 +53,9 @@ def unanswered(effects: Json | None, assessment: Json) -> list[str]:
         )
     elif refused := sorted({it["policy"] for it in assessment["policies"]["estimates"] if it["refused"] is not None}):
         said.append(
-            f"What all policies would have been worth: too few rows speak of {', '.join(refused)}. Ask about policies "
-            "nearer to what was shown, or log more rows with a policy that tries more items."
+            f"What all policies would have been worth: too few rows speak of {', '.join(refused)}, or weights do not "
+            "average 1. Ask about policies nearer to what was shown, or log more rows with a policy that tries more "
+            "items."
         )
     if not effects or effects.get("reason") is not None:
         why = (effects or {}).get("reason") or "the artefact says nothing of them"

@@ -151,15 +151,15 @@ def _checked(
 ) -> Floats:
     daily = np.asarray(daily_users, np.float64)
     asked = {
-        f"sd > 0 and finite, got {sd}": 0 < sd < math.inf,
+        f"sd > 0, got {sd}": 0 < sd < math.inf,
         f"horizon_days from 0 to {_MOST_DAYS} whole days, got {horizon_days}": 0 <= horizon_days <= _MOST_DAYS
         and horizon_days == int(horizon_days),
         f"explained in [0, 1), got {explained}": 0 <= explained < 1,
         f"treated_share in (0, 1), got {treated_share}": 0 < treated_share < 1,
         f"alpha in (0, 1), got {alpha}": 0 < alpha < 1,
         f"power in (0.5, 1), got {power}": 0.5 < power < 1,
-        f"inflation >= 1 and finite, got {inflation}": 1 <= inflation < math.inf,
-        f"daily_users of one finite number >= 0 a day, some above 0, got shape {daily.shape}": daily.ndim == 1
+        f"inflation >= 1, got {inflation}": 1 <= inflation < math.inf,
+        f"daily_users of one number >= 0 a day, some above 0, got shape {daily.shape}": daily.ndim == 1
         and bool(((daily >= 0) & (daily < _MOST_USERS)).all() and daily.any()),
     }
     wrong = [what for what, holds in asked.items() if not holds]

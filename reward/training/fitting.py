@@ -160,21 +160,6 @@ def best_loss(folder: Path) -> float:
     return float(loss)
 
 
-def check_trainer(settings: Mapping[str, Any]) -> None:
-    """Make a trainer and let it go, for what only it knows: which devices there are and what they compute with.
-
-    Raises:
-        TrainingError: it does not take its settings.
-    """
-    try:
-        make_trainer(settings, logger=False, enable_checkpointing=False, enable_progress_bar=False)
-    except Exception as error:  # Lightning raises its own, and those of torch
-        told = ", ".join(f"{name}={value}" for name, value in settings.items())
-        raise TrainingError(
-            f"trainer does not take its settings ({told}): {str(error).partition(chr(10))[0]}"
-        ) from error
-
-
 def make_trainer(settings: Mapping[str, Any], **more: Any) -> Trainer:
     """A trainer; on several devices it trains in processes of its own, so that all else is done once, in this one."""
     told = {name: value for name, value in settings.items() if name != "patience"} | more

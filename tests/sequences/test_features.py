@@ -210,7 +210,7 @@ def items_of(**columns):
         ({"vector": [[1.0, 2.0]]}, "'vector' has embeddings of another length, expected 3"),
         (
             {"item_id": [5, 5], "genre": ["a", "b"], "minutes": [1.0, 2.0], "vector": [[1.0] * 3] * 2},
-            "'item_id' is not unique",
+            "item_id is not unique",
         ),
     ],
 )
