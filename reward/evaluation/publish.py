@@ -30,16 +30,16 @@ def publish(function: RewardFunction, assessment: Json, folder: Path, console: C
         assessment["truth"] = against_truth(items, feedback=assessment["feedback"], **settings)
         with whole(folder / "truth.svg") as scratch:
             scratch.write_text(truth_picture(assessment, items), encoding="utf-8")
-    effects = function.facts.get("effects")
+    effects, forecast = (function.facts.get(name) for name in ("effects", "forecast"))
     assessment["notes"] = [*assessment["notes"], *unanswered(effects, assessment)]
     facts = list(function.facts["table"].items())
     with whole(folder / "report.html") as scratch:
         title = f"A reward signal in {function.unit}"
-        page = report(assessment, title=title, facts=facts, items=items, effects=effects)
+        page = report(assessment, title=title, facts=facts, items=items, effects=effects, forecast=forecast)
         scratch.write_text(page, encoding="utf-8")
     write_json(folder / "metrics.json", assessment)
     console.print(table_of(assessment))
-    for sentence in sentences(assessment, effects):
+    for sentence in sentences(assessment, effects, forecast):
         console.print(sentence)
 
 

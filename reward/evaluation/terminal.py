@@ -64,11 +64,13 @@ def table_of(assessment: Json) -> Table:
     return table
 
 
-def sentences(assessment: Json, effects: Mapping[str, Any] | None) -> list[Text]:
+def sentences(
+    assessment: Json, effects: Mapping[str, Any] | None, forecast: Mapping[str, Any] | None = None
+) -> list[Text]:
     """The three sentences of `in_short`, under their heads."""
     return [
         Text.assemble((f"{head}: ", "bold"), sentence)
-        for head, sentence in zip(HEADS, in_short(assessment, effects), strict=True)
+        for head, sentence in zip(HEADS, in_short(assessment, effects, forecast), strict=True)
     ]
 
 

@@ -140,6 +140,12 @@ def test_where_leaning_on_rewards_loses_by_the_log_s_own_propensities_no_test_is
     assert ("train a ranker on the rewards and try" in then) == (not warned)
 
 
+def test_where_training_gained_nothing_the_forecast_is_said_to_be_that_of_past_activity():
+    nothing = {"share": 0.0, "sentence": "Training gained nothing."}
+    assert in_short(judged("open"), None, nothing)[0].startswith("that of past activity alone, for training gained")
+    assert in_short(judged("open"), None, nothing | {"share": 0.5})[0].startswith("no better than past activity")
+
+
 def test_a_long_reason_is_cut_and_the_report_has_it_whole():
     said = in_short(judged("above"), no_account("they need more: " + "one thing and another, " * 40))[1]
     assert len(said) < 200
