@@ -11,7 +11,7 @@ from reward.effects.account import LOGGED, no_push
 from reward.evaluation.assessment import Json
 from reward.evaluation.decisions import pushed_in
 from reward.evaluation.report import report, truth_picture
-from reward.evaluation.terminal import sentences, table_of
+from reward.evaluation.terminal import beside_the_truth, sentences, table_of
 from reward.evaluation.truth import against_truth
 from reward.function import RewardFunction
 from reward.writing import whole, write_json
@@ -39,8 +39,8 @@ def publish(function: RewardFunction, assessment: Json, folder: Path, console: C
         scratch.write_text(page, encoding="utf-8")
     write_json(folder / "metrics.json", assessment)
     console.print(table_of(assessment))
-    for sentence in sentences(assessment, effects, forecast):
-        console.print(sentence)
+    for sentence in [*sentences(assessment, effects, forecast), *beside_the_truth(assessment)]:
+        console.print(sentence, highlight=False)
 
 
 def unanswered(effects: Json | None, assessment: Json) -> list[str]:

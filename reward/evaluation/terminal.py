@@ -74,6 +74,17 @@ def sentences(
     ]
 
 
+def beside_the_truth(assessment: Json) -> list[str]:
+    """How click rates and learned rewards of items correlate with what showing each truly does, where it is known."""
+    found = assessment.get("truth")
+    if found is None:
+        return []
+    told = [
+        f"{name} {readable(it['value'], 2)}" for name, it in found["correlation"].items() if it["value"] is not None
+    ]
+    return [f"correlation with the true effects of {found['items']} items: {', '.join(told)}"] if told else []
+
+
 def where_things_are(folder: Path) -> list[str]:
     """What a run folder holds of what people look for, by names inside it."""
     there = {

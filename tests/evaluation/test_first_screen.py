@@ -12,6 +12,7 @@ from reward.effects.account import Verdict, no_account, verdict
 from reward.evaluation.summary import HEADS, in_short
 from reward.evaluation.terminal import (
     MOST_LINES,
+    beside_the_truth,
     sentences,
     table_of,
     what_training_did,
@@ -187,6 +188,14 @@ def test_a_name_is_never_read_as_markup():
     console = Console(file=io.StringIO(), width=100)
     console.print(table_of(assessed(named, *rest, model="[red]model[/red]", resamples=3)))
     assert "[red]model[/red]" in console.file.getvalue()
+
+
+def test_where_the_truth_is_known_one_line_says_how_near_it_is():
+    found = {"items": 83, "correlation": {"click rate": {"value": -0.604}, "learned reward": {"value": 0.805}}}
+    (line,) = beside_the_truth({"truth": found})
+    assert line == "correlation with the true effects of 83 items: click rate −0.60, learned reward 0.81"
+    none = {name: {"value": None} for name in found["correlation"]}
+    assert beside_the_truth({"truth": found | {"correlation": none}}) == beside_the_truth({}) == []
 
 
 def test_a_run_folder_names_what_is_there_and_nothing_else(run_folder):
