@@ -342,9 +342,7 @@ def weigh(run: Run, model: RewardModel, data: StreamData) -> dict[str, Any] | No
     gained = keep_what_gained(model, data, **config.correction, **config.calibration)
     encoder = type(model.network.encoder).__name__
     tried = f"a {encoder} of width {config.encoder.width} in at most {config.trainer.max_epochs} epochs"
-    sentence = gained.sentence(tried)
-    console.print(sentence)
-    return {**gained._asdict(), "sentence": sentence}
+    return {**gained._asdict(), "sentence": gained.sentence(tried)}
 
 
 def judge_and_report(

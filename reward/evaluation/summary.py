@@ -14,18 +14,21 @@ from reward.evaluation.wording import Estimate, amount, negated, side_of_zero
 HEADS = ("Forecast", "Effects", "Next")
 
 
-def in_short(assessment: Json, effects: Mapping[str, Any] | None) -> list[str]:
+def in_short(
+    assessment: Json, effects: Mapping[str, Any] | None, forecast: Mapping[str, Any] | None = None
+) -> list[str]:
     """How well the outcome is forecast, whether showing an item changes it, and what to do next.
 
     Args:
         assessment: what `reward.evaluation.assessment.assess` returned, and its ``canary``.
         effects: the account of effects that the artefact keeps; None or empty: there is none.
+        forecast: what the artefact says of what training gained over past activity; None: it did not start there.
 
     Returns:
         Three sentences, one for each of `HEADS`, which they do not repeat.
     """
     gain = _gain(assessment)
-    return [_forecast(gain, assessment), _effects(effects), _next(gain, assessment, effects)]
+    return [_forecast(gain, assessment, forecast), _effects(effects), _next(gain, assessment, effects)]
 
 
 def _gain(assessment: Json) -> Estimate | None:
@@ -34,7 +37,9 @@ def _gain(assessment: Json) -> Estimate | None:
     return None if found is None else negated(found["log_loss"])
 
 
-def _forecast(gain: Estimate | None, assessment: Json) -> str:
+def _forecast(gain: Estimate | None, assessment: Json, forecast: Mapping[str, Any] | None) -> str:
+    if forecast and forecast["share"] == 0:
+        return "that of past activity alone, for training gained nothing over it (the report says what was tried)."
     if gain is None:
         return "not compared with past activity alone, which was not fitted."
     told = amount(gain, unit=" nats a day", level=assessment["level"])

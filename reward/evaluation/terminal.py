@@ -64,12 +64,25 @@ def table_of(assessment: Json) -> Table:
     return table
 
 
-def sentences(assessment: Json, effects: Mapping[str, Any] | None) -> list[Text]:
+def sentences(
+    assessment: Json, effects: Mapping[str, Any] | None, forecast: Mapping[str, Any] | None = None
+) -> list[Text]:
     """The three sentences of `in_short`, under their heads."""
     return [
         Text.assemble((f"{head}: ", "bold"), sentence)
-        for head, sentence in zip(HEADS, in_short(assessment, effects), strict=True)
+        for head, sentence in zip(HEADS, in_short(assessment, effects, forecast), strict=True)
     ]
+
+
+def beside_the_truth(assessment: Json) -> list[str]:
+    """How click rates and learned rewards of items correlate with what showing each truly does, where it is known."""
+    found = assessment.get("truth")
+    if found is None:
+        return []
+    told = [
+        f"{name} {readable(it['value'], 2)}" for name, it in found["correlation"].items() if it["value"] is not None
+    ]
+    return [f"correlation with the true effects of {found['items']} items: {', '.join(told)}"] if told else []
 
 
 def where_things_are(folder: Path) -> list[str]:

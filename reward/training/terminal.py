@@ -25,11 +25,11 @@ def own_warnings_only(say: Callable[[str], object]) -> None:
     if sys.warnoptions:
         return
 
-    def show(message: Warning | str, category: type[Warning], *_: Any) -> None:
+    def show(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
         if category.__module__.partition(".")[0] == "reward":
             say(f"Warning: {message}")
 
-    warnings.showwarning = show
+    warnings.showwarning = show  # type: ignore[assignment]
 
 
 def say(text: str) -> None:

@@ -12,6 +12,7 @@ from reward.effects.account import Verdict, no_account, verdict
 from reward.evaluation.summary import HEADS, in_short
 from reward.evaluation.terminal import (
     MOST_LINES,
+    beside_the_truth,
     sentences,
     table_of,
     what_training_did,
@@ -140,6 +141,12 @@ def test_where_leaning_on_rewards_loses_by_the_log_s_own_propensities_no_test_is
     assert ("train a ranker on the rewards and try" in then) == (not warned)
 
 
+def test_where_training_gained_nothing_the_forecast_is_said_to_be_that_of_past_activity():
+    nothing = {"share": 0.0, "sentence": "Training gained nothing."}
+    assert in_short(judged("open"), None, nothing)[0].startswith("that of past activity alone, for training gained")
+    assert in_short(judged("open"), None, nothing | {"share": 0.5})[0].startswith("no better than past activity")
+
+
 def test_a_long_reason_is_cut_and_the_report_has_it_whole():
     said = in_short(judged("above"), no_account("they need more: " + "one thing and another, " * 40))[1]
     assert len(said) < 200
@@ -181,6 +188,14 @@ def test_a_name_is_never_read_as_markup():
     console = Console(file=io.StringIO(), width=100)
     console.print(table_of(assessed(named, *rest, model="[red]model[/red]", resamples=3)))
     assert "[red]model[/red]" in console.file.getvalue()
+
+
+def test_where_the_truth_is_known_one_line_says_how_near_it_is():
+    found = {"items": 83, "correlation": {"click rate": {"value": -0.604}, "learned reward": {"value": 0.805}}}
+    (line,) = beside_the_truth({"truth": found})
+    assert line == "correlation with the true effects of 83 items: click rate −0.60, learned reward 0.81"
+    none = {name: {"value": None} for name in found["correlation"]}
+    assert beside_the_truth({"truth": found | {"correlation": none}}) == beside_the_truth({}) == []
 
 
 def test_a_run_folder_names_what_is_there_and_nothing_else(run_folder):
