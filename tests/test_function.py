@@ -222,7 +222,7 @@ def test_a_missing_column_is_named(fn, events, column):
     ("column", "dtype", "message"),
     [
         ("user_id", pl.Float64, "'user_id' as Float64: expected an integer or a string"),
-        ("timestamp", pl.Date, "'timestamp' as Date: expected a datetime"),
+        ("timestamp", pl.String, "'timestamp' as String: expected a datetime"),
         ("click", pl.String, "'click' as String: expected feedback"),
         ("item_id", pl.String, "differ from those of training: item_id is String, expected Int64: cast what differs"),
         ("volume", pl.String, "volume is String, expected Float64"),
@@ -598,7 +598,7 @@ def test_the_context_of_a_slot_is_read(fn, events):
         ({"user_id": [None, 3]}, r"now does not fit: 1 of 2 events cannot be scored: 1 row\(s\): user_id is null"),
         ({"user_id": ["a", "b"]}, "now has user_id as String, events as Int64: expected one type, cast one"),
         ({"session_id": [1, 2]}, "now has session_id as Int64, events as String: expected one type"),
-        ({"timestamp": [NOW.date()] * 2}, "now does not fit: .*'timestamp' as Date: expected a datetime"),
+        ({"timestamp": ["2024-05-21"] * 2}, "now does not fit: .*'timestamp' as String: expected a datetime"),
         ({"volume": ["loud", "quiet"]}, "now does not fit: events differ .*volume is String, expected Float64"),
         ({"volume": [math.inf, 1.0]}, r"now does not fit: .*1 row\(s\): volume is infinite"),
     ],

@@ -27,6 +27,7 @@ LEVELS = [
     {"ranking", "experiments"},
     {"evaluation"},
     {"simulation", "engines"},
+    {"training"},
 ]
 LEVEL = {room: place for place, rooms in enumerate(LEVELS) for room in rooms}
 FILES = sorted(HOUSE.rglob("*.py"))

@@ -26,6 +26,7 @@ from reward.sealed import CARD, MANIFEST, Sealed
 from reward.wiring import TARGET
 
 REWARD, REWARD_STD = "reward", "reward_std"
+_SYMMETRIC = 1e-8  # largest asymmetry or negative variance of a covariance, relative to its largest entry
 _MOST_SIGNALS = 1000
 
 
@@ -117,6 +118,15 @@ class Composite(Frozen):
                 f"expected finite weights and a finite covariance of shape ({count}, {count}), got weights "
                 f"{beta.tolist()} and a covariance of shape {errors.shape}"
             )
+        largest = np.abs(errors).max()
+        if (
+            np.abs(errors - errors.T).max() > _SYMMETRIC * largest
+            or np.linalg.eigvalsh(errors)[0] < -_SYMMETRIC * largest
+        ):
+            raise ValueError(
+                f"covariance expected a symmetric matrix without negative variances, got {errors.tolist()}: take "
+                "that of the weights, as ProxyWeights has it"
+            )
         self.functions = dict(functions or {})
         self.register_buffer("weights", torch.from_numpy(beta), persistent=False)
         self.register_buffer("covariance", torch.from_numpy(errors), persistent=False)
@@ -195,7 +205,8 @@ class Composite(Frozen):
             The same rows in the same order with ``reward`` and ``reward_std``, in `unit` (Float64).
 
         Raises:
-            SchemaError: a signal's column is missing, is no number, or has nulls; or a function cannot score the log.
+            SchemaError: a signal's column is missing, is no number, or has nulls or what is not finite; or a
+                function cannot score the log.
             ValueError: ``also``, ``habit`` or ``as_of`` is given.
         """
         if also or habit is not None or as_of is not None:
@@ -204,7 +215,7 @@ class Composite(Frozen):
             )
         self._check(events)
         scored = {
-            name: function.score_events(
+            name: function.scores(
                 events, items_table=items_table, history_start=history_start, progress=progress
             ).select(REWARD, REWARD_STD)
             for name, function in self.functions.items()
@@ -336,6 +347,8 @@ class Composite(Frozen):
                 problems.append(f"{name} is {schema[name]}, expected a number")
             elif name in schema and (nulls := events[name].null_count()):
                 problems.append(f"{name} has {nulls} nulls")
+            elif name in schema and (odd := events[name].len() - int(events[name].cast(pl.Float64).is_finite().sum())):
+                problems.append(f"{name} has {odd} values that are NaN or infinite")
         if problems:
             raise SchemaError(f"signals of the composite do not fit: {'; '.join(problems)}")
 
