@@ -439,16 +439,16 @@ class RewardFunction(Frozen):
         return self._table(events, read, windows.stream, found)
 
     def _last_states(self, windows: Windows, name: str | None, asked: pl.Series | None = None) -> Tensor:
-        """(events, D) in stream order: the state in which most is known that an outcome may be asked in."""
+        """(events, ·) in stream order: the state in which most is known that an outcome may be asked in."""
         after = name is None or "after" in self.also[name].states
-        states = torch.zeros(len(windows.stream.events), self.network.encoder.width, device=self.device)
+        states = torch.zeros(len(windows.stream.events), self.network.state_width, device=self.device)
         own = self._own_groups(windows.stream.events.items, [] if name is None else [name])
         if name is not None and asked is not None:
             scope = self._scope(name)
             own = {scope: Items.of(self.features.groups(scope, asked))}
         for batch in self._batches(windows):
             if after:
-                row, state = batch.history.row, self.network.read(batch.history).states
+                row, state = batch.history.row, self.network.after(batch.history)
             else:
                 row = batch.slots.row
                 _, exposed, _, *absent = self.network(batch, *(items.at(row) for items in own.values()))
@@ -833,7 +833,7 @@ class RewardFunction(Frozen):
         days = torch.zeros(len(windows.stream.events), self.horizon_days, dtype=torch.float64)
         for batch in self._batches(windows):
             row = batch.history.row
-            states = self.network.read(batch.history).states[row >= 0]
+            states = self.network.after(batch.history)[row >= 0]
             days[row[row >= 0].cpu()] = self.network.head.probabilities(states).cpu().double()
         return days.numpy()
 

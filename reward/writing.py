@@ -64,13 +64,13 @@ def recover(path: str | os.PathLike[str]) -> None:
     Nothing that a living writer holds is touched, nor what this process may not change.
     """
     target = Path(path)
-    beside: list[str] = []
+    beside: list[Path] = []
     with suppress(OSError):
-        beside = [it.name for it in target.parent.iterdir() if it.name.startswith(f".{target.name}-")]
-    for name in beside:
-        if name.endswith((_OLD, _PARTIAL)):
+        beside = [each for each in target.parent.iterdir() if each.name.startswith(f".{target.name}-")]
+    for each in beside:
+        if each.suffix in (_OLD, _PARTIAL):
             with suppress(OSError):
-                _clear(target, target.parent / name)
+                _clear(target, each)
 
 
 def write_json(path: str | os.PathLike[str], values: Mapping[str, Any]) -> None:

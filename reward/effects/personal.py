@@ -693,11 +693,21 @@ def _logistic(columns: Tensor, opened: Tensor) -> Doubles:
     """Coefficients of a logistic regression by Newton's method, with a penalty of one row."""
     out = columns.new_zeros(columns.shape[1])
     eye = torch.eye(len(out), dtype=columns.dtype)
+
+    def loss(at: Tensor) -> float:
+        score = columns @ at
+        return float((torch.nn.functional.softplus(score) - opened * score).sum() + at @ at / 2)
+
+    lost = loss(out)
     for _ in range(_NEWTON_STEPS):
         chance = torch.sigmoid(columns @ out)
         weight = (chance * (1 - chance)).unsqueeze(1)
         step = torch.linalg.solve(columns.T @ (weight * columns) + eye, columns.T @ (opened - chance) - out)
-        out = out + step
+        while not (now := loss(out + step)) <= lost and float(step.abs().max()) >= 1e-8:
+            step = step / 2  # a step that trusts the curvature of where it begins may go too far
+        if not now <= lost:
+            break
+        out, lost = out + step, now
         if float(step.abs().max()) < 1e-8:
             break
     return out.numpy()

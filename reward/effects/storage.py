@@ -22,7 +22,7 @@ from reward.effects.taste import Taste
 from reward.effects.traits import Column
 from reward.schema import ITEM
 
-_NUMBERS = ("behind", "variance", "gate", "first", "group")
+NUMBERS = ("behind", "variance", "gate", "first", "group")
 _VECTORS = "gate", "scale", "coefficients", "covariance"
 
 
@@ -58,7 +58,7 @@ def to_table(personal: Personal) -> pl.DataFrame:
     return pl.DataFrame(
         {
             ITEM: ids.extend_constant(None, 1),
-            **{name: getattr(facts, name).numpy() for name in _NUMBERS},
+            **{name: getattr(facts, name).numpy() for name in NUMBERS},
             "taste": pl.Series(facts.taste.numpy().tolist(), dtype=pl.List(pl.Float64)),
             "answers": pl.Series(personal.answers.mean.tolist(), dtype=pl.List(pl.Float64)),
         }
@@ -77,7 +77,7 @@ def from_values(values: Mapping[str, Any], table: pl.DataFrame) -> Personal:
         for taste in values["tastes"]
     )
     gate, scale, coefficients, covariance = (np.array(values[name], np.float64) for name in _VECTORS)
-    numbers = {name: torch.from_numpy(table[name].to_numpy().copy()) for name in _NUMBERS}
+    numbers = {name: torch.from_numpy(table[name].to_numpy().copy()) for name in NUMBERS}
     rows = len(table)
     facts = Facts(
         **numbers,

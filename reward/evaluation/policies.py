@@ -16,21 +16,21 @@ import polars as pl
 
 from reward.effects.pushing import strength_at
 from reward.evaluation.assessment import Json, of_log
-from reward.evaluation.off_policy import Logged, TooFewEffectiveRows, effective_rows, top_share
+from reward.evaluation.off_policy import MOST_OFF, Logged, Refusal, effective_rows, top_share
 from reward.evaluation.off_policy.choice import choose
 from reward.evaluation.off_policy.regression import clipped_doubly_robust, doubly_robust
 from reward.evaluation.off_policy.weighting import inverse_propensity
 from reward.evaluation.resampling import Bools, Floats, Ints, clustered_error
-from reward.evaluation.wording import amount, interval_name, places, readable
+from reward.evaluation.wording import amount, interval_name, places, readable, side_of_zero
 from reward.experiments.quantiles import normal
 from reward.outcomes.activity import DAY
 from reward.schema import ITEM, PROPENSITY, TIMESTAMP, USER, SchemaError, reading, row_keys
 
 CHANCE = "shown by chance"
+LEANING = "leaning on the reward"  # as `_leaning` calls it
 UNCLIPPED = "unclipped"
 SHARES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)  # of the rows, the heaviest first, whose weight is told
 KEYS = (USER, ITEM, TIMESTAMP)
-_OFF = 0.05  # from 1, of a mean weight that is worth a word
 
 
 class _Came(NamedTuple):
@@ -84,9 +84,9 @@ def other_policies(
     Returns:
         ``divergence``, ``level`` and ``click``; ``estimates``, of each policy and outcome ``policy``, ``outcome``,
         ``rows``, ``effective_rows``, ``ran`` (mean of what came), ``change`` (an estimate with its interval) and
-        ``guess`` (value and estimator), or why it was ``refused``; ``weights``, of each policy ``policy``,
-        ``effective_rows``, ``top_share``, ``mean`` (an estimate) and ``curve``, the share of the weight that the
-        heaviest `SHARES` of the rows hold; and ``sentences``.
+        ``guess`` (value and estimator), or why it was ``refused``, at length and in ``brief``; ``weights``, of each
+        policy ``policy``, ``effective_rows``, ``top_share``, ``mean`` (an estimate) and ``curve``, the share of the
+        weight that the heaviest `SHARES` of the rows hold; and ``sentences``.
     """
     targets = dict(_leaning(rows, past, click, divergence))
     if proposed is not None:
@@ -186,7 +186,10 @@ def _leaning(
         of_item = pl.col("odds").sum().over(DAY, ITEM) - pl.col("odds").sum().over(DAY, ITEM, USER)
         of_all = pl.col("odds").sum().over(DAY) - pl.col("odds").sum().over(DAY, USER)
         chance = pl.when(of_all > 0).then((of_item / of_all).clip(0, 1)).otherwise(0.0)
-        yield name if lean is None else f"leaning on {lean}", odds.select(chance).to_series().to_numpy()
+        yield (
+            name if lean is None else f"leaning on {lean}",
+            odds.select(chance).to_series().to_numpy(),
+        )
 
 
 def _outcomes(
@@ -206,7 +209,7 @@ def _outcomes(
 
 
 def _estimate(logged: Logged, target: Floats, expected: Floats, most: Sequence[float], level: float) -> Json:
-    told: Json = {"ran": float(logged.reward.mean()), "change": None, "guess": None, "refused": None}
+    told: Json = {"ran": float(logged.reward.mean()), "change": None, "guess": None, "refused": None, "brief": None}
     model = (expected, expected)  # before the item is known: of the one shown, and of any
     try:
         ran = inverse_propensity(logged, logged.propensity)
@@ -214,8 +217,8 @@ def _estimate(logged: Logged, target: Floats, expected: Floats, most: Sequence[f
         worth |= {f"clipped at {at:g}": partial(clipped_doubly_robust, logged, target, *model, most=at) for at in most}
         changes = {name: lambda estimator=estimator: estimator().minus(ran) for name, estimator in worth.items()}
         chosen = choose(changes, reference=UNCLIPPED)
-    except TooFewEffectiveRows as error:
-        return told | {"effective_rows": error.effective_rows, "refused": str(error)}
+    except Refusal as error:
+        return told | {"effective_rows": error.effective_rows, "refused": str(error), "brief": error.brief}
     change = changes[UNCLIPPED]()
     low, high = change.interval(level)
     return told | {
@@ -244,7 +247,7 @@ def _sentences(found: Mapping[str, Any], outcomes: Sequence[str]) -> list[str]:
         name, mean = weights["policy"], weights["mean"]
         told = [it for it in found["estimates"] if it["policy"] == name and it["outcome"] in outcomes]
         said.append(f"{name[0].upper()}{name[1:]}: {'; '.join(_change(it, level) for it in told)}.")
-        if not mean["low"] <= 1 <= mean["high"] and abs(mean["value"] - 1) > _OFF:
+        if not mean["low"] <= 1 <= mean["high"] and abs(mean["value"] - 1) > MOST_OFF:
             said.append(
                 f"The weights of {name!r} average {amount(mean, unit='', level=level)}, and should average 1: the "
                 "propensities are wrong, or it shows what was never tried."
@@ -255,8 +258,11 @@ def _sentences(found: Mapping[str, Any], outcomes: Sequence[str]) -> list[str]:
 def _change(estimate: Json, level: float) -> str:
     outcome, change = estimate["outcome"], estimate["change"]
     if change is None:
-        return f"{outcome} cannot be told, with {estimate['effective_rows']:.1f} effective rows of {estimate['rows']:,}"
+        return f"no estimate of {outcome}, with {estimate['brief']}"
     decimals = places([change])
     value, low, high = (readable(change[end], decimals) for end in ("value", "low", "high"))
     sign = "+" if float(change["value"]) > 0 else ""
-    return f"{outcome} {sign}{value} ({interval_name(level)} {low} to {high}) on {estimate['ran']:.3g}"
+    told = f"{sign}{value} ({interval_name(level)} {low} to {high}) on {estimate['ran']:.3g}"
+    if side_of_zero(change) == "open":
+        return f"no change of {outcome} that this log can show, {told}"
+    return f"{outcome} {told}"

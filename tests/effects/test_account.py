@@ -147,11 +147,11 @@ def test_an_account_goes_into_json_and_what_could_not_be_done_has_the_same_keys(
     [
         (
             THERE,
-            "Held-out users confirm that effects depend on what a user likes and has already seen: for each predicted day",
+            "Held-out users confirm that effects depend on what a user likes and has already seen: for each",
         ),
         (
             NOTHING,
-            "What a user likes and has already seen makes no difference that this log can show: for each predicted day of it",
+            "What a user likes and has already seen makes no difference that this log can show: for each pre",
         ),
         (REFUTED, "Held-out users contradict the part of rewards that is a user's own: for each predicted day of it"),
         (HeldOut(0.0, np.inf), "What a user likes and has already seen makes no difference that this log can show."),
