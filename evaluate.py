@@ -34,7 +34,7 @@ from reward.training.folder import CONFIG, RunFolder, RunFolderError
 from reward.training.identity import placed, same_log, window_of
 from reward.training.settings import check_settings
 from reward.training.stages import Stages
-from reward.training.terminal import console, say
+from reward.training.terminal import console, own_warnings_only, say
 from reward.writing import write_json
 
 
@@ -69,7 +69,7 @@ def evaluate(folder: RunFolder, settings: dict[str, Any], stages: Stages) -> Non
     if "metrics" not in function.facts:  # the run was cut short before it was judged
         function.facts.update(carry=sentences(assessment), metrics=assessment["metrics"])
         with stages.timed("saving"):
-            save(function, folder.artifact)
+            save(function, folder.judged)
     if not folder.metrics.is_file():
         loss: dict[str, Any] = {}
         with suppress(TrainingError):
@@ -79,6 +79,7 @@ def evaluate(folder: RunFolder, settings: dict[str, Any], stages: Stages) -> Non
         assessment["experiments"] = proxies
     report = partial(publish, function, assessment, run / "evaluation", console, truth=run / TRUTH)
     stages.attempt("report", report, folder=run)
+    console.print(f"report: {run / 'evaluation' / 'report.html'}", soft_wrap=True)
     console.print(stages.line(), soft_wrap=True)
     if stages.failed:
         raise JobError("the report could not be written")
@@ -95,7 +96,7 @@ def read(folder: RunFolder, training: DictConfig, moved: dict[str, Any]) -> tupl
         raise RunFolderError(
             f"run={folder.path} has no scoring function yet: python train.py resume={folder.path} goes on with it"
         )
-    function = reward.load(folder.artifact)
+    function = reward.load(folder.judged)
     source: dict[str, Any] = OmegaConf.to_container(training.data, resolve=True)  # type: ignore[assignment]
     source |= {name: path for name, path in moved.items() if path is not None}
     log = check(instantiate(placed(source, (folder.record or {}).get("started_in")))).log
@@ -117,5 +118,6 @@ def past_tests(settings: dict[str, Any], *, seed: int) -> Any:
 
 
 if __name__ == "__main__":
+    own_warnings_only(say)
     with in_one_sentence():
         main()

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import hydra
 import polars as pl
@@ -31,36 +31,41 @@ from pytorch_lightning import seed_everything
 
 import reward
 from reward.artifact import save
-from reward.effects.account import account, account_sentences, no_account
+from reward.effects.account import account, no_account
 from reward.effects.personal import Personal
 from reward.effects.second_stage import ItemEffects
+from reward.effects.settings import check_effects
 from reward.evaluation.judge import judge
 from reward.evaluation.publish import publish
 from reward.evaluation.report import sentences
+from reward.evaluation.terminal import what_training_did, what_was_read, where_things_are
 from reward.evaluation.truth import TRUTH, beside_truth
 from reward.function import RewardFunction
 from reward.model import RewardModel, Task
 from reward.network import RewardNetwork
 from reward.outcomes import ABSENT
 from reward.outcomes.activity import ActivityTrace
-from reward.schema import PROPENSITY, Checked, EventLog, SchemaError, check
+from reward.schema import PROPENSITY, Checked, EventLog, SchemaError, check, unread_item_features
 from reward.sequences.datamodule import StreamData
 from reward.sequences.features import Features
-from reward.sequences.split import Split, day_to_date, known_at, split
+from reward.sequences.split import Split, check_windows, day_to_date, known_at, split
 from reward.tracking import finish, log_config, log_results
+from reward.training.activity import fit_activity, keep_what_gained
 from reward.training.command_line import JobError, RefusedError, in_one_sentence, refusing
 from reward.training.fitting import TrainingError, best_loss, fit
-from reward.training.folder import CONFIG, RunFolder
+from reward.training.folder import CONFIG, JUDGED, RunFolder
 from reward.training.identity import fingerprints, placed, same_log, window_dates, window_of
 from reward.training.overrides import resumed
+from reward.training.refit import ALL, NONE, refit_facts, refit_network
 from reward.training.settings import check_settings
 from reward.training.stages import Stages
-from reward.training.terminal import console, say
+from reward.training.terminal import console, own_warnings_only, say
 from reward.training.trials import check_role, check_size, try_boosting, try_optimizer, try_trainer
 from reward.wiring import check_names
 from reward.writing import whole, write_json
 
 REJECTED = "rejected.parquet"
+EFFECTS_OF_ALL_DAYS = "effects_all_days.parquet"
 TASK = ("head", "outcome", "objective")
 
 OmegaConf.register_new_resolver("run_folder", lambda resume, fresh: "." if resume else fresh, replace=True)
@@ -192,13 +197,15 @@ def train(run: Run, stages: Stages) -> float:
     try:
         function, loss = learn(run, ready, stages, logger)
         assessment = judge_and_report(run, ready, stages, function, loss)
+        stages.attempt("refit", partial(fit_again, run, ready, function), folder=run.path)
         if assessment is not None:
             told = {"metrics": assessment["metrics"], "validation/loss": loss}
             pages = {"report": run.path / "evaluation" / "report.html", "artifact": run.folder.artifact}
             stages.attempt("tracking", partial(log_results, logger, told, **pages), folder=run.path)
     finally:
         finish(logger, failed=sys.exc_info()[0] is not None)
-    console.print(f"scoring function: {run.folder.artifact}", soft_wrap=True)
+    for line in where_things_are(run.path):
+        console.print(line, highlight=False)
     stages.write(run.path)
     console.print(stages.line(), soft_wrap=True)
     print(run.path)
@@ -225,6 +232,18 @@ def prepare(run: Run) -> Ready:
         say(changed)
     if run.folder.has_artifact:
         return Ready(checked, log, window, None, partial(saved_function, run.folder), None, None)
+    check_effects(run.plain, log)
+    return assembled(config, checked, log, window, source.timestamp_unit)
+
+
+def assembled(config: DictConfig, checked: Checked, log: EventLog, window: Split, timestamp_unit: str | None) -> Ready:
+    """Features, data and an untrained model, whose weights the seed draws.
+
+    Raises:
+        SchemaError: the log does not do.
+        TypeError: the parts do not fit each other.
+        ValueError: a part does not take its settings.
+    """
     settings = instantiate(config.model)
     try_optimizer(settings["optimizer"])
     for name in ("encoder", "head"):
@@ -233,7 +252,11 @@ def prepare(run: Run) -> Ready:
     head, outcome, objective = task_of(config, "")
     also = {name: dict(zip(TASK, task_of(told, f"also.{name}."), strict=True)) for name, told in config.also.items()}
     outcomes = {name: told["outcome"] for name, told in also.items()}
+    further = {f"also.{name}.outcome.horizon_days": it.horizon_days for name, it in outcomes.items()}
+    check_windows(log, window, {"outcome.horizon_days": outcome.horizon_days} | further)
     features = Features.fit(known_at(log, window.train_end), **config.features)
+    if quiet := [name for name in (*log.feedback, *log.context) if name in features.constant]:
+        say(f"not learned from, for they do not vary in the training days: {', '.join(quiet)}")
     data = StreamData(
         log, outcome, features, window, members=head.members, seed=config.seed, also=outcomes, **config.batches
     )
@@ -248,6 +271,8 @@ def prepare(run: Run) -> Ready:
         absent=any(ABSENT in it.states for it in outcomes.values()),
         **config.network,
     )
+    if network.activity is not None:
+        fit_activity(network.activity, data, **config.activity)
     tasks = {
         name: Task(told["objective"], config.also[name].weight, told["outcome"].states, sequential(told["outcome"]))
         for name, told in also.items()
@@ -267,7 +292,7 @@ def prepare(run: Run) -> Ready:
         features,
         outcome,
         max_events=config.batches.max_events,
-        timestamp_unit=source.timestamp_unit,
+        timestamp_unit=timestamp_unit,
         facts={},
         also=outcomes,
     )
@@ -305,7 +330,9 @@ def learn(run: Run, ready: Ready, stages: Stages, logger: Any) -> tuple[RewardFu
     else:
         with stages.timed("training"):
             loss = fit(ready.model, ready.data, run.path, settings=run.plain["trainer"], logger=logger)
+            forecast = weigh(run, ready.model, ready.data)
             ready.model.calibrate(ready.data.val_dataloader(), **config.calibration)
+        console.print(what_training_did(loss), highlight=False)
         function = ready.function()
         second = partial(estimate_effects, ready.log, ready.outcome, window, config, run.path)
         found, function.effects = stages.attempt("effects", second, folder=run.path) or (
@@ -313,12 +340,23 @@ def learn(run: Run, ready: Ready, stages: Stages, logger: Any) -> tuple[RewardFu
             None,
         )
         with stages.timed("saving"):
-            function.facts.update(facts(ready, run), effects=found)
+            function.facts.update(facts(ready, run), effects=found, forecast=forecast)
             save(function, run.folder.artifact)
     if not (run.path / TRUTH).is_file():
         truth = partial(compare_with_truth, ready.log, window, config, run.path)
         stages.attempt("truth", truth, folder=run.path)
     return function, loss
+
+
+def weigh(run: Run, model: RewardModel, data: StreamData) -> dict[str, Any] | None:
+    """Keep what training gained over past activity, where it started there; returns what the artefact says of it."""
+    if model.network.activity is None:
+        return None
+    config = run.config
+    gained = keep_what_gained(model, data, **config.correction, **config.calibration)
+    encoder = type(model.network.encoder).__name__
+    tried = f"a {encoder} of width {config.encoder.width} in at most {config.trainer.max_epochs} epochs"
+    return {**gained._asdict(), "sentence": gained.sentence(tried)}
 
 
 def judge_and_report(
@@ -339,18 +377,55 @@ def judge_and_report(
         return None
     with stages.timed("saving"):
         function.facts.update(carry=sentences(assessment), metrics=assessment["metrics"])
-        save(function, run.folder.artifact)
+        save(function, run.folder.judged)
     report = partial(publish, function, assessment, run.path / "evaluation", console, truth=run.path / TRUTH)
     stages.attempt("report", report, folder=run.path)
     write_json(run.folder.metrics, {"validation/loss": loss, **assessment})
     return assessment
 
 
+def fit_again(run: Run, ready: Ready, judged: RewardFunction) -> None:
+    """Fit what is shipped again on all days, as ``refit`` says; the judged function stays in ``judged/``."""
+    what, folder = run.plain.get("refit", NONE), run.folder
+    if what == NONE or folder.refitted:
+        return
+    second = partial(second_stage, known_at(ready.log, ready.window.end), judged.outcome, run.config)
+    network, gained = judged.network, (judged.facts.get("forecast") or {}).get("share") != 0
+    if what == ALL and gained:
+        again = assembled(run.config, ready.checked, ready.log, ready.window, judged.timestamp_unit)
+        model, data = cast(RewardModel, again.model), cast(StreamData, again.data)
+        refit_network(model, data, network, run.path, settings=run.plain["trainer"])
+        network = model.network
+    elif judged.effects is None:
+        return
+    found, effects = second() if judged.effects is not None else (judged.facts["effects"], None)
+    shipped = RewardFunction(
+        network,
+        judged.features,
+        judged.outcome,
+        max_events=judged.max_events,
+        timestamp_unit=judged.timestamp_unit,
+        facts={
+            **judged.facts,
+            "effects": found,
+            "refit": refit_facts(what, judged.facts["window"], network=network is not judged.network),
+        },
+        effects=None if effects is None else effects.personal,
+        also=judged.also,
+    )
+    if effects is not None:
+        with whole(run.path / EFFECTS_OF_ALL_DAYS) as scratch:
+            effects.items.write_parquet(scratch)
+    save(judged, run.path / JUDGED)
+    save(shipped, folder.artifact)
+    say(shipped.facts["refit"]["sentence"])
+
+
 def saved_function(folder: RunFolder) -> RewardFunction:
     """The scoring function that the run has saved; what it warns of has been said when it was made."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", reward.ArtifactWarning)
-        return reward.load(folder.artifact)
+        return reward.load(folder.judged)
 
 
 def sequential(outcome: Any) -> bool:
@@ -365,7 +440,6 @@ def read(config: DictConfig, record: Mapping[str, Any] | None) -> tuple[EventLog
     checked = check(log)
     window = split(checked.log, **config.split) if record is None else window_of(record["window"])
     rejected = checked.rejected.height
-    start, train_end, validation_end, end = (day_to_date(day) for day in window.days)
     rows, users, items = (
         checked.log.events.select(
             pl.len(), pl.col("user_id").n_unique().alias("users"), pl.col("item_id").n_unique().alias("items")
@@ -373,13 +447,12 @@ def read(config: DictConfig, record: Mapping[str, Any] | None) -> tuple[EventLog
         .collect()
         .row(0)
     )
-    console.print(
-        f"{rows:,} events of {users:,} users on {items:,} items; {rejected:,} rows set aside"
-        + (f" ({REJECTED} in the run folder says why)" if rejected else "")
-    )
-    console.print(
-        f"learn from {start} to {train_end}, validate until {validation_end}, test until {end} (ends exclusive)"
-    )
+    days = [day_to_date(day) for day in window.days[:3]]
+    for line in what_was_read(rows=rows, users=users, items=items, rejected=rejected, days=days):
+        console.print(line, highlight=False)
+    if unread := unread_item_features(log):
+        named = ",".join((*log.item_features, *unread))
+        say(f"not read of the items table: {', '.join(unread)}; to learn from them add 'data.item_features=[{named}]'")
     return log, checked, window
 
 
@@ -401,9 +474,6 @@ def estimate_effects(
         personal = effects.personal
         with whole(folder / "effects.parquet") as scratch:
             effects.items.write_parquet(scratch)
-    console.print("\n".join(account_sentences(found)))
-    if found["warning"] is not None:
-        console.print(f"[bold]Warning.[/bold] {found['warning']}")
     return found, personal
 
 
@@ -420,7 +490,7 @@ def compare_with_truth(log: EventLog, window: Split, config: DictConfig, folder:
         return
     known = known_at(log, window.validation_end).events
     with whole(folder / TRUTH) as scratch:
-        beside_truth(true, pl.read_parquet(learned), known, log.feedback[0]).write_parquet(scratch)
+        beside_truth(true, pl.read_parquet(learned), known, log.click).write_parquet(scratch)
 
 
 def second_stage(known: EventLog, outcome: Any, config: DictConfig) -> tuple[dict[str, Any], ItemEffects]:
@@ -475,5 +545,6 @@ def _let_go(folder: Path) -> None:
 
 
 if __name__ == "__main__":
+    own_warnings_only(say)
     with in_one_sentence():
         main()

@@ -7,16 +7,18 @@ never read, neither outcome nor prediction. ``weights`` (n,) count rows: an inte
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from reward.evaluation.resampling import Bools, Floats, Ints, Statistic, interval, quotient, ratio
+from reward.evaluation.resampling import Bools, Floats, Ints, Statistic, percentiles, quotient, ratio, resampled
 
+_MOST_WEIGHT = 1e100  # of a row: products of two of these are summed
+_MOST_DAYS = 10_000  # that are counted one by one
 _NOTHING_OBSERVED = (
     "expected at least one observed bit, got none: evaluate rows that have a whole day of the log after them"
 )
@@ -161,6 +163,8 @@ def over_horizon(by_day: Floats, observed: Bools, *, weights: npt.ArrayLike | No
             f"expected by_day (H,) and observed (n, H), got {by_day.shape} and {observed.shape}: "
             "pass what a metric returned for these rows"
         )
+    if observed.dtype != np.bool_:
+        raise ValueError(f"expected observed bool, got {observed.dtype}")
     bits = _row_weights(weights, len(observed)) @ observed
     if not bits.any():
         raise ValueError(_NOTHING_OBSERVED)
@@ -296,6 +300,8 @@ def c_index(score: npt.ArrayLike, time: Ints, event: Bools, *, weights: npt.Arra
             f"{risk.shape}, {time.dtype} {time.shape} and {event.dtype} {event.shape}: "
             "take time and event from return_time"
         )
+    if days > _MOST_DAYS:
+        raise ValueError(f"expected times of at most {_MOST_DAYS} days, got {days}: count in days, and not in seconds")
     if np.any(event & (time < 1)) or np.any(time < 0):
         raise ValueError("expected return days from 1 and censoring days from 0: take both from return_time")
     if risk.ndim == 1:
@@ -376,7 +382,8 @@ def evaluate(
     [('brier', 0.25), ('auc', 0.5)]
 
     """
-    return _measurements([probabilities], trace, observed, user, resamples, seed, level, bins)
+    asked: dict[str, Any] = {"user": user, "resamples": resamples, "seed": seed, "level": level, "bins": bins}
+    return evaluate_against({"": probabilities}, "", trace, observed, **asked)[0][""]
 
 
 def compare(
@@ -414,8 +421,67 @@ def compare(
         ValueError: as in `evaluate`.
 
     """
-    table = _measurements([first, second], trace, observed, user, resamples, seed, level, bins)
-    return [measured for measured in table if measured.metric != "active_days_observed"]
+    asked: dict[str, Any] = {"user": user, "resamples": resamples, "seed": seed, "level": level, "bins": bins}
+    return evaluate_against({"first": first, "second": second}, "first", trace, observed, **asked)[1]["second"]
+
+
+def evaluate_against(
+    predictions: Mapping[str, npt.ArrayLike],
+    first: str,
+    trace: Bools,
+    observed: Bools,
+    *,
+    user: Ints,
+    resamples: int,
+    seed: int,
+    level: float,
+    bins: int,
+) -> tuple[dict[str, list[Measurement]], dict[str, list[Measurement]]]:
+    """What `evaluate` says of each prediction, and `compare` of one against each other one: each is measured once.
+
+    Args:
+        predictions: probabilities (n, H), by name.
+        first: name of the one that is compared with the others.
+        trace: as in `evaluate`.
+        observed: as in `evaluate`.
+        user: as in `evaluate`.
+        resamples: as in `evaluate`.
+        seed: as in `evaluate`.
+        level: as in `evaluate`.
+        bins: as in `evaluate`.
+
+    Returns:
+        By name what `evaluate` returns, and by name of each other prediction what `compare` returns.
+
+    Raises:
+        ValueError: as in `evaluate`.
+
+    """
+    trace, observed = _bits(trace, observed)
+    if not observed.any():
+        raise ValueError(_NOTHING_OBSERVED)
+    if np.shape(user) != trace.shape[:1]:
+        raise ValueError(f"expected a user for each of the {len(trace)} rows, got shape {np.shape(user)}")
+    codes, user = np.unique(user, return_inverse=True)
+    builders = _builders(bins)
+    tables = [_table(builders, *_masked(p, trace, observed), user) for p in predictions.values()]
+
+    def statistic(weights: Floats) -> Floats:
+        return np.stack([table(weights) for table in tables])  # (predictions, values)
+
+    values = statistic(np.ones(len(codes)))
+    draws = resampled(statistic, len(codes), resamples=resamples, seed=seed)
+    labelled = partial(_labelled, _labels(builders, trace.shape[1]), _sizes(observed, user))
+    of = {name: place for place, name in enumerate(predictions)}
+    lone = {name: labelled(values[at], *percentiles(draws[:, at], level)) for name, at in of.items()}
+    pairs = {}
+    with np.errstate(invalid="ignore"):  # the difference of two infinite losses is undefined
+        for name in (name for name in of if name != first):
+            one, other = of[first], of[name]
+            between = percentiles(draws[:, one] - draws[:, other], level)
+            table = labelled(values[one] - values[other], *between)
+            pairs[name] = [measured for measured in table if measured.metric != "active_days_observed"]
+    return lone, pairs
 
 
 # A builder sorts and sums rows (n, H), as `_masked` returns them, once. What it returns is called with the
@@ -466,7 +532,7 @@ def _concordance(score: Floats, case: Bools, control: Bools, user: Ints) -> Call
 
 
 def _calibration_error(p: Floats, y: Bools, seen: Bools, user: Ints, *, bins: int) -> Statistic:
-    if bins < 1:
+    if not bins >= 1:
         raise ValueError(f"bins must be at least 1, got {bins}")
     days = [_binned(p[rows, d], y[rows, d], user[rows], bins) for d, rows in enumerate(seen.T)]
     return lambda weights: np.array([error(weights) for error in days])
@@ -513,47 +579,34 @@ def _mean_over_days(by_day: Floats, bits: Floats) -> float:
     return float(quotient(by_day[defined] @ bits[defined], bits[defined].sum()))
 
 
-def _measurements(
-    predictions: list[npt.ArrayLike],
-    trace: Bools,
-    observed: Bools,
-    user: Ints,
-    resamples: int,
-    seed: int,
-    level: float,
-    bins: int,
+def _builders(bins: int) -> dict[str, _Builder]:
+    """Metrics by day, by name."""
+    error = partial(_calibration_error, bins=bins)
+    return {"log_loss": _log_loss, "brier": _brier, "auc": _auc, "calibration_error": error}
+
+
+def _labels(metrics: Iterable[str], days: int) -> list[tuple[str, int | None]]:
+    """Metric and day of each value of a `_table`."""
+    by_day = [(metric, day) for metric in metrics for day in (None, *range(1, days + 1))]
+    return [*by_day, ("c_index", None), *((f"active_days_{name}", None) for name in ActiveDays._fields)]
+
+
+def _sizes(observed: Bools, user: Ints) -> dict[int | None, tuple[int, int]]:
+    """Rows and users of whom something is observed: on each day, and at all."""
+    known: dict[int | None, Bools] = {None: np.asarray(observed.any(axis=1))}
+    known |= dict(enumerate(observed.T, 1))
+    return {day: (int(rows.sum()), len(np.unique(user[rows]))) for day, rows in known.items()}
+
+
+def _labelled(
+    labels: list[tuple[str, int | None]],
+    sizes: dict[int | None, tuple[int, int]],
+    values: Floats,
+    low: Floats,
+    high: Floats,
 ) -> list[Measurement]:
-    """Measure the only prediction, or the first minus the second."""
-    trace, observed = _bits(trace, observed)
-    if not observed.any():
-        raise ValueError(_NOTHING_OBSERVED)
-    if np.shape(user) != trace.shape[:1]:
-        raise ValueError(f"expected a user for each of the {len(trace)} rows, got shape {np.shape(user)}")
-    codes, user = np.unique(user, return_inverse=True)
-    builders: dict[str, _Builder] = {
-        "log_loss": _log_loss,
-        "brier": _brier,
-        "auc": _auc,
-        "calibration_error": partial(_calibration_error, bins=bins),
-    }
-    tables = [_table(builders, *_masked(p, trace, observed), user) for p in predictions]
-
-    def statistic(weights: Floats) -> Floats:
-        values = tables[0](weights)
-        with np.errstate(invalid="ignore"):  # the difference of two infinite losses is undefined
-            return values - tables[1](weights) if tables[1:] else values
-
-    values = statistic(np.ones(len(codes)))
-    low, high = interval(statistic, len(codes), resamples=resamples, seed=seed, level=level)
-
-    days = range(1, trace.shape[1] + 1)
-    by_day = [(metric, day) for metric in builders for day in (None, *days)]
-    labels = [*by_day, ("c_index", None), *((f"active_days_{name}", None) for name in ActiveDays._fields)]
     lifted = np.array([metric == "calibration_error" for metric, _ in labels])
     low, high = np.where(lifted, 2 * values - high, low), np.where(lifted, 2 * values - low, high)
-    known: dict[int | None, Bools] = {None: np.asarray(observed.any(axis=1))}
-    known |= {day: observed[:, day - 1] for day in days}
-    sizes = {day: (int(rows.sum()), len(np.unique(user[rows]))) for day, rows in known.items()}
     return [
         Measurement(metric, day, value, lower, upper, *sizes[1 if metric == "c_index" else day])
         for (metric, day), value, lower, upper in zip(labels, values.tolist(), low.tolist(), high.tolist(), strict=True)
@@ -634,9 +687,9 @@ def _row_weights(weights: npt.ArrayLike | None, rows: int) -> Floats:
     if weights is None:
         return np.ones(rows)
     mass = np.asarray(weights, np.float64)
-    if mass.shape != (rows,) or not ((mass >= 0) & (mass < np.inf)).all():
+    if mass.shape != (rows,) or not ((mass >= 0) & (mass < _MOST_WEIGHT)).all():
         raise ValueError(
-            f"expected a finite weight of at least 0 for each of the {rows} rows, got shape {mass.shape}"
+            f"expected a finite weight from 0 to {_MOST_WEIGHT:g} for each of the {rows} rows, got shape {mass.shape}"
             + (f" with smallest {mass.min()} and largest {mass.max()}" if mass.size else "")
         )
     return mass

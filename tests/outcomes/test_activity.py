@@ -160,6 +160,22 @@ def test_the_past_is_the_same_word_looking_back():
     assert [bits(word) for word in found["trace"]] == expected
 
 
+@pytest.mark.parametrize("past", [False, True])
+@pytest.mark.parametrize("span_days", [1, 2, 31, 63])
+def test_words_are_those_of_a_loop_over_days_whatever_the_order_of_the_rows(span_days, past):
+    rng = np.random.default_rng(span_days)
+    drawn = zip(rng.integers(0, 9, 900), rng.choice(["a", "b", None], 900), rng.integers(-40, 160, 900), strict=True)
+    days = {(int(user), what, int(day)): bool(rng.random() < 0.6) for user, what, day in drawn}
+    frame = pl.LazyFrame(
+        [(*key, active) for key, active in days.items()], schema=["user_id", "what", "day", "active"], orient="row"
+    )
+    found = activity_words(frame, ["user_id", "what"], span_days, past=past).collect()
+    assert found.height == len(days)
+    for user, what, day, _, word in found.iter_rows():
+        apart = range(1, span_days + 1) if what is not None else ()  # who comes back to nothing known, does not
+        assert bits(word) == [ahead for ahead in apart if days.get((user, what, day + (-ahead if past else ahead)))]
+
+
 @pytest.mark.parametrize("horizon_days", [0, 64, -1])
 def test_a_horizon_beyond_one_word_is_refused(horizon_days):
     with pytest.raises(ValueError, match=f"horizon_days must be from 1 to 63, got {horizon_days}"):

@@ -77,6 +77,15 @@ def test_slots_know_what_a_loop_over_users_and_rows_finds(log):
     assert_frame_equal(found, slots_by_a_loop(log, first_day), check_dtypes=False, abs_tol=1e-12)
 
 
+def test_a_day_that_the_clocks_enter_twice_is_one_day(small):
+    # in Newfoundland clocks went back to 23:01 of the day before, a minute after midnight: 2:31 UTC in November 2006
+    rows = [(1, "2006-10-29T02:15"), (1, "2006-10-29T02:30:30"), (1, "2006-10-29T02:31:30"), (1, "2006-10-29T05:00")]
+    log = small(rows, timezone="America/St_Johns")
+    assert [day_of(log, moment) - 13_449 for moment in log.events.collect()["timestamp"]] == [0, 1, 0, 1]
+    found = slots_of(log, first_day=13_440)
+    assert found["active_2d"].to_list() == pytest.approx([0, math.exp(-1 / 2), 0, math.exp(-1 / 2)])
+
+
 def test_a_session_by_hand(small):
     log = small(
         [
