@@ -3,104 +3,278 @@
 Trains on the bundled log, or on yours (data=log data.events=PATH 'data.feedback=[click,listen_ms]'), judges the result
 on the test days, prints how well it forecasts and what the log can carry, and prints the run folder last. Any value
 of conf/ can be set on the command line; --cfg job shows what there is.
+
+The order of a run: check all that can be known, train, estimate effects, save the scoring function, judge it, report.
 """
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import tempfile
+import sys
+import traceback
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import hydra
 import polars as pl
-import torch
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import InterpolationToMissingValueError
-from pytorch_lightning import Trainer, seed_everything
-from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint, RichProgressBar
-from rich.console import Console
+from pytorch_lightning import seed_everything
 
+import reward
 from reward.artifact import save
-from reward.effects.account import account, account_sentences, no_account
+from reward.effects.account import account, no_account
 from reward.effects.personal import Personal
 from reward.effects.second_stage import ItemEffects
+from reward.effects.settings import check_effects
 from reward.evaluation.judge import judge
 from reward.evaluation.publish import publish
 from reward.evaluation.report import sentences
+from reward.evaluation.terminal import what_training_did, what_was_read, where_things_are
 from reward.evaluation.truth import TRUTH, beside_truth
 from reward.function import RewardFunction
 from reward.model import RewardModel, Task
 from reward.network import RewardNetwork
 from reward.outcomes import ABSENT
 from reward.outcomes.activity import ActivityTrace
-from reward.schema import PROPENSITY, Checked, EventLog, SchemaError, check
+from reward.schema import PROPENSITY, Checked, EventLog, SchemaError, check, unread_item_features
 from reward.sequences.datamodule import StreamData
 from reward.sequences.features import Features
-from reward.sequences.split import Split, day_to_date, known_at, split
-from reward.wiring import check_names, check_signatures
+from reward.sequences.split import Split, check_windows, day_to_date, known_at, split
+from reward.tracking import finish, log_config, log_results
+from reward.training.activity import fit_activity, keep_what_gained
+from reward.training.command_line import JobError, RefusedError, in_one_sentence, refusing
+from reward.training.fitting import TrainingError, best_loss, fit
+from reward.training.folder import CONFIG, JUDGED, RunFolder
+from reward.training.identity import fingerprints, placed, same_log, window_dates, window_of
+from reward.training.overrides import resumed
+from reward.training.refit import ALL, NONE, refit_facts, refit_network
+from reward.training.settings import check_settings
+from reward.training.stages import Stages
+from reward.training.terminal import console, own_warnings_only, say
+from reward.training.trials import check_role, check_size, try_boosting, try_optimizer, try_trainer
+from reward.wiring import check_names
 from reward.writing import whole, write_json
 
-console = Console()
+REJECTED = "rejected.parquet"
+EFFECTS_OF_ALL_DAYS = "effects_all_days.parquet"
+TASK = ("head", "outcome", "objective")
 
-OmegaConf.register_new_resolver("run_folder", lambda resume, fresh: resume or fresh, replace=True)
-OmegaConf.register_new_resolver("record_folder", lambda resume: None if resume else ".hydra", replace=True)
+OmegaConf.register_new_resolver("run_folder", lambda resume, fresh: "." if resume else fresh, replace=True)
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
 def main(config: DictConfig) -> float:
     """Train, or go on training, and judge; returns the validation loss for sweeps to minimise."""
-    folder = Path(HydraConfig.get().runtime.output_dir)
-    if config.resume is not None:
-        saved = folder / ".hydra" / "config.yaml"
-        if not saved.is_file():
-            with suppress(OSError):  # Hydra made the folder if it was not there
-                folder.rmdir()
-            raise SystemExit(f"resume={config.resume}: expected a run folder with .hydra/config.yaml, found none there")
-        config = OmegaConf.load(saved)  # type: ignore[assignment]
+    job = HydraConfig.get()
+    stages = Stages(say, first=job.mode is RunMode.RUN)
     try:
-        return train(config, folder)
-    except InterpolationToMissingValueError as error:
-        needed = str(error).splitlines()[0].rpartition(": ")[2]
-        raise SystemExit(f"{needed} expected a value, it was given none: set {needed}=...") from error
-    except (SchemaError, TypeError) as error:
-        raise SystemExit(f"{type(error).__name__}: {error}") from error
+        with refusing():
+            run = opened(config, job)
+        try:
+            return train(run, stages)
+        except Exception as error:
+            if not isinstance(error, RefusedError | JobError | TrainingError):
+                raise crashed(error, run.path) from error
+            raise
+        finally:
+            run.folder.release()
+    except (RefusedError, JobError, TrainingError) as error:
+        _let_go(Path(job.runtime.output_dir))
+        if job.mode is RunMode.RUN:
+            raise SystemExit(str(error)) from error
+        console.print(f"job {job.job.num} ({', '.join(job.overrides.task)}): {error}", markup=False)
+        raise JobError(f"job {job.job.num} was refused: {error}") from error
 
 
-def train(config: DictConfig, folder: Path) -> float:
+@dataclass(frozen=True)
+class Run:
+    """A run that this process works on.
+
+    Attributes:
+        config: its settings.
+        plain: the same, resolved, as plain values.
+        folder: where it is kept.
+        given: what the command line set.
+    """
+
+    config: DictConfig
+    plain: dict[str, Any]
+    folder: RunFolder
+    given: list[str]
+
+    @property
+    def path(self) -> Path:
+        """The run folder."""
+        return self.folder.path
+
+
+@dataclass(frozen=True)
+class Ready:
+    """All that a run needs once nothing is left to be found wrong.
+
+    Attributes:
+        checked: the log, and the rows that were set aside.
+        log: the checked log as the run is judged on it.
+        window: its split.
+        outcome: what rewards are told in; None where the function was saved.
+        function: makes the scoring function of what was trained, or reads it where it was saved.
+        model: what is trained; None where the function was saved.
+        data: what it is trained on; None where the function was saved.
+    """
+
+    checked: Checked
+    log: EventLog
+    window: Split
+    outcome: Any
+    function: Callable[[], RewardFunction]
+    model: RewardModel | None
+    data: StreamData | None
+
+
+def crashed(error: Exception, folder: Path) -> JobError:
+    """Write the traceback of a fault into the run folder; returns the sentence that says so."""
+    file = folder / "failed.txt"
+    file.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+    summary = str(error).partition("\n")[0]
+    return JobError(f"{type(error).__name__}: {summary}. This is a fault of reward: please report it with {file}")
+
+
+def opened(config: DictConfig, job: Any) -> Run:
+    """Check the settings and take the run folder.
+
+    Raises:
+        SettingsError: lists the settings that will not do.
+        RunFolderError: the folder holds another run, or another process works in it.
+    """
+    given, output = list(job.overrides.task), Path(job.runtime.output_dir)
+    if config.resume is None:
+        plain = plain_values(config)
+        check_settings(plain)
+        place = "hydra.run.dir=" if job.mode is RunMode.RUN else "hydra.sweep."
+        named = any(override.startswith(place) for override in job.overrides.hydra)
+        return Run(config, plain, RunFolder.claim(output, or_next=not named), given)
+    if job.mode is not RunMode.RUN:
+        _let_go(output)  # the folder that a sweep makes for each of its jobs
+    folder = RunFolder.reopen(Path(config.resume), called="resume")
+    try:
+        saved: DictConfig = OmegaConf.load(folder.path / CONFIG)  # type: ignore[assignment]
+        OmegaConf.set_struct(saved, False)
+        told = (OmegaConf.to_container(it, resolve=False) for it in (config, saved))
+        for name, value in resumed(given, *told, has_artifact=folder.has_artifact).items():  # type: ignore[arg-type]
+            OmegaConf.update(saved, name, value, merge=False, force_add=True)
+        plain = plain_values(saved)
+        check_settings(plain)
+    except BaseException:
+        folder.release()
+        raise
+    return Run(saved, plain, folder, given)
+
+
+def plain_values(config: DictConfig) -> dict[str, Any]:
+    """A config as plain values, with what refers to other values resolved."""
+    values: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
+    return values
+
+
+def train(run: Run, stages: Stages) -> float:
     """Everything between a log and the run folder: ``reward/``, ``metrics.json`` and ``checkpoints/``."""
-    plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
-    check_signatures(plain)
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    with refusing(), stages.timed("reading"):
+        ready = prepare(run)
+    identify(run, ready)
+    logger = instantiate(run.config.logger) or False
+    logger = logger(folder=run.path) if isinstance(logger, partial) else logger
+    log_config(logger, run.plain)
+    try:
+        function, loss = learn(run, ready, stages, logger)
+        assessment = judge_and_report(run, ready, stages, function, loss)
+        stages.attempt("refit", partial(fit_again, run, ready, function), folder=run.path)
+        if assessment is not None:
+            told = {"metrics": assessment["metrics"], "validation/loss": loss}
+            pages = {"report": run.path / "evaluation" / "report.html", "artifact": run.folder.artifact}
+            stages.attempt("tracking", partial(log_results, logger, told, **pages), folder=run.path)
+    finally:
+        finish(logger, failed=sys.exc_info()[0] is not None)
+    for line in where_things_are(run.path):
+        console.print(line, highlight=False)
+    stages.write(run.path)
+    console.print(stages.line(), soft_wrap=True)
+    print(run.path)
+    if stages.failed:
+        raise JobError(f"not all of the run was done: {', '.join(stages.failed)} failed")
+    return loss
+
+
+def prepare(run: Run) -> Ready:
+    """Read the log and build what is trained: all that can be wrong with a log or a config is found here.
+
+    Raises:
+        SchemaError: the log does not do.
+        TypeError: the parts do not fit each other.
+        ValueError: a part does not take its settings.
+    """
+    config = run.config
+    try_trainer(run.plain["trainer"])
+    try_boosting(run.plain["evaluation"]["boosting"])
+    record = run.folder.record
+    source, checked, window = read(config, record)
+    log, changed = same_log(checked.log, window, record and record["fingerprints"])
+    if changed is not None:
+        say(changed)
+    if run.folder.has_artifact:
+        return Ready(checked, log, window, None, partial(saved_function, run.folder), None, None)
+    check_effects(run.plain, log)
+    return assembled(config, checked, log, window, source.timestamp_unit)
+
+
+def assembled(config: DictConfig, checked: Checked, log: EventLog, window: Split, timestamp_unit: str | None) -> Ready:
+    """Features, data and an untrained model, whose weights the seed draws.
+
+    Raises:
+        SchemaError: the log does not do.
+        TypeError: the parts do not fit each other.
+        ValueError: a part does not take its settings.
+    """
+    settings = instantiate(config.model)
+    try_optimizer(settings["optimizer"])
+    for name in ("encoder", "head"):
+        check_size(name, partial(instantiate, config[name]))
     seed_everything(config.seed, verbose=False)
-    log, checked, window = read(config, folder)
-    outcome, head, objective = (instantiate(config[name], _convert_="all") for name in ("outcome", "head", "objective"))
-    check_names(head, outcome, objective)
-    also = {name: instantiate(told, _convert_="all") for name, told in config.also.items()}
-    for told in also.values():
-        check_names(told["head"], told["outcome"], told["objective"])
+    head, outcome, objective = task_of(config, "")
+    also = {name: dict(zip(TASK, task_of(told, f"also.{name}."), strict=True)) for name, told in config.also.items()}
     outcomes = {name: told["outcome"] for name, told in also.items()}
-    features = Features.fit(known_at(checked.log, window.train_end), **config.features)
+    further = {f"also.{name}.outcome.horizon_days": it.horizon_days for name, it in outcomes.items()}
+    check_windows(log, window, {"outcome.horizon_days": outcome.horizon_days} | further)
+    features = Features.fit(known_at(log, window.train_end), **config.features)
+    if quiet := [name for name in (*log.feedback, *log.context) if name in features.constant]:
+        say(f"not learned from, for they do not vary in the training days: {', '.join(quiet)}")
     data = StreamData(
-        checked.log, outcome, features, window, members=head.members, seed=config.seed, also=outcomes, **config.batches
+        log, outcome, features, window, members=head.members, seed=config.seed, also=outcomes, **config.batches
     )
+    data.setup()
+    encoder = instantiate(config.encoder)
+    check_role("encoder", "encoder", encoder)
     network = RewardNetwork(
-        instantiate(config.encoder),
+        encoder,
         head,
         sizes=features.sizes(),
         also={name: told["head"] for name, told in also.items()},
         absent=any(ABSENT in it.states for it in outcomes.values()),
         **config.network,
     )
+    if network.activity is not None:
+        fit_activity(network.activity, data, **config.activity)
     tasks = {
-        name: Task(told["objective"], told["weight"], told["outcome"].states, sequential(told["outcome"]))
+        name: Task(told["objective"], config.also[name].weight, told["outcome"].states, sequential(told["outcome"]))
         for name, told in also.items()
     }
     model = RewardModel(
@@ -110,32 +284,148 @@ def train(config: DictConfig, folder: Path) -> float:
         also=tasks,
         sequential=sequential(outcome),
         consistency=instantiate(config.consistency),
-        **instantiate(config.model),
+        **settings,
     )
-    loss = fit(model, data, config, folder)
-    model.calibrate(data.val_dataloader(), **config.calibration)
-    function = RewardFunction(
+    function = partial(
+        RewardFunction,
         network,
         features,
         outcome,
         max_events=config.batches.max_events,
-        timestamp_unit=log.timestamp_unit,
+        timestamp_unit=timestamp_unit,
         facts={},
         also=outcomes,
     )
-    found, function.effects = estimate_effects(checked.log, outcome, window, config, folder)
-    compare_with_truth(checked.log, window, config, folder)
-    with console.status("scoring the test days and fitting the baselines ..."):
-        assessment = judge(
-            function, checked.log, window, seed=config.seed, calibration=config.calibration, **plain["evaluation"]
+    return Ready(checked, log, window, outcome, function, model, data)
+
+
+def task_of(config: DictConfig, place: str) -> tuple[Any, Any, Any]:
+    """The head, the outcome and the objective of a task, which fit each other."""
+    head, outcome, objective = (instantiate(config[name], _convert_="all") for name in TASK)
+    check_role(f"{place}head", "head", head)
+    check_role(f"{place}outcome", "outcome", outcome)
+    check_names(head, outcome, objective)
+    return head, outcome, objective
+
+
+def identify(run: Run, ready: Ready) -> None:
+    """Write what runs in the folder, and the rows that were set aside."""
+    if ready.checked.rejected.height:
+        with whole(run.path / REJECTED) as scratch:
+            ready.checked.rejected.write_parquet(scratch)
+    record = run.folder.record or {
+        "made_with": f"reward {version('reward')}",
+        "started_in": str(Path.cwd()),
+        "window": window_dates(ready.window),
+        "fingerprints": fingerprints(ready.log, ready.window),
+    }
+    run.folder.identify(OmegaConf.to_yaml(run.config), OmegaConf.to_yaml(run.given), record)
+
+
+def learn(run: Run, ready: Ready, stages: Stages, logger: Any) -> tuple[RewardFunction, float]:
+    """Train, estimate effects and save the scoring function, where that is not done; and the validation loss."""
+    config, window = run.config, ready.window
+    if ready.model is None or ready.data is None:
+        function, loss = ready.function(), best_loss(run.path)
+    else:
+        with stages.timed("training"):
+            loss = fit(ready.model, ready.data, run.path, settings=run.plain["trainer"], logger=logger)
+            forecast = weigh(run, ready.model, ready.data)
+            ready.model.calibrate(ready.data.val_dataloader(), **config.calibration)
+        console.print(what_training_did(loss), highlight=False)
+        function = ready.function()
+        second = partial(estimate_effects, ready.log, ready.outcome, window, config, run.path)
+        found, function.effects = stages.attempt("effects", second, folder=run.path) or (
+            no_account("their estimation failed; the run folder has the reason"),
+            None,
         )
-    function.facts.update(facts(checked, window, assessment, plain), effects=found)
-    save(function, folder / "reward")
-    publish(function, assessment, folder / "evaluation", console, truth=folder / TRUTH)
-    write_json(folder / "metrics.json", {"validation/loss": loss, **assessment})
-    console.print(f"scoring function: {folder / 'reward'}", soft_wrap=True)
-    print(folder)
-    return loss
+        with stages.timed("saving"):
+            function.facts.update(facts(ready, run), effects=found, forecast=forecast)
+            save(function, run.folder.artifact)
+    if not (run.path / TRUTH).is_file():
+        truth = partial(compare_with_truth, ready.log, window, config, run.path)
+        stages.attempt("truth", truth, folder=run.path)
+    return function, loss
+
+
+def weigh(run: Run, model: RewardModel, data: StreamData) -> dict[str, Any] | None:
+    """Keep what training gained over past activity, where it started there; returns what the artefact says of it."""
+    if model.network.activity is None:
+        return None
+    config = run.config
+    gained = keep_what_gained(model, data, **config.correction, **config.calibration)
+    encoder = type(model.network.encoder).__name__
+    tried = f"a {encoder} of width {config.encoder.width} in at most {config.trainer.max_epochs} epochs"
+    return {**gained._asdict(), "sentence": gained.sentence(tried)}
+
+
+def judge_and_report(
+    run: Run, ready: Ready, stages: Stages, function: RewardFunction, loss: float
+) -> dict[str, Any] | None:
+    """Judge the scoring function on the test days; what is found goes into it, into the report and ``metrics.json``."""
+    config = run.config
+
+    def judging() -> dict[str, Any]:
+        with console.status("scoring the test days and fitting the baselines ..."):
+            settings = {"seed": config.seed, "calibration": config.calibration, **run.plain["evaluation"]}
+            return judge(function, ready.log, ready.window, **settings)
+
+    assessment = stages.attempt("judging", judging, folder=run.path)
+    if assessment is None:
+        if "judging" in stages.reasons:
+            write_json(run.folder.metrics, {"validation/loss": loss, "not judged": stages.reasons["judging"]})
+        return None
+    with stages.timed("saving"):
+        function.facts.update(carry=sentences(assessment), metrics=assessment["metrics"])
+        save(function, run.folder.judged)
+    report = partial(publish, function, assessment, run.path / "evaluation", console, truth=run.path / TRUTH)
+    stages.attempt("report", report, folder=run.path)
+    write_json(run.folder.metrics, {"validation/loss": loss, **assessment})
+    return assessment
+
+
+def fit_again(run: Run, ready: Ready, judged: RewardFunction) -> None:
+    """Fit what is shipped again on all days, as ``refit`` says; the judged function stays in ``judged/``."""
+    what, folder = run.plain.get("refit", NONE), run.folder
+    if what == NONE or folder.refitted:
+        return
+    second = partial(second_stage, known_at(ready.log, ready.window.end), judged.outcome, run.config)
+    network, gained = judged.network, (judged.facts.get("forecast") or {}).get("share") != 0
+    if what == ALL and gained:
+        again = assembled(run.config, ready.checked, ready.log, ready.window, judged.timestamp_unit)
+        model, data = cast(RewardModel, again.model), cast(StreamData, again.data)
+        refit_network(model, data, network, run.path, settings=run.plain["trainer"])
+        network = model.network
+    elif judged.effects is None:
+        return
+    found, effects = second() if judged.effects is not None else (judged.facts["effects"], None)
+    shipped = RewardFunction(
+        network,
+        judged.features,
+        judged.outcome,
+        max_events=judged.max_events,
+        timestamp_unit=judged.timestamp_unit,
+        facts={
+            **judged.facts,
+            "effects": found,
+            "refit": refit_facts(what, judged.facts["window"], network=network is not judged.network),
+        },
+        effects=None if effects is None else effects.personal,
+        also=judged.also,
+    )
+    if effects is not None:
+        with whole(run.path / EFFECTS_OF_ALL_DAYS) as scratch:
+            effects.items.write_parquet(scratch)
+    save(judged, run.path / JUDGED)
+    save(shipped, folder.artifact)
+    say(shipped.facts["refit"]["sentence"])
+
+
+def saved_function(folder: RunFolder) -> RewardFunction:
+    """The scoring function that the run has saved; what it warns of has been said when it was made."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", reward.ArtifactWarning)
+        return reward.load(folder.judged)
 
 
 def sequential(outcome: Any) -> bool:
@@ -143,16 +433,13 @@ def sequential(outcome: Any) -> bool:
     return getattr(outcome, "scope", "user") == "user" and "after" in outcome.states
 
 
-def read(config: DictConfig, folder: Path) -> tuple[Any, Checked, Split]:
-    """The log as it came, checked, and its windows; what was set aside is written to ``rejected.parquet``."""
-    log = instantiate(config.data)
+def read(config: DictConfig, record: Mapping[str, Any] | None) -> tuple[EventLog, Checked, Split]:
+    """The log as it came, checked, and its windows, which are those of ``record`` where the run goes on."""
+    source = placed(plain_values(config.data), (record or {}).get("started_in"))
+    log = instantiate(source)
     checked = check(log)
-    window = split(checked.log, **config.split)
+    window = split(checked.log, **config.split) if record is None else window_of(record["window"])
     rejected = checked.rejected.height
-    if rejected:
-        with whole(folder / "rejected.parquet") as scratch:
-            checked.rejected.write_parquet(scratch)
-    start, train_end, validation_end, end = (day_to_date(day) for day in window.days)
     rows, users, items = (
         checked.log.events.select(
             pl.len(), pl.col("user_id").n_unique().alias("users"), pl.col("item_id").n_unique().alias("items")
@@ -160,43 +447,13 @@ def read(config: DictConfig, folder: Path) -> tuple[Any, Checked, Split]:
         .collect()
         .row(0)
     )
-    console.print(
-        f"{rows:,} events of {users:,} users on {items:,} items; {rejected:,} rows set aside"
-        + (f" ({folder / 'rejected.parquet'} says why)" if rejected else "")
-    )
-    console.print(
-        f"learn from {start} to {train_end}, validate until {validation_end}, test until {end} (ends exclusive)"
-    )
+    days = [day_to_date(day) for day in window.days[:3]]
+    for line in what_was_read(rows=rows, users=users, items=items, rejected=rejected, days=days):
+        console.print(line, highlight=False)
+    if unread := unread_item_features(log):
+        named = ",".join((*log.item_features, *unread))
+        say(f"not read of the items table: {', '.join(unread)}; to learn from them add 'data.item_features=[{named}]'")
     return log, checked, window
-
-
-def fit(model: RewardModel, data: StreamData, config: DictConfig, folder: Path) -> float:
-    """Train, from the last checkpoint if there is one, and leave the weights of the best epoch in ``model``."""
-    checkpoints = folder / "checkpoints"
-    best = ModelCheckpoint(
-        checkpoints, "best", monitor="validation/loss", enable_version_counter=False, save_on_train_epoch_end=True
-    )
-    last = ModelCheckpoint(checkpoints, "last", enable_version_counter=False, save_on_train_epoch_end=True)
-    settings: dict[str, Any] = OmegaConf.to_container(config.trainer)  # type: ignore[assignment]
-    stop = EarlyStopping("validation/loss", patience=settings.pop("patience"), check_on_train_epoch_end=True)
-    trainer = Trainer(
-        logger=instantiate(config.logger),
-        callbacks=[stop, best, last, RichProgressBar(leave=True)],
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        default_root_dir=folder,
-        log_every_n_steps=1,
-        **settings,
-    )
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-        warnings.filterwarnings("ignore", message=".*LeafSpec.*")
-        warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty.*")
-        resumed = checkpoints / "last.ckpt"
-        trainer.fit(model, data, ckpt_path=resumed if resumed.is_file() else None)
-    state = torch.load(checkpoints / "best.ckpt", weights_only=True, map_location="cpu")
-    model.load_state_dict(state["state_dict"])
-    return float(best.best_model_score or torch.nan)
 
 
 def estimate_effects(
@@ -217,9 +474,6 @@ def estimate_effects(
         personal = effects.personal
         with whole(folder / "effects.parquet") as scratch:
             effects.items.write_parquet(scratch)
-    console.print("\n".join(account_sentences(found)))
-    if found["warning"] is not None:
-        console.print(f"[bold]Warning.[/bold] {found['warning']}")
     return found, personal
 
 
@@ -236,7 +490,7 @@ def compare_with_truth(log: EventLog, window: Split, config: DictConfig, folder:
         return
     known = known_at(log, window.validation_end).events
     with whole(folder / TRUTH) as scratch:
-        beside_truth(true, pl.read_parquet(learned), known, log.feedback[0]).write_parquet(scratch)
+        beside_truth(true, pl.read_parquet(learned), known, log.click).write_parquet(scratch)
 
 
 def second_stage(known: EventLog, outcome: Any, config: DictConfig) -> tuple[dict[str, Any], ItemEffects]:
@@ -266,32 +520,31 @@ def second_stage(known: EventLog, outcome: Any, config: DictConfig) -> tuple[dic
     return found, effects
 
 
-def facts(checked: Checked, window: Split, assessment: dict[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
-    """What the artefact says of itself."""
-    start, train_end, validation_end, end = (day_to_date(day).isoformat() for day in window.days)
-    training = known_at(checked.log, window.train_end).events.collect()
+def facts(ready: Ready, run: Run) -> dict[str, Any]:
+    """What the artefact says of itself before it is judged."""
+    dates, record = window_dates(ready.window), run.folder.record or {}
+    rows = known_at(ready.log, ready.window.train_end).events.select(pl.len()).collect().item()
     return {
         "made_with": f"reward {version('reward')}",
-        "window": {"start": start, "train_end": train_end, "validation_end": validation_end, "end": end},
-        "log_fingerprint": fingerprint(training),
+        "window": dates,
+        "log_fingerprint": record["fingerprints"]["training"],
+        "fingerprints": record["fingerprints"],
         "table": {
-            "trained on": f"{start} to {train_end} (exclusive), {training.height:,} events",
-            "validated until": validation_end,
-            "judged on": f"{validation_end} to {end} (exclusive)",
+            "trained on": f"{dates['start']} to {dates['train_end']} (exclusive), {rows:,} events",
+            "validated until": dates["validation_end"],
+            "judged on": f"{dates['validation_end']} to {dates['end']} (exclusive)",
         },
-        "carry": sentences(assessment),
-        "metrics": assessment["metrics"],
-        "config": dict(config),
+        "config": run.plain,
     }
 
 
-def fingerprint(events: pl.DataFrame) -> str:
-    """sha256 of a checked log's events, as an Arrow stream."""
-    with tempfile.TemporaryFile() as file:
-        events.rechunk().write_ipc_stream(file)
-        file.seek(0)
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _let_go(folder: Path) -> None:
+    """Remove a folder that the config system made, where it is empty."""
+    with suppress(OSError):
+        folder.rmdir()
 
 
 if __name__ == "__main__":
-    main()
+    own_warnings_only(say)
+    with in_one_sentence():
+        main()

@@ -24,7 +24,7 @@ from training import trained
 from worlds import ROOT, write_result
 
 from reward.evaluation.resampling import interval, ratio
-from reward.outcomes.activity import DAY, local_day
+from reward.outcomes.activity import DAY, day_of
 from reward.schema import USER, EventLog, check
 from reward.sequences.split import Split, split
 from reward.writing import whole as whole_file
@@ -51,7 +51,7 @@ def part_of(log: EventLog, window: Split, part: str, seed: int) -> tuple[EventLo
         ), window
     if part == DAYS:
         start = window.start + (window.train_end - window.start) // 2
-        later = log.events.filter(local_day(log.timezone) >= start)
+        later = log.events.filter(day_of(log) >= start)
         return replace(log, events=later), replace(window, start=start)
     return log, window
 

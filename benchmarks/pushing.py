@@ -52,7 +52,7 @@ def found_in(case: Case) -> dict[str, np.ndarray]:
     effects = fitted(case, case.log, personal=None)
     place = effects.items[ITEM].cast(pl.Int64).to_numpy()
     shown, mean, std = (effects.items[name].to_numpy().astype(float) for name in ("exposures", "mean", "std"))
-    click = case.events.group_by(ITEM).agg((pl.col(case.log.feedback[0]) > 0).mean().alias("rate"))
+    click = case.events.group_by(ITEM).agg((pl.col(case.log.click) > 0).mean().alias("rate"))
     rate = effects.items.select(ITEM).join(click, on=ITEM, how="left", maintain_order="left")["rate"].to_numpy()
     truth = true_effects(case)["mean"][place]
     there = (shown > 0) & np.isfinite(truth)

@@ -25,7 +25,7 @@ from rich.table import Table
 from worlds import ROOT, write_result
 
 from reward.effects.account import account, account_sentences
-from reward.outcomes.activity import local_day
+from reward.outcomes.activity import day_of
 from reward.schema import ITEM, check
 from reward.sequences.split import known_at, split
 
@@ -50,7 +50,7 @@ def known_log(config, users=None):
 
 def permuted(log, propensity, rng):
     """The log with its items, each with its propensity, permuted among the events of a day."""
-    day = log.events.select(local_day(log.timezone)).collect().to_series().to_numpy()
+    day = log.events.select(day_of(log)).collect().to_series().to_numpy()
     order = np.lexsort((rng.random(len(day)), day))
     source = np.empty(len(day), np.int64)
     source[np.argsort(day, kind="stable")] = order

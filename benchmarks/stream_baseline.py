@@ -27,7 +27,7 @@ from worlds import ROOT, correlation, write_result
 
 from reward.effects.residuals import user_days
 from reward.network import RewardNetwork
-from reward.outcomes.activity import DAY, local_day
+from reward.outcomes.activity import DAY, day_of
 from reward.schema import ITEM, TIMESTAMP, USER, EventLog
 from reward.sequences.features import Features
 from reward.sequences.split import bounds, split
@@ -52,7 +52,7 @@ def forecaster(case: Case, log: EventLog) -> Trained:
 @torch.no_grad()
 def first_queries(network: RewardNetwork, features: Features, log: EventLog, max_events: int) -> pl.DataFrame:
     """Probabilities of activity on the days ahead before each user-day's first slot is filled."""
-    events = log.events.select(USER, TIMESTAMP, local_day(log.timezone)).collect()
+    events = log.events.select(USER, TIMESTAMP, day_of(log)).collect()
     windows = Windows.cut(Stream.build(log.events, features), max_events)
     out = torch.zeros(len(events), network.head.horizon_days)
     for index in windows.batches(_BATCH_ROWS):

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from typing import Any, NamedTuple, Self, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 import polars as pl
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from reward.effects.exposure import Rewards, exposure
 from reward.effects.personal import Personal, days_since_1970
 from reward.effects.standing import Standing
+from reward.effects.storage import digest
 from reward.encoders import Memory
+from reward.frozen import Frozen, as_trained
 from reward.heads import Head
 from reward.network import Past, RewardNetwork, codes_of
 from reward.outcomes import ABSENT, ASKED, STATES, AbsentOutcome, Outcome
@@ -25,7 +30,6 @@ from reward.outcomes.habit import Habit, habits
 from reward.schema import (
     DUPLICATE,
     ITEM,
-    REASON,
     SESSION,
     TIMESTAMP,
     USER,
@@ -42,7 +46,9 @@ from reward.sequences.stream import Batch, Items, Stream, Tokens, Windows
 SCORES = ("value_before", "value_exposed", "value_after", "reward", "reward_std")
 AS_OF = "value_as_of"
 HABIT = ("habit", "habit_std")
+SCORED = "scored_"  # before the name of a score where the log has a column of that name
 _BATCH_ROWS = 8192
+_HEADS = ("head.", "also.")
 _ATTENTION_CELLS = 1 << 24
 
 Ids = Sequence[Any] | pl.Series | NDArray[Any] | Tensor
@@ -67,6 +73,8 @@ class History:
         visible: events each slot reads, (users, 1).
         past: what the slots recall of each history; None where the function's recall nothing.
         standing: what the effects read of each history; None where the function has no effects.
+        encoded_by: the `RewardFunction.fingerprint` of the function that read them, which alone can score with them;
+            None: nobody says.
     """
 
     users: pl.Series
@@ -75,6 +83,7 @@ class History:
     visible: Tensor
     past: Past | None = None
     standing: Standing | None = None
+    encoded_by: str | None = None
 
     def __len__(self) -> int:
         return len(self.users)
@@ -94,7 +103,15 @@ class History:
         )
         standing = None if self.standing is None else self.standing.map(change)
         past = None if self.past is None else Past(*map(change, self.past))
-        return History(users, memory, Tokens(*map(change, self.slots)), change(self.visible), past, standing)
+        slots = Tokens(*map(change, self.slots))
+        return History(users, memory, slots, change(self.visible), past, standing, self.encoded_by)
+
+
+class _Read(NamedTuple):
+    """A log to score: its clean rows, repeated ones once; and which of the rows that came are set aside."""
+
+    events: pl.DataFrame
+    aside: pl.Series
 
 
 class _Fillings(NamedTuple):
@@ -107,11 +124,11 @@ class _Fillings(NamedTuple):
         return _Fillings(self.vector[place], self.codes[place])
 
 
-class RewardFunction(nn.Module):
+class RewardFunction(Frozen):
     """Scores what showing an item does to a user's mid-term outcome.
 
-    Frozen and always in eval mode, also as a part of a module that is training; deterministic; a score depends on
-    the user's own history alone. Make one with `reward.load`.
+    Frozen and always in eval mode, also as a part of a module that is training, see `Frozen`; deterministic; a score
+    depends on the user's own history alone. Make one with `reward.load`.
 
     In forked processes, such as a DataLoader's workers, `score_candidates` works; what reads frames (`score_events`,
     `encode`, an ``items_table``) needs workers that are spawned, because the threads of polars do not survive a fork.
@@ -148,7 +165,7 @@ class RewardFunction(nn.Module):
         also: Mapping[str, Outcome] | None = None,
     ) -> None:
         super().__init__()
-        self.network = network.requires_grad_(False)
+        self.network = network
         self.features = features
         self.outcome = outcome
         self.max_events = max_events
@@ -156,14 +173,11 @@ class RewardFunction(nn.Module):
         self.facts = dict(facts)
         self.effects = effects
         self.also = dict(also or {})
+        self._fingerprint: tuple[Personal | None, str] | None = None
         known = features.items[ITEM]
-        self._ids = _plain(known.to_numpy())
+        self._ids = known.to_numpy()
         self._inputs = features.item_inputs(known.extend_constant(None, 1))
         self.eval()
-
-    def train(self, mode: bool = True) -> Self:  # noqa: ARG002
-        """Stay in eval mode: a ranker that trains with this function in it does not train it."""
-        return super().train(False)
 
     def forward(self, history: History, items: Ids) -> Rewards:
         """`score_candidates`."""
@@ -194,8 +208,28 @@ class RewardFunction(nn.Module):
         """Where the weights are."""
         return next(self.network.parameters()).device
 
-    @_eager
-    @torch.no_grad()
+    @property
+    def fingerprint(self) -> str:
+        """Of how it reads a log: two loads of one artefact have the same, and histories of one fit the other.
+
+        A hash of the weights that read, of how columns become inputs, of the items, and of the effects.
+        """
+        if self._fingerprint is None or self._fingerprint[0] is not self.effects:
+            self._fingerprint = self.effects, self._hashed()
+        return self._fingerprint[1]
+
+    def _hashed(self) -> str:
+        """Without polars, which a forked process cannot use."""
+        effects = None if self.effects is None else digest(self.effects)
+        told = [self.features.to_json(), self.max_events, repr(self.network.encoder), self._ids.tolist(), effects]
+        found = hashlib.sha256(json.dumps(told).encode())
+        weights = {name: part for name, part in self.network.state_dict().items() if not name.startswith(_HEADS)}
+        arrays = {name: part.cpu().numpy() for name, part in weights.items()} | vars(self._inputs)
+        for name, array in sorted(arrays.items()):
+            found.update(f"{name} {array.dtype} {array.shape}".encode())
+            found.update(np.ascontiguousarray(array).tobytes())
+        return found.hexdigest()
+
     def score_events(
         self,
         events: pl.DataFrame,
@@ -224,15 +258,46 @@ class RewardFunction(nn.Module):
         Returns:
             The same rows in the same order with ``value_before`` V(Q), ``value_exposed`` V(E), ``value_after`` V(F),
             ``reward`` and ``reward_std``, all in `unit` (Float64). A row that repeats another gets the same scores.
+            Rows that training would set aside are scored null, with a warning that counts them. Where the log has a
+            column of such a name, it stays as it came, and the score is called ``scored_NAME``.
             Of each name in ``also`` the expected outcome in its own unit, ``NAME_before``, ``NAME_exposed`` and, where
             the feedback itself does not tell it, ``NAME_after``; or ``NAME_absent``, were the row's item not shown.
             With ``habit`` also ``habit`` and ``habit_std``.
 
         Raises:
-            SchemaError: a column is missing or of the wrong type, or a value cannot be used; or ``as_of`` is asked of
-                an outcome whose scope is not the user.
+            SchemaError: a column is missing or of the wrong type, or more rows are set aside than training allowed;
+                or ``as_of`` is asked of an outcome whose scope is not the user.
             ValueError: a name in ``also`` is not one of `units`, or ``habit`` is not one of `habits`.
         """
+        found = self.scores(
+            events,
+            also=also,
+            habit=habit,
+            as_of=as_of,
+            items_table=items_table,
+            history_start=history_start,
+            progress=progress,
+        )
+        names = {name: name for name in found.columns}
+        for name in found.columns:
+            while names[name] in events.columns:
+                names[name] = f"{SCORED}{names[name]}"
+        return events.hstack(found.rename(names))
+
+    @_eager
+    @as_trained
+    def scores(
+        self,
+        events: pl.DataFrame,
+        *,
+        also: Sequence[str] = (),
+        habit: str | None = None,
+        as_of: datetime | None = None,
+        items_table: pl.DataFrame | None = None,
+        history_start: date | None = None,
+        progress: Progress = iter,
+    ) -> pl.DataFrame:
+        """What `score_events` adds to a log, without the log: the scores of its rows, in their order."""
         if as_of is not None:
             self._forecasts_open_days()
         self._known_outcomes(also)
@@ -245,8 +310,9 @@ class RewardFunction(nn.Module):
             *(() if as_of is None else (AS_OF,)),
         )
         if events.is_empty():
-            return events.with_columns(pl.lit(None, pl.Float64).alias(name) for name in names)
-        clean = self._clean(events)
+            return pl.DataFrame(schema=dict.fromkeys(names, pl.Float64))
+        read = self._clean(events)
+        clean = read.events
         windows = self._windows(clean, None, items_table, history_start)
         scores = torch.full((len(names), len(windows.stream.events)), torch.nan, dtype=torch.float64)
         own = self._own_groups(windows.stream.events.items, [*also, *(parts or ())])
@@ -273,9 +339,9 @@ class RewardFunction(nn.Module):
             scores[3:5] = self._effects_of(self.effects, clean, items_table)[:, place]
         if as_of is not None:
             scores[-1] = torch.from_numpy(self._as_of(clean, windows, [as_of])[:, 0])
-        return self._in_order(events, clean, windows.stream, dict(zip(names, scores.numpy(), strict=True)))
+        return self._in_order(events, read, windows.stream, dict(zip(names, scores.numpy(), strict=True)))
 
-    @torch.no_grad()
+    @as_trained
     def forecast(
         self,
         events: pl.DataFrame,
@@ -283,15 +349,15 @@ class RewardFunction(nn.Module):
         items_table: pl.DataFrame | None = None,
         history_start: date | None = None,
     ) -> NDArray[np.float64]:
-        """Probability, after each row's feedback, of being active on each of the next H days: (rows, H)."""
-        clean = self._clean(events)
-        windows = self._windows(clean, None, items_table, history_start)
-        days = {str(day): column for day, column in enumerate(self._forecast(windows).T)}
-        return (
-            self._in_order(events.select(USER, ITEM, TIMESTAMP), clean, windows.stream, days).select(*days).to_numpy()
-        )
+        """Probability, after each row's feedback, of being active on each of the next H days: (rows, H).
 
-    @torch.no_grad()
+        Nan for rows that training would set aside.
+        """
+        read = self._clean(events)
+        windows = self._windows(read.events, None, items_table, history_start)
+        return self._table(events, read, windows.stream, self._forecast(windows))
+
+    @as_trained
     def values_as_of(
         self,
         events: pl.DataFrame,
@@ -302,16 +368,14 @@ class RewardFunction(nn.Module):
     ) -> NDArray[np.float64]:
         """What was known of each row's outcome at each of several moments: (rows, moments), from one reading.
 
-        As ``value_as_of`` of `score_events`, nan for rows that had not happened yet. Arguments and errors are its.
+        As ``value_as_of`` of `score_events`, nan where that is null. Arguments and errors are its.
         """
         self._forecasts_open_days()
-        clean = self._clean(events)
-        windows = self._windows(clean, None, items_table, history_start)
-        values = {str(place): column for place, column in enumerate(self._as_of(clean, windows, moments).T)}
-        told = self._in_order(events.select(USER, ITEM, TIMESTAMP), clean, windows.stream, values).select(*values)
-        return told.cast(pl.Float64).fill_null(np.nan).to_numpy()
+        read = self._clean(events)
+        windows = self._windows(read.events, None, items_table, history_start)
+        return self._table(events, read, windows.stream, self._as_of(read.events, windows, moments))
 
-    @torch.no_grad()
+    @as_trained
     def distribution(
         self,
         events: pl.DataFrame,
@@ -339,7 +403,7 @@ class RewardFunction(nn.Module):
         """
         self._known_outcomes([] if name is None else [name])
         head = self.network.head if name is None else self._head(name)
-        windows = self._windows(self._clean(events), None, items_table, history_start)
+        windows = self._windows(self._clean(events).events, None, items_table, history_start)
         stream = windows.stream
         last = self._last_states(windows, name)[stream.offsets[1:] - 1]
         outcome, probability = (part.cpu().double() for part in head.distribution(last))
@@ -352,7 +416,7 @@ class RewardFunction(nn.Module):
             }
         )
 
-    @torch.no_grad()
+    @as_trained
     def expected(
         self,
         events: pl.DataFrame,
@@ -368,26 +432,23 @@ class RewardFunction(nn.Module):
         outcome of what is not shown that is ``asked`` of each row; None: the row's own item, creator or show.
         """
         self._known_outcomes([name])
-        clean = self._clean(events)
-        windows = self._windows(clean, None, items_table, history_start)
-        given = None if asked is None else self._of_rows(events, asked, clean)[windows.stream.events.source]
+        read = self._clean(events)
+        windows = self._windows(read.events, None, items_table, history_start)
+        given = None if asked is None else self._of_rows(events, asked, read.events)[windows.stream.events.source]
         found = self._head(name).expected(self._last_states(windows, name, given)).cpu().double().numpy()
-        parts = {str(part): column for part, column in enumerate(found.T)}
-        return (
-            self._in_order(events.select(USER, ITEM, TIMESTAMP), clean, windows.stream, parts).select(*parts).to_numpy()
-        )
+        return self._table(events, read, windows.stream, found)
 
     def _last_states(self, windows: Windows, name: str | None, asked: pl.Series | None = None) -> Tensor:
-        """(events, D) in stream order: the state in which most is known that an outcome may be asked in."""
+        """(events, ·) in stream order: the state in which most is known that an outcome may be asked in."""
         after = name is None or "after" in self.also[name].states
-        states = torch.zeros(len(windows.stream.events), self.network.encoder.width, device=self.device)
+        states = torch.zeros(len(windows.stream.events), self.network.state_width, device=self.device)
         own = self._own_groups(windows.stream.events.items, [] if name is None else [name])
         if name is not None and asked is not None:
             scope = self._scope(name)
             own = {scope: Items.of(self.features.groups(scope, asked))}
         for batch in self._batches(windows):
             if after:
-                row, state = batch.history.row, self.network.read(batch.history).states
+                row, state = batch.history.row, self.network.after(batch.history)
             else:
                 row = batch.slots.row
                 _, exposed, _, *absent = self.network(batch, *(items.at(row) for items in own.values()))
@@ -433,7 +494,7 @@ class RewardFunction(nn.Module):
         return int((self._item_inputs(distinct, items_table).code[place] == 0).sum())
 
     @_eager
-    @torch.no_grad()
+    @as_trained
     def encode(
         self,
         events: pl.DataFrame,
@@ -459,7 +520,7 @@ class RewardFunction(nn.Module):
         Raises:
             SchemaError: a column is missing or of the wrong type, or a value cannot be used.
         """
-        clean = self._clean(events)
+        clean = self._clean(events).events
         slots = self._slots(clean, now)
         windows = self._windows(clean, slots, items_table, history_start)
         owner = np.repeat(np.arange(len(windows)), np.diff(windows.slot_bounds))
@@ -477,10 +538,11 @@ class RewardFunction(nn.Module):
             batch.visible[rows, column].unsqueeze(1),
             None if past is None else Past(*(part[rows] for part in past)),
             self._standing(clean, slots),
+            self.fingerprint,
         )
 
     @_eager
-    @torch.no_grad()
+    @as_trained
     def score_candidates(
         self, history: History, items: Ids, *, habit: str | None = None, items_table: pl.DataFrame | None = None
     ) -> Rewards:
@@ -503,7 +565,7 @@ class RewardFunction(nn.Module):
         return self._of_candidates(history, items, lambda ids: self._scores(ids, habit, items_table))
 
     @_eager
-    @torch.no_grad()
+    @as_trained
     def predict_candidates(
         self, history: History, items: Ids, name: str, *, items_table: pl.DataFrame | None = None
     ) -> Tensor:
@@ -527,6 +589,11 @@ class RewardFunction(nn.Module):
 
     def _of_candidates(self, history: History, items: Ids, scores: Callable[[NDArray[Any]], _Score]) -> Rewards:
         """What ``scores`` makes of distinct ids, for each history and candidate."""
+        if history.encoded_by not in (None, self.fingerprint):
+            raise ValueError(
+                "history expected one that this function encoded, got one of another function, whose states mean "
+                "something else: encode the events again with this function"
+            )
         ids = self._ids_of(items)
         shape = ids.shape
         if len(shape) not in (1, 2) or (len(shape) == 2 and shape[0] != len(history)):
@@ -594,8 +661,9 @@ class RewardFunction(nn.Module):
         users = clean[USER].unique().sort()
         user = users.search_sorted(clean[USER]).to_numpy().astype(np.int64)
         moment = days_since_1970(clean.select(slate_moment(clean.columns)).to_series())
-        distinct, place = np.unique(_plain(clean[ITEM].to_numpy()), return_inverse=True)
-        facts = effects.known(distinct, None if items_table is None else self.features.fitting(items_table))
+        items = clean[ITEM].unique().sort()
+        place = items.search_sorted(clean[ITEM]).to_numpy().astype(np.int64)
+        facts = effects.known(items.to_numpy(), None if items_table is None else self.features.fitting(items_table))
         past, out = effects.past(clean, users), torch.empty(2, len(clean), dtype=torch.float64)
         for start in range(0, len(clean), _BATCH_ROWS):
             rows = slice(start, start + _BATCH_ROWS)
@@ -632,16 +700,25 @@ class RewardFunction(nn.Module):
         return self.network.query(history.memory, slots, visible.expand(wide), vector)
 
     def _ids_of(self, items: Ids) -> NDArray[Any]:
-        """Item ids as an array of the vocabulary's type, in the shape they came in."""
+        """Item ids as integers, or as strings in an array of objects, in the shape they came in.
+
+        NumPy's own strings would end at their last character that is not NUL, and all be as long as the longest.
+        """
         if isinstance(items, Tensor):
             items = items.cpu().numpy()
-        ids = _plain(items.to_numpy() if isinstance(items, pl.Series) else np.asarray(items))
-        kinds = "U" if self._ids.dtype.kind == "U" else "iu"
-        if ids.size and ids.dtype.kind not in kinds:
+        elif isinstance(items, pl.Series):
+            items = (items if items.dtype.is_numeric() or items.dtype.is_nested() else items.cast(pl.String)).to_numpy()
+        strings = self._ids.dtype == object
+        ids = np.array(items, object) if strings else np.asarray(items)
+        if not strings and ids.dtype == object:  # integers may come as objects
+            ids = np.array(ids.tolist())
+        fit = all(issubclass(kind, str) for kind in set(map(type, ids.flat))) if strings else ids.dtype.kind in "iu"
+        if ids.size and not fit:
+            came = np.array([it for it in ids.flat if not isinstance(it, str)]).dtype if strings else ids.dtype
             raise ValueError(
-                f"items expected {self.features.items.schema[ITEM]} ids, as in training, got {ids.dtype}: cast them"
+                f"items expected {self.features.items.schema[ITEM]} ids, as in training, got {came}: cast them"
             )
-        return ids.astype(np.str_ if kinds == "U" else np.int64)
+        return ids if strings else ids.astype(np.int64)
 
     def _item_inputs(self, ids: NDArray[Any], items_table: pl.DataFrame | None) -> ItemTable:
         """The inputs of items; without a table of others no polars, which a forked process cannot use."""
@@ -651,8 +728,13 @@ class RewardFunction(nn.Module):
         known = np.append(self._ids, self._ids[-1:])[place] == ids
         return self._inputs[np.where(known, place, len(self._ids))]
 
-    def _clean(self, events: pl.DataFrame) -> pl.DataFrame:
-        """The rows in the schema and in the types that training saw, repeated ones once."""
+    def _clean(self, events: pl.DataFrame, *, every_row: bool = False) -> _Read:
+        """The rows in the schema and in the types that training saw, without those that it would have set aside.
+
+        Args:
+            events: rows as they came.
+            every_row: none may be set aside.
+        """
         features = self.features
         types: dict[str, pl.DataType] = {ITEM: features.items.schema[ITEM]}
         types |= {name: pl.String() if name in features.vocabularies else pl.Float64() for name in features.context}
@@ -666,19 +748,25 @@ class RewardFunction(nn.Module):
             feedback=features.feedback,
             context=features.context,
             timezone=features.timezone,
+            day_starts_at=features.day_starts_at,
+            click=features.click,
+            flags=features.flags,
             timestamp_unit=self.timestamp_unit if integer else None,
             session_gap_minutes=features.session_gap_minutes,
             max_rejected_share=1.0,
         )
         checked = check(log, least_users=0)
-        flawed = checked.rejected.filter(pl.col(REASON) != DUPLICATE)
-        if not flawed.is_empty():
-            counts = flawed[REASON].value_counts(sort=True).rows()
-            raise SchemaError(
-                f"{flawed.height} of {events.height} events cannot be scored: "
-                + "; ".join(f"{count} row(s): {reason}" for reason, count in counts)
-                + ". Mend or drop these rows first: every row given is scored"
+        reasons = checked.reasons
+        aside = (reasons != DUPLICATE).fill_null(value=False)
+        if aside.any():
+            most = 0.0 if every_row else features.max_rejected_share
+            counts = reasons.filter(aside).value_counts(sort=True).rows()
+            told = f"{aside.sum()} of {events.height} events cannot be scored: " + "; ".join(
+                f"{count} row(s): {reason}" for reason, count in counts
             )
+            if aside.sum() > most * events.height:
+                raise SchemaError(f"{told}. Mend or drop these rows first: at most {most:.2%} may be set aside here")
+            warnings.warn(f"{told}. They are set aside, as in training, and have no score", UserWarning, stacklevel=3)
         clean = checked.log.events.collect()
         unlike = [
             f"{name} is {clean.schema[name]}, expected {dtype}"
@@ -687,7 +775,7 @@ class RewardFunction(nn.Module):
         ]
         if unlike:
             raise SchemaError(f"events differ from those of training: {'; '.join(unlike)}: cast what differs")
-        return clean
+        return _Read(clean, aside)
 
     def _slots(self, clean: pl.DataFrame, now: datetime | pl.DataFrame) -> pl.DataFrame:
         """The slots asked about, in the schema, unknown context null."""
@@ -721,7 +809,7 @@ class RewardFunction(nn.Module):
             pl.int_range(pl.len()).cast(self.features.items.schema[ITEM]).alias(ITEM),
         )
         try:
-            return self._clean(rows).sort(pl.col(ITEM).cast(pl.Int64))
+            return self._clean(rows, every_row=True).events.sort(pl.col(ITEM).cast(pl.Int64))
         except SchemaError as error:
             raise SchemaError(f"now does not fit: {error}") from error
 
@@ -745,7 +833,7 @@ class RewardFunction(nn.Module):
         days = torch.zeros(len(windows.stream.events), self.horizon_days, dtype=torch.float64)
         for batch in self._batches(windows):
             row = batch.history.row
-            states = self.network.read(batch.history).states[row >= 0]
+            states = self.network.after(batch.history)[row >= 0]
             days[row[row >= 0].cpu()] = self.network.head.probabilities(states).cpu().double()
         return days.numpy()
 
@@ -758,10 +846,11 @@ class RewardFunction(nn.Module):
 
     def _as_of(self, clean: pl.DataFrame, windows: Windows, moments: Sequence[datetime]) -> NDArray[np.float64]:
         """(events, moments) in stream order: active days seen by then plus the forecast of the open ones."""
-        stream, zone = windows.stream, self.features.timezone
+        stream, zone, starts_at = windows.stream, self.features.timezone, self.features.day_starts_at
+        clock = local_day(zone, starts_at=starts_at)
         forecast = torch.from_numpy(self._forecast(windows))
         rows = clean[stream.events.source]
-        day = rows.select(local_day(zone)).to_series().to_numpy()
+        day = rows.select(clock).to_series().to_numpy()
         ahead = np.arange(1, self.horizon_days + 1)
         value = np.full((len(rows), len(moments)), np.nan)
         for place, as_of in enumerate(moments):
@@ -769,11 +858,16 @@ class RewardFunction(nn.Module):
             known = (rows[TIMESTAMP] < moment).to_numpy()
             if not known.any():
                 continue
-            today = pl.DataFrame({TIMESTAMP: [moment]}).select(local_day(zone)).item()
+            today = pl.DataFrame({TIMESTAMP: [moment]}).select(clock).item()
             user = stream.events.user[known]
             last = (stream.offsets[:-1] + np.bincount(user, minlength=len(stream.users)) - 1)[user]
             log = EventLog(
-                rows.filter(known).lazy(), self.features.feedback, self.features.session_gap_minutes, 1.0, timezone=zone
+                rows.filter(known).lazy(),
+                self.features.feedback,
+                self.features.session_gap_minutes,
+                1.0,
+                timezone=zone,
+                day_starts_at=starts_at,
             )
             word = self.outcome.label(log, today + 1).select(TRACE).collect()[TRACE].to_numpy()  # with today so far
             active = (word[:, None] >> (ahead - 1)) & 1
@@ -788,19 +882,31 @@ class RewardFunction(nn.Module):
     def _of_rows(self, events: pl.DataFrame, values: pl.Series, clean: pl.DataFrame) -> pl.Series:
         """What is told of each row of ``events``, in the order of ``clean``; of repeated rows what the first has."""
         keys = [USER, ITEM, TIMESTAMP]
-        told = row_keys(events, self.timestamp_unit).select(keys).with_columns(values.alias(ASKED))
+        told = self._keys(events).select(keys).with_columns(values.alias(ASKED))
         first = told.unique(keys, keep="first", maintain_order=True)
         return clean.select(keys).join(first, on=keys, how="left", maintain_order="left")[ASKED]
 
     def _in_order(
-        self, events: pl.DataFrame, clean: pl.DataFrame, stream: Stream, columns: Mapping[str, NDArray[np.float64]]
+        self, events: pl.DataFrame, read: _Read, stream: Stream, columns: Mapping[str, NDArray[np.float64]]
     ) -> pl.DataFrame:
-        """``events`` as they came, with columns given in stream order."""
-        place = np.argsort(stream.events.source)
+        """Columns given in stream order, in the order of the rows of ``events``; null for those set aside."""
         keys = [USER, ITEM, TIMESTAMP]
-        scored = clean.select(keys).with_columns(pl.Series(name, column[place]) for name, column in columns.items())
-        found = row_keys(events, self.timestamp_unit).join(scored, on=keys, how="left", maintain_order="left")
-        return events.with_columns(found.select(pl.col(*columns).fill_nan(None)))
+        place = pl.Series("place", np.argsort(stream.events.source))
+        rows = self._keys(events).join(
+            read.events.select(keys).hstack([place]), on=keys, how="left", maintain_order="left"
+        )
+        place = rows.select(pl.when(~read.aside).then("place")).to_series()
+        return pl.DataFrame({name: pl.Series(column).fill_nan(None).gather(place) for name, column in columns.items()})
+
+    def _table(
+        self, events: pl.DataFrame, read: _Read, stream: Stream, values: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """(rows, columns) of values given in stream order, in the order of the rows; nan where there are none."""
+        told = self._in_order(events, read, stream, {str(place): column for place, column in enumerate(values.T)})
+        return told.cast(pl.Float64).fill_null(np.nan).to_numpy()
+
+    def _keys(self, events: pl.DataFrame) -> pl.DataFrame:
+        return row_keys(events, self.timestamp_unit, self.features.timezone)
 
 
 def _to(batch: Batch, device: torch.device) -> Batch:
@@ -808,8 +914,3 @@ def _to(batch: Batch, device: torch.device) -> Batch:
         return Tokens(*(tensor.to(device) for tensor in tokens))
 
     return Batch(move(batch.history), move(batch.slots), batch.visible.to(device))
-
-
-def _plain(ids: NDArray[Any]) -> NDArray[Any]:
-    """Ids as numpy's own integers or strings: what came as objects is one or the other."""
-    return np.array(ids.tolist()) if ids.dtype == object else ids

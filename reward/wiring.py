@@ -45,9 +45,14 @@ def check_signatures(config: Mapping[str, Any]) -> None:
     Raises:
         TypeError: lists every key that a target does not take and every argument that is missing.
     """
-    problems = [problem for path, node in _nodes(config, "") for problem in _misfits(path, node)]
+    problems = misfits(config)
     if problems:
         raise TypeError("the config does not fit the parts it names:\n" + "\n".join(f"  - {line}" for line in problems))
+
+
+def misfits(config: Mapping[str, Any]) -> list[str]:
+    """What `check_signatures` lists."""
+    return [problem for path, node in _nodes(config, "") for problem in _misfits(path, node)]
 
 
 def _nodes(node: Any, path: str) -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -222,7 +222,7 @@ def test_a_missing_column_is_named(fn, events, column):
     ("column", "dtype", "message"),
     [
         ("user_id", pl.Float64, "'user_id' as Float64: expected an integer or a string"),
-        ("timestamp", pl.Date, "'timestamp' as Date: expected a datetime"),
+        ("timestamp", pl.String, "'timestamp' as String: expected a datetime"),
         ("click", pl.String, "'click' as String: expected feedback"),
         ("item_id", pl.String, "differ from those of training: item_id is String, expected Int64: cast what differs"),
         ("volume", pl.String, "volume is String, expected Float64"),
@@ -482,6 +482,17 @@ def test_ids_may_be_strings(worded):
         fn.score_candidates(history, [3])
 
 
+def test_strings_that_differ_in_nuls_at_their_end_are_different_items(worded):
+    fn, events = worded
+    history = fn.encode(events, now=slots_of(events))
+    found = fn.score_candidates(history, ["i3", "i3\0", "z" * 10_000]).mean
+    assert (found[:, 0] != found[:, 1]).any()
+    assert_close(found[:, 1], found[:, 2])
+    assert fn.unknown_items(["i3\0", "i3", "z" * 10_000]) == 2
+    with pytest.raises(ValueError, match="items expected String ids, as in training, got object: cast them"):
+        fn.score_candidates(history, ["i3", None])
+
+
 @pytest.mark.parametrize("items", [["a", "b"], [1.5, 2.0], [True, False]])
 def test_ids_of_another_type_are_refused(fn, history, items):
     with pytest.raises(ValueError, match=r"items expected Int64 ids, as in training, got .*: cast them"):
@@ -587,7 +598,7 @@ def test_the_context_of_a_slot_is_read(fn, events):
         ({"user_id": [None, 3]}, r"now does not fit: 1 of 2 events cannot be scored: 1 row\(s\): user_id is null"),
         ({"user_id": ["a", "b"]}, "now has user_id as String, events as Int64: expected one type, cast one"),
         ({"session_id": [1, 2]}, "now has session_id as Int64, events as String: expected one type"),
-        ({"timestamp": [NOW.date()] * 2}, "now does not fit: .*'timestamp' as Date: expected a datetime"),
+        ({"timestamp": ["2024-05-21"] * 2}, "now does not fit: .*'timestamp' as String: expected a datetime"),
         ({"volume": ["loud", "quiet"]}, "now does not fit: events differ .*volume is String, expected Float64"),
         ({"volume": [math.inf, 1.0]}, r"now does not fit: .*1 row\(s\): volume is infinite"),
     ],

@@ -13,12 +13,12 @@ HOUSE = Path(reward.__file__).parent
 
 # a room may import from the rooms of the lines above its own
 LEVELS = [
-    {"schema", "days", "writing"},
-    {"logs", "outcomes"},
-    {"sequences"},
+    {"schema", "days", "writing", "frozen", "plain"},
+    {"logs", "outcomes", "bounded"},
+    {"sequences", "sealed"},
     {"encoders", "heads", "objectives"},
     {"network", "wiring"},
-    {"consistency"},
+    {"consistency", "targets", "hub"},
     {"model"},
     {"effects", "progressive"},
     {"function"},
@@ -27,6 +27,7 @@ LEVELS = [
     {"ranking", "experiments"},
     {"evaluation"},
     {"simulation", "engines"},
+    {"training"},
 ]
 LEVEL = {room: place for place, rooms in enumerate(LEVELS) for room in rooms}
 FILES = sorted(HOUSE.rglob("*.py"))

@@ -310,7 +310,6 @@ def test_an_unknown_item_feature_lists_the_columns_of_the_items():
 TYPES = [
     ("user_id", pl.col("user_id").cast(pl.Float64), r"'user_id' as Float64: expected an integer or a string"),
     ("timestamp", pl.lit("2024-05-01"), "'timestamp' as String: expected a datetime in UTC, or an integer"),
-    ("timestamp", pl.col("timestamp").dt.date(), "'timestamp' as Date: expected a datetime in UTC, or an integer"),
     ("timestamp", pl.lit(1.7e9), "'timestamp' as Float64: expected a datetime in UTC, or an integer"),
     (
         "timestamp",

@@ -32,7 +32,9 @@ def _ours(people: Population, simulation: Simulation, seed: int) -> dict[str, fl
     at, fold = (np.arange(len(log.action)), log.action), folds(len(log.action), FOLDS, seed)
     told = action_regression(log.context, people.actions, log.action, log.long, fold, strength=STRENGTH)
     seen = log.context, people.actions, log.action, log.short, log.logging, fold
-    rows = Logged(reward=log.long, propensity=log.logging[at], least_effective_rows=LEAST_EFFECTIVE_ROWS)
+    rows = Logged(
+        reward=log.long, propensity=log.logging[at], least_effective_rows=LEAST_EFFECTIVE_ROWS, most_off=np.inf
+    )
     weight, near = (marginal_weight(log.new, log.logging, action_posterior(*seen, widened=by)) for by in (1, WIDENED))
     target, model = log.new[at], (told[at], (log.new * told).sum(axis=1))
     candidates = {
@@ -44,6 +46,6 @@ def _ours(people: Population, simulation: Simulation, seed: int) -> dict[str, fl
     return {
         OUR_DR: candidates[OUR_DR]().value,
         OUR_LOPE: candidates[OUR_LOPE]().value,
-        TEMPERED_LOPE: long_term(rows, np.minimum(near, MOST_MARGINAL), *model).value,
+        TEMPERED_LOPE: long_term(rows, near, *model, most=MOST_MARGINAL).value,
         CHOSEN: chosen.estimate.value,
     }

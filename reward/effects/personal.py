@@ -71,10 +71,10 @@ class Newcomers:
         behind = self.coefficients[0] + traits @ self.coefficients[1:]
         code = np.full(len(table), -1)
         if self.group is not None and self.groups:
-            names = np.array(self.groups)
-            wanted = table[self.group].cast(pl.String).fill_null("").to_numpy().astype(np.str_)
-            at = np.minimum(np.searchsorted(names, wanted), len(names) - 1)
-            known = names[at] == wanted
+            names = pl.DataFrame({"name": self.groups, "at": np.arange(len(self.groups))})
+            wanted = table.select(pl.col(self.group).cast(pl.String).alias("name"))
+            found = wanted.join(names, on="name", how="left", maintain_order="left")["at"]
+            known, at = found.is_not_null().to_numpy(), found.fill_null(0).to_numpy()
             code = np.where(known, self.group_codes[at], -1)
             behind = behind + np.where(known, self.group_effects[at], 0)
         vectors = _vectors(traits, tastes)
@@ -90,7 +90,7 @@ class Personal:
     Attributes:
         answers: how feedback is read.
         tastes: one for each of its columns.
-        ids: (items,) item ids, ascending.
+        ids: (items,) item ids, ascending; strings are objects.
         facts: of these items and, last, of an unknown one, (items + 1, ...) each.
         newcomers: what is expected of others.
         basket: codes of items as the log's last days show them: a reward is what an exposure does beyond theirs.
@@ -123,13 +123,16 @@ class Personal:
 
     def codes(self, ids: NDArray[Any]) -> Ints:
         """What tells items apart: places in ``ids``, and beyond these a hash of each that is not there."""
-        at = np.minimum(np.searchsorted(self.ids, ids), len(self.ids) - 1)
-        return np.where(self.ids[at] == ids, at, len(self.ids) + 1 + _hashed(ids)).astype(np.int64)
+        code = np.minimum(np.searchsorted(self.ids, ids), len(self.ids) - 1).astype(np.int64)
+        new = self.ids[code] != ids
+        code[new] = len(self.ids) + 1 + _hashed(ids[new])
+        return code
 
     def past(self, events: pl.DataFrame, users: pl.Series) -> Past:
         """The past of ``users``, ids in ascending order, in their checked events."""
         user = users.search_sorted(events[USER]).to_numpy().astype(np.int64)
-        item = self.codes(events[ITEM].to_numpy())
+        distinct = events[ITEM].unique().sort()
+        item = self.codes(distinct.to_numpy())[distinct.search_sorted(events[ITEM]).to_numpy()]
         read = Events(
             user,
             item,
@@ -198,7 +201,7 @@ class Personal:
         if items_table is None:
             return facts
         new = np.flatnonzero(code >= len(self.ids))
-        table = items_table.filter(pl.col(ITEM).is_in(pl.Series(ids[new])))
+        table = items_table.filter(pl.col(ITEM).is_in(pl.Series(ids[new].tolist(), dtype=items_table.schema[ITEM])))
         at = torch.from_numpy(np.searchsorted(ids, table[ITEM].to_numpy()))
         told = self.newcomers.facts(table, facts.of(at), self.tastes)
         return Facts(*(part.index_put((at,), fresh) for part, fresh in zip(facts, told, strict=True)))
@@ -568,10 +571,14 @@ def _spans(begin: Ints, length: Ints) -> tuple[Ints, Ints]:
 
 
 def _hashed(ids: NDArray[Any]) -> Ints:
-    """(n,) numbers below `NEW_CODES` that hang on the ids alone."""
-    if ids.dtype.kind == "U":
-        letters = np.ascontiguousarray(ids).view(np.uint32).reshape(len(ids), -1).astype(np.uint64)
-        number = letters @ _MIX ** np.arange(1, letters.shape[1] + 1, dtype=np.uint64)
+    """(n,) numbers below `NEW_CODES` that depend on the ids alone."""
+    if ids.dtype == object:
+        length = np.fromiter(map(len, ids), np.int64, len(ids))
+        letters = np.frombuffer("".join(ids).encode("utf-32-le", "surrogatepass"), np.uint32).astype(np.uint64)
+        end = np.cumsum(length)
+        place = np.arange(1, len(letters) + 1) - np.repeat(end - length, length)
+        total = np.append(np.uint64(0), np.cumsum((letters + np.uint64(1)) * _MIX ** place.astype(np.uint64)))
+        number = total[end] - total[end - length]  # exact: sums are modulo 2^64
     else:
         number = ids.astype(np.uint64)
     return ((number * _MIX) >> np.uint64(64 - NEW_CODES.bit_length() + 1)).astype(np.int64)
@@ -733,11 +740,21 @@ def _logistic(columns: Tensor, opened: Tensor) -> Doubles:
     """Coefficients of a logistic regression by Newton's method, with a penalty of one row."""
     out = columns.new_zeros(columns.shape[1])
     eye = torch.eye(len(out), dtype=columns.dtype)
+
+    def loss(at: Tensor) -> float:
+        score = columns @ at
+        return float((torch.nn.functional.softplus(score) - opened * score).sum() + at @ at / 2)
+
+    lost = loss(out)
     for _ in range(_NEWTON_STEPS):
         chance = torch.sigmoid(columns @ out)
         weight = (chance * (1 - chance)).unsqueeze(1)
         step = torch.linalg.solve(columns.T @ (weight * columns) + eye, columns.T @ (opened - chance) - out)
-        out = out + step
+        while not (now := loss(out + step)) <= lost and float(step.abs().max()) >= 1e-8:
+            step = step / 2  # a step that trusts the curvature of where it begins may go too far
+        if not now <= lost:
+            break
+        out, lost = out + step, now
         if float(step.abs().max()) < 1e-8:
             break
     return out.numpy()

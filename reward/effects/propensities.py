@@ -32,6 +32,7 @@ from reward.schema import ITEM, EventLog, SchemaError
 
 _GOLDEN = 0.6180339887498949  # its multiples are spread evenly between 0 and 1
 _LONGEST = 1.0  # step of a score
+_ROUNDING = 1e-12  # of the largest value, below which a standard deviation is of numbers that are all alike
 _EM_STEPS = 10  # of the prior, for each step of θ
 _READING, _CHECKING = 10**6, 10**6 + 1  # draws of candidates, after those of the passes
 
@@ -321,6 +322,8 @@ def _rotated(column: pl.Series, size: int) -> Floats:
     """Principal directions of an embedding about its origin, each of mean square 1; 0 where it is unknown."""
     known = column.is_not_null().to_numpy()
     values = np.zeros((len(column), int(column.list.len().max() or 0)))  # type: ignore[arg-type]
+    if not values.shape[1]:
+        return values.astype(np.float32)
     values[known] = np.array(column.drop_nulls().to_list())
     spread, directions = np.linalg.eigh(values.T @ values / max(known.sum(), 1))
     kept = spread > 1e-6 * spread[-1]
@@ -332,9 +335,11 @@ def _standard(values: NDArray[np.floating]) -> Floats:
     """Columns of mean 0 and standard deviation 1, a constant one 0; 0, the average, where a value is unknown."""
     known = np.isfinite(values)
     count = np.maximum(known.sum(axis=0), 1)
-    centred = np.where(known, values - np.where(known, values, 0).sum(axis=0) / count, 0)
+    largest = np.where(known, np.abs(values), 0).max(axis=0, initial=0)
+    scaled = np.ldexp(np.where(known, values, 0).astype(np.float64), -np.frexp(largest)[1])  # exact, and at most 1
+    centred = np.where(known, scaled - scaled.sum(axis=0) / count, 0)
     spread = np.sqrt((centred**2).sum(axis=0) / count)
-    return (centred / np.where(spread > 1e-9, spread, 1)).astype(np.float32)
+    return np.where(spread > _ROUNDING, centred / np.where(spread > _ROUNDING, spread, 1), 0).astype(np.float32)
 
 
 def _one_hot(column: pl.Series, levels: int) -> Floats:

@@ -12,8 +12,10 @@ from reward.effects.anchors import Anchors, HeldOut, anchors, effect_curve, held
 from reward.effects.answers import Answers
 from reward.effects.personal import Newcomers, Personal
 from reward.effects.pooling import Pooled, pooled_effects
+from reward.effects.propensity_check import impossible
 from reward.effects.pushing import Push, pushes
 from reward.effects.residuals import Doubles, Ints, covariances, day_effects, user_days
+from reward.effects.settings import name_problems
 from reward.effects.traits import Column, Traits, described, describing, rates
 from reward.outcomes.activity import ActivityTrace
 from reward.schema import ITEM, PROPENSITY, EventLog, SchemaError
@@ -89,14 +91,15 @@ def fit_effects(
         forecast: the baseline to use, see `user_days`.
 
     Raises:
-        SchemaError: the log has no propensities and none are given; or ``gate``, ``rare`` or ``group`` are not columns.
+        SchemaError: the log has no propensities and none are given, or they are not probabilities; ``gate``, ``rare``
+            or ``group`` are not columns; or the log does not tell what items did, see `user_days` and `anchors`.
 
     Source:
         Kennedy, "Towards optimal doubly robust estimation of heterogeneous causal effects" (2023); Robins' structural
         nested mean models; Efron & Morris, "Stein's estimation rule and its competitors" (1973).
     """
-    _check(log, gate, rare, group, propensity)
     events = log.events.collect()
+    _check(log, events, gate, rare, group, propensity)
     table = _table(log, events)
     item = table[ITEM].search_sorted(events[ITEM]).to_numpy().astype(np.int64)
     size = len(table)
@@ -169,16 +172,21 @@ def fit_effects(
     return ItemEffects(frame, curve, pooled.spreads, borne_out, found, pushed)
 
 
-def _check(log: EventLog, gate: str | None, rare: Sequence[str], group: str | None, propensity: Doubles | None) -> None:
-    problems = [
-        f"effects.{name}={value!r} is no feedback column: expected one of {list(log.feedback)}"
-        for name, value in [("gate", gate), *(("rare", one) for one in rare)]
-        if value is not None and value not in log.feedback
-    ]
-    if group is not None and group not in log.item_features:
-        problems.append(f"effects.group={group!r} is no item feature: expected one of {list(log.item_features)}")
-    if propensity is None and PROPENSITY not in log.events.collect_schema().names():
+def _check(
+    log: EventLog,
+    events: pl.DataFrame,
+    gate: str | None,
+    rare: Sequence[str],
+    group: str | None,
+    propensity: Doubles | None,
+) -> None:
+    problems = list(name_problems(log, gate=gate, rare=rare, group=group))
+    if propensity is None and PROPENSITY not in events.columns:
         problems.append(f"the log has no column {PROPENSITY}: give it, or estimate it with estimate_propensities")
+    else:
+        shares = events[PROPENSITY].to_numpy() if propensity is None else propensity
+        wrong = impossible(shares, len(events))
+        problems += [] if wrong is None else [wrong]
     if problems:
         raise SchemaError("; ".join(problems))
 
@@ -193,9 +201,12 @@ def _table(log: EventLog, events: pl.DataFrame) -> pl.DataFrame:
 
 def _groups(table: pl.DataFrame, group: str | None) -> Ints:
     """(items,) group of each item from 0; one of its own for an item without."""
-    own = pl.int_range(pl.len()).cast(pl.String) + "\x00"
-    names = table.select(own if group is None else pl.coalesce(pl.col(group).cast(pl.String), own))
-    return np.unique(names.to_series().to_numpy(), return_inverse=True)[1].astype(np.int64)
+    if group is None:
+        return np.arange(len(table))
+    code = table[group].cast(pl.String).rank("dense").cast(pl.Int64).to_frame("code") - 1
+    alone = pl.col("code").is_null()
+    own = alone.cum_sum() + pl.col("code").max().fill_null(-1)
+    return code.select(pl.when(alone).then(own).otherwise("code")).to_series().to_numpy().astype(np.int64)
 
 
 def _newcomers(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from math import inf, isfinite
 from typing import Any
@@ -9,6 +11,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import torch
+from numpy.typing import NDArray
 
 from reward.effects.anchors import HeldOut
 from reward.effects.answers import Answers
@@ -19,7 +22,7 @@ from reward.effects.taste import Taste
 from reward.effects.traits import Column
 from reward.schema import ITEM
 
-_NUMBERS = ("behind", "variance", "gate", "first", "group")
+NUMBERS = ("behind", "variance", "gate", "first", "group")
 _VECTORS = "gate", "scale", "coefficients", "covariance"
 
 
@@ -51,11 +54,11 @@ def to_values(personal: Personal) -> dict[str, Any]:
 
 def to_table(personal: Personal) -> pl.DataFrame:
     """One row an item, ascending, and last one without an id for all others."""
-    facts, ids = personal.facts, pl.Series(ITEM, personal.ids)
+    facts, ids = personal.facts, pl.Series(ITEM, personal.ids.tolist(), _type_of(personal.ids))
     return pl.DataFrame(
         {
             ITEM: ids.extend_constant(None, 1),
-            **{name: getattr(facts, name).numpy() for name in _NUMBERS},
+            **{name: getattr(facts, name).numpy() for name in NUMBERS},
             "taste": pl.Series(facts.taste.numpy().tolist(), dtype=pl.List(pl.Float64)),
             "answers": pl.Series(personal.answers.mean.tolist(), dtype=pl.List(pl.Float64)),
         }
@@ -74,7 +77,7 @@ def from_values(values: Mapping[str, Any], table: pl.DataFrame) -> Personal:
         for taste in values["tastes"]
     )
     gate, scale, coefficients, covariance = (np.array(values[name], np.float64) for name in _VECTORS)
-    numbers = {name: torch.from_numpy(table[name].to_numpy().copy()) for name in _NUMBERS}
+    numbers = {name: torch.from_numpy(table[name].to_numpy().copy()) for name in NUMBERS}
     rows = len(table)
     facts = Facts(
         **numbers,
@@ -87,7 +90,7 @@ def from_values(values: Mapping[str, Any], table: pl.DataFrame) -> Personal:
             tuple(told["feedback"]), told["gate"], tuple(told["rare"]), tuple(told["flags"]), _matrix(table["answers"])
         ),
         tastes=tastes,
-        ids=np.array(ids.tolist()) if ids.dtype == object else ids,
+        ids=ids,
         facts=facts,
         newcomers=Newcomers(
             tuple(Column(*column) for column in new["describing"]),
@@ -110,11 +113,24 @@ def from_values(values: Mapping[str, Any], table: pl.DataFrame) -> Personal:
     )
 
 
+def digest(personal: Personal) -> str:
+    """A hash of all of it; without polars, which a forked process cannot use."""
+    found = hashlib.sha256(json.dumps(to_values(personal)).encode())
+    found.update(json.dumps(personal.ids.tolist()).encode())
+    for array in (personal.answers.mean, *(part.numpy() for part in personal.facts)):
+        found.update(np.ascontiguousarray(array).tobytes())
+    return found.hexdigest()
+
+
 def _matrix(lists: pl.Series) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
     width = lists.list.len()[0]
     return (
         lists.explode().to_numpy().astype(np.float64).reshape(len(lists), width) if width else np.zeros((len(lists), 0))
     )
+
+
+def _type_of(ids: NDArray[Any]) -> type[pl.DataType]:
+    return pl.String if ids.dtype == object else pl.Int64
 
 
 def _plain(found: HeldOut) -> dict[str, Any]:

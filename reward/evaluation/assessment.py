@@ -17,7 +17,7 @@ import polars as pl
 
 from reward.evaluation.metrics import Measurement, evaluate_against
 from reward.evaluation.resampling import Bools, Floats, Ints, Statistic, interval, quotient, ratio
-from reward.evaluation.wording import amount, percentage, side_of_zero
+from reward.evaluation.wording import amount, negated, percentage, side_of_zero
 from reward.schema import ITEM, USER
 
 BASE_RATE = "base rate"
@@ -27,6 +27,9 @@ ACTIVITY_FEEDBACK = "activity + feedback"
 EVERYTHING = "activity + feedback + items"
 LIGHTGBM = "LightGBM"
 PREVIOUS = "value_previous"
+NO_CLICK = (
+    "How this goes with clicks cannot be said: no feedback column is named as the click. Name it with data.click=NAME."
+)
 SLICE = "slice: "
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 
@@ -53,7 +56,7 @@ def assess(
     rows: pl.DataFrame,
     model: str,
     unit: str,
-    feedback: Sequence[str],
+    click: str | None,
     resamples: int,
     seed: int,
     level: float,
@@ -63,7 +66,7 @@ def assess(
 ) -> Json:
     """Measure a reward model, its baselines, its ledger and its rewards on test rows.
 
-    An item's click rate is its mean of the first feedback column. Where surprise is grouped by it, it is the rate
+    An item's click rate is its mean of ``click``. Where surprise is grouped by it, it is the rate
     among the other half of the users: with a row's own click on both sides, surprise would rise with it in a
     perfect model too. The correlation of click rate with mean reward is over items, weighted by rows. Of it and of the
     correlation of reward with exposure resampled is the covariance, and the standard deviations stay, which resampling
@@ -75,12 +78,13 @@ def assess(
             ``activity + feedback + items`` and ``LightGBM`` have a meaning; any of them may be absent.
         trace: bool (n, H): was active.
         observed: bool (n, H): the bit is known.
-        rows: the n rows: ``user_id``, ``item_id``, the first feedback column, ``value_before``, ``value_exposed``,
-            ``value_after``, ``value_previous`` (null at a user's first row), ``reward``, ``reward_std`` and any
-            bool columns ``slice: …``.
+        rows: the n rows: ``user_id``, ``item_id``, the click under the name that `of_log` gives it,
+            ``value_before``, ``value_exposed``, ``value_after``, ``value_previous`` (null at a user's first row),
+            ``reward``, ``reward_std`` and any bool columns ``slice: …``.
         model: name of the reward model's prediction.
         unit: of values and rewards.
-        feedback: the log's feedback columns, the one that stands for a click first.
+        click: the log's feedback that says that an item was taken up; None: it has none, and rewards and surprise are
+            not held against it.
         resamples: number of resamples of users.
         seed: of the resamples and of the halves of the users.
         level: of the intervals, in (0, 1).
@@ -99,7 +103,7 @@ def assess(
             one user.
 
     """
-    _check(predictions, trace, rows, model, feedback)
+    _check(predictions, trace, rows, model, click)
     predictions = {
         name: predictions[name] for name in dict.fromkeys((model, *_ORDER, *predictions)) if name in predictions
     }
@@ -115,7 +119,7 @@ def assess(
     return {
         "model": model,
         "unit": unit,
-        "feedback": feedback[0],
+        "feedback": click,
         "horizon_days": trace.shape[1],
         "rows": len(trace),
         "users": len(codes),
@@ -134,10 +138,15 @@ def assess(
             for name in dict.fromkeys((model, ACTIVITY))
             if name in given
         },
-        "ledger": _ledger(rows, feedback[0], unit, bins, min_item_rows, sample),
-        "reward": _reward(rows, feedback[0], min_item_rows, sample),
+        "ledger": _ledger(rows, click, unit, bins, min_item_rows, sample),
+        "reward": _reward(rows, click, min_item_rows, sample),
         "notes": sample.notes,
     }
+
+
+def of_log(name: str) -> str:
+    """The name of a feedback column of the log among rows that hold scores too, whose names it may have."""
+    return f"log: {name}"
 
 
 def overview(assessment: Json) -> dict[str, list[Json | None]]:
@@ -195,18 +204,17 @@ def _estimate(value: float, low: float, high: float) -> Json:
 
 
 def _check(
-    predictions: Mapping[str, npt.ArrayLike], trace: Bools, rows: pl.DataFrame, model: str, feedback: Sequence[str]
+    predictions: Mapping[str, npt.ArrayLike], trace: Bools, rows: pl.DataFrame, model: str, click: str | None
 ) -> None:
     if model not in predictions:
         raise ValueError(f"expected a prediction named {model!r}, the reward model's, got {', '.join(predictions)}")
-    if not feedback:
-        raise ValueError("expected at least one feedback column, got none: name the one that stands for a click first")
     if rows.height != len(trace):
         raise ValueError(f"expected one of rows for each of the {len(trace)} rows of trace, got {rows.height}")
-    missing = [name for name in (USER, ITEM, feedback[0], PREVIOUS, *_SCORES) if name not in rows.columns]
+    numbers = (*([] if click is None else [of_log(click)]), *_SCORES)
+    missing = [name for name in (USER, ITEM, PREVIOUS, *numbers) if name not in rows.columns]
     if missing:
         raise ValueError(f"rows has no column {', '.join(missing)}; its columns are {', '.join(rows.columns)}")
-    unusable = [name for name in (feedback[0], *_SCORES) if not np.isfinite(_numbers(rows, name)).all()]
+    unusable = [name for name in numbers if not np.isfinite(_numbers(rows, name)).all()]
     if unusable:
         raise ValueError(f"expected finite numbers in {', '.join(unusable)}: score every row before it is assessed")
     unclear = [name for name in _slice_names(rows) if rows[name].dtype != pl.Boolean or rows[name].null_count()]
@@ -334,7 +342,7 @@ def _sentences(carry: Json, differences: Json, model: str, level: float) -> list
         said.append(text)
     rivals = [name for name in (ACTIVITY, EVERYTHING, LIGHTGBM) if name in differences] or list(differences)
     for rival in rivals:
-        gain = _negated(differences[rival]["log_loss"])
+        gain = negated(differences[rival]["log_loss"])
         gained = amount(gain, unit=" nats a day", level=level)
         said.append(
             {
@@ -345,11 +353,6 @@ def _sentences(carry: Json, differences: Json, model: str, level: float) -> list
             }[side_of_zero(gain)]
         )
     return [f"{text[0].upper()}{text[1:]}." for text in said]
-
-
-def _negated(estimate: Json) -> Json:
-    ends = {"value": estimate["value"], "low": estimate["high"], "high": estimate["low"]}
-    return {end: None if number is None else -number for end, number in ends.items()}
 
 
 def _slices(
@@ -422,7 +425,7 @@ def _grouped(score: Floats, bins: int) -> tuple[Bools, Ints]:
     return inside, inside.sum(axis=0)
 
 
-def _ledger(rows: pl.DataFrame, feedback: str, unit: str, bins: int, min_item_rows: int, sample: _Sample) -> Json:
+def _ledger(rows: pl.DataFrame, click: str | None, unit: str, bins: int, min_item_rows: int, sample: _Sample) -> Json:
     """The three steps of the value, whether the reward is one of them, and whether surprise goes with click rate."""
     before, exposed, after, reward = (_numbers(rows, name) for name in _SCORES[:4])
     previous = _numbers(rows, PREVIOUS)
@@ -439,8 +442,8 @@ def _ledger(rows: pl.DataFrame, feedback: str, unit: str, bins: int, min_item_ro
         [estimate] = sample.estimates(mean, f"mean {name}", "no row has a value_previous")
         steps.append({"step": name, "rows": int(taken.sum()), **estimate, **_spread(change[taken])})
     off, together = _reward_and_exposure(reward, exposure, sample)
-    groups, slope = _surprise_by_rate(surprise, rows, feedback, bins, min_item_rows, sample)
-    told, of_item = amount(slope, unit="", level=sample.level), f"an item's mean {feedback}"
+    groups, slope = _surprise_by_rate(surprise, rows, click, bins, min_item_rows, sample)
+    told, of_item = amount(slope, unit="", level=sample.level), f"an item's mean {click}"
     return {
         "steps": steps,
         "reward_off": off,
@@ -453,7 +456,9 @@ def _ledger(rows: pl.DataFrame, feedback: str, unit: str, bins: int, min_item_ro
             if off <= _ROUNDING
             else "The reward is not the exposure step, which is a difference of forecasts: over rows their correlation "
             f"is {amount(together, unit='', level=sample.level)}.",
-            {
+            NO_CLICK
+            if click is None
+            else {
                 "above": f"Surprise rises with {of_item} (slope {told}): what gets much of it is underrated.",
                 "open": f"Surprise does not depend on {of_item} as far as this log shows (slope {told}).",
                 "below": f"Surprise falls with {of_item} (slope {told}): what gets much of it is overrated.",
@@ -484,26 +489,28 @@ def _spread(values: Floats) -> Json:
 
 
 def _surprise_by_rate(
-    surprise: Floats, rows: pl.DataFrame, feedback: str, bins: int, min_item_rows: int, sample: _Sample
+    surprise: Floats, rows: pl.DataFrame, click: str | None, bins: int, min_item_rows: int, sample: _Sample
 ) -> tuple[list[Json], Json]:
     """Mean surprise in groups of items by their click rate among the other half of the users, and its slope."""
+    if click is None:
+        return [], _estimate(np.nan, np.nan, np.nan)
     codes, item = np.unique(rows[ITEM].to_numpy(), return_inverse=True)
     half = (np.random.default_rng(sample.seed).permutation(sample.users) % 2)[sample.user]
     cell = 2 * item + half
     count = np.bincount(cell, minlength=2 * len(codes))
-    clicks = np.bincount(cell, _numbers(rows, feedback), minlength=2 * len(codes))
+    clicks = np.bincount(cell, _numbers(rows, of_log(click)), minlength=2 * len(codes))
     other = 2 * item + 1 - half
     there = count[other] >= min_item_rows
     if not there.any():
         sample.notes.append(
-            f"surprise by {feedback}: no item has min_item_rows={min_item_rows} rows in either half of the users"
+            f"surprise by {click}: no item has min_item_rows={min_item_rows} rows in either half of the users"
         )
         return [], _estimate(np.nan, np.nan, np.nan)
     rate = clicks[other[there]] / count[other[there]]
     surprise, item = surprise[there], item[there]
     inside, sizes = _grouped(rate, bins)
     statistic = sample.ratio_over(there, surprise[:, None] * inside, inside)
-    means = sample.estimates(statistic, f"surprise by {feedback}", "no row is in the group")
+    means = sample.estimates(statistic, f"surprise by {click}", "no row is in the group")
     rates = rate @ inside / sizes
     groups = [
         {"rate": float(mean_rate), "rows": int(size), "items": len(np.unique(item[members])), **mean}
@@ -515,7 +522,7 @@ def _surprise_by_rate(
         covariance, variance = covariances(weights)
         return quotient(covariance, variance)
 
-    [estimate] = sample.estimates(slope, f"slope of surprise on {feedback}", f"all items have one mean {feedback}")
+    [estimate] = sample.estimates(slope, f"slope of surprise on {click}", f"all items have one mean {click}")
     return groups, estimate
 
 
@@ -531,7 +538,7 @@ def _covariances(rows: Bools, x: Floats, y: Floats, sample: _Sample) -> Statisti
     return statistic
 
 
-def _reward(rows: pl.DataFrame, feedback: str, min_item_rows: int, sample: _Sample) -> Json:
+def _reward(rows: pl.DataFrame, click: str | None, min_item_rows: int, sample: _Sample) -> Json:
     """How rewards and their standard deviations are distributed, and whether the reward is clickability."""
     reward, std = _numbers(rows, "reward"), _numbers(rows, "reward_std")
     clear = _estimate(np.nan, np.nan, np.nan)
@@ -542,8 +549,8 @@ def _reward(rows: pl.DataFrame, feedback: str, min_item_rows: int, sample: _Samp
         sample.notes.append(
             "share of rewards beyond 2 reward_std: reward_std is 0 on every row, as in an ensemble of one"
         )
-    correlation, items = _clickability(reward, rows, feedback, min_item_rows, sample)
-    told, rate = amount(correlation, unit="", level=sample.level), f"its mean {feedback}"
+    correlation, items = _clickability(reward, rows, click, min_item_rows, sample)
+    told, rate = amount(correlation, unit="", level=sample.level), f"its mean {click}"
     return {
         **_spread(reward),
         "mean": float(reward.mean()),
@@ -556,7 +563,9 @@ def _reward(rows: pl.DataFrame, feedback: str, min_item_rows: int, sample: _Samp
             if clear["value"] is None
             else f"On {percentage(clear, level=sample.level)} of the rows the reward is more than two of its standard "
             "deviations away from zero.",
-            {
+            NO_CLICK
+            if click is None
+            else {
                 "above": f"An item's mean reward rises with {rate} (correlation {told}).",
                 "open": f"An item's mean reward does not go with {rate} as far as this log shows (correlation {told}).",
                 "below": f"An item's mean reward falls with {rate} (correlation {told}).",
@@ -567,25 +576,28 @@ def _reward(rows: pl.DataFrame, feedback: str, min_item_rows: int, sample: _Samp
 
 
 def _clickability(
-    reward: Floats, rows: pl.DataFrame, feedback: str, min_item_rows: int, sample: _Sample
+    reward: Floats, rows: pl.DataFrame, click: str | None, min_item_rows: int, sample: _Sample
 ) -> tuple[Json, int]:
     """Correlation of items' mean reward with their click rate, weighted by rows, and how many items have both."""
     _, item, count = np.unique(rows[ITEM].to_numpy(), return_inverse=True, return_counts=True)
     there = count[item] >= min_item_rows
     items = int((count >= min_item_rows).sum())
+    if click is None:
+        return _estimate(np.nan, np.nan, np.nan), items
     if items < 3:
         sample.notes.append(
-            f"correlation of reward with {feedback}: {items} items, of 3 at least, have "
-            f"min_item_rows={min_item_rows} rows"
+            f"correlation of reward with {click}: {items} items, of 3 at least, have min_item_rows={min_item_rows} rows"
         )
         return _estimate(np.nan, np.nan, np.nan), items
-    reward, clicks = (column - column[there][0] for column in (reward, _numbers(rows, feedback)))  # a constant is 0
+    reward, clicks = (
+        column - column[there][0] for column in (reward, _numbers(rows, of_log(click)))
+    )  # a constant is 0
     means, rates = ((np.bincount(item, column) / count)[item][there] for column in (reward, clicks))
     scale = np.array([means.std() * rates.std()])
     covariances = _covariances(there, rates, reward[there], sample)
     [found] = sample.estimates(
         lambda weights: quotient(covariances(weights)[0], scale),
-        f"correlation of reward with {feedback}",
+        f"correlation of reward with {click}",
         "one of the two does not vary",
     )
     return found, items
@@ -594,6 +606,7 @@ def _clickability(
 def _histogram(values: Floats) -> Json:
     """Counts between edges over the middle 99% of the values, and how many lie outside."""
     low, high = np.quantile(values, [0.005, 0.995])
-    counts, edges = np.histogram(values, _BARS, range=(low, high))
+    span = (low, high) if high > low else (low - abs(low) / 2, high + abs(high) / 2 or 1.0)  # all alike: one bar
+    counts, edges = np.histogram(values, _BARS, range=span)
     below, above = int((values < low).sum()), int((values > high).sum())
     return {"edges": edges.tolist(), "counts": counts.tolist(), "below": below, "above": above}

@@ -133,6 +133,14 @@ def drawn(figure: Figure) -> str:
     return drawing[drawing.index("<svg") :]
 
 
+def in_light(figure: Figure) -> str:
+    """A figure as a drawing of its own, in SVG, in the colours of a light page."""
+    drawing = drawn(figure)
+    for stand_in, light, _ in COLOURS.values():
+        drawing = drawing.replace(stand_in, light)
+    return drawing
+
+
 def canvas(rows: int, columns: int, height: float) -> tuple[Figure, list[Axes]]:
     """A figure of panels as wide as the page, and so many inches high."""
     layout = ConstrainedLayoutEngine(wspace=0.06, hspace=0.08)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from reward.evaluation.assessment import PREVIOUS, SLICE, Json, assess
+from reward.evaluation.assessment import PREVIOUS, SLICE, Json, assess, of_log
 from reward.evaluation.baselines import baselines
 from reward.evaluation.canary import canary_account
 from reward.evaluation.further import assess_further
@@ -17,7 +17,7 @@ from reward.evaluation.policies import other_policies, proposed_policies
 from reward.function import RewardFunction
 from reward.outcomes import ABSENT, ASKED, days_of
 from reward.outcomes.activity import DAY, OBSERVED, TRACE
-from reward.schema import ITEM, PROPENSITY, USER, EventLog, SchemaError
+from reward.schema import ITEM, PROPENSITY, TIMESTAMP, USER, EventLog, SchemaError
 from reward.sequences.split import Split, known_at
 
 MODEL = "reward model"
@@ -62,8 +62,11 @@ def judge(
     """
     events = log.events.collect()
     labelled = function.outcome.label(log, window.end).collect()
+    # the log's columns apart from the scores and the labels, whose names they may have
+    keys = [name for name in (USER, ITEM, TIMESTAMP, PROPENSITY) if name in events.columns]
     rows = (
-        function.score_events(events)  # and not the labelled ones, where a label may have the name of an input
+        events.select(*keys, *(pl.col(name).alias(of_log(name)) for name in log.feedback))
+        .hstack(function.scores(events))
         .with_columns(labelled[DAY])
         .with_columns(pl.col("value_after").shift(1).over(USER).alias(PREVIOUS), *_slices(window))
     )
@@ -77,6 +80,7 @@ def judge(
             observed,
             past=rows.filter(pl.col(DAY) < window.validation_end),
             feedback=function.features.feedback,
+            click=log.click,
             unit=function.unit,
             proposed=None if proposed is None else proposed_policies(proposed, rows.filter(test), log.timestamp_unit),
             level=intervals["level"],
@@ -105,7 +109,7 @@ def judge(
         rows=rows.filter(test),
         model=MODEL,
         unit=function.unit,
-        feedback=function.features.feedback,
+        click=log.click,
         seed=seed,
         **intervals,
     )

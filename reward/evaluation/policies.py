@@ -15,22 +15,22 @@ import numpy as np
 import polars as pl
 
 from reward.effects.pushing import strength_at
-from reward.evaluation.assessment import Json
-from reward.evaluation.off_policy import Logged, TooFewEffectiveRows, effective_rows, top_share
+from reward.evaluation.assessment import Json, of_log
+from reward.evaluation.off_policy import MOST_OFF, Logged, Refusal, effective_rows, top_share
 from reward.evaluation.off_policy.choice import choose
 from reward.evaluation.off_policy.regression import clipped_doubly_robust, doubly_robust
 from reward.evaluation.off_policy.weighting import inverse_propensity
 from reward.evaluation.resampling import Bools, Floats, Ints, clustered_error
-from reward.evaluation.wording import amount, interval_name, places, readable
+from reward.evaluation.wording import amount, interval_name, places, readable, side_of_zero
 from reward.experiments.quantiles import normal
 from reward.outcomes.activity import DAY
 from reward.schema import ITEM, PROPENSITY, TIMESTAMP, USER, SchemaError, reading, row_keys
 
 CHANCE = "shown by chance"
+LEANING = "leaning on the reward"  # as `_leaning` calls it
 UNCLIPPED = "unclipped"
 SHARES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)  # of the rows, the heaviest first, whose weight is told
 KEYS = (USER, ITEM, TIMESTAMP)
-_OFF = 0.05  # from 1, of a mean weight that is worth a word
 
 
 class _Came(NamedTuple):
@@ -49,6 +49,7 @@ def other_policies(
     *,
     past: pl.DataFrame,
     feedback: Sequence[str],
+    click: str | None,
     unit: str,
     proposed: pl.DataFrame | None,
     divergence: float,
@@ -59,19 +60,20 @@ def other_policies(
     """Estimate for some policies how much more or less of each outcome an exposure would have brought.
 
     The policies: the day's items by chance, in the shares in which they were shown; these shares leaning on the mean
-    reward of each item, and on its rate of the first feedback, as far from them as ``divergence`` says, both as known
-    before the test days; and those proposed. Of each, the doubly robust estimator with what was expected before the
-    item was known as its model, less the mean of what came. Its interval is that of the unclipped weights, which holds
-    the truth as often as it says; a guess of less squared error may come from clipped ones, as `choose` takes it, but
-    no interval around it is both shorter and honest. Outcomes known of fewer than two users are left out.
+    reward of each item, and on its rate of clicks where the log has any, as far from them as ``divergence`` says, both
+    as known before the test days; and those proposed. Of each, the doubly robust estimator with what was expected
+    before the item was known as its model, less the mean of what came. Its interval is that of the unclipped weights,
+    which holds the truth as often as it says; a guess of less squared error may come from clipped ones, as `choose`
+    takes it, but no interval around it is both shorter and honest. Outcomes known of fewer than two users are left out.
 
     Args:
-        rows: of the test days: ``user_id``, ``item_id``, ``day``, ``propensity``, the feedback columns and
-            ``value_before``.
+        rows: of the test days: ``user_id``, ``item_id``, ``day``, ``propensity``, ``value_before`` and the feedback
+            columns under the names that `of_log` gives them.
         trace: (n, H) the day counts.
         observed: (n, H) it is known.
-        past: rows of before: ``item_id``, ``reward`` and the feedback columns.
-        feedback: columns, the one that stands for a click first.
+        past: rows of before: ``item_id``, ``reward`` and the feedback columns, named alike.
+        feedback: columns of the log.
+        click: the one that says that an item was taken up; None: there is none.
         unit: of values.
         proposed: of each row, a column a policy: the chance with which it would have shown the item; None: no policy.
         divergence: of the policies that lean, KL in nats from the shares.
@@ -80,13 +82,13 @@ def other_policies(
         level: of the intervals.
 
     Returns:
-        ``divergence`` and ``level``; ``estimates``, of each policy and outcome ``policy``, ``outcome``, ``rows``,
-        ``effective_rows``, ``ran`` (mean of what came), ``change`` (an estimate with its interval) and ``guess`` (value
-        and estimator), or why it was ``refused``; ``weights``, of each policy ``policy``, ``effective_rows``,
-        ``top_share``, ``mean`` (an estimate) and ``curve``, the share of the weight that the heaviest `SHARES` of the
-        rows hold; and ``sentences``.
+        ``divergence``, ``level`` and ``click``; ``estimates``, of each policy and outcome ``policy``, ``outcome``,
+        ``rows``, ``effective_rows``, ``ran`` (mean of what came), ``change`` (an estimate with its interval) and
+        ``guess`` (value and estimator), or why it was ``refused``, at length and in ``brief``; ``weights``, of each
+        policy ``policy``, ``effective_rows``, ``top_share``, ``mean`` (an estimate) and ``curve``, the share of the
+        weight that the heaviest `SHARES` of the rows hold; and ``sentences``.
     """
-    targets = dict(_leaning(rows, past, feedback[0], divergence))
+    targets = dict(_leaning(rows, past, click, divergence))
     if proposed is not None:
         targets |= {name: proposed[name].to_numpy() for name in proposed.columns}
     propensity, user = rows[PROPENSITY].to_numpy(), rows[USER].to_numpy()
@@ -107,8 +109,9 @@ def other_policies(
             )
             found = _estimate(logged, target[came.place], came.expected, most, level)
             estimates.append({"policy": name, "outcome": came.name, "rows": len(came.place), **found})
-    found = {"divergence": divergence, "level": level, "estimates": estimates, "weights": weights}
-    return found | {"sentences": _sentences(found, [outcomes[0].name, feedback[0]])}
+    found = {"divergence": divergence, "level": level, "click": click, "estimates": estimates, "weights": weights}
+    told = {outcomes[0].name, click} if outcomes else {click}
+    return found | {"sentences": _sentences(found, [it.name for it in outcomes if it.name in told])}
 
 
 def proposed_policies(file: str | Path, events: pl.DataFrame, timestamp_unit: str | None) -> pl.DataFrame:
@@ -159,14 +162,17 @@ def proposed_policies(file: str | Path, events: pl.DataFrame, timestamp_unit: st
     return found.select(names)
 
 
-def _leaning(rows: pl.DataFrame, past: pl.DataFrame, click: str, divergence: float) -> Iterator[tuple[str, Floats]]:
+def _leaning(
+    rows: pl.DataFrame, past: pl.DataFrame, click: str | None, divergence: float
+) -> Iterator[tuple[str, Floats]]:
     """Policies that the log itself suggests, by name: the chance of each row's item among those of its day.
 
     A policy shows an item in proportion to exposures · exp(strength · lean). A row's own user is left out: a count of
     oneself would lift the mean weight above 1, by items over rows.
     """
     counts = rows.group_by(ITEM).len()
-    for name, lean in [(CHANCE, None), ("reward", "the reward"), (click, f"the rate of {click}")]:
+    clicks = [] if click is None else [(of_log(click), f"the rate of {click}")]
+    for name, lean in [(CHANCE, None), ("reward", "the reward"), *clicks]:
         table = counts.with_columns(pl.lit(1.0).alias("odds"))
         if lean is not None:
             told = past.group_by(ITEM).agg(pl.col(name).cast(pl.Float64).mean().alias("mean"))
@@ -180,7 +186,10 @@ def _leaning(rows: pl.DataFrame, past: pl.DataFrame, click: str, divergence: flo
         of_item = pl.col("odds").sum().over(DAY, ITEM) - pl.col("odds").sum().over(DAY, ITEM, USER)
         of_all = pl.col("odds").sum().over(DAY) - pl.col("odds").sum().over(DAY, USER)
         chance = pl.when(of_all > 0).then((of_item / of_all).clip(0, 1)).otherwise(0.0)
-        yield name if lean is None else f"leaning on {lean}", odds.select(chance).to_series().to_numpy()
+        yield (
+            name if lean is None else f"leaning on {lean}",
+            odds.select(chance).to_series().to_numpy(),
+        )
 
 
 def _outcomes(
@@ -195,12 +204,12 @@ def _outcomes(
     yield _Came(told, place, value, rows["value_before"].to_numpy()[place] * days / horizon)
     everywhere = np.arange(len(rows))
     for name in feedback:
-        usual = float(past[name].cast(pl.Float64).mean() or 0.0)  # type: ignore[arg-type]
-        yield _Came(name, everywhere, rows[name].cast(pl.Float64).to_numpy(), np.full(len(rows), usual))
+        usual = float(past[of_log(name)].cast(pl.Float64).mean() or 0.0)  # type: ignore[arg-type]
+        yield _Came(name, everywhere, rows[of_log(name)].cast(pl.Float64).to_numpy(), np.full(len(rows), usual))
 
 
 def _estimate(logged: Logged, target: Floats, expected: Floats, most: Sequence[float], level: float) -> Json:
-    told: Json = {"ran": float(logged.reward.mean()), "change": None, "guess": None, "refused": None}
+    told: Json = {"ran": float(logged.reward.mean()), "change": None, "guess": None, "refused": None, "brief": None}
     model = (expected, expected)  # before the item is known: of the one shown, and of any
     try:
         ran = inverse_propensity(logged, logged.propensity)
@@ -208,8 +217,8 @@ def _estimate(logged: Logged, target: Floats, expected: Floats, most: Sequence[f
         worth |= {f"clipped at {at:g}": partial(clipped_doubly_robust, logged, target, *model, most=at) for at in most}
         changes = {name: lambda estimator=estimator: estimator().minus(ran) for name, estimator in worth.items()}
         chosen = choose(changes, reference=UNCLIPPED)
-    except TooFewEffectiveRows as error:
-        return told | {"effective_rows": error.effective_rows, "refused": str(error)}
+    except Refusal as error:
+        return told | {"effective_rows": error.effective_rows, "refused": str(error), "brief": error.brief}
     change = changes[UNCLIPPED]()
     low, high = change.interval(level)
     return told | {
@@ -238,7 +247,7 @@ def _sentences(found: Mapping[str, Any], outcomes: Sequence[str]) -> list[str]:
         name, mean = weights["policy"], weights["mean"]
         told = [it for it in found["estimates"] if it["policy"] == name and it["outcome"] in outcomes]
         said.append(f"{name[0].upper()}{name[1:]}: {'; '.join(_change(it, level) for it in told)}.")
-        if not mean["low"] <= 1 <= mean["high"] and abs(mean["value"] - 1) > _OFF:
+        if not mean["low"] <= 1 <= mean["high"] and abs(mean["value"] - 1) > MOST_OFF:
             said.append(
                 f"The weights of {name!r} average {amount(mean, unit='', level=level)}, and should average 1: the "
                 "propensities are wrong, or it shows what was never tried."
@@ -249,8 +258,11 @@ def _sentences(found: Mapping[str, Any], outcomes: Sequence[str]) -> list[str]:
 def _change(estimate: Json, level: float) -> str:
     outcome, change = estimate["outcome"], estimate["change"]
     if change is None:
-        return f"{outcome} cannot be told, with {estimate['effective_rows']:.1f} effective rows of {estimate['rows']:,}"
+        return f"no estimate of {outcome}, with {estimate['brief']}"
     decimals = places([change])
     value, low, high = (readable(change[end], decimals) for end in ("value", "low", "high"))
     sign = "+" if float(change["value"]) > 0 else ""
-    return f"{outcome} {sign}{value} ({interval_name(level)} {low} to {high}) on {estimate['ran']:.3g}"
+    told = f"{sign}{value} ({interval_name(level)} {low} to {high}) on {estimate['ran']:.3g}"
+    if side_of_zero(change) == "open":
+        return f"no change of {outcome} that this log can show, {told}"
+    return f"{outcome} {told}"

@@ -7,7 +7,7 @@ import polars as pl
 
 from reward.evaluation.assessment import Json
 from reward.evaluation.resampling import Floats, Statistic, interval
-from reward.evaluation.wording import amount
+from reward.evaluation.wording import amount, readable, side_of_zero
 from reward.schema import ITEM
 
 CLICK_RATE, REWARD, REWARD_STD, EFFECT, EFFECT_SE = "click_rate", "reward", "reward_std", "effect", "effect_se"
@@ -17,25 +17,28 @@ _FEWEST = 10  # items, below which a correlation says nothing
 _NORMAL = 1.959964  # standard deviations to either side that hold 95%
 
 
-def beside_truth(true: pl.DataFrame, learned: pl.DataFrame, events: pl.LazyFrame, feedback: str) -> pl.DataFrame:
+def beside_truth(true: pl.DataFrame, learned: pl.DataFrame, events: pl.LazyFrame, click: str | None) -> pl.DataFrame:
     """What is known of each item that was shown often enough, beside what it truly does.
 
     Args:
         true: ``item_id``, ``effect`` and ``effect_se``, as `reward.simulation.truth.item_effects` gives them.
         learned: ``item_id``, ``exposures``, ``mean`` and ``std``, as ``ItemEffects.items`` has them.
         events: what ``learned`` was learned from.
-        feedback: whose mean is the click rate.
+        click: the feedback whose rate is the click rate; None: there is none, and it is null.
 
     Returns:
         ``item_id``, ``exposures``, ``click_rate``, ``reward``, ``reward_std``, ``effect``, ``effect_se``.
     """
-    rates = events.group_by(ITEM).agg((pl.col(feedback) > 0).mean().alias(CLICK_RATE)).collect()
+    clicked = pl.lit(None, pl.Float64) if click is None else (pl.col(click) > 0).mean()
+    rates = events.group_by(ITEM).agg(clicked.alias(CLICK_RATE)).collect()
     told = learned.select(ITEM, "exposures", pl.col("mean").alias(REWARD), pl.col("std").alias(REWARD_STD))
     joined = told.filter(pl.col("exposures") >= LEAST_EXPOSURES).join(rates, on=ITEM).join(true, on=ITEM)
     return joined.select(ITEM, "exposures", CLICK_RATE, REWARD, REWARD_STD, EFFECT, EFFECT_SE).sort(ITEM)
 
 
-def against_truth(items: pl.DataFrame, *, unit: str, feedback: str, resamples: int, seed: int, level: float) -> Json:
+def against_truth(
+    items: pl.DataFrame, *, unit: str, feedback: str | None, resamples: int, seed: int, level: float
+) -> Json:
     """Correlations of items' click rate and learned reward with their true effect, and how far the reward is right.
 
     Rewards and effects are compared around their means: a reward is told against what the service shows, an effect
@@ -44,7 +47,7 @@ def against_truth(items: pl.DataFrame, *, unit: str, feedback: str, resamples: i
     Args:
         items: one row an item: ``click_rate``, ``reward``, ``reward_std``, ``effect`` and ``effect_se``.
         unit: of rewards and effects.
-        feedback: what the click rate is the mean of.
+        feedback: what the click rate is the mean of; None: there is none.
         resamples: resamples of items for the intervals.
         seed: draws them.
         level: of the intervals.
@@ -74,7 +77,7 @@ def against_truth(items: pl.DataFrame, *, unit: str, feedback: str, resamples: i
 
 
 def _correlation(x: Floats, y: Floats, *, resamples: int, seed: int, level: float) -> Json:
-    if len(x) < _FEWEST or x.std() == 0 or y.std() == 0:
+    if len(x) < _FEWEST or not (x.std() > 0 and y.std() > 0):
         return {"value": None, "low": None, "high": None}
     statistic = _weighted(x, y)
     low, high = interval(statistic, len(x), resamples=resamples, seed=seed, level=level)
@@ -91,7 +94,7 @@ def _weighted(x: Floats, y: Floats) -> Statistic:
     return correlation
 
 
-def _sentences(found: Json, unit: str, feedback: str, level: float) -> list[str]:
+def _sentences(found: Json, unit: str, feedback: str | None, level: float) -> list[str]:
     if found["items"] < _FEWEST:
         return [f"{found['items']} items were shown often enough to be compared with the truth: too few."]
     if found["nothing"]:
@@ -100,12 +103,22 @@ def _sentences(found: Json, unit: str, feedback: str, level: float) -> list[str]
             f"{found['items']} items spread by {found['spread']['reward']:.3f} {unit}, and {found['covered']:.0%} of "
             "their 95% intervals hold the truth."
         ]
-    click, reward = (
-        amount(found["correlation"][name], unit="", level=level) for name in ("click rate", "learned reward")
+    click, reward = (_correlates(found["correlation"][name], level) for name in ("click rate", "learned reward"))
+    worth = (
+        "The truth of a day of learned reward cannot be said"
+        if found["slope"] is None
+        else f"A day of learned reward is {readable(found['slope'], 2)} days in truth"
     )
-    slope = "cannot be said" if found["slope"] is None else f"{found['slope']:.2f}"
+    what = "what showing an item truly does"
     return [
-        f"Over {found['items']} items, mean {feedback} correlates {click} with what showing an item truly does.",
-        f"The learned reward correlates {reward} with it.",
-        f"A day of learned reward is {slope} in truth; {found['covered']:.0%} of its 95% intervals hold the truth.",
+        *([] if feedback is None else [f"Over {found['items']} items, mean {feedback} {click} with {what}."]),
+        f"The learned reward {reward} with {'it' if feedback else what}.",
+        f"{worth}; {found['covered']:.0%} of its 95% intervals hold the truth.",
     ]
+
+
+def _correlates(estimate: Json, level: float) -> str:
+    told = amount(estimate, unit="", level=level)
+    if side_of_zero(estimate) == "open":
+        return f"has no correlation that these items can show ({told})"
+    return f"correlates {told},"

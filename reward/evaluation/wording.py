@@ -61,6 +61,17 @@ def amount(estimate: Estimate, *, unit: str, level: float) -> str:
     return f"{value}{unit}, {interval_name(level)} {low} to {high}"
 
 
+def negated(estimate: Estimate) -> dict[str, float | None]:
+    """The estimate of minus the quantity.
+
+    >>> negated({"value": 0.5, "low": 0.25, "high": 0.75})
+    {'value': -0.5, 'low': -0.75, 'high': -0.25}
+
+    """
+    ends = {"value": estimate["value"], "low": estimate["high"], "high": estimate["low"]}
+    return {end: None if number is None else -number for end, number in ends.items()}
+
+
 def percentage(share: Estimate, *, level: float) -> str:
     """A share in per cent with its interval.
 

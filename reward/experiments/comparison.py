@@ -12,13 +12,14 @@ import polars as pl
 
 from reward.experiments import confidence
 from reward.experiments.confidence import Difference, Moments
-from reward.experiments.quantiles import chance_beyond, normal
-from reward.experiments.table import ARM
+from reward.experiments.quantiles import chance_beyond, check_alpha, normal
+from reward.experiments.table import ARM, Floats, arm_name, arm_names, check_numbers
 from reward.function import RewardFunction
 from reward.schema import TIMESTAMP, USER
 
 PREDICTED = "predicted"
 _ENTERED = "entered the test"
+_FLAT = 1e-7  # of the difference between users: what they vary by within an arm, below which sums do not hold it
 
 
 class Joined(NamedTuple):
@@ -46,16 +47,27 @@ def compare(
         control: name of an arm.
         treated: name of the other.
         covariate: name of a column known before the test began, such as `predicted_before` gives: it takes out what
-            it explains of the variance. Null where nothing was known of a user: these get the mean of the others,
-            which is no assumption about them, as being without a past is not the test's doing.
+            it explains of the variance. Null or NaN where nothing was known of a user: these get the mean of the
+            others, which is no assumption about them, as being without a past is not the test's doing.
         alpha: level of the two-sided test.
 
     Raises:
-        ValueError: a column is missing, the metric has nulls, an arm has fewer than 2 users, or the covariate is the
-            same for all.
+        ValueError: a column is missing or no number, the metric has nulls or something that is not finite, the
+            covariate is infinite or the same for all, an arm has fewer than 2 users, users do not vary within the arms
+            or not beyond the covariate, or alpha lies outside (0, 1).
         ImportError: spotify-confidence is not installed.
     """
-    return confidence.difference(*_moments(users, metric, control, treated, covariate), alpha=alpha)
+    check_alpha(alpha)
+    sides, unit = _moments(users, metric, control, treated, covariate)
+    found = confidence.difference(*sides, alpha=alpha)
+    told = Difference(*(part * unit for part in found[:-1]), found.p_value)
+    if not (np.isfinite(told).all() and told.se > 0):
+        raise ValueError(
+            f"{metric} expected users who differ"
+            + (" within an arm" if covariate is None else f" beyond what {covariate} says of them")
+            + f", got an effect of {told.effect:g} with a standard error of {told.se:g}: it cannot be tested"
+        )
+    return told
 
 
 def join_cohorts(effects: npt.ArrayLike, ses: npt.ArrayLike, *, level: float = 0.95) -> Joined:
@@ -70,7 +82,7 @@ def join_cohorts(effects: npt.ArrayLike, ses: npt.ArrayLike, *, level: float = 0
         level: of the interval.
 
     Raises:
-        ValueError: the lengths differ, there is no cohort, or a standard error is not positive.
+        ValueError: the lengths differ, there is no cohort, a number is not finite, or a standard error is not positive.
 
     Source: Cochran 1954, The combination of estimates from different experiments.
 
@@ -78,39 +90,45 @@ def join_cohorts(effects: npt.ArrayLike, ses: npt.ArrayLike, *, level: float = 0
     (1.8, 0.4472135954999579)
     """
     effect, se = np.asarray(effects, np.float64), np.asarray(ses, np.float64)
-    if effect.shape != se.shape or effect.ndim != 1 or not len(effect) or not (se > 0).all():
+    fit = effect.shape == se.shape and effect.ndim == 1 and len(effect) > 0
+    if not fit or not (np.isfinite(effect) & np.isfinite(se) & (se > 0)).all():
         raise ValueError(
-            f"expected an effect and a positive standard error for each cohort, got {effects!r} and {ses!r}"
+            f"expected a finite effect and a positive standard error for each cohort, got {effects!r} and {ses!r}"
         )
-    weight = 1 / se**2
+    least = se.min()
+    weight = (least / se) ** 2
     mean = float(weight @ effect / weight.sum())
-    error = float(weight.sum() ** -0.5)
+    error = float(least * weight.sum() ** -0.5)
     half = normal(level) * error
-    spread = chance_beyond(float(weight @ (effect - mean) ** 2), len(effect) - 1) if len(effect) > 1 else 1.0
+    with np.errstate(over="ignore"):  # cohorts further apart than a number can tell
+        apart = float((((effect - mean) / se) ** 2).sum())
+    spread = chance_beyond(apart, len(effect) - 1) if len(effect) > 1 else 1.0
     return Joined(mean, error, mean - half, mean + half, spread)
 
 
-def sample_ratio(users: pl.DataFrame, expected: Mapping[str, float]) -> float:
+def sample_ratio(users: pl.DataFrame, expected: Mapping[str, float] | Mapping[int, float]) -> float:
     """Chance of arms as unequal as these, if users were split as planned. Below .001 do not read the test: mend it.
 
     Args:
         users: a row for each user: ``arm``. Everyone who was assigned, whether their outcome is known or not.
-        expected: share of each arm; they sum to 1.
+        expected: share of each arm, above 0; they sum to 1. Names are compared as text: 0 is "0".
 
     Raises:
-        ValueError: the arms are not those expected, or the shares do not sum to 1.
+        ValueError: the arms are not those expected, there is but one, or the shares are not above 0 or do not sum to 1.
         ImportError: spotify-confidence is not installed.
 
     Source: Fabijan et al. 2019, Diagnosing sample ratio mismatch in online controlled experiments.
     """
     _expect(users, ARM)
-    counts = {str(arm): int(count) for arm, count in users.group_by(ARM).len().sort(ARM).iter_rows()}
-    if set(counts) != set(expected) or not np.isclose(sum(expected.values()), 1):
+    counts = {str(arm): int(count) for arm, count in users.group_by(arm_names()).len().sort(ARM).iter_rows()}
+    shares = {arm_name(arm): float(share) for arm, share in expected.items()}
+    fit = set(counts) == set(shares) and len(shares) > 1 and np.isclose(sum(shares.values()), 1)
+    if not fit or not all(share > 0 for share in shares.values()):
         raise ValueError(
-            f"expected shares that sum to 1 for the arms {', '.join(counts)}, got {dict(expected)}: an arm without "
-            "users is itself a mismatch"
+            f"expected shares that sum to 1 for the arms {', '.join(counts)}, each above 0, of two arms or more, got "
+            f"{dict(expected)}: an arm without users is itself a mismatch"
         )
-    return confidence.ratio_chance(counts, expected)
+    return confidence.ratio_chance(counts, shares)
 
 
 def predicted_before(
@@ -154,9 +172,9 @@ def predicted_before(
     before = events.join(entered, on=USER, maintain_order="left").filter(pl.col(TIMESTAMP) < pl.col(_ENTERED))
     if before.is_empty():
         return enrolment.with_columns(pl.lit(None, pl.Float64).alias(PREDICTED))
-    scored = function.score_events(before.drop(_ENTERED), items_table=items_table, history_start=history_start)
+    scored = function.scores(before.drop(_ENTERED), items_table=items_table, history_start=history_start)
     latest = (
-        scored.select(USER, TIMESTAMP, pl.col("value_after").alias(PREDICTED))
+        before.select(USER, TIMESTAMP, scored["value_after"].alias(PREDICTED))
         .sort(TIMESTAMP, maintain_order=True)
         .unique(USER, keep="last", maintain_order=True)
         .drop(TIMESTAMP)
@@ -166,36 +184,68 @@ def predicted_before(
 
 def _moments(
     users: pl.DataFrame, metric: str, control: str, treated: str, covariate: str | None
-) -> tuple[Moments, Moments]:
-    _expect(users, ARM, metric, *(() if covariate is None else (covariate,)))
-    both = users.filter(pl.col(ARM).is_in([control, treated])).select(
-        ARM,
-        pl.col(metric).cast(pl.Float64).alias("y"),
-        *(() if covariate is None else (pl.col(covariate).cast(pl.Float64).alias("x"),)),
-    )
-    missing = both["y"].null_count() + both["y"].is_nan().sum()
-    if missing:
-        raise ValueError(
-            f"{metric} expected a number for every user, got {missing} without: leave out users whose horizon is open"
-        )
-    columns = [pl.len().alias("users"), pl.col("y").sum(), (pl.col("y") ** 2).sum().alias("yy")]
-    if covariate is not None:
-        known = both["x"].drop_nulls()
-        if known.n_unique() < 2:
-            raise ValueError(f"{covariate} expected to differ between users, got {known.n_unique()} values")
-        # centred: the slope and the variance are the same, and do not cancel where the mean is large
-        both = both.with_columns(pl.col("x").fill_null(known.mean()) - known.mean())
-        columns += [
-            pl.col("x").sum(),
-            (pl.col("x") ** 2).sum().alias("xx"),
-            (pl.col("x") * pl.col("y")).sum().alias("xy"),
-        ]
-    sums = {row.pop(ARM): row for row in both.group_by(ARM).agg(columns).to_dicts()}
+) -> tuple[tuple[Moments, Moments], float]:
+    """Sums of both arms, of a metric that is centred and told in ``unit``: large levels and scales do not cancel."""
+    names = (metric,) if covariate is None else (metric, covariate)
+    _expect(users, ARM, *names)
+    check_numbers(users.schema, names, "a table of users")
+    if arm_name(control) == arm_name(treated):
+        raise ValueError(f"expected two arms to compare, got {control!r} twice")
+    both = users.select(arm_names(), *(pl.col(name).cast(pl.Float64) for name in names))
+    both = both.filter(pl.col(ARM).is_in([arm_name(control), arm_name(treated)]))
+    counts = dict(both.group_by(ARM).len().iter_rows())
     for arm in (control, treated):
-        count = sums.get(arm, {}).get("users", 0)
+        count = counts.get(arm_name(arm), 0)
         if count < 2:
             raise ValueError(f"arm {arm} expected at least 2 users, got {count}")
-    return Moments(**sums[control]), Moments(**sums[treated])
+    y, on = both[metric], (both[ARM] == arm_name(treated)).to_numpy()
+    wrong = len(both) - int(y.is_finite().sum())
+    if wrong:
+        raise ValueError(
+            f"{metric} expected a finite number for every user, got {wrong} without: leave out users whose horizon is "
+            "open"
+        )
+    centred, unit = _centred(y.to_numpy())
+    rest = centred - np.where(on, centred[on].mean(), centred[~on].mean())
+    if np.abs(rest).max() <= _FLAT:
+        raise ValueError(
+            f"{metric} expected users who differ within an arm, got the same (or nearly) for all of each: no error can "
+            "be told of the difference"
+        )
+    columns = [centred]
+    if covariate is not None:
+        columns.append(_known(both[covariate]))
+    return tuple(_sums(*(column[of] for column in columns)) for of in (~on, on)), unit  # type: ignore[return-value]
+
+
+def _known(covariate: pl.Series) -> Floats:
+    """A covariate in its own unit, 0 where it is unknown."""
+    told = covariate.fill_nan(None)
+    if told.is_infinite().any():
+        raise ValueError(
+            f"{covariate.name} expected finite numbers, or null where nothing is known, got "
+            f"{int(told.is_infinite().sum())} that are infinite"
+        )
+    known = told.drop_nulls()
+    if known.n_unique() < 2:
+        raise ValueError(f"{covariate.name} expected to differ between users, got {known.n_unique()} values")
+    filled = np.zeros(len(told))
+    filled[told.is_not_null().to_numpy()] = _centred(known.to_numpy())[0]
+    return filled
+
+
+def _centred(values: Floats) -> tuple[Floats, float]:
+    """Values less their mean, in units of the largest of these; and the unit, 1 where all are the same."""
+    scale = float(np.abs(values).max()) or 1.0
+    shared = values / scale
+    off = shared - shared.mean()
+    unit = float(np.abs(off).max()) or 1.0
+    return off / unit, unit * scale
+
+
+def _sums(y: Floats, x: Floats | None = None) -> Moments:
+    plain = Moments(len(y), float(y.sum()), float(y @ y))
+    return plain if x is None else plain._replace(x=float(x.sum()), xx=float(x @ x), xy=float(x @ y))
 
 
 def _expect(frame: pl.DataFrame, *columns: str) -> None:

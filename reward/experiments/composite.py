@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -15,14 +15,27 @@ import polars as pl
 import torch
 from torch import Tensor, nn
 
-from reward.artifact import CARD, MANIFEST, fresh_folder, load, save, write_manifest
+from reward.artifact import fresh_folder, read, save, write_manifest
 from reward.effects.exposure import Rewards
 from reward.experiments.weights import ProxyWeights
+from reward.frozen import Frozen, as_trained
 from reward.function import History, Ids, Progress, RewardFunction
+from reward.plain import check
 from reward.schema import SchemaError
+from reward.sealed import CARD, MANIFEST, Sealed
 from reward.wiring import TARGET
 
 REWARD, REWARD_STD = "reward", "reward_std"
+_SYMMETRIC = 1e-8  # largest asymmetry or negative variance of a covariance, relative to its largest entry
+_MOST_SIGNALS = 1000
+
+
+class _Manifest(TypedDict):
+    weights: dict[str, float]
+    unit: str
+    covariance: list[list[float]]
+    functions: dict[str, str]
+    facts: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -48,7 +61,7 @@ class Histories:
         return Histories({name: history.to(device) for name, history in self.of.items()})
 
 
-class Composite(nn.Module):
+class Composite(Frozen):
     """``reward = Σ_j β_j · signal_j``, in the unit of the north star.
 
     A signal is a feedback column of the log, whose value is what the event brought; or a scoring function, whose value
@@ -105,8 +118,16 @@ class Composite(nn.Module):
                 f"expected finite weights and a finite covariance of shape ({count}, {count}), got weights "
                 f"{beta.tolist()} and a covariance of shape {errors.shape}"
             )
+        largest = np.abs(errors).max()
+        if (
+            np.abs(errors - errors.T).max() > _SYMMETRIC * largest
+            or np.linalg.eigvalsh(errors)[0] < -_SYMMETRIC * largest
+        ):
+            raise ValueError(
+                f"covariance expected a symmetric matrix without negative variances, got {errors.tolist()}: take "
+                "that of the weights, as ProxyWeights has it"
+            )
         self.functions = dict(functions or {})
-        self._modules_of = nn.ModuleList(self.functions.values())
         self.register_buffer("weights", torch.from_numpy(beta), persistent=False)
         self.register_buffer("covariance", torch.from_numpy(errors), persistent=False)
         self.eval()
@@ -144,9 +165,9 @@ class Composite(nn.Module):
             facts={"experiments": source, **(facts or {})},
         )
 
-    def train(self, mode: bool = True) -> Self:  # noqa: ARG002
-        """Stay in eval mode: a ranker that trains with this function in it does not train it."""
-        return super().train(False)
+    def held(self) -> Iterator[tuple[str, nn.Module]]:
+        """The scoring functions, by name."""
+        yield from self.functions.items()
 
     def forward(self, history: Histories, items: Ids) -> Rewards:
         """`score_candidates`."""
@@ -157,7 +178,7 @@ class Composite(nn.Module):
         """The signals that are feedback columns of the log."""
         return tuple(name for name in self.signals if name not in self.functions)
 
-    @torch.no_grad()
+    @as_trained
     def score_events(
         self,
         events: pl.DataFrame,
@@ -184,7 +205,8 @@ class Composite(nn.Module):
             The same rows in the same order with ``reward`` and ``reward_std``, in `unit` (Float64).
 
         Raises:
-            SchemaError: a signal's column is missing, is no number, or has nulls; or a function cannot score the log.
+            SchemaError: a signal's column is missing, is no number, or has nulls or what is not finite; or a
+                function cannot score the log.
             ValueError: ``also``, ``habit`` or ``as_of`` is given.
         """
         if also or habit is not None or as_of is not None:
@@ -193,7 +215,7 @@ class Composite(nn.Module):
             )
         self._check(events)
         scored = {
-            name: function.score_events(
+            name: function.scores(
                 events, items_table=items_table, history_start=history_start, progress=progress
             ).select(REWARD, REWARD_STD)
             for name, function in self.functions.items()
@@ -232,7 +254,7 @@ class Composite(nn.Module):
             }
         )
 
-    @torch.no_grad()
+    @as_trained
     def score_candidates(self, history: Histories, items: Ids, *, items_table: pl.DataFrame | None = None) -> Rewards:
         """Score showing each candidate next; see `RewardFunction.score_candidates`.
 
@@ -243,6 +265,11 @@ class Composite(nn.Module):
             ValueError: a signal is a column of the log, which candidates do not have; or ``items`` does not fit.
         """
         self._no_columns()
+        if history.of.keys() != self.functions.keys():
+            raise ValueError(
+                f"history expected one that this composite encoded, of {', '.join(self.functions)}, got one of "
+                f"{', '.join(history.of)}: encode the events again with this composite"
+            )
 
         def signal(name: str) -> tuple[Tensor, Tensor]:
             mean, std = self.functions[name].score_candidates(history.of[name], items, items_table=items_table)
@@ -277,15 +304,25 @@ class Composite(nn.Module):
         return Path(folder)
 
     @classmethod
-    def read(cls, folder: Path, manifest: Mapping[str, Any], *, trust: Sequence[str]) -> Self:
-        """What `reward.load` calls once the manifest is known to be whole."""
-        return cls(
-            manifest["weights"],
-            manifest["unit"],
-            functions={name: load(folder / place, trust=trust) for name, place in manifest["functions"].items()},
-            covariance=manifest["covariance"],
-            facts=manifest["facts"],
-        )
+    def read(cls, sealed: Sealed, trust: frozenset[str]) -> Self:
+        """What `reward.load` calls once the manifest is known to be whole.
+
+        Raises:
+            ValueError: something in it does not fit.
+        """
+        sealed.require(CARD)
+        sealed.read_card()
+        manifest = sealed.manifest
+        check(manifest, _Manifest, "the manifest")
+        strangers = sorted(manifest["functions"].keys() - manifest["weights"].keys())
+        if strangers or not 0 < len(manifest["weights"]) <= _MOST_SIGNALS:
+            raise ValueError(f"its functions expected to be of 1 to {_MOST_SIGNALS} signals")
+        functions = {}
+        for name, place in manifest["functions"].items():
+            with sealed.within(place) as inner:
+                functions[name] = read(inner, trust)
+        told = {name: manifest[name] for name in ("weights", "unit", "covariance", "facts")}
+        return cls(**told, functions=functions)
 
     def _sum(self, signal: Callable[[str], tuple[Tensor, Tensor]], weights: Tensor, covariance: Tensor) -> Rewards:
         """Rewards of signals, each given as mean and standard deviation of one shape."""
@@ -310,6 +347,8 @@ class Composite(nn.Module):
                 problems.append(f"{name} is {schema[name]}, expected a number")
             elif name in schema and (nulls := events[name].null_count()):
                 problems.append(f"{name} has {nulls} nulls")
+            elif name in schema and (odd := events[name].len() - int(events[name].cast(pl.Float64).is_finite().sum())):
+                problems.append(f"{name} has {odd} values that are NaN or infinite")
         if problems:
             raise SchemaError(f"signals of the composite do not fit: {'; '.join(problems)}")
 

@@ -142,7 +142,11 @@ def spending_bounds(information: npt.ArrayLike, *, alpha: float) -> Floats:
 
 @contextmanager
 def _confidence() -> Iterator[tuple[Any, Any]]:
-    """The library and pandas, without pandas' warnings of what the library does by ways that are going away."""
+    """The library and pandas, without pandas' warnings of what the library does by ways that are going away.
+
+    Raises:
+        ValueError: the library cannot do what is asked.
+    """
     try:
         import pandas
         import spotify_confidence
@@ -154,4 +158,11 @@ def _confidence() -> Iterator[tuple[Any, Any]]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
         warnings.simplefilter("ignore", DeprecationWarning)
-        yield spotify_confidence, pandas
+        warnings.simplefilter("ignore", RuntimeWarning)  # what cannot be told comes out as NaN, and is refused
+        try:
+            yield spotify_confidence, pandas
+        except Exception as error:
+            raise ValueError(
+                f"these numbers cannot be tested (spotify-confidence: {str(error).partition(', input param')[0]}): see "
+                "that arms have users who differ, and looks information that rises"
+            ) from error

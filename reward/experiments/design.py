@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +13,10 @@ import torch
 from reward.experiments.confidence import users_needed
 from reward.experiments.quantiles import normal
 from reward.experiments.table import Floats
+
+_LEAST_EFFECT = 1e-6  # standard deviations; and the least share of the users
+_SMALLEST, _MOST_TIMES = 1e-150, 1e6
+_MOST_DAYS, _MOST_USERS = 10_000, 1e15
 
 
 @dataclass(frozen=True)
@@ -65,12 +70,17 @@ def plan(
         ImportError: spotify-confidence is not installed.
     """
     daily = _checked(sd, daily_users, horizon_days, explained, treated_share, alpha, power, inflation)
-    if not effect > 0:
+    if not 0 < effect < math.inf:
         raise ValueError(f"effect expected the smallest difference worth finding, above 0, got {effect}")
-    left = sd**2 * (1 - explained)
-    fixed = users_needed(effect, left, alpha=alpha, power=power, treated_share=treated_share)
+    if not effect / sd > _LEAST_EFFECT:
+        raise ValueError(
+            f"effect expected more than {_LEAST_EFFECT:g} of the metric's standard deviation {sd:g}, got {effect:g}: "
+            "no service has the users to find it"
+        )
+    left = 1 - explained  # of the variance; effects are told in standard deviations until the end
+    fixed = users_needed(effect / sd, left, alpha=alpha, power=power, treated_share=treated_share)
     users, entered = int(np.ceil(fixed * inflation)), np.cumsum(daily)
-    found = _detectable(entered, left, treated_share, alpha, power, inflation)
+    found = sd * _detectable(entered, left, treated_share, alpha, power, inflation)
     if entered[-1] < users:
         raise ValueError(
             f"an effect of {effect:g} expected {users:,} users, {entered[-1]:,.0f} come in {len(daily)} days, who show "
@@ -105,8 +115,10 @@ def schedule(
     daily = _checked(sd, daily_users, horizon_days, explained, treated_share, alpha, power, 1.0)
     entered = np.concatenate([np.cumsum(daily), np.full(horizon_days, daily.sum())])
     known = np.concatenate([np.zeros(horizon_days), np.cumsum(daily)])
-    left = sd**2 * (1 - explained)
-    z = torch.from_numpy(abs(effect) * np.sqrt(known * treated_share * (1 - treated_share) / left))
+    if not abs(effect) <= sd / _LEAST_EFFECT:
+        raise ValueError(f"effect expected a difference of users whose sd is {sd:g}, got {effect}")
+    left = 1 - explained
+    z = torch.from_numpy(abs(effect) / sd * np.sqrt(known * treated_share * (1 - treated_share) / left))
     critical = normal(1 - alpha)
     chance = torch.special.ndtr(z - critical) + torch.special.ndtr(-z - critical)
     return pl.DataFrame(
@@ -115,7 +127,7 @@ def schedule(
             "entered": entered,
             "known": known,
             "power": chance.numpy(),
-            "detectable": _detectable(known, left, treated_share, alpha, power, 1.0),
+            "detectable": sd * _detectable(known, left, treated_share, alpha, power, 1.0),
         }
     ).with_columns(pl.when(pl.col("known") > 0).then("detectable"))
 
@@ -140,16 +152,16 @@ def _checked(
 ) -> Floats:
     daily = np.asarray(daily_users, np.float64)
     asked = {
-        f"sd > 0, got {sd}": sd > 0,
-        f"horizon_days >= 0, got {horizon_days}": horizon_days >= 0,
+        f"sd > 0, got {sd}": _SMALLEST < sd < 1 / _SMALLEST,
+        f"horizon_days from 0 to {_MOST_DAYS} whole days, got {horizon_days}": 0 <= horizon_days <= _MOST_DAYS
+        and horizon_days == int(horizon_days),
         f"explained in [0, 1), got {explained}": 0 <= explained < 1,
-        f"treated_share in (0, 1), got {treated_share}": 0 < treated_share < 1,
+        f"treated_share in (0, 1), got {treated_share}": _LEAST_EFFECT <= treated_share <= 1 - _LEAST_EFFECT,
         f"alpha in (0, 1), got {alpha}": 0 < alpha < 1,
         f"power in (0.5, 1), got {power}": 0.5 < power < 1,
-        f"inflation >= 1, got {inflation}": inflation >= 1,
-        f"daily_users of one number >= 0 a day, got shape {daily.shape}": daily.ndim == 1
-        and len(daily) > 0
-        and bool((daily >= 0).all() and daily.sum() > 0),
+        f"inflation >= 1 and at most {_MOST_TIMES:g}, got {inflation}": 1 <= inflation <= _MOST_TIMES,
+        f"daily_users of one number >= 0 a day, some above 0, got shape {daily.shape}": daily.ndim == 1
+        and bool(((daily >= 0) & (daily < _MOST_USERS)).all() and daily.any()),
     }
     wrong = [what for what, holds in asked.items() if not holds]
     if wrong:

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from reward.experiments.quantiles import normal
+from reward.experiments.quantiles import check_alpha, check_level, normal
 from reward.experiments.table import Experiments, Floats
 from reward.experiments.weights import Sums, beyond_own, sums_by_experiment
 
@@ -68,11 +68,14 @@ def judge(
         interval is null where a resample leaves the measure undefined.
 
     Raises:
-        ValueError: an unknown metric, weights of another shape, fewer than 2 experiments or no resample.
+        ValueError: an unknown metric, weights of another shape or all 0, fewer than 2 experiments or no resample, or
+            alpha or level outside (0, 1).
 
     Source: Netflix's launch recall and consistency, Zhang et al. 2023, Evaluating the Surrogate Index as a
     Decision-Making Tool; sensitivity and detections, Richardson et al. 2023, Pareto optimal proxy metrics.
     """
+    check_alpha(alpha)
+    check_level(level)
     both = table.with_proxy(PROXY, signals, weights, north_star)
     draws = _resamples(table.experiments, resamples, seed)
     counts, sums = _counts(both, normal(1 - alpha)), sums_by_experiment(both)
@@ -120,10 +123,13 @@ def pareto_front(
         those of the half that chose (``… chosen by``).
 
     Raises:
-        ValueError: see `judge`; or fewer than 4 experiments.
+        ValueError: see `judge`; fewer than 4 experiments, directions below 0, or known weights that do not fit.
 
     Source: Richardson, Zito, Greaves and Soriano 2023, Pareto optimal proxy metrics (arXiv 2307.01000).
     """
+    check_level(level)
+    if not directions >= 0:
+        raise ValueError(f"directions expected a number of at least 0, got {directions}: some hundreds are usual")
     if table.experiments < 4:
         raise ValueError(f"a front expected at least 4 experiments, got {table.experiments}: half of them choose it")
     rng = np.random.default_rng(seed)
@@ -132,9 +138,16 @@ def pareto_front(
     error = np.sqrt(np.average(parts.covariance.diagonal(0, 1, 2) * parts.size[:, None], axis=0))[:-1]
     named = {name: np.eye(len(signals))[at] for at, name in enumerate(signals)}
     named |= {name: np.asarray(weights, np.float64) for name, weights in (known or {}).items()}
-    wrong = [name for name, weights in named.items() if weights.shape != (len(signals),)]
+    shape = (len(signals),)
+    wrong = [
+        name
+        for name, weights in named.items()
+        if weights.shape != shape or not np.isfinite(weights).all() or not weights.any()
+    ]
     if wrong:
-        raise ValueError(f"known expected weights of shape ({len(signals)},), got others for {', '.join(wrong)}")
+        raise ValueError(
+            f"known expected weights of shape {shape}, got others for {', '.join(wrong)}: finite, and not all 0"
+        )
     tried = np.concatenate([np.array(list(named.values())), rng.normal(size=(directions, len(signals))) / error])
     chosen, told = (_scores(parts.among(which), tried) for which in (half, ~half))
     before = _rates(chosen.sum(1))
@@ -162,9 +175,16 @@ def undominated(points: Floats) -> npt.NDArray[np.bool_]:
 
     Of equal points each counts.
 
+    Raises:
+        ValueError: another shape, or a point that is NaN.
+
     >>> undominated(np.array([[1.0, 3.0], [2.0, 2.0], [2.0, 1.0], [3.0, 1.0]])).tolist()
     [True, True, False, True]
     """
+    if np.ndim(points) != 2 or np.shape(points)[1] != 2 or np.isnan(points).any():
+        raise ValueError(f"expected points (n, 2) without NaN, got shape {np.shape(points)}")
+    if not len(points):
+        return np.zeros(0, np.bool_)
     order = np.lexsort((-points[:, 1], -points[:, 0]))
     first, second = points[order].T
     best = np.maximum.accumulate(second)
@@ -220,13 +240,14 @@ def _scores(parts: Experiments, weights: Floats) -> Floats:
 
 
 def _rates(scores: Floats) -> Floats:
-    """(..., 2) sensitivity and sign agreement."""
-    return scores[..., [0, 2]] / scores[..., [1, 3]]
+    """(..., 2) sensitivity and sign agreement; nan where the north star has no effect at all."""
+    above, below = scores[..., [0, 2]], scores[..., [1, 3]]
+    return np.divide(above, below, out=np.full_like(above, np.nan), where=below > 0)
 
 
 def _resamples(experiments: int, resamples: int, seed: int) -> Floats:
     """(resamples, experiments) how often each experiment is drawn."""
-    if experiments < 2 or resamples < 1:
+    if not (experiments >= 2 and resamples >= 1):
         raise ValueError(
             f"resampling expected at least 2 experiments and 1 resample, got {experiments} and {resamples}"
         )
@@ -236,7 +257,5 @@ def _resamples(experiments: int, resamples: int, seed: int) -> Floats:
 
 def _ends(drawn: Floats, level: float) -> tuple[Floats, Floats]:
     """Percentiles over the first axis; nan where a draw is."""
-    if not 0 < level < 1:
-        raise ValueError(f"level must lie between 0 and 1, got {level}: 0.95 asks for a 95% interval")
     low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2], axis=0)
     return low, high

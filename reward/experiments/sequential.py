@@ -13,9 +13,13 @@ import numpy.typing as npt
 import polars as pl
 
 from reward.experiments.confidence import spending_bounds
-from reward.experiments.quantiles import normal
+from reward.experiments.quantiles import check_alpha, normal
 from reward.experiments.table import Floats
 
+_EARLY = 0.03  # information before which the grid of the group-sequential bounds holds too little
+_LEAST_SPENT = 1e-15  # of chance, that a bound can be told for
+_LEAST_INFORMATION, _MOST_INFORMATION = 1e-9, 1e9  # of the planned users
+_MOST_TIMES = 16  # the users of a test of fixed size
 _SPENT = 0.96  # of alpha, by the group-sequential bounds: they take variances as known, and are found on a grid
 
 
@@ -44,10 +48,11 @@ def always_valid(information: npt.ArrayLike, *, alpha: float = 0.05, tuned_at: f
     array([3.07, 3.04, 3.07])
     """
     t = _information(information)
-    if not 0 < alpha < 1 or tuned_at <= 0:
-        raise ValueError(f"expected alpha in (0, 1) and tuned_at > 0, got {alpha} and {tuned_at}")
+    check_alpha(alpha)
+    if not _LEAST_INFORMATION <= tuned_at <= _MOST_INFORMATION:
+        raise ValueError(f"tuned_at expected a share of the planned users above 0, got {tuned_at}")
     least = -2 * math.log(alpha)
-    r = tuned_at / (least + math.log(least) + 1)
+    r = tuned_at / max(least + math.log(least) + 1, least)  # the second where alpha is nearly 1
     return np.sqrt((1 + r / t) * (np.log1p(t / r) + least))
 
 
@@ -55,7 +60,8 @@ def group_sequential(information: npt.ArrayLike, *, alpha: float = 0.05) -> Floa
     """Bounds for looks whose last one is planned: narrower than `always_valid` late, wider early.
 
     ``α t²`` may be spent by information t, by `reward.experiments.confidence.spending_bounds`; a 25th of α is kept
-    for what these bounds take as exact.
+    for what these bounds take as exact. Looks before information .03, which may spend less than a thousandth of α
+    together, are each given their share by Bonferroni's inequality: the grid of the others does not hold so little.
 
     Args:
         information: (looks,) rising, in (0, 1].
@@ -65,13 +71,23 @@ def group_sequential(information: npt.ArrayLike, *, alpha: float = 0.05) -> Floa
         (looks,) bounds on |z|.
 
     Raises:
-        ValueError: information does not rise within (0, 1].
+        ValueError: information does not rise within (0, 1], looks are too near to each other to be told apart, or alpha
+            lies outside (0, 1).
         ImportError: spotify-confidence is not installed.
     """
     t = _information(information)
-    if (np.diff(t) <= 0).any() or t[-1] > 1:
+    check_alpha(alpha)
+    if not (np.diff(t) > 0).all() or t[-1] > 1:
         raise ValueError(f"information of a group-sequential test expected to rise within (0, 1], got {t.tolist()}")
-    return spending_bounds(t, alpha=_SPENT * alpha)
+    early = t[t < _EARLY]
+    spent = _SPENT * alpha * np.diff(early**2, prepend=0.0)
+    if (spent < _LEAST_SPENT).any():
+        raise ValueError(
+            f"information expected looks that may spend some of alpha={alpha:g}, got "
+            f"{early[spent < _LEAST_SPENT][0]:g} among them: begin to look later, or less often"
+        )
+    bounds = np.array([normal(1 - each) for each in spent])
+    return np.append(bounds, spending_bounds(t[len(early) :], alpha=_SPENT * alpha)) if len(early) < len(t) else bounds
 
 
 def monitor(effects: npt.ArrayLike, ses: npt.ArrayLike, bounds: npt.ArrayLike) -> pl.DataFrame:
@@ -87,19 +103,24 @@ def monitor(effects: npt.ArrayLike, ses: npt.ArrayLike, bounds: npt.ArrayLike) -
         together), ``z``, ``bound`` and ``crossed``, whether this look or one before has crossed.
 
     Raises:
-        ValueError: the lengths differ, or a standard error is not positive.
+        ValueError: the lengths differ or are 0, an effect or a bound is not finite, or a standard error not positive.
     """
     effect, se, bound = (np.asarray(values, np.float64) for values in (effects, ses, bounds))
-    if not effect.shape == se.shape == bound.shape == (len(effect),):
+    if not effect.shape == se.shape == bound.shape or effect.ndim != 1 or not len(effect):
         raise ValueError(f"expected effects, ses and bounds of one length, got {effect.shape, se.shape, bound.shape}")
-    if not (se > 0).all():
+    if not ((se > 0) & np.isfinite(se)).all():
         raise ValueError("ses expected positive numbers: begin to look when the outcomes of several users are known")
-    z = effect / se
+    if not (np.isfinite(effect) & np.isfinite(bound) & (bound > 0)).all():
+        raise ValueError("expected finite effects and finite bounds on |z| above 0, got others: leave out such looks")
+    with np.errstate(over="ignore"):
+        z, low, high = effect / se, effect - bound * se, effect + bound * se
+    if not (np.isfinite(z) & np.isfinite(low) & np.isfinite(high)).all():
+        raise ValueError("expected effects and errors in a unit in which their ratio is a number: take another unit")
     return pl.DataFrame(
         {
             "effect": effect,
-            "low": effect - bound * se,
-            "high": effect + bound * se,
+            "low": low,
+            "high": high,
             "z": z,
             "bound": bound,
             "crossed": np.logical_or.accumulate(np.abs(z) >= bound),
@@ -124,10 +145,15 @@ def crossing(
     Returns:
         (looks,).
 
+    Raises:
+        ValueError: information that does not rise, bounds that do not fit it, a drift that is not finite, or no path.
+
     >>> crossing([1.0], [normal(0.95)], 2.8).round(2)
     array([0.8])
     """
-    t, bound = _information(information), np.asarray(bounds, np.float64)
+    t, bound = _looks(information, bounds)
+    if not math.isfinite(drift):
+        raise ValueError(f"drift expected a finite z at information 1, got {drift}")
     return _crossed(_paths(t, paths, seed), t, bound, drift).mean(0)
 
 
@@ -150,13 +176,25 @@ def inflation(
         paths: see `crossing`.
         seed: see `crossing`.
 
+    Raises:
+        ValueError: see `crossing`; alpha outside (0, 1) or power outside (.5, 1), or looks that need more than 16 times
+            the users.
+
     >>> round(inflation([1.0], [normal(0.95)]), 1)
     1.0
     """
-    t, bound = _information(information), np.asarray(bounds, np.float64)
+    t, bound = _looks(information, bounds)
+    check_alpha(alpha)
+    if not 0.5 < power < 1:
+        raise ValueError(f"power expected a chance in (0.5, 1), got {power}: 0.8 is usual")
     drawn = _paths(t, paths, seed)
     fixed = normal(1 - alpha) + normal(2 * power - 1)
-    low, high = 0.0, 4 * fixed
+    low, high = 0.0, _MOST_TIMES**0.5 * fixed
+    if not _crossed(drawn, t, bound, high)[:, -1].mean() >= power:
+        raise ValueError(
+            f"bounds expected to be crossed with at most {_MOST_TIMES} times the users of a test of fixed size, got "
+            f"bounds from {bound.min():g} to {bound.max():g}, which are not: look less often"
+        )
     for _ in range(30):
         middle = (low + high) / 2
         enough = _crossed(drawn, t, bound, middle)[:, -1].mean() >= power
@@ -166,13 +204,25 @@ def inflation(
 
 def _information(information: npt.ArrayLike) -> Floats:
     t = np.asarray(information, np.float64)
-    if t.ndim != 1 or not len(t) or not (np.isfinite(t) & (t > 0)).all():
+    if t.ndim != 1 or not len(t) or not ((t >= _LEAST_INFORMATION) & (t <= _MOST_INFORMATION)).all():
         raise ValueError(f"information expected positive shares of the planned users, one a look, got {information!r}")
     return t
 
 
+def _looks(information: npt.ArrayLike, bounds: npt.ArrayLike) -> tuple[Floats, Floats]:
+    """Rising information and a bound at each."""
+    t, bound = _information(information), np.asarray(bounds, np.float64)
+    if bound.shape != t.shape or not (bound > 0).all() or not (np.diff(t) >= 0).all():
+        raise ValueError(
+            f"expected rising information and a bound on |z| above 0 at each look, got {t.tolist()} and {bounds!r}"
+        )
+    return t, bound
+
+
 def _paths(t: Floats, paths: int, seed: int) -> Floats:
     """(paths, looks) of Brownian motion without drift."""
+    if not paths >= 1:
+        raise ValueError(f"paths expected a number of at least 1, got {paths}: thousands tell a chance to two digits")
     steps = np.random.default_rng(seed).normal(size=(paths, len(t))) * np.sqrt(np.diff(t, prepend=0.0))
     return np.cumsum(steps, axis=1)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations_with_replacement
 from typing import Self
@@ -45,6 +45,8 @@ class Experiments:
     size: Floats
 
     def __post_init__(self) -> None:
+        if np.ndim(self.experiment) != 1 or np.asarray(self.experiment).dtype.kind not in "iu":
+            raise ValueError(f"experiment expected a code for each arm, (arms,) integers, got {self.experiment!r}")
         arms, metrics = len(self.experiment), len(self.metrics)
         shapes = {
             "effects": (self.effects, (arms, metrics)),
@@ -56,6 +58,8 @@ class Experiments:
             for name, (values, expected) in shapes.items()
             if values.shape != expected
         ]
+        if metrics == 0:
+            problems.append("expected at least one metric, got none")
         if arms == 0:
             problems.append("expected at least one treated arm, got none")
         if len(set(self.metrics)) < metrics:
@@ -125,7 +129,7 @@ class Experiments:
             north_star: the second metric.
 
         Raises:
-            ValueError: a name is not one of the metrics, or ``weights`` has another shape.
+            ValueError: a name is not one of the metrics, or ``weights`` has another shape or is not finite.
         """
         parts = self.of([*signals, north_star])
         given = np.asarray(weights, np.float64)
@@ -133,15 +137,14 @@ class Experiments:
             raise ValueError(
                 f"weights expected shape ({len(signals)},) or ({len(self)}, {len(signals)}), got {given.shape}"
             )
+        if not np.isfinite(given).all():
+            raise ValueError(f"weights expected finite numbers, got {given[~np.isfinite(given)][0]} among them")
         turn = np.zeros((len(self), 2, len(signals) + 1))
         turn[:, 0, :-1], turn[:, 1, -1] = given, 1
-        return type(self)(
-            (name, north_star),
-            self.experiment,
-            np.einsum("kab,kb->ka", turn, parts.effects),
-            turn @ parts.covariance @ np.swapaxes(turn, 1, 2),
-            self.size,
-        )
+        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused
+            effects = np.einsum("kab,kb->ka", turn, parts.effects)
+            covariance = turn @ parts.covariance @ np.swapaxes(turn, 1, 2)
+        return type(self)((name, north_star), self.experiment, effects, covariance, self.size)
 
 
 def from_arms(arms: pl.DataFrame, metrics: Sequence[str]) -> Experiments:
@@ -158,6 +161,10 @@ def from_arms(arms: pl.DataFrame, metrics: Sequence[str]) -> Experiments:
     """
     _expect(arms.columns, [EXPERIMENT, SIZE, COVARIANCE, *metrics], "a table of arms")
     _no_nulls(arms.select(EXPERIMENT, SIZE, COVARIANCE, *metrics), "a table of arms")
+    check_numbers(arms.schema, [*metrics, SIZE], "a table of arms")
+    kind = arms.schema[COVARIANCE]
+    if not isinstance(kind, pl.List | pl.Array) or not kind.inner.is_numeric():  # type: ignore[union-attr]
+        raise ValueError(f"covariance expected lists of numbers, got {kind}")
     square = len(metrics) ** 2
     lengths = arms[COVARIANCE].cast(pl.List(pl.Float64)).list.len()
     if (lengths != square).any():
@@ -187,19 +194,25 @@ def from_users(users: pl.DataFrame | pl.LazyFrame, metrics: Sequence[str], *, co
         control: the name of the control arm of every experiment.
 
     Raises:
-        ValueError: a column is missing, a value is null, a user has two rows in one experiment, an experiment has no
-            control, or an arm has fewer than two users; see also `Experiments`.
+        ValueError: a column is missing, a metric is no number, a value is null or not finite, a user has two rows in
+            one experiment, an experiment has no control, or an arm has fewer than two users; see also `Experiments`.
     """
     lazy = users.lazy()
-    _expect(lazy.collect_schema().names(), [EXPERIMENT, ARM, USER, *metrics], "a table of users")
+    schema = lazy.collect_schema()
+    _expect(schema.names(), [EXPERIMENT, ARM, USER, *metrics], "a table of users")
+    check_numbers(schema, metrics, "a table of users")
+    lazy = lazy.with_columns(arm_names(), *(pl.col(name).cast(pl.Float64) for name in metrics))
+    control = arm_name(control)
     pairs = list(combinations_with_replacement(range(len(metrics)), 2))
-    values = [pl.col(name).cast(pl.Float64) for name in metrics]
+    level = lazy.select(pl.col(name).filter(pl.col(name).is_finite()).mean() for name in metrics).collect()
+    values = [pl.col(name) - (level[name].item() or 0.0) for name in metrics]  # large levels would cancel
     arms = (
         lazy.group_by(EXPERIMENT, ARM)
         .agg(
             pl.len().alias("n"),
             pl.col(USER).n_unique().alias("distinct"),
             pl.sum_horizontal(pl.col(name).null_count() for name in (USER, *metrics)).alias("nulls"),
+            pl.sum_horizontal((~pl.col(name).is_finite()).sum() for name in metrics).alias("not finite"),
             *(value.mean().alias(f"mean {at}") for at, value in enumerate(values)),
             *(pl.cov(values[i], values[j]).alias(f"cov {i} {j}") for i, j in pairs),
         )
@@ -212,12 +225,15 @@ def from_users(users: pl.DataFrame | pl.LazyFrame, metrics: Sequence[str], *, co
     problems = {
         f"no arm {control!r}": sorted(map(str, lacking)),
         "null values": arms.filter(pl.col("nulls") > 0)[EXPERIMENT].unique().sort().to_list(),
+        "values that are not finite": arms.filter(pl.col("not finite") > 0)[EXPERIMENT].unique().sort().to_list(),
         "users with two rows or in two arms": users_of.filter(pl.col("users") < pl.col("rows"))[EXPERIMENT].to_list(),
         "arms of fewer than two users": arms.filter(pl.col("n") < 2)[EXPERIMENT].unique().sort().to_list(),
     }
     told = [f"{what} in experiments {', '.join(map(str, where[:5]))}" for what, where in problems.items() if where]
     if told:
-        raise ValueError(f"a table of users expected one row a user, a control and no nulls, got {'; '.join(told)}")
+        raise ValueError(
+            f"a table of users expected one row a user, a control and finite numbers, got {'; '.join(told)}"
+        )
     both = arms.filter(pl.col(ARM) != control).join(
         arms.filter(pl.col(ARM) == control), on=EXPERIMENT, suffix=" control", maintain_order="left"
     )
@@ -230,13 +246,39 @@ def from_users(users: pl.DataFrame | pl.LazyFrame, metrics: Sequence[str], *, co
     treated, off = (
         both.select(pl.col([f"mean {at}{side}" for at in range(count)])).to_numpy() for side in ("", " control")
     )
+    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused
+        effects = treated - off
     return Experiments(
         tuple(metrics),
         both[EXPERIMENT].rank("dense").cast(pl.Int64).to_numpy() - 1,
-        treated - off,
+        effects,
         covariance,
         1 / (1 / n + 1 / base),
     )
+
+
+def arm_names() -> pl.Expr:
+    """The column `ARM` as text: arms may be numbered."""
+    return pl.col(ARM).cast(pl.String)
+
+
+def arm_name(arm: object) -> str:
+    """An arm as `arm_names` has it."""
+    return str(arm).lower() if isinstance(arm, bool) else str(arm)
+
+
+def check_numbers(schema: Mapping[str, pl.DataType], names: Sequence[str], what: str) -> None:
+    """See that columns are numbers or booleans.
+
+    Raises:
+        ValueError: one is not; the message names all of them.
+    """
+    fit = {name: kind.is_numeric() or kind in (pl.Boolean, pl.Null) for name, kind in schema.items()}
+    other = [f"{name} ({schema[name]})" for name in names if not fit[name]]
+    if other:
+        raise ValueError(
+            f"{what} expected metrics that are numbers, got {', '.join(other)}: leave them out or count them"
+        )
 
 
 def _scaled(covariance: Floats) -> Floats:

@@ -12,13 +12,13 @@ KDD 2024 (arXiv 2402.17637).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 import polars as pl
 
-from reward.experiments.quantiles import student
+from reward.experiments.quantiles import check_level, student
 from reward.experiments.table import Experiments, Floats
 
 
@@ -98,8 +98,12 @@ Spread = Callable[[Sums], Floats]  # (..., M, M): effects' spread over experimen
 
 
 def sums_by_experiment(table: Experiments) -> Sums:
-    """(experiments, …) sums over each experiment's arms."""
-    w, theta, omega = table.size, table.effects, table.covariance
+    """(experiments, …) sums over each experiment's arms, of effects around their weighted mean.
+
+    `Sums.total` and what is made of it are the same around any point; around this one large effects do not cancel.
+    """
+    w, omega = table.size / table.size.max(), table.covariance
+    theta = table.effects - w @ (table.effects / w.sum())
     parts = (
         np.ones(len(table)),
         w,
@@ -311,24 +315,35 @@ def _learn(
             f"weights of {len(names)} signals expected at least {needed} experiments, got {table.experiments}: ask of "
             "fewer signals, or add experiments"
         )
-    by_experiment = sums_by_experiment(table.of([*names, north_star]))
+    check_level(level)
+    chosen = table.of([*names, north_star])
+    unit = np.sqrt(np.einsum("kii->ki", chosen.covariance).max(axis=0))  # of each metric: units may be far apart
+    chosen = replace(chosen, effects=chosen.effects / unit, covariance=chosen.covariance / np.outer(unit, unit))
+    by_experiment = sums_by_experiment(chosen)
     sums = Sums(*(part.sum(0) for part in by_experiment))
-    strength = float(strength_of(sums))
-    if np.linalg.eigvalsh(spread(sums)[:-1, :-1])[0] <= 0:
+    try:
+        strength = float(strength_of(sums))
+        if np.linalg.eigvalsh(spread(sums)[:-1, :-1])[0] <= 0:
+            raise ValueError(
+                f"{method} expected effects on every combination of {', '.join(names)}, and of one of them the "
+                f"estimates vary no more than noise would make them (strength {strength:.2f}): ask of fewer signals, "
+                "or add experiments"
+            )
+        found = jackknife(spread, by_experiment, level=level)
+    except np.linalg.LinAlgError as error:
         raise ValueError(
-            f"{method} expected effects on every combination of {', '.join(names)}, and of one of them the estimates "
-            f"vary no more than noise would make them (strength {strength:.2f}): ask of fewer signals, or add "
-            "experiments"
-        )
-    found = jackknife(spread, by_experiment, level=level)
+            f"{method} expected experiments that tell {', '.join(names)} apart, also when one of them is left out, and "
+            "they do not: ask of fewer signals, or add experiments"
+        ) from error
+    per_signal = unit[-1] / unit[:-1]
     return ProxyWeights(
         method,
         names,
         north_star,
-        found.weights,
-        found.covariance,
-        found.low,
-        found.high,
-        found.without[table.experiment],
+        found.weights * per_signal,
+        found.covariance * np.outer(per_signal, per_signal),
+        found.low * per_signal,
+        found.high * per_signal,
+        found.without[table.experiment] * per_signal,
         strength,
     )

@@ -44,6 +44,7 @@ def bundled(
     item_features: Iterable[str],
     session_gap_minutes: float,
     max_rejected_share: float,
+    click: str | None = None,
 ) -> EventLog:
     """The packaged log: KuaiRand-Pure's standard feed, 2022-04-25 to 2022-05-08 in Beijing, 14 whole days.
 
@@ -66,6 +67,7 @@ def bundled(
         item_features: some of the item features above.
         session_gap_minutes: idleness after which a new session starts.
         max_rejected_share: share of rows that may be set aside before the log is refused.
+        click: the feedback that says that a video was taken up; None: ``is_click``, where it is named.
 
     Returns:
         The log, to be passed through `reward.schema.check`.
@@ -86,6 +88,7 @@ def bundled(
         items=_items(_packaged("items")),
         item_features=columns(item_features),
         timezone=_TIMEZONE,
+        click=click,
         end=end,
     )
 
@@ -99,6 +102,7 @@ def official(
     item_features: Iterable[str],
     session_gap_minutes: float,
     max_rejected_share: float,
+    click: str | None = None,
 ) -> EventLog:
     """KuaiRand-Pure, -1K or -27K as its authors publish it: csv files in a folder ``data``.
 
@@ -116,6 +120,7 @@ def official(
         item_features: item features, as in `bundled`.
         session_gap_minutes: idleness after which a new session starts.
         max_rejected_share: share of rows that may be set aside before the log is refused.
+        click: the feedback that says that a video was taken up; None: ``is_click``, where it is named.
 
     Returns:
         The log, to be passed through `reward.schema.check`.
@@ -138,6 +143,7 @@ def official(
         items=_items(_csv(files[_ITEMS]).rename({"video_id": ITEM})),
         item_features=columns(item_features),
         timezone=_TIMEZONE,
+        click=click,
         end=max(ends),
     )
 

@@ -9,19 +9,54 @@ import polars as pl
 from numpy.typing import NDArray
 
 from reward.outcomes import STATES, Parts, day_names, days_of
-from reward.schema import ITEM, TIMESTAMP, USER, EventLog, SchemaError
+from reward.schema import ITEM, SESSION, TIMESTAMP, USER, EventLog, SchemaError, minutes_of
 
 DAY = "day"
 TRACE = "trace"
 OBSERVED = "observed"
 MAX_HORIZON_DAYS = 63
+_LONGEST_IDLE_MINUTES = 240
+_STILL = "still there"
 
 Ints = NDArray[np.int64]
 
 
-def local_day(timezone: str, column: str = TIMESTAMP) -> pl.Expr:
-    """Days since 1970-01-01 of the local date of ``column`` in ``timezone`` (Int64)."""
-    return pl.col(column).dt.convert_time_zone(timezone).dt.date().cast(pl.Int32).cast(pl.Int64).alias(DAY)
+def local_day(timezone: str, column: str = TIMESTAMP, *, starts_at: str = "00:00") -> pl.Expr:
+    """Days since 1970-01-01 of the local day in which ``column`` falls (Int64).
+
+    Args:
+        timezone: IANA name of the zone.
+        column: moments.
+        starts_at: local time at which a day begins; the hours before it belong to the day before.
+    """
+    local, minutes = pl.col(column).dt.convert_time_zone(timezone), minutes_of(starts_at)
+    if not minutes:
+        return local.dt.date().cast(pl.Int32).cast(pl.Int64).alias(DAY)
+    wall = local.dt.replace_time_zone(None) - pl.duration(minutes=minutes)
+    day = wall.dt.date()
+    # where the clock is put back over the start of a day, the day has begun and goes on
+    begun = (day.cast(pl.Datetime("us")) + pl.duration(days=1, minutes=minutes)).dt.replace_time_zone(
+        timezone, ambiguous="earliest", non_existent="null"
+    ) <= local
+    return (day.cast(pl.Int32).cast(pl.Int64) + begun.fill_null(value=False)).alias(DAY)
+
+
+def day_of(log: EventLog) -> pl.Expr:
+    """`local_day` of a log's events, by the log's own clock."""
+    return local_day(log.timezone, starts_at=log.day_starts_at)
+
+
+def session_numbers(names: list[str], gap_minutes: float) -> pl.Expr:
+    """A number for each session (Int64), of rows sorted by user and time that have these columns.
+
+    A session ends after ``gap_minutes`` of idleness; or, where there is a ``session_id``, with that, and after four
+    hours of idleness whatever it says: an id that lasts longer is one of a device.
+    """
+    idle = pl.duration(minutes=_LONGEST_IDLE_MINUTES if SESSION in names else gap_minutes)
+    new = (pl.col(USER) != pl.col(USER).shift(1)) | (pl.col(TIMESTAMP) - pl.col(TIMESTAMP).shift(1) > idle)
+    if SESSION in names:
+        new |= pl.col(SESSION) != pl.col(SESSION).shift(1)
+    return new.fill_null(value=True).cum_sum().cast(pl.Int64)
 
 
 def observed_days(day: pl.Expr, end_day: int, horizon_days: int) -> pl.Expr:
@@ -88,8 +123,8 @@ class ActivityTrace:
     """Which of the next ``horizon_days`` days see the user active again.
 
     For an event on day D (local date in the log's time zone) bit d−1 of ``trace`` is set where the user, or with
-    another ``scope`` the user together with the same item or creator, is active on day D+d. The window opens at the
-    midnight after the event and closes at the end of day D+H; what happens later on day D does not count. Bit d−1
+    another ``scope`` the user together with the same item or creator, is active on day D+d. The window opens when the
+    day after the event begins and closes at the end of day D+H; what happens later on day D does not count. Bit d−1
     of ``observed`` is set where day D+d lies wholly inside the log: a day not yet over is unknown, never silent.
 
     Attributes:
@@ -98,11 +133,14 @@ class ActivityTrace:
         active_if: a feedback column that must be above 0 for an exposure to count as activity; None: any
             exposure counts. With a scope other than ``user`` being shown a thing is not coming back to it, so
             name one there.
+        whole_sessions: a session belongs to the day on which it began, and what it does after the end of that day is
+            no return; False: what counts is on which days there are events.
     """
 
     horizon_days: int
     scope: str = "user"
     active_if: str | None = None
+    whole_sessions: bool = False
 
     targets = (TRACE, OBSERVED)
     states = STATES
@@ -147,12 +185,37 @@ class ActivityTrace:
             SchemaError: ``scope`` is no column of the items table, or ``active_if`` no feedback column.
         """
         events, keys = self.grouped(log), self.keys
-        days = events.group_by([*keys, DAY]).agg(self.active.any().alias("active"))
+        active = events.with_columns(self.active.alias("active"))
+        days = active.group_by([*keys, DAY]).agg(pl.col("active").any())
         words = activity_words(days, keys, self.horizon_days).drop("active")
+        if self.whole_sessions:
+            words = words.join(self._still_there(active, log), on=[*keys, DAY], how="left", nulls_equal=True)
+            words = words.with_columns(pl.col(TRACE) & ~pl.col(_STILL).fill_null(0)).drop(_STILL)
         return (
             events.join(words, on=[*keys, DAY], how="left", nulls_equal=True, maintain_order="left")
             .with_columns(self.told(end_day, since))
             .with_columns((pl.col(TRACE) & pl.col(OBSERVED)).alias(TRACE))
+        )
+
+    def _still_there(self, active: pl.LazyFrame, log: EventLog) -> pl.LazyFrame:
+        """For each (keys, day), the word of the later days on which no session is active that began after the day."""
+        session = session_numbers(active.collect_schema().names(), log.session_gap_minutes)
+        begun = pl.col(DAY).min().over(session)
+        latest = (
+            active.with_columns(begun.alias("begun"))
+            .filter("active")
+            .group_by([*self.keys, DAY])
+            .agg(pl.col("begun").max())
+        )
+        carried = latest.filter(pl.col("begun") < pl.col(DAY)).rename({DAY: "later"})
+        ahead = pl.col("later") - pl.col(DAY)
+        return (
+            active.select(*self.keys, DAY)
+            .unique()
+            .join(carried, on=self.keys, nulls_equal=True)
+            .filter(pl.col(DAY) >= pl.col("begun"), ahead.is_between(1, self.horizon_days))
+            .group_by([*self.keys, DAY])
+            .agg(pl.lit(2, pl.Int64).pow(ahead - 1).cast(pl.Int64).sum().alias(_STILL))
         )
 
     def grouped(self, log: EventLog) -> pl.LazyFrame:
@@ -161,7 +224,7 @@ class ActivityTrace:
         Raises:
             SchemaError: see `label`.
         """
-        events = log.events.with_columns(local_day(log.timezone))
+        events = log.events.with_columns(day_of(log))
         if self.scope not in ("user", "item"):
             columns = log.items.collect_schema().names() if log.items is not None else []
             if log.items is None or self.scope not in columns:

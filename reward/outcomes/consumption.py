@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from reward.outcomes import STATES, Parts, day_names, days_of
-from reward.outcomes.activity import DAY, MAX_HORIZON_DAYS, OBSERVED, local_day, observed_days
+from reward.outcomes.activity import DAY, MAX_HORIZON_DAYS, OBSERVED, day_of, observed_days
 from reward.schema import USER, EventLog, SchemaError
 
 AMOUNT = "amount"
@@ -60,7 +60,7 @@ class Consumption:
         """
         if self.quantity not in log.feedback:
             raise SchemaError(f"quantity={self.quantity!r} expected one of the feedback columns {list(log.feedback)}")
-        events = log.events.with_columns(local_day(log.timezone))
+        events = log.events.with_columns(day_of(log))
         total = pl.col(self.quantity).cast(pl.Float64).sum().alias("total")
         days = events.group_by(USER, DAY).agg(total).sort(USER, DAY).collect()
         known = observed_days(pl.col(DAY), end_day, self.horizon_days)

@@ -14,7 +14,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from reward.outcomes import ABSENT, ASKED, Outcome, Parts
-from reward.outcomes.activity import DAY, OBSERVED, TRACE, ActivityTrace, activity_words, local_day, revealed
+from reward.outcomes.activity import DAY, OBSERVED, TRACE, ActivityTrace, activity_words, day_of, revealed
 from reward.schema import TIMESTAMP, USER, EventLog, SchemaError, slate_moment
 
 
@@ -85,7 +85,7 @@ class TakenUp:
             raise SchemaError(f"active_if={self.active_if!r} expected one of the feedback columns {list(log.feedback)}")
         fresh = revealed(end_day, since)
         taken = (pl.col(self.active_if) > 0) & fresh
-        return log.events.with_columns(local_day(log.timezone)).with_columns(
+        return log.events.with_columns(day_of(log)).with_columns(
             taken.cast(pl.Int64).alias(TRACE), fresh.cast(pl.Int64).alias(OBSERVED)
         )
 

@@ -40,6 +40,7 @@ class ReturnTime:
         reason: a context column that says what brought the user back, by the first event of the day that counts as
             activity; None: a return is a return. With it the target is ``cause`` in place of ``event``.
         reasons: its values; ``cause`` is k for the k-th and one more than there are for any other.
+        whole_sessions: a session that goes on after midnight is no return; see `ActivityTrace`.
     """
 
     horizon_days: int
@@ -47,6 +48,7 @@ class ReturnTime:
     active_if: str | None = None
     reason: str | None = None
     reasons: Sequence[str] = ()
+    whole_sessions: bool = False
 
     states = STATES
 
@@ -133,4 +135,4 @@ class ReturnTime:
         )
 
     def _activity(self) -> ActivityTrace:
-        return ActivityTrace(self.horizon_days, self.scope, self.active_if)
+        return ActivityTrace(self.horizon_days, self.scope, self.active_if, self.whole_sessions)

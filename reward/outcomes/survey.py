@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from reward.outcomes import Parts
-from reward.outcomes.activity import local_day, revealed
+from reward.outcomes.activity import day_of, revealed
 from reward.schema import EventLog, SchemaError
 
 RATING = "rating"
@@ -72,7 +72,7 @@ class SurveyRating:
         rating = answer.replace_strict(
             {0.0: 0, **{float(it): k for k, it in enumerate(self.levels, 1)}}, return_dtype=pl.Int64
         )
-        return log.events.with_columns(local_day(log.timezone)).with_columns(
+        return log.events.with_columns(day_of(log)).with_columns(
             pl.when(revealed(end_day, since)).then(rating).otherwise(-1).alias(RATING)
         )
 

@@ -111,7 +111,9 @@ class StreamData(LightningDataModule):
         self.max_events, self.batch_rows, self.members, self.seed = max_events, batch_rows, members, seed
 
     def setup(self, stage: str | None = None) -> None:  # noqa: ARG002
-        """Build both windows' streams; ``stage`` makes no difference."""
+        """Build both windows' streams, once; ``stage`` makes no difference."""
+        if hasattr(self, "training"):
+            return
         split = self.split
         generator = torch.Generator().manual_seed(self.seed)
         training, targets, asked = self._window(split.train_end, None)
@@ -120,6 +122,16 @@ class StreamData(LightningDataModule):
         validation, targets, asked = self._window(split.validation_end, split.train_end)
         weight = torch.ones(len(validation.stream.users), self.members)
         self.validation = _Examples(validation, targets, asked, weight)
+
+    def train_on_all_days(self) -> None:
+        """Take all days of the log to train on; what validation saw is among them then."""
+        self.setup()
+        windows, targets, asked = self._window(self.split.end, None)
+        draws = torch.poisson(
+            torch.ones(len(windows.stream.users), self.members), torch.Generator().manual_seed(self.seed)
+        )
+        weight = draws if self.members > 1 else torch.ones_like(draws)
+        self.training = _Examples(windows, targets, asked, weight)
 
     def _window(self, end: int, known_before: int | None) -> tuple[Windows, dict[str, Tensor], dict[str, Items]]:
         """The stream as known at ``end``, with what of the targets was revealed by then but not by ``known_before``.

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from reward.outcomes.activity import TRACE, local_day
-from reward.schema import ITEM, EventLog, SchemaError
+from reward.outcomes.activity import TRACE, day_of
+from reward.schema import CLICKS, ITEM, EventLog, SchemaError, check_items
 from reward.sequences.slots import OWN_COLUMNS, RATE_DAYS, TIMING, slots
 
 CODE = "code"
+_UNKNOWN = " is missing"  # after a number's name: the column that flags where it is unknown
 COUNTS = (
     "gap_hours",
     "days_since_last",
@@ -51,8 +52,9 @@ class Features:
     """How a log's columns become the model's inputs.
 
     Counts and times enter as log(1 + x), context and item numbers as asinh(x), both standardised by the training
-    window's mean and standard deviation; feedback that is only ever 0 or 1 enters as it is, a quantity as
-    standardised log(1 + x). Category values and item ids are vocabularies, with code 0 for what is not in them.
+    window's mean and standard deviation; feedback that is a flag enters as it is, a quantity as standardised
+    log(1 + x). A number that does not vary in the training window enters as 0, then and later: nothing was learned of
+    it. Category values and item ids are vocabularies, with code 0 for what is not in them.
 
     Attributes:
         feedback, context, item_features: the log's columns, as in `EventLog`.
@@ -61,11 +63,13 @@ class Features:
         past_rate: share of the past days on which training users were active: what stands in on the log's first day.
         weekday: whether the training window is long enough to tell weekdays from single days.
         moments: (mean, standard deviation) of each numeric input, by name.
-        flags: feedback columns that are only ever 0 or 1.
+        flags: feedback columns that hold 0 or 1, as in `EventLog`.
         vocabularies: category values in code order (code 1 first), by column.
         embedding_sizes: length of each embedding column of the items table.
         items: one row an item of the items table or of the training window: ``item_id``, ``code`` (0: not in the
             vocabulary) and the item features.
+        constant: numeric inputs that do not vary in the training window.
+        click, day_starts_at, max_rejected_share: as in `EventLog`.
     """
 
     feedback: tuple[str, ...]
@@ -81,6 +85,10 @@ class Features:
     vocabularies: dict[str, tuple[str, ...]]
     embedding_sizes: dict[str, int]
     items: pl.DataFrame
+    constant: tuple[str, ...] = ()
+    click: str | None = None
+    day_starts_at: str = "00:00"
+    max_rejected_share: float = 0.0
 
     @classmethod
     def fit(cls, log: EventLog, *, min_item_events: int, min_category_events: int, weekday_from_days: int) -> Features:
@@ -96,13 +104,14 @@ class Features:
             SchemaError: a column has the name of one of the model's own inputs, or of two columns.
         """
         _refuse_taken_names(log)
-        days = log.events.select(local_day(log.timezone).alias("day")).select(
+        days = log.events.select(day_of(log).alias("day")).select(
             pl.col("day").min().alias("first"), pl.col("day").max().alias("last")
         )
         first_day, last_day = days.collect().row(0)
         frame = slots(
             log.events,
             timezone=log.timezone,
+            day_starts_at=log.day_starts_at,
             session_gap_minutes=log.session_gap_minutes,
             first_day=first_day,
         ).collect()
@@ -138,7 +147,7 @@ class Features:
             past_rate=float(frame[f"active_{span}d"].sum()) / covered if covered else 0.0,
             weekday=last_day - first_day + 1 >= weekday_from_days,
             moments={},
-            flags=tuple(name for name in log.feedback if frame[name].is_in([0.0, 1.0]).all()),
+            flags=log.flags or (),
             vocabularies={
                 name: _values(source[name], min_category_events)
                 for source, names in ((frame, log.context), (shown, log.item_features))
@@ -151,6 +160,9 @@ class Features:
                 if table.schema[name].base_type() == pl.List
             },
             items=table,
+            click=log.click,
+            day_starts_at=log.day_starts_at,
+            max_rejected_share=log.max_rejected_share,
         )
         raw = frame.select(*features._slot_columns(), *features._feedback_columns()).hstack(
             shown.select(features._item_columns())
@@ -159,14 +171,14 @@ class Features:
             values = raw[name].drop_nulls()
             mean, deviation = values.mean(), values.std()
             features.moments[name] = (float(mean or 0.0), float(deviation or 0.0) or 1.0)  # type: ignore[arg-type]
-        return features
+        return replace(features, constant=tuple(name for name in raw.columns if raw[name].n_unique() < 2))
 
     @property
     def slot_names(self) -> tuple[str, ...]:
         """The columns of `slot_numbers`: timing, rates of past activity, then context numbers and their flags."""
         numbers = [name for name in self.context if name not in self.vocabularies]
         rates = [f"rate_{span}d" for span in RATE_DAYS]
-        return (*TIMING, *rates, *numbers, *(f"{name}_missing" for name in numbers))
+        return (*TIMING, *rates, *numbers, *(name + _UNKNOWN for name in numbers))
 
     @property
     def slot_categories(self) -> tuple[str, ...]:
@@ -184,7 +196,7 @@ class Features:
         """Columns of an item's numeric input: numbers, their missing flags, then the embeddings' entries."""
         names = [name for name in self.item_features if name not in {**self.vocabularies, **self.embedding_sizes}]
         entries = [f"{name}_{place}" for name, size in self.embedding_sizes.items() for place in range(size)]
-        return (*names, *(f"{name}_missing" for name in names), *entries)
+        return (*names, *(name + _UNKNOWN for name in names), *entries)
 
     def sizes(self) -> dict[str, Any]:
         """The widths of the inputs: what a network needs to know to read them."""
@@ -278,8 +290,9 @@ class Features:
     def from_json(cls, values: Mapping[str, Any], items: pl.DataFrame) -> Features:
         """The reverse of `to_json`."""
         plain = dict(values)
-        for name in ("feedback", "context", "item_features", "flags"):
-            plain[name] = tuple(plain[name])
+        for name in ("feedback", "context", "item_features", "flags", "constant"):
+            plain[name] = tuple(plain.get(name, ()))
+        plain.setdefault("click", next((name for name in CLICKS if name in plain["feedback"]), None))
         plain["moments"] = {name: (mean, deviation) for name, (mean, deviation) in plain["moments"].items()}
         plain["vocabularies"] = {name: tuple(known) for name, known in plain["vocabularies"].items()}
         return cls(**plain, items=items)
@@ -290,26 +303,32 @@ class Features:
         Raises:
             SchemaError: it lacks a column, or has one that does not fit.
         """
-        columns, problems = [], []
-        for name in (ITEM, *self.item_features):
-            dtype = self.items.schema[name]
-            if name not in items_table.columns:
-                problems.append(f"it has no column {name!r}; its columns are {', '.join(items_table.columns)}")
-                continue
-            try:
-                column = items_table[name].cast(dtype)
-            except pl.exceptions.PolarsError:
-                problems.append(f"it has {name!r} as {items_table.schema[name]}, expected {dtype}")
-                continue
-            size = self.embedding_sizes.get(name)
-            if name == ITEM and not column.is_unique().all():
-                problems.append(f"{name!r} is not unique, expected one row an item")
-            if size is not None and not (column.list.len().drop_nulls() == size).all():
-                problems.append(f"{name!r} has embeddings of another length, expected {size}")
-            columns.append(column.fill_nan(None) if dtype.is_float() else column)
+        came, expected = items_table.schema, {name: self.items.schema[name] for name in (ITEM, *self.item_features)}
+        # what a number, an embedding or nothing at all may have come as
+        casts = [
+            pl.col(name).cast(dtype)
+            for name, dtype in expected.items()
+            if name in came
+            and (
+                came[name] == pl.Null
+                or (dtype == pl.Float64 and came[name].is_integer())
+                or (dtype == pl.List(pl.Float32) and _of_numbers(came[name]))
+            )
+        ]
+        clean = check_items(items_table.with_columns(casts), self.item_features)
+        problems = [
+            f"it has {name!r} as {clean.schema[name]}, expected {dtype}, as in training: cast it"
+            for name, dtype in expected.items()
+            if clean.schema[name] != dtype
+        ]
+        problems += [
+            f"{name!r} has embeddings of another length, expected {size}"
+            for name, size in self.embedding_sizes.items()
+            if clean.schema[name] == pl.List(pl.Float32) and not (clean[name].list.len().drop_nulls() == size).all()
+        ]
         if problems:
             raise SchemaError("the items table does not fit: " + "; ".join(problems))
-        return pl.DataFrame(columns)
+        return clean
 
     def _slot_columns(self) -> list[pl.Expr]:
         timing = [pl.col(name).cast(pl.Float64).fill_null(0.0) for name in TIMING]
@@ -334,9 +353,11 @@ class Features:
         return [*(pl.col(name).arcsinh() for name in names), *_missing(names)]
 
     def _standard(self, names: list[str]) -> list[pl.Expr]:
-        plain = {*self.flags, *(name for name in names if name.endswith("_missing"))}
+        plain = {*self.flags, *(name for name in names if name.endswith(_UNKNOWN))}
         return [
-            (pl.col(name) if name in plain else (pl.col(name) - self.moments[name][0]) / self.moments[name][1])
+            pl.repeat(0.0, pl.len()).alias(name)
+            if name in self.constant
+            else (pl.col(name) if name in plain else (pl.col(name) - self.moments[name][0]) / self.moments[name][1])
             .fill_null(0.0)
             .alias(name)
             for name in names
@@ -347,6 +368,10 @@ class Features:
         codes = pl.Series(range(1, len(values) + 1), dtype=pl.Int64)
         old = pl.Series(values, dtype=pl.String)
         return pl.col(name).replace_strict(old, codes, default=0, return_dtype=pl.Int64)
+
+
+def _of_numbers(dtype: pl.DataType) -> bool:
+    return isinstance(dtype, pl.List | pl.Array) and (dtype.inner or pl.Null()).is_numeric()
 
 
 def _refuse_taken_names(log: EventLog) -> None:
@@ -366,7 +391,7 @@ def _values(column: pl.Series, least: int) -> tuple[str, ...]:
 
 
 def _missing(names: list[str]) -> list[pl.Expr]:
-    return [pl.col(name).is_null().cast(pl.Float64).alias(f"{name}_missing") for name in names]
+    return [pl.col(name).is_null().cast(pl.Float64).alias(name + _UNKNOWN) for name in names]
 
 
 def _matrix(frame: pl.DataFrame, dtype: type, rows: int | None = None) -> NDArray[Any]:

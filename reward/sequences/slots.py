@@ -49,6 +49,7 @@ def slots(
     session_gap_minutes: float,
     first_day: int,
     at: pl.LazyFrame | None = None,
+    day_starts_at: str = "00:00",
 ) -> pl.LazyFrame:
     """What each row's slot knows: its own moment, and the user's events strictly before it.
 
@@ -58,11 +59,12 @@ def slots(
 
     Args:
         events: a checked log's events.
-        timezone: IANA name of the zone whose midnights separate the days.
+        timezone: IANA name of the zone whose clock separates the days.
         session_gap_minutes: idleness after which a session ends, where the log has no ``session_id``.
         first_day: first day that the history covers (days since 1970-01-01); days before it are unknown, not silent.
         at: slots without an item: ``user_id``, ``timestamp`` and any of ``session_id`` and context columns. They
             read the events and change nothing in them.
+        day_starts_at: local time at which a day begins.
 
     Returns:
         One row for each event and each slot in stream order, with ``is_event``, ``row`` (place in ``events`` or in
@@ -78,7 +80,7 @@ def slots(
     frame = rows.collect()
     if at is not None or not _in_order(frame):
         frame = frame.sort(*stream_order(names), pl.col("is_event"), "row")
-    moments = _Moments.of(frame, timezone)
+    moments = _Moments.of(frame, timezone, day_starts_at)
     slate = moments.at
     if REQUEST in names:
         shown = pl.col("moment").min().over("user", REQUEST)
@@ -133,7 +135,7 @@ class _Moments:
     clock: pl.DataFrame
 
     @classmethod
-    def of(cls, frame: pl.DataFrame, timezone: str) -> _Moments:
+    def of(cls, frame: pl.DataFrame, timezone: str, day_starts_at: str) -> _Moments:
         """The moments of rows in stream order."""
         user = frame[USER].rle_id().to_numpy().astype(np.int64)
         time = frame[TIMESTAMP].to_physical().to_numpy()
@@ -145,7 +147,9 @@ class _Moments:
             for among in (code, np.where(event, code, _NO_SESSION)):  # that of an event outweighs that of a place
                 found = np.minimum.reduceat(among, start)
                 session = np.where(found < _NO_SESSION, found, session)
-        local = frame.select(pl.col(TIMESTAMP).gather(start)).select(local_day(timezone), *_clock(timezone))
+        local = frame.select(pl.col(TIMESTAMP).gather(start)).select(
+            local_day(timezone, starts_at=day_starts_at), *_clock(timezone)
+        )
         return cls(
             np.cumsum(first) - 1,
             start,

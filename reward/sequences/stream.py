@@ -135,6 +135,7 @@ class Stream:
         frame = slots(
             events,
             timezone=features.timezone,
+            day_starts_at=features.day_starts_at,
             session_gap_minutes=features.session_gap_minutes,
             first_day=features.first_day if first_day is None else first_day,
             at=None if at is None else at.lazy(),

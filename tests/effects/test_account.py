@@ -5,7 +5,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from reward.effects.account import account, account_sentences, no_account
+from reward.effects.account import Verdict, account, account_sentences, no_account, no_push, verdict
 from reward.effects.anchors import HeldOut
 from reward.effects.balance import Balance
 from reward.effects.propensities import Calibration, Propensities
@@ -48,7 +48,7 @@ def test_logged_propensities_that_balance_are_warned_of_by_nobody():
         (
             replace(ESTIMATED, calibration=replace(CALIBRATION, flagged=True)),
             BALANCED,
-            ["Expect much less", "does not even hold"],
+            ["Expect much less", "does not hold for held-out users"],
         ),
     ],
 )
@@ -59,25 +59,79 @@ def test_what_speaks_against_the_effects_is_in_the_warning(estimated, balance, w
 
 
 @pytest.mark.parametrize(
-    ("borne_out", "balance", "verdict"),
+    ("borne_out", "balance", "words"),
     [
-        (THERE, BALANCED, "The effects of items are borne out: users held out show 1.00 days (95% 0.61 to 1.39)"),
+        (
+            THERE,
+            BALANCED,
+            "Held-out users confirm the effects of items: for each day of predicted effect, held-out users show 1.00 "
+            "days (95% interval 0.61 to 1.39), with logged propensities.",
+        ),
         (THERE, FLAGGED, "No effect of items is claimed"),
-        (NOTHING, FLAGGED, "No effect of items distinguishable from zero: users held out show 0.10 days"),
-        (REFUTED, BALANCED, "The effects of items are refuted"),
-        (HeldOut(0.0, np.inf), BALANCED, "No effect of items distinguishable from zero: all estimates are alike"),
+        (NOTHING, FLAGGED, "Effects of items cannot be distinguished from zero: for each day of predicted effect"),
+        (REFUTED, BALANCED, "Held-out users contradict the effects of items"),
+        (
+            HeldOut(0.0, np.inf),
+            BALANCED,
+            "Effects of items cannot be distinguished from zero: all estimates are the same",
+        ),
     ],
 )
-def test_the_verdict_comes_first_and_claims_nothing_that_the_check_speaks_against(borne_out, balance, verdict):
-    assert account_sentences(account(borne_out, None, balance))[0].startswith(verdict)
+def test_the_verdict_comes_first_and_claims_nothing_that_the_check_speaks_against(borne_out, balance, words):
+    assert account_sentences(account(borne_out, None, balance))[0].startswith(words)
 
 
 def test_the_sentences_tell_of_the_policy_s_model_and_of_the_balance():
     told = account_sentences(account(THERE, ESTIMATED, BALANCED))
-    assert "holds for users it was not fitted on: log-likelihood -2.50 a row (-3.00 if" in told[1]
+    assert "holds for held-out users: log-likelihood −2.50 a row (−3.00 if" in told[1]
     assert told[2:] == BALANCED.sentences()
     unchecked = account_sentences(account(THERE, ESTIMATED, None, unchecked="the log is short"))
     assert unchecked[2:] == ["Balance was not checked: the log is short."]
+
+
+ALIKE = HeldOut(0.0, np.inf)
+
+
+@pytest.mark.parametrize(
+    ("items", "personal", "estimated", "balance", "expected"),
+    [
+        (THERE, None, None, BALANCED, Verdict.SUPPORTED),
+        (THERE, (THERE, THERE), None, BALANCED, Verdict.SUPPORTED),
+        (THERE, (THERE, NOTHING), None, BALANCED, Verdict.SUPPORTED),  # rewards are confirmed, what is added is small
+        (THERE, None, None, None, Verdict.TO_BE_TESTED),
+        (THERE, None, ESTIMATED, BALANCED, Verdict.TO_BE_TESTED),
+        (THERE, None, ESTIMATED, None, Verdict.TO_BE_TESTED),
+        (THERE, None, None, FLAGGED, Verdict.CONFOUNDED),
+        (THERE, None, ESTIMATED, FLAGGED, Verdict.CONFOUNDED),
+        (NOTHING, None, None, BALANCED, Verdict.NOT_DETECTED),
+        (NOTHING, (THERE, THERE), None, BALANCED, Verdict.NOT_DETECTED),
+        (THERE, (NOTHING, NOTHING), None, BALANCED, Verdict.NOT_DETECTED),
+        (NOTHING, None, None, FLAGGED, Verdict.NOT_DETECTED),
+        (ALIKE, None, None, BALANCED, Verdict.NOT_DETECTED),
+        (THERE, (ALIKE, ALIKE), None, BALANCED, Verdict.NOT_DETECTED),
+        (REFUTED, None, None, BALANCED, Verdict.CONTRADICTED),
+        (THERE, (REFUTED, REFUTED), None, FLAGGED, Verdict.CONTRADICTED),
+        (THERE, (THERE, REFUTED), None, BALANCED, Verdict.CONTRADICTED),
+    ],
+)
+def test_a_verdict_is_the_worst_that_held_out_users_and_the_balance_say(items, personal, estimated, balance, expected):
+    found = account(items, estimated, balance, personal=personal)
+    assert verdict(found) is expected
+    assert (no_push(found) is None) == (expected in (Verdict.SUPPORTED, Verdict.TO_BE_TESTED))
+
+
+def test_what_was_not_estimated_supports_nothing():
+    for found in (None, {}, no_account("no propensities")):
+        assert verdict(found) is Verdict.NOT_ESTIMATED
+        assert no_push(found) == "they were not estimated"
+
+
+def test_an_account_of_an_artefact_from_before_rewards_were_checked_has_a_verdict_too():
+    found = account(THERE, None, BALANCED)
+    for later in ("rewards", "personal", "push"):
+        del found[later]
+    assert verdict(found) is Verdict.SUPPORTED
+    assert account_sentences(found)[0].startswith("Held-out users confirm")
 
 
 def test_an_account_goes_into_json_and_what_could_not_be_done_has_the_same_keys():
@@ -91,10 +145,16 @@ def test_an_account_goes_into_json_and_what_could_not_be_done_has_the_same_keys(
 @pytest.mark.parametrize(
     ("added", "words"),
     [
-        (THERE, "What a user likes and has seen is borne out beside the item: they show 1.00 days (95% 0.61 to 1.39)"),
-        (NOTHING, "What a user likes and has seen makes no difference distinguishable from zero: they show 0.10 days"),
-        (REFUTED, "What a user likes and has seen is refuted"),
-        (HeldOut(0.0, np.inf), "What a user likes and has seen makes no difference that this log can show."),
+        (
+            THERE,
+            "Held-out users confirm that effects depend on what a user likes and has already seen: for each",
+        ),
+        (
+            NOTHING,
+            "What a user likes and has already seen makes no difference that this log can show: for each pre",
+        ),
+        (REFUTED, "Held-out users contradict the part of rewards that is a user's own: for each predicted day of it"),
+        (HeldOut(0.0, np.inf), "What a user likes and has already seen makes no difference that this log can show."),
     ],
 )
 def test_what_rewards_add_to_the_effects_of_items_is_told_apart(added, words):
@@ -103,16 +163,26 @@ def test_what_rewards_add_to_the_effects_of_items_is_told_apart(added, words):
     assert account_sentences(found)[1].startswith(words)
     assert account_sentences(account(THERE, None, BALANCED))[1:] == BALANCED.sentences()
     confounded = account_sentences(account(THERE, ESTIMATED, FLAGGED, personal=(THERE, THERE)))
-    assert confounded[1].startswith("Of what a user likes and has seen nothing is claimed either")
+    assert confounded[1].startswith("No effect of what a user likes and has already seen is claimed either")
 
 
-def test_how_far_a_ranker_may_be_pushed_is_told_where_the_propensities_hold():
+def test_how_far_a_ranker_can_lean_is_said_where_held_out_users_confirm_the_effects():
     sure = Push(*np.array([[0.1, 1.0], [0.02, 0.05], [0.02, 0.04], [0.005, 0.03]]))
     found = account(THERE, None, BALANCED, pushed={0.0: sure, 1.0: replace(sure, kept=-sure.kept)})
     assert found["push"]["0"]["limit"] == 0.1
     assert found["push"]["1"]["limit"] == 0
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     said = account_sentences(found)[1]
-    assert "on the mean up to 0.1 nats from what was shown, where users held out keep 0.020 days" in said
-    assert "(95% 0.010 to 0.030) of 0.020 promised; on the mean less 1 standard deviation no push is sure" in said
-    assert "cannot be said" in account_sentences(account(THERE, None, FLAGGED, pushed={0.0: sure}))[1]
+    assert said.startswith("How far a ranker can lean on the effects of items: by their mean, up to 0.1 nats")
+    assert "where held-out users gain 0.0200 days an exposure (95% interval 0.0102 to 0.0298) of 0.0200 pre" in said
+    assert "by their mean minus 1 standard deviation, no gain is certain at any distance" in said
+    estimated = account_sentences(account(THERE, ESTIMATED, BALANCED, pushed={0.0: sure}))[1]
+    assert estimated.startswith("How far an experiment could lean")
+
+
+@pytest.mark.parametrize(("items", "balance"), [(THERE, FLAGGED), (NOTHING, BALANCED), (REFUTED, BALANCED)])
+def test_no_ranker_is_told_to_lean_on_effects_that_are_not_there(items, balance):
+    sure = Push(*np.array([[0.1, 1.0], [0.02, 0.05], [0.02, 0.04], [0.005, 0.03]]))
+    said = account_sentences(account(items, None, balance, pushed={0.0: sure}))[1]
+    assert said.startswith("A ranker should not lean on the effects of items: ")
+    assert "nats" not in said

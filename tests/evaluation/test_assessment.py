@@ -8,13 +8,13 @@ import polars as pl
 import pytest
 
 from reward.evaluation import wording
-from reward.evaluation.assessment import assess, overview
+from reward.evaluation.assessment import assess, of_log, overview
 from reward.evaluation.metrics import compare, evaluate, log_loss, over_horizon
 
 SETTING = {
     "model": "reward model",
     "unit": "days",
-    "feedback": ("click", "minutes"),
+    "click": "click",
     "resamples": 40,
     "seed": 0,
     "level": 0.95,
@@ -63,7 +63,7 @@ def sample(*, n=3000, users=300, items=40, horizon=3, seed=0, feedback_effect=1.
         {
             "user_id": user,
             "item_id": item,
-            "click": click,
+            of_log("click"): click,
             "value_before": before,
             "value_exposed": exposed,
             "value_after": after,
@@ -414,7 +414,7 @@ class TestLedger:
 
     def test_items_of_one_click_rate_have_no_slope(self):
         *given, rows, _ = example()
-        assessment = assessed(*given, rows.with_columns(click=pl.lit(1.0)), resamples=2)
+        assessment = assessed(*given, rows.with_columns(pl.lit(1.0).alias(of_log("click"))), resamples=2)
         assert assessment["ledger"]["slope"]["value"] is None
         assert any(note.endswith("all items have one mean click") for note in assessment["notes"])
         assert assessment["reward"]["correlation"]["value"] is None
@@ -454,8 +454,8 @@ class TestReward:
 
     def test_the_correlation_is_over_items_weighted_by_rows(self):
         *_, rows, assessment = example()
-        by_item = rows.group_by("item_id").agg(pl.len(), pl.col("reward", "click").cast(float).mean())
-        covariance = np.cov(by_item["reward"], by_item["click"], fweights=by_item["len"])
+        by_item = rows.group_by("item_id").agg(pl.len(), pl.col("reward", of_log("click")).cast(float).mean())
+        covariance = np.cov(by_item["reward"], by_item[of_log("click")], fweights=by_item["len"])
         expected = covariance[0, 1] / np.sqrt(covariance[0, 0] * covariance[1, 1])
         assert assessment["reward"]["correlation"]["value"] == pytest.approx(expected)
 
@@ -491,14 +491,27 @@ class TestLittle:
         assert said == "Whether reward model predicts better than LightGBM cannot be said (no value)."
 
 
+class TestWithoutAClick:
+    def test_rewards_and_surprise_are_held_against_nothing_and_it_says_what_to_name(self):
+        predictions, trace, observed, rows, _ = example()
+        found = assessed(predictions, trace, observed, rows.drop(of_log("click")), click=None)
+        assert found["feedback"] is None
+        assert found["ledger"]["surprise"] == []
+        assert found["reward"]["correlation"]["value"] is None
+        for part in ("ledger", "reward"):
+            assert "data.click=NAME" in found[part]["sentences"][-1]
+
+
 class TestRefused:
     @pytest.mark.parametrize(
         ("changes", "message"),
         [
             ({"model": "other"}, "expected a prediction named 'other', the reward model's, got reward model"),
-            ({"feedback": ()}, "expected at least one feedback column, got none"),
             ({"rows": lambda rows: rows.head(5)}, "expected one of rows for each of the 3000 rows of trace, got 5"),
-            ({"rows": lambda rows: rows.drop("reward", "click")}, "rows has no column click, reward; its columns are"),
+            (
+                {"rows": lambda rows: rows.drop("reward", of_log("click"))},
+                "rows has no column log: click, reward; its columns are",
+            ),
             ({"rows": lambda rows: rows.with_columns(reward=pl.lit(None))}, "expected finite numbers in reward: score"),
             (
                 {"rows": lambda rows: rows.with_columns(pl.lit(1).alias("slice: new"))},

@@ -8,6 +8,7 @@ import pytest
 from test_assessment import example
 from test_report import Page, written
 
+from reward.evaluation.assessment import of_log
 from reward.evaluation.off_policy import Logged
 from reward.evaluation.off_policy.regression import doubly_robust
 from reward.evaluation.policies import CHANCE, other_policies, proposed_policies
@@ -16,6 +17,7 @@ from reward.schema import SchemaError
 ITEMS, DAYS, ROWS = 20, 4, 40_000
 SETTING = {
     "feedback": ["click"],
+    "click": "click",
     "unit": "days",
     "proposed": None,
     "divergence": 0.3,
@@ -41,7 +43,7 @@ def service():
             "item_id": item,
             "day": rng.integers(DAYS, size=ROWS),
             "propensity": logging[kind, item],
-            "click": rng.random(ROWS) < clicks[item],
+            of_log("click"): rng.random(ROWS) < clicks[item],
             "value_before": np.full(ROWS, 1.0),
             "reward": days[item] - days.mean(),
         }
@@ -131,7 +133,7 @@ def test_a_policy_of_too_few_rows_is_refused_and_the_report_says_so(service):
     assert all(it["change"] is None and it["effective_rows"] <= 5 for it in refused)
     assert "expected at least 100 effective rows" in refused[0]["refused"]
     said = [it for it in found["sentences"] if it.startswith("Mine: ")]
-    assert "cannot be told" in said[0]
+    assert "no estimate of days, with" in said[0]
     page = written(dict(example()[-1]) | {"policies": found})
     assert Page(page).open == []
     assert "Other policies" in Page(page).text["h2"]
@@ -186,3 +188,11 @@ def test_an_outcome_that_is_known_of_one_user_alone_is_left_out(service):
     found = other_policies(few, trace[: len(few)], observed, past=rows, **SETTING)
     assert {it["outcome"] for it in found["estimates"]} == {"click"}
     assert all(it["refused"] is not None for it in found["estimates"])  # and fewer rows than an estimate needs
+
+
+def test_without_a_click_no_policy_leans_on_it_and_feedback_is_still_told(service):
+    rows, trace, *_ = service
+    found = other_policies(rows, trace, np.ones_like(trace), past=rows, **(SETTING | {"click": None}))
+    assert [it["policy"] for it in found["weights"]] == [CHANCE, "leaning on the reward"]
+    assert {it["outcome"] for it in found["estimates"]} == {"days", "click"}
+    assert not any("click" in sentence for sentence in found["sentences"])

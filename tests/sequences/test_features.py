@@ -43,7 +43,7 @@ def test_every_input_has_the_width_its_names_and_sizes_say(features, frame):
     assert features.slot_categories == ("surface", "weekday")
     assert features.item_categories == ("genre",)
     assert sizes["item_categories"] == [4]
-    assert features.item_numbers == ("minutes", "minutes_missing", "vector_0", "vector_1", "vector_2")
+    assert features.item_numbers == ("minutes", "minutes is missing", "vector_0", "vector_1", "vector_2")
     assert items.numbers.shape == (frame.height, sizes["item_numbers"]) == (frame.height, 5)
     assert items.categories.shape == (frame.height, 1)
     assert features.feedback_inputs(frame).shape == (frame.height, sizes["feedback"]) == (frame.height, 2)
@@ -57,7 +57,7 @@ def test_every_input_has_the_width_its_names_and_sizes_say(features, frame):
 
 def test_numeric_inputs_of_the_training_window_are_standardised(features, frame):
     numbers, _ = features.slot_inputs(frame)
-    measured = [place for place, name in enumerate(features.slot_names) if not name.endswith("_missing")]
+    measured = [place for place, name in enumerate(features.slot_names) if not name.endswith(" is missing")]
     present = np.ones(numbers.shape, bool)
     present[:, features.slot_names.index("volume")] = frame["volume"].is_not_null().to_numpy()
     for place in measured:
@@ -76,7 +76,7 @@ def test_inputs_by_hand(small, fit):
     assert column(features, numbers, "volume") == pytest.approx(
         [(low - mean) / deviation, 0, (high - mean) / deviation], abs=1e-6
     )
-    assert column(features, numbers, "volume_missing").tolist() == [0, 1, 0]
+    assert column(features, numbers, "volume is missing").tolist() == [0, 1, 0]
     gaps = np.array([0, math.log(2), 0])
     assert column(features, numbers, "gap_hours") == pytest.approx((gaps - gaps.mean()) / gaps.std(ddof=1))
     assert categories.shape == (3, 0)
@@ -210,7 +210,7 @@ def items_of(**columns):
         ({"vector": [[1.0, 2.0]]}, "'vector' has embeddings of another length, expected 3"),
         (
             {"item_id": [5, 5], "genre": ["a", "b"], "minutes": [1.0, 2.0], "vector": [[1.0] * 3] * 2},
-            "'item_id' is not unique",
+            "item_id is not unique",
         ),
     ],
 )
@@ -279,7 +279,8 @@ def test_inputs_that_never_vary_are_zero_and_not_nan(small, fit):
     assert np.isfinite(numbers).all()
     assert column(features, numbers, "volume").tolist() == [0, 0]
     assert column(features, numbers, "quiet").tolist() == [0, 0]
-    assert column(features, numbers, "quiet_missing").tolist() == [1, 1]
+    assert column(features, numbers, "quiet is missing").tolist() == [0, 0]
+    assert {"volume", "quiet", "quiet is missing"} <= set(features.constant)
 
 
 def test_features_survive_json(features, frame):

@@ -3,14 +3,15 @@
 A row of a log is one action that the logging policy took: the reward that followed and the propensity, the chance that
 the policy gave to that action there. The target policy is told by the chance that *it* gives to the same action.
 Every estimator is a mean over rows of contributions, and returns them in an `Estimate`, which also says how many rows
-the weights leave. Where they leave too few there is no estimate but `TooFewEffectiveRows`.
+the weights leave. There is no estimate but a `Refusal` where they leave too few (`TooFewEffectiveRows`), and where they
+do not average 1 (`MeanWeightOff`): then the propensities are wrong, or the log has missed what the target policy does.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +22,9 @@ from reward.experiments.quantiles import normal
 from reward.schema import PROPENSITY, USER
 
 TOP = 0.01  # of the rows, whose share of the weight is told
+MOST_OFF, MOST_ERRORS = 0.05, 2.0  # of the mean weight from 1: within either of them it is near
+_MOST_WEIGHT = 1e150  # whose square is a number
+_UNSEEN = 3.0  # rows as heavy as the heaviest that may be missing: what was never seen has this bound at 95%
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,18 +39,26 @@ class Logged:
         least_effective_rows: with fewer effective rows an estimator refuses. The error of a weighted mean is about
             the reward's standard deviation over the root of this number; under some tens its standard error, too, is
             not to be believed.
+        most_off: with a mean weight farther than this from 1, and farther than two of its standard errors, an estimator
+            refuses. Infinity: never.
 
     Raises:
-        ValueError: shapes that do not fit, rewards that are not finite, propensities outside (0, 1], no rows, or rows
-            of one user alone.
+        ValueError: shapes that do not fit, rewards that are not finite, propensities outside (0, 1], no rows, rows of
+            one user alone, or a floor that is not a number of at least 0.
     """
 
     reward: Floats
     propensity: Floats
     least_effective_rows: float
     user: npt.NDArray[Any] | None = None
+    most_off: float = MOST_OFF
 
     def __post_init__(self) -> None:
+        if not 0 <= self.least_effective_rows < np.inf or not self.most_off >= 0:
+            raise ValueError(
+                "expected least_effective_rows, a finite number of at least 0, and most_off of at least 0, got "
+                f"{self.least_effective_rows} and {self.most_off}: 100 rows and {MOST_OFF:g} are usual"
+            )
         reward, propensity = (np.asarray(part, np.float64) for part in (self.reward, self.propensity))
         object.__setattr__(self, "reward", reward)
         object.__setattr__(self, "propensity", propensity)
@@ -78,7 +90,10 @@ class Logged:
         """How many users there are, or rows, and each row's."""
         if self.user is None:
             return len(self.reward), np.arange(len(self.reward))
-        users, code = np.unique(self.user, return_inverse=True)
+        try:
+            users, code = np.unique(self.user, return_inverse=True)
+        except TypeError as error:
+            raise ValueError("expected users of one kind, all numbers or all text, got a mixture or None") from error
         return len(users), code
 
     def __len__(self) -> int:
@@ -105,6 +120,10 @@ def logged(events: pl.DataFrame, reward: str, *, least_effective_rows: float) ->
     missing = [name for name in needed if name not in events.columns or events[name].has_nulls()]
     if missing:
         raise ValueError(f"expected the columns {needed} without nulls, got none or nulls in {missing}: fill or filter")
+    kinds = {name: events.schema[name] for name in (reward, PROPENSITY)}
+    text = [name for name, kind in kinds.items() if not (kind.is_numeric() or kind == pl.Boolean)]
+    if text:
+        raise ValueError(f"expected numbers in {', '.join(text)}, got {kinds[text[0]]}: cast them")
     came, propensity = (events[name].cast(pl.Float64).to_numpy() for name in (reward, PROPENSITY))
     user = np.unique(events[USER].to_numpy(), return_inverse=True)[1]
     return Logged(reward=came, propensity=propensity, user=user, least_effective_rows=least_effective_rows)
@@ -118,6 +137,7 @@ class Estimate:
         value: the mean of the contributions.
         standard_error: of ``value``, users as clusters where the log has them; to first order, and as if what was
             predicted for a row had been learned without it.
+        unseen: standard deviation of what rows that the log has missed would add to ``value``, see `estimate`.
         effective_rows: (Σ w)² / Σ w², so many equally weighted rows would be as good; the least over positions.
         top_share: of the weight, that of the heaviest 1% of the rows; the most over positions.
         mean_weight: 1 but for chance if propensities are right and the logging policy tries all that the target does;
@@ -129,6 +149,7 @@ class Estimate:
 
     value: float
     standard_error: float
+    unseen: float
     effective_rows: float
     top_share: float
     mean_weight: float
@@ -137,12 +158,12 @@ class Estimate:
     cluster: tuple[int, Ints] = field(repr=False, compare=False)
 
     def interval(self, level: float) -> tuple[float, float]:
-        """Normal interval: ``value ± z · standard_error``.
+        """Normal interval that counts on rows the log has missed: ``value ± z · √(standard_error² + unseen²)``.
 
         Raises:
             ValueError: a level outside (0, 1).
         """
-        half = normal(level) * self.standard_error
+        half = normal(level) * float(np.hypot(self.standard_error, self.unseen))
         return self.value - half, self.value + half
 
     def minus(self, other: Estimate) -> Estimate:
@@ -157,6 +178,7 @@ class Estimate:
         return Estimate(
             float(contribution.mean()),
             clustered_error((self.cluster[1], contribution)),
+            float(np.hypot(self.unseen, other.unseen)),
             min(self.effective_rows, other.effective_rows),
             max(self.top_share, other.top_share),
             max(self.mean_weight, other.mean_weight, key=lambda mean: abs(mean - 1)),
@@ -166,22 +188,60 @@ class Estimate:
         )
 
 
-class TooFewEffectiveRows(ValueError):  # noqa: N818  it is what happened, and not a mistake of the program's
-    """The weights leave too few rows for an estimate.
+class Refusal(ValueError):  # noqa: N818  it is what happened, and not a mistake of the program's
+    """The weights allow no estimate.
 
     Attributes:
-        effective_rows, rows, least_effective_rows, top_share: see `Estimate` and `Logged`.
+        effective_rows, rows, top_share, mean_weight: see `Estimate`.
+        brief: why, in some words.
     """
 
-    def __init__(self, effective_rows: float, rows: int, least_effective_rows: float, top_share: float) -> None:
-        self.effective_rows, self.rows = effective_rows, rows
-        self.least_effective_rows, self.top_share = least_effective_rows, top_share
+    def __init__(self, told: str, brief: str, weights: Weights) -> None:
+        self.effective_rows, self.top_share, self.mean_weight, _, self.rows = weights
+        self.brief = brief
+        super().__init__(told)
+
+
+class TooFewEffectiveRows(Refusal):
+    """The weights leave too few rows for an estimate."""
+
+    def __init__(self, weights: Weights, least_effective_rows: float) -> None:
+        self.least_effective_rows = least_effective_rows
         super().__init__(
-            f"expected at least {least_effective_rows:g} effective rows, got {effective_rows:.1f} of {rows}: the "
-            f"heaviest 1% of the rows hold {top_share:.0%} of the weight, so the estimate would be theirs alone. "
-            "Evaluate a policy nearer to the logging policy, take an estimator that weights less (clipped, switch "
-            "doubly robust, long-term by short-term rewards), or log more rows with a policy that tries more"
+            f"expected at least {least_effective_rows:g} effective rows, got {weights.effective_rows:.1f} of "
+            f"{weights.rows}: the heaviest 1% of the rows hold {weights.top_share:.0%} of the weight, so the estimate "
+            "would be theirs alone. Evaluate a policy nearer to the logging policy, take an estimator that weights "
+            "less (clipped, switch doubly robust, long-term by short-term rewards), or log more rows with a policy "
+            "that tries more",
+            f"{weights.effective_rows:.1f} effective rows of {weights.rows:,}",
+            weights,
         )
+
+
+class MeanWeightOff(Refusal):
+    """The weights do not average 1."""
+
+    def __init__(self, weights: Weights) -> None:
+        self.mean_error = weights.mean_error
+        super().__init__(
+            f"expected weights that average 1, got {weights.mean_weight:.3f} with a standard error of "
+            f"{weights.mean_error:.3f}: the propensities are wrong, or the log has missed "
+            "what the target policy does, and the standard error does not know it. Check the propensities, evaluate a "
+            "policy nearer to the logging policy, take an estimator that weights less (clipped, switch doubly robust), "
+            "or log more rows with a policy that tries more",
+            f"weights that average {weights.mean_weight:.2f} and not 1",
+            weights,
+        )
+
+
+class Weights(NamedTuple):
+    """What is told of weights; see `Estimate`. ``mean_error`` is the standard error of ``mean_weight``."""
+
+    effective_rows: float
+    top_share: float
+    mean_weight: float
+    mean_error: float
+    rows: int
 
 
 def effective_rows(weight: npt.ArrayLike) -> Floats:
@@ -193,6 +253,9 @@ def effective_rows(weight: npt.ArrayLike) -> Floats:
     Returns:
         () or (k,).
 
+    Raises:
+        ValueError: no rows, or weights that are not finite or below 0.
+
     Source:
         Kish (1965), Survey Sampling.
 
@@ -200,7 +263,8 @@ def effective_rows(weight: npt.ArrayLike) -> Floats:
     1.6
 
     """
-    mass = np.asarray(weight, np.float64)
+    mass = _mass(weight)
+    mass = np.ldexp(mass, -np.frexp(mass.max(axis=0))[1])  # squares of what is large would overflow
     squares = (mass**2).sum(axis=0)
     return np.divide(mass.sum(axis=0) ** 2, squares, out=np.zeros_like(squares), where=squares > 0)
 
@@ -214,11 +278,14 @@ def top_share(weight: npt.ArrayLike) -> Floats:
     Returns:
         () or (k,).
 
+    Raises:
+        ValueError: no rows, or weights that are not finite or below 0.
+
     >>> float(top_share([3.0, 1.0]))
     0.75
 
     """
-    mass = np.sort(np.asarray(weight, np.float64), axis=0)
+    mass = np.sort(_mass(weight), axis=0)
     total, top = mass.sum(axis=0), mass[-int(np.ceil(TOP * len(mass))) :].sum(axis=0)
     return np.divide(top, total, out=np.ones_like(total), where=total > 0)
 
@@ -234,7 +301,7 @@ def importance(rows: Logged, target: npt.ArrayLike) -> Floats:
         Weights of that shape.
 
     Raises:
-        ValueError: another shape, or chances outside [0, 1].
+        ValueError: another shape, chances outside [0, 1], or a propensity so small that the weight is no number.
     """
     chance = np.asarray(target, np.float64)
     if chance.shape != rows.propensity.shape:
@@ -246,27 +313,94 @@ def importance(rows: Logged, target: npt.ArrayLike) -> Floats:
         raise ValueError(
             f"expected chances in [0, 1], got from {chance.min()} to {chance.max()}: pass probabilities, not scores"
         )
-    return chance / rows.propensity
+    with np.errstate(over="ignore"):
+        weight = chance / rows.propensity
+    if not (weight < _MOST_WEIGHT).all():
+        raise ValueError(
+            f"expected propensities that an action can have, got weights up to {weight.max():.3g} of a propensity of "
+            f"{rows.propensity.min():.3g}: log the chance with which the action was taken"
+        )
+    return weight
 
 
-def estimate(rows: Logged, contribution: Floats, weight: Floats) -> Estimate:
+def estimate(
+    rows: Logged,
+    contribution: Floats,
+    weight: Floats,
+    *,
+    residual: Floats | None = None,
+    moved: Floats | None = None,
+    lowered: bool = False,
+) -> Estimate:
     """The mean of contributions, or a refusal.
+
+    The heaviest row of a heavy-tailed weight stands for what the log has not seen. `Estimate.unseen` is the standard
+    deviation of what three more rows like it would add, ``√3 · max w / n · (Σ w ρ⁴ / Σ w)^{1/4}`` with ρ what is
+    weighted: the standard error is of the rows that were seen, and is low whenever ``value`` is.
 
     Args:
         rows: of the log.
         contribution: (n,).
-        weight: (n,), or (n, k) of k positions or policies, each of which must leave rows enough.
+        weight: (n,), or (n, k) of k positions or policies, each of which must leave rows enough and average 1.
+        residual: ρ of ``moved``'s shape, what is weighted; None: the contribution over the weight.
+        moved: (n,) or (n, k) weights of ``residual``; None: ``weight``.
+        lowered: weights were clipped and average less than 1 by design: only more than 1 is refused.
 
     Raises:
         TooFewEffectiveRows: the weights leave fewer than the log asks for.
+        MeanWeightOff: their mean is far from 1.
+        ValueError: a weight or the sum of contributions is not finite.
+
+    Source:
+        Good (1953), The population frequencies of species, for the heaviest row as what was not seen; Hanley and
+        Lippman-Hand (1983), If nothing goes wrong, is everything all right?, for three.
     """
-    columns = weight.reshape(len(weight), -1)
-    effective, top = float(effective_rows(columns).min()), float(top_share(columns).max())
-    if effective < rows.least_effective_rows:
-        raise TooFewEffectiveRows(effective, len(rows), rows.least_effective_rows, top)
+    columns = _mass(weight).reshape(len(weight), -1)
+    told = _weights(rows, columns)
+    if not told.effective_rows >= rows.least_effective_rows:
+        raise TooFewEffectiveRows(told, rows.least_effective_rows)
+    off = told.mean_weight - 1
+    if (off if lowered else abs(off)) > max(rows.most_off, MOST_ERRORS * told.mean_error):
+        raise MeanWeightOff(told)
+    mass = np.abs(columns if moved is None else moved.reshape(len(moved), -1))
+    if residual is None:
+        residual = np.divide(contribution[:, None], mass, out=np.zeros_like(mass), where=mass > 0)
+    with np.errstate(over="ignore", invalid="ignore"):
+        value, error = float(contribution.mean()), clustered_error((rows.cluster[1], contribution))
+        unseen = _unseen(mass, residual.reshape(mass.shape))
+    if not np.isfinite([value, error, unseen]).all():
+        raise ValueError("expected rewards and weights whose squares are numbers, got larger ones: take another unit")
+    return Estimate(value, error, unseen, *told[:3], len(rows), contribution, rows.cluster)
+
+
+def _weights(rows: Logged, columns: Floats) -> Weights:
+    """Of the position that is worst off in each respect; the mean's is the one farthest from 1 by what is allowed."""
     means = columns.mean(axis=0)
-    error = clustered_error((rows.cluster[1], contribution))
-    mean_weight = float(means[np.abs(means - 1).argmax()])
-    return Estimate(
-        float(contribution.mean()), error, effective, top, mean_weight, len(rows), contribution, rows.cluster
+    errors = np.array([clustered_error((rows.cluster[1], column)) for column in columns.T])
+    far = int((np.abs(means - 1) / np.maximum(rows.most_off, MOST_ERRORS * errors)).argmax()) if len(means) > 1 else 0
+    return Weights(
+        float(effective_rows(columns).min()),
+        float(top_share(columns).max()),
+        float(means[far]),
+        float(errors[far]),
+        len(rows),
     )
+
+
+def _unseen(mass: Floats, residual: Floats) -> float:
+    """What rows as heavy as the heaviest would add, over positions together."""
+    total, largest = mass.sum(axis=0), np.abs(residual).max(axis=0)
+    scaled = residual / np.maximum(largest, np.finfo(np.float64).tiny)
+    fourth = np.divide((mass * scaled**4).sum(axis=0), total, out=np.zeros_like(total), where=total > 0)
+    return float(_UNSEEN**0.5 * (mass.max(axis=0) / len(mass) * largest * fourth**0.25).sum())
+
+
+def _mass(weight: npt.ArrayLike) -> Floats:
+    """Weights that are at least 0 and finite."""
+    mass = np.asarray(weight, np.float64)
+    if not len(mass) or not ((mass >= 0) & (mass < np.inf)).all():
+        raise ValueError(
+            f"expected finite weights of at least 0, got shape {mass.shape}"
+            + (f" from {mass.min()} to {mass.max()}" if mass.size else "")
+        )
+    return mass

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from reward.evaluation.off_policy import Estimate, TooFewEffectiveRows
+from reward.evaluation.off_policy import Estimate, Refusal
 
 _BELIEVED = 1 / 2  # of the difference from the reference: prior variance over that and the noise
 
@@ -51,7 +51,7 @@ def choose(candidates: Mapping[str, Callable[[], Estimate]], *, reference: str) 
 
     Raises:
         ValueError: no candidate of the reference's name, or candidates on other rows.
-        TooFewEffectiveRows: the reference is refused, so nothing tells how biased the others are.
+        Refusal: the reference is refused, so nothing tells how biased the others are.
 
     Source:
         Own; compare Su, Srinath and Krishnamurthy (2020), Adaptive estimator selection for off-policy evaluation
@@ -75,7 +75,7 @@ def choose(candidates: Mapping[str, Callable[[], Estimate]], *, reference: str) 
         if name != reference:
             try:
                 found[name] = estimator()
-            except TooFewEffectiveRows as error:
+            except Refusal as error:
                 refused[name] = str(error)
     squared_error = {name: _squared_error(each, unbiased) for name, each in found.items()}
     best = min(squared_error, key=squared_error.__getitem__)

@@ -26,6 +26,7 @@ def difference(rows: Logged, target: npt.ArrayLike, other: npt.ArrayLike | None 
     Raises:
         ValueError: as `importance`, or rows of slates.
         TooFewEffectiveRows: either policy's weights leave fewer rows than the log asks for.
+        MeanWeightOff: either policy's do not average 1.
 
     Source:
         Jeunen and Ustimenko (2024), Δ-OPE: Off-policy estimation with pairs of policies.
@@ -36,7 +37,8 @@ def difference(rows: Logged, target: npt.ArrayLike, other: npt.ArrayLike | None 
 
     """
     delta, weight = _delta(rows, target, other)
-    return estimate(rows, delta * single(rows), weight)
+    reward = single(rows)
+    return estimate(rows, delta * reward, weight, residual=reward, moved=delta)
 
 
 def difference_from_level(rows: Logged, target: npt.ArrayLike, other: npt.ArrayLike | None = None) -> Estimate:
@@ -54,7 +56,7 @@ def difference_from_level(rows: Logged, target: npt.ArrayLike, other: npt.ArrayL
     delta, weight = _delta(rows, target, other)
     reward, squares = single(rows), delta**2
     level = squares @ reward / squares.sum() if squares.any() else 0.0
-    return estimate(rows, delta * (reward - level), weight)
+    return estimate(rows, delta * (reward - level), weight, residual=reward - level, moved=delta)
 
 
 def difference_doubly_robust(
@@ -82,7 +84,8 @@ def difference_doubly_robust(
     """
     delta, weight = _delta(rows, target, other)
     told, mean, mean_of_other = (predictions(rows, part) for part in (predicted, expected, expected_of_other))
-    return estimate(rows, delta * (single(rows) - told) + mean - mean_of_other, weight)
+    rest = single(rows) - told
+    return estimate(rows, delta * rest + mean - mean_of_other, weight, residual=rest, moved=delta)
 
 
 def _delta(rows: Logged, target: npt.ArrayLike, other: npt.ArrayLike | None) -> tuple[Floats, Floats]:

@@ -14,10 +14,13 @@ import numpy.typing as npt
 from reward.evaluation.off_policy import Estimate, Logged
 from reward.evaluation.off_policy.regression import augmented
 from reward.evaluation.off_policy.ridge import action_regression
+from reward.evaluation.off_policy.weighting import above_zero
 from reward.evaluation.resampling import Floats, Ints
 
 
-def long_term(rows: Logged, weight: npt.ArrayLike, predicted: npt.ArrayLike, expected: npt.ArrayLike) -> Estimate:
+def long_term(
+    rows: Logged, weight: npt.ArrayLike, predicted: npt.ArrayLike, expected: npt.ArrayLike, *, most: float = np.inf
+) -> Estimate:
     """LOPE: ``mean(w(x, s) (r − q̂(x, a)) + Σ_a π(a|x) q̂(x, a))``.
 
     Unbiased if, given context and short-term rewards, what the model gets wrong of the long-term reward does not
@@ -28,10 +31,12 @@ def long_term(rows: Logged, weight: npt.ArrayLike, predicted: npt.ArrayLike, exp
         weight: (n,) w(x, s), as `marginal_weight` makes it; at least 0.
         predicted: (n,) what a model expects of the action taken, learned without the row's own user.
         expected: (n,) what it expects under the target policy.
+        most: the largest weight, above 0; what lies above is left to the model.
 
     Raises:
         ValueError: shapes or values that do not fit.
         TooFewEffectiveRows: the weights leave fewer rows than the log asks for.
+        MeanWeightOff: they do not average 1; where some are clipped, they average more.
 
     Source:
         Saito et al. (2024), Long-term off-policy evaluation and learning, equation (9).
@@ -47,7 +52,7 @@ def long_term(rows: Logged, weight: npt.ArrayLike, predicted: npt.ArrayLike, exp
             f"expected a finite weight of at least 0 for each of the {len(rows)} rows, got shape {mass.shape}: take "
             "what marginal_weight returns"
         )
-    return augmented(rows, mass, predicted, expected)
+    return augmented(rows, mass, predicted, expected, most=above_zero(most))
 
 
 def marginal_weight(target: npt.ArrayLike, logging: npt.ArrayLike, posterior: npt.ArrayLike) -> Floats:
@@ -123,9 +128,14 @@ def action_posterior(
     Raises:
         ValueError: as `action_regression`, ``widened`` not above 0, or a logging policy whose rows do not sum to 1.
     """
-    if not widened > 0:
+    if not 0 < widened < np.inf:
         raise ValueError(f"expected widened above 0, got {widened}: 1 takes the short-term rewards' noise as it is")
     prior = distribution("logging", logging)
+    if np.ndim(short_term) != 2 or prior.shape != (len(short_term), len(actions)):
+        raise ValueError(
+            f"expected short_term (n, rewards) and logging (n, actions) for {len(actions)} actions, got "
+            f"{np.shape(short_term)} and {prior.shape}"
+        )
     told = np.stack(
         [action_regression(context, actions, action, each, fold, strength=1) for each in short_term.T], axis=2
     )

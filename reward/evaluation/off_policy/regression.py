@@ -31,7 +31,7 @@ def direct(rows: Logged, expected: npt.ArrayLike) -> Estimate:
 
     """
     told = predictions(rows, expected)
-    return estimate(rows, told, np.ones(len(rows)))
+    return estimate(rows, told, np.ones(len(rows)), residual=np.zeros(len(rows)))
 
 
 def doubly_robust(rows: Logged, target: npt.ArrayLike, predicted: npt.ArrayLike, expected: npt.ArrayLike) -> Estimate:
@@ -48,6 +48,7 @@ def doubly_robust(rows: Logged, target: npt.ArrayLike, predicted: npt.ArrayLike,
     Raises:
         ValueError: shapes or values that do not fit.
         TooFewEffectiveRows: the weights leave fewer rows than the log asks for.
+        MeanWeightOff: they do not average 1.
 
     Source:
         Dudík, Langford and Li (2011), Doubly robust policy evaluation and learning.
@@ -67,7 +68,7 @@ def clipped_doubly_robust(
 
     What clipping leaves out is left to the model, and not taken for 0 as by `clipped`.
 
-    Args and Raises: as in `doubly_robust`, and:
+    Args and Raises: as in `doubly_robust`, but only weights that average more than 1 are off; and:
         most: the largest weight, above 0.
 
     Source:
@@ -78,7 +79,7 @@ def clipped_doubly_robust(
     0.5
 
     """
-    return augmented(rows, np.minimum(importance(rows, target), above_zero(most)), predicted, expected)
+    return augmented(rows, importance(rows, target), predicted, expected, most=above_zero(most))
 
 
 def switch_doubly_robust(
@@ -88,7 +89,7 @@ def switch_doubly_robust(
 
     ``mean(w 1[w ≤ most] (r − q̂(x, a)) + Σ_a π(a|x) q̂(x, a))``.
 
-    Args and Raises: as in `doubly_robust`, and:
+    Args and Raises: as in `doubly_robust`, but only weights that average more than 1 are off; and:
         most: the largest weight that is trusted, above 0.
 
     Source:
@@ -100,13 +101,24 @@ def switch_doubly_robust(
 
     """
     weight = importance(rows, target)
-    return augmented(rows, np.where(weight <= above_zero(most), weight, 0.0), predicted, expected)
+    kept = np.where(weight <= above_zero(most), weight, 0.0)
+    return augmented(rows, kept, predicted, expected, lowered=True)
 
 
-def augmented(rows: Logged, weight: Floats, predicted: npt.ArrayLike, expected: npt.ArrayLike) -> Estimate:
-    """What the model expects, and the weighted rest of what came."""
+def augmented(
+    rows: Logged,
+    weight: Floats,
+    predicted: npt.ArrayLike,
+    expected: npt.ArrayLike,
+    *,
+    most: float = np.inf,
+    lowered: bool = False,
+) -> Estimate:
+    """What the model expects, and the weighted rest of what came; weights ``most`` at most, or ``lowered`` before."""
     reward, told, mean = single(rows), predictions(rows, predicted), predictions(rows, expected)
-    return estimate(rows, weight * (reward - told) + mean, weight)
+    kept, rest = np.minimum(weight, most), reward - told
+    clipped = lowered or bool((weight > most).any())
+    return estimate(rows, kept * rest + mean, kept, residual=rest, lowered=clipped)
 
 
 def predictions(rows: Logged, predicted: npt.ArrayLike) -> Floats:

@@ -24,6 +24,7 @@ def slate_inverse_propensity(rows: Logged, target: npt.ArrayLike) -> Estimate:
     Raises:
         ValueError: as `importance`, or rows that are no slates.
         TooFewEffectiveRows: the weights leave fewer slates than the log asks for.
+        MeanWeightOff: they do not average 1.
 
     Source:
         Swaminathan et al. (2017), Off-policy evaluation for slate recommendation (its IPS); Precup, Sutton and Singh
@@ -35,7 +36,8 @@ def slate_inverse_propensity(rows: Logged, target: npt.ArrayLike) -> Estimate:
 
     """
     weight = importance(rows, target).prod(axis=_positions(rows))
-    return estimate(rows, weight * rows.reward.sum(axis=1), weight)
+    reward = rows.reward.sum(axis=1)
+    return estimate(rows, weight * reward, weight, residual=reward)
 
 
 def independent_inverse_propensity(rows: Logged, target: npt.ArrayLike) -> Estimate:
@@ -47,14 +49,15 @@ def independent_inverse_propensity(rows: Logged, target: npt.ArrayLike) -> Estim
         target: (n, positions) the target policy's.
 
     Raises:
-        ValueError and TooFewEffectiveRows: as `slate_inverse_propensity`, where the position with the fewest decides.
+        ValueError, TooFewEffectiveRows and MeanWeightOff: as `slate_inverse_propensity`, where the worst position
+            decides.
 
     Source:
         Li et al. (2018), Offline evaluation of ranking policies with click models (the item-position model).
 
     >>> rows = Logged(reward=[[1, 0], [0, 1]], propensity=[[0.5, 0.5], [0.5, 1.0]], least_effective_rows=1)
-    >>> independent_inverse_propensity(rows, [[1.0, 0.25], [0.5, 0.5]]).value  # (2·1 + ½·1) / 2
-    1.25
+    >>> independent_inverse_propensity(rows, [[1.0, 0.25], [0.5, 1.0]]).value  # (2·1 + 1·1) / 2
+    1.5
 
     """
     return _by_position(rows, importance(rows, target))
@@ -80,7 +83,7 @@ def reward_interaction_inverse_propensity(rows: Logged, target: npt.ArrayLike) -
 
 def _by_position(rows: Logged, weight: Floats) -> Estimate:
     _positions(rows)
-    return estimate(rows, (weight * rows.reward).sum(axis=1), weight)
+    return estimate(rows, (weight * rows.reward).sum(axis=1), weight, residual=rows.reward)
 
 
 def _positions(rows: Logged) -> int:

@@ -20,6 +20,7 @@ def inverse_propensity(rows: Logged, target: npt.ArrayLike) -> Estimate:
     Raises:
         ValueError: as `importance`, or rows of slates.
         TooFewEffectiveRows: the weights leave fewer rows than the log asks for.
+        MeanWeightOff: they do not average 1.
 
     Source:
         Horvitz and Thompson (1952); Precup, Sutton and Singh (2000), Eligibility traces for off-policy policy
@@ -31,7 +32,7 @@ def inverse_propensity(rows: Logged, target: npt.ArrayLike) -> Estimate:
 
     """
     reward, weight = single(rows), importance(rows, target)
-    return estimate(rows, weight * reward, weight)
+    return estimate(rows, weight * reward, weight, residual=reward)
 
 
 def self_normalised(rows: Logged, target: npt.ArrayLike) -> Estimate:
@@ -52,13 +53,14 @@ def self_normalised(rows: Logged, target: npt.ArrayLike) -> Estimate:
     reward, weight = single(rows), importance(rows, target)
     mean = weight.mean()
     value = (weight * reward).mean() / mean if mean > 0 else 0.0  # of no weight: estimate refuses
-    return estimate(rows, value + weight * (reward - value) / (mean if mean > 0 else 1.0), weight)
+    rest = (reward - value) / (mean if mean > 0 else 1.0)
+    return estimate(rows, value + weight * rest, weight, residual=rest)
 
 
 def clipped(rows: Logged, target: npt.ArrayLike, *, most: float) -> Estimate:
     """Clipped IPS: ``mean(min(w, most) r)``; with rewards of at least 0 it is too low rather than noisy.
 
-    Args and Raises: as in `inverse_propensity`, and:
+    Args and Raises: as in `inverse_propensity`, but only weights that average more than 1 are off; and:
         most: the largest weight, above 0.
 
     Source:
@@ -71,7 +73,7 @@ def clipped(rows: Logged, target: npt.ArrayLike, *, most: float) -> Estimate:
     """
     reward = single(rows)
     weight = np.minimum(importance(rows, target), above_zero(most))
-    return estimate(rows, weight * reward, weight)
+    return estimate(rows, weight * reward, weight, residual=reward, lowered=True)
 
 
 def above_zero(most: float) -> float:

@@ -1,0 +1,128 @@
+"""What a run is of: its log, by fingerprints, its windows, and where the files of its log are."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Mapping
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from reward.schema import EventLog, SchemaError
+from reward.sequences.split import EPOCH, Split, day_to_date, known_at
+
+_PATHS = ("events", "items", "folder")  # arguments of a log source that say where files are
+
+
+def window_dates(window: Split) -> dict[str, str]:
+    """A split as dates."""
+    names = ("start", "train_end", "validation_end", "end")
+    return {name: day_to_date(day).isoformat() for name, day in zip(names, window.days, strict=True)}
+
+
+def window_of(dates: Mapping[str, str]) -> Split:
+    """The split that `window_dates` wrote."""
+    return Split(**{name: (date.fromisoformat(day) - EPOCH).days for name, day in dates.items()})
+
+
+def fingerprints(log: EventLog, window: Split) -> dict[str, str]:
+    """What the run's stages read of a checked log.
+
+    Returns:
+        ``training``: the events before the end of training; ``known``: events and items before the end of validation,
+        which training, its checks and the effects read; ``window``: before the end of the test days; ``log``: all.
+    """
+    return {
+        "training": fingerprint(known_at(log, window.train_end).events.collect()),
+        "known": _of_log(known_at(log, window.validation_end)),
+        "window": _of_log(known_at(log, window.end)),
+        "log": _of_log(log),
+    }
+
+
+def fingerprint(events: pl.DataFrame) -> str:
+    """sha256 of a frame, as an Arrow stream."""
+    with tempfile.TemporaryFile() as file:
+        events.rechunk().write_ipc_stream(file)
+        file.seek(0)
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _of_log(log: EventLog) -> str:
+    items = "" if log.items is None else fingerprint(log.items.collect())
+    return hashlib.sha256((fingerprint(log.events.collect()) + items).encode()).hexdigest()
+
+
+def same_log(
+    log: EventLog, window: Split, written: Mapping[str, str] | None, *, to_train: bool = True
+) -> tuple[EventLog, str | None]:
+    """The part of a log that a run with these fingerprints was of, and what to say where the log has changed since.
+
+    Args:
+        log: the checked log as it is now.
+        window: the run's.
+        written: what `fingerprints` said then; None of a run that did not write it: nothing is compared.
+        to_train: the run goes on to learn from it, and is not only judged.
+
+    Returns:
+        The log up to where the run's windows end, if it has grown, else as it is; and a sentence or None.
+
+    Raises:
+        SchemaError: what the run is to learn from has changed.
+    """
+    if written is None:
+        return log, None
+    now = fingerprints(log, window)
+    if now["log"] == written["log"]:
+        return log, None
+    dates = window_dates(window)
+    if now["known"] != written["known"] and to_train:
+        raise SchemaError(
+            f"the log is another than the run's: its events before {dates['validation_end']}, or its items, have "
+            "changed. Give the log that the run was started with (data.events=PATH, where it was moved), or start a "
+            "new run"
+        )
+    inside = known_at(log, window.end)
+    if now["window"] == written["window"]:
+        return inside, f"The log has grown since the run: it is judged on the run's own days, before {dates['end']}."
+    if now["known"] != written["known"]:
+        return inside, (
+            f"The log is another than the one that the run learned from: its events before {dates['validation_end']}, "
+            "or its items, have changed. Figures are of the log as it is now."
+        )
+    return inside, (
+        f"The log has changed since the run: its events from {dates['validation_end']} to {dates['end']}, on which "
+        "it is judged, are others than they were."
+    )
+
+
+def placed(data: Mapping[str, Any], started_in: str | None) -> dict[str, Any]:
+    """The settings of a log source with relative paths that hold from here.
+
+    A path is first looked for from where this process was started, then from where the run was.
+
+    Args:
+        data: the settings.
+        started_in: the working folder of the run; None: unknown.
+    """
+    found = dict(data)
+    for name in _PATHS:
+        path = found.get(name)
+        if isinstance(path, str) and "://" not in path and started_in is not None and not _there(path):
+            elsewhere = str(Path(started_in) / path)
+            found[name] = elsewhere if _there(elsewhere) else path
+    return found
+
+
+def _there(path: str) -> bool:
+    place = Path(path)
+    if place.exists():
+        return True
+    parts = place.parts
+    fixed = next((at for at, part in enumerate(parts) if any(sign in part for sign in "*?[")), None)
+    if fixed is None:
+        return False
+    return any(Path(*parts[:fixed]).glob(str(Path(*parts[fixed:]))))
