@@ -156,7 +156,7 @@ def test_a_rows_reward_is_its_items_less_the_mean_of_the_basket_copied_to_the_ro
     some = events.sample(300, seed=1)
     user = users.search_sorted(some["user_id"]).to_numpy().astype(np.int64)
     time, past = days_since_1970(some["timestamp"]), personal.past(events, users)
-    own = personal.facts.of(torch.from_numpy(some["item_id"].to_numpy())[:, None])
+    own = personal.facts.of(torch.tensor(some["item_id"].to_list())[:, None])
     basket = personal.facts.of(torch.from_numpy(personal.basket).expand(300, -1))
     together = Facts(*(torch.cat(parts, dim=1) for parts in zip(own, basket, strict=True)))
     mean, std = personal.of_rows(past, user, time, together)
