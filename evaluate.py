@@ -69,7 +69,7 @@ def evaluate(folder: RunFolder, settings: dict[str, Any], stages: Stages) -> Non
     if "metrics" not in function.facts:  # the run was cut short before it was judged
         function.facts.update(carry=sentences(assessment), metrics=assessment["metrics"])
         with stages.timed("saving"):
-            save(function, folder.artifact)
+            save(function, folder.judged)
     if not folder.metrics.is_file():
         loss: dict[str, Any] = {}
         with suppress(TrainingError):
@@ -96,7 +96,7 @@ def read(folder: RunFolder, training: DictConfig, moved: dict[str, Any]) -> tupl
         raise RunFolderError(
             f"run={folder.path} has no scoring function yet: python train.py resume={folder.path} goes on with it"
         )
-    function = reward.load(folder.artifact)
+    function = reward.load(folder.judged)
     source: dict[str, Any] = OmegaConf.to_container(training.data, resolve=True)  # type: ignore[assignment]
     source |= {name: path for name, path in moved.items() if path is not None}
     log = check(instantiate(placed(source, (folder.record or {}).get("started_in")))).log

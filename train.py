@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import hydra
 import polars as pl
@@ -34,6 +34,7 @@ from reward.artifact import save
 from reward.effects.account import account, no_account
 from reward.effects.personal import Personal
 from reward.effects.second_stage import ItemEffects
+from reward.effects.settings import check_effects
 from reward.evaluation.judge import judge
 from reward.evaluation.publish import publish
 from reward.evaluation.report import sentences
@@ -44,17 +45,18 @@ from reward.model import RewardModel, Task
 from reward.network import RewardNetwork
 from reward.outcomes import ABSENT
 from reward.outcomes.activity import ActivityTrace
-from reward.schema import PROPENSITY, Checked, EventLog, SchemaError, check
+from reward.schema import PROPENSITY, Checked, EventLog, SchemaError, check, unread_item_features
 from reward.sequences.datamodule import StreamData
 from reward.sequences.features import Features
-from reward.sequences.split import Split, day_to_date, known_at, split
+from reward.sequences.split import Split, check_windows, day_to_date, known_at, split
 from reward.tracking import finish, log_config, log_results
 from reward.training.activity import fit_activity, keep_what_gained
 from reward.training.command_line import JobError, RefusedError, in_one_sentence, refusing
 from reward.training.fitting import TrainingError, best_loss, fit
-from reward.training.folder import CONFIG, RunFolder
+from reward.training.folder import CONFIG, JUDGED, RunFolder
 from reward.training.identity import fingerprints, placed, same_log, window_dates, window_of
 from reward.training.overrides import resumed
+from reward.training.refit import ALL, NONE, refit_facts, refit_network
 from reward.training.settings import check_settings
 from reward.training.stages import Stages
 from reward.training.terminal import console, own_warnings_only, say
@@ -63,6 +65,7 @@ from reward.wiring import check_names
 from reward.writing import whole, write_json
 
 REJECTED = "rejected.parquet"
+EFFECTS_OF_ALL_DAYS = "effects_all_days.parquet"
 TASK = ("head", "outcome", "objective")
 
 OmegaConf.register_new_resolver("run_folder", lambda resume, fresh: "." if resume else fresh, replace=True)
@@ -194,6 +197,7 @@ def train(run: Run, stages: Stages) -> float:
     try:
         function, loss = learn(run, ready, stages, logger)
         assessment = judge_and_report(run, ready, stages, function, loss)
+        stages.attempt("refit", partial(fit_again, run, ready, function), folder=run.path)
         if assessment is not None:
             told = {"metrics": assessment["metrics"], "validation/loss": loss}
             pages = {"report": run.path / "evaluation" / "report.html", "artifact": run.folder.artifact}
@@ -228,6 +232,18 @@ def prepare(run: Run) -> Ready:
         say(changed)
     if run.folder.has_artifact:
         return Ready(checked, log, window, None, partial(saved_function, run.folder), None, None)
+    check_effects(run.plain, log)
+    return assembled(config, checked, log, window, source.timestamp_unit)
+
+
+def assembled(config: DictConfig, checked: Checked, log: EventLog, window: Split, timestamp_unit: str | None) -> Ready:
+    """Features, data and an untrained model, whose weights the seed draws.
+
+    Raises:
+        SchemaError: the log does not do.
+        TypeError: the parts do not fit each other.
+        ValueError: a part does not take its settings.
+    """
     settings = instantiate(config.model)
     try_optimizer(settings["optimizer"])
     for name in ("encoder", "head"):
@@ -236,7 +252,11 @@ def prepare(run: Run) -> Ready:
     head, outcome, objective = task_of(config, "")
     also = {name: dict(zip(TASK, task_of(told, f"also.{name}."), strict=True)) for name, told in config.also.items()}
     outcomes = {name: told["outcome"] for name, told in also.items()}
+    further = {f"also.{name}.outcome.horizon_days": it.horizon_days for name, it in outcomes.items()}
+    check_windows(log, window, {"outcome.horizon_days": outcome.horizon_days} | further)
     features = Features.fit(known_at(log, window.train_end), **config.features)
+    if quiet := [name for name in (*log.feedback, *log.context) if name in features.constant]:
+        say(f"not learned from, for they do not vary in the training days: {', '.join(quiet)}")
     data = StreamData(
         log, outcome, features, window, members=head.members, seed=config.seed, also=outcomes, **config.batches
     )
@@ -272,7 +292,7 @@ def prepare(run: Run) -> Ready:
         features,
         outcome,
         max_events=config.batches.max_events,
-        timestamp_unit=source.timestamp_unit,
+        timestamp_unit=timestamp_unit,
         facts={},
         also=outcomes,
     )
@@ -357,18 +377,55 @@ def judge_and_report(
         return None
     with stages.timed("saving"):
         function.facts.update(carry=sentences(assessment), metrics=assessment["metrics"])
-        save(function, run.folder.artifact)
+        save(function, run.folder.judged)
     report = partial(publish, function, assessment, run.path / "evaluation", console, truth=run.path / TRUTH)
     stages.attempt("report", report, folder=run.path)
     write_json(run.folder.metrics, {"validation/loss": loss, **assessment})
     return assessment
 
 
+def fit_again(run: Run, ready: Ready, judged: RewardFunction) -> None:
+    """Fit what is shipped again on all days, as ``refit`` says; the judged function stays in ``judged/``."""
+    what, folder = run.plain.get("refit", NONE), run.folder
+    if what == NONE or folder.refitted:
+        return
+    second = partial(second_stage, known_at(ready.log, ready.window.end), judged.outcome, run.config)
+    network, gained = judged.network, (judged.facts.get("forecast") or {}).get("share") != 0
+    if what == ALL and gained:
+        again = assembled(run.config, ready.checked, ready.log, ready.window, judged.timestamp_unit)
+        model, data = cast(RewardModel, again.model), cast(StreamData, again.data)
+        refit_network(model, data, network, run.path, settings=run.plain["trainer"])
+        network = model.network
+    elif judged.effects is None:
+        return
+    found, effects = second() if judged.effects is not None else (judged.facts["effects"], None)
+    shipped = RewardFunction(
+        network,
+        judged.features,
+        judged.outcome,
+        max_events=judged.max_events,
+        timestamp_unit=judged.timestamp_unit,
+        facts={
+            **judged.facts,
+            "effects": found,
+            "refit": refit_facts(what, judged.facts["window"], network=network is not judged.network),
+        },
+        effects=None if effects is None else effects.personal,
+        also=judged.also,
+    )
+    if effects is not None:
+        with whole(run.path / EFFECTS_OF_ALL_DAYS) as scratch:
+            effects.items.write_parquet(scratch)
+    save(judged, run.path / JUDGED)
+    save(shipped, folder.artifact)
+    say(shipped.facts["refit"]["sentence"])
+
+
 def saved_function(folder: RunFolder) -> RewardFunction:
     """The scoring function that the run has saved; what it warns of has been said when it was made."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", reward.ArtifactWarning)
-        return reward.load(folder.artifact)
+        return reward.load(folder.judged)
 
 
 def sequential(outcome: Any) -> bool:
@@ -393,6 +450,9 @@ def read(config: DictConfig, record: Mapping[str, Any] | None) -> tuple[EventLog
     days = [day_to_date(day) for day in window.days[:3]]
     for line in what_was_read(rows=rows, users=users, items=items, rejected=rejected, days=days):
         console.print(line, highlight=False)
+    if unread := unread_item_features(log):
+        named = ",".join((*log.item_features, *unread))
+        say(f"not read of the items table: {', '.join(unread)}; to learn from them add 'data.item_features=[{named}]'")
     return log, checked, window
 
 

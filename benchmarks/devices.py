@@ -98,7 +98,7 @@ def prepared(encoder: str, width: int, rows: int) -> tuple[Ready, RewardModel, S
     wide = [f"encoder.width={width}", f"batches.batch_rows={rows}"]
     wide += [f"encoder.heads={heads}"] if encoder in ("transformer", "hstu") else []
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        config = compose("train", overrides=[f"encoder={encoder}", "head.from_activity=false", *wide])
+        config = compose("train", overrides=[f"encoder={encoder}", *wide])
     seed_everything(config.seed, verbose=False)
     log = check(instantiate(config.data)).log
     window = split(log, **config.split)

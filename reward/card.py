@@ -37,8 +37,8 @@ _WINDOW = """\
 def model_card(function: RewardFunction, facts: Mapping[str, Any]) -> str:
     """Markdown for an artefact's README."""
     features = function.features
-    gained = [facts["forecast"]["sentence"]] if facts.get("forecast") else []
-    sentences = "\n".join(f"- {sentence}" for sentence in [*facts.get("carry", []), *gained]) or "- not evaluated"
+    carried = [*facts.get("carry", []), *(facts[it]["sentence"] for it in ("forecast", "refit") if facts.get(it))]
+    sentences = "\n".join(f"- {sentence}" for sentence in carried) or "- not evaluated"
     effects = facts.get("effects") or {}
     warning = f"> **Warning.** {effects['warning']}\n\n" if effects.get("warning") else ""
     said = "\n".join(f"- {sentence}" for sentence in account_sentences(effects)) if effects else "- not estimated"

@@ -198,6 +198,8 @@ def past_experiments(found: Json) -> str:
         f"Which quick signals foretell {star}, by past experiments: the weights with which effects on them foretell "
         "the effect on it, and how a proxy of these would have decided, each arm judged by weights of the others."
     )
+    if found.get("left_out"):
+        lead += f" Columns that are no numbers were left out: {', '.join(found['left_out'])}."
     if found["reason"] is not None:
         return section("Past experiments", lead, f"<p>Not computed: {escape(found['reason'])}.</p>")
     weights = [

@@ -15,17 +15,15 @@ class Ensemble(nn.Module):
         hidden: units of each member's hidden layer.
         members: M.
         outputs: K, numbers that each member gives.
-        silent: every output begins at 0; members still differ in their hidden layers.
 
     Source: Osband et al. 2016 (bootstrapped heads on a shared trunk).
     """
 
-    def __init__(self, *, width: int, hidden: int, members: int, outputs: int, silent: bool = False) -> None:
+    def __init__(self, *, width: int, hidden: int, members: int, outputs: int) -> None:
         super().__init__()
         self.width, self.hidden, self.members = width, hidden, members
         self.inner = nn.Linear(width, members * hidden)
-        outer = torch.randn(members, hidden, outputs) / hidden**0.5
-        self.outer = nn.Parameter(torch.zeros_like(outer) if silent else outer)
+        self.outer = nn.Parameter(torch.randn(members, hidden, outputs) / hidden**0.5)
         self.bias = nn.Parameter(torch.zeros(members, outputs))
 
     def forward(self, state: Tensor) -> Tensor:

@@ -123,6 +123,16 @@ class StreamData(LightningDataModule):
         weight = torch.ones(len(validation.stream.users), self.members)
         self.validation = _Examples(validation, targets, asked, weight)
 
+    def train_on_all_days(self) -> None:
+        """Take all days of the log to train on; what validation saw is among them then."""
+        self.setup()
+        windows, targets, asked = self._window(self.split.end, None)
+        draws = torch.poisson(
+            torch.ones(len(windows.stream.users), self.members), torch.Generator().manual_seed(self.seed)
+        )
+        weight = draws if self.members > 1 else torch.ones_like(draws)
+        self.training = _Examples(windows, targets, asked, weight)
+
     def _window(self, end: int, known_before: int | None) -> tuple[Windows, dict[str, Tensor], dict[str, Items]]:
         """The stream as known at ``end``, with what of the targets was revealed by then but not by ``known_before``.
 

@@ -1,4 +1,4 @@
-"""Past activity as a forecast: where training starts, and how much of what it adds is kept."""
+"""Past activity as a forecast: what a network corrects, and how much of its correction is kept."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Gain(NamedTuple):
     """What training added to the forecast of past activity, on the validation days.
 
     Attributes:
-        share: how much of what the network adds to the logits is kept, from 0 to 1.
+        share: how much of the network's correction is kept: 0 is past activity alone, 1 the network alone.
         activity: log-loss of past activity alone, in nats a day.
         tried: the share of those tried that forecast best.
         gain: nats a day by which it forecast better than past activity alone.
@@ -138,17 +138,17 @@ def keep_what_gained(
     trace, known = (trace_bits(data.validation.targets[name][row], head.horizon_days) for name in (TRACE, OBSERVED))
     asked = known.any(1)
     state, trace, known = state[asked], trace[asked], known[asked]
-    start, added = state[:, head.width :].unsqueeze(1), head.ensemble(state)
+    start, learnt = state[:, head.width :].unsqueeze(1), head.ensemble(state)
     user = torch.from_numpy(data.validation.windows.stream.events.user.copy())[row[asked]]
     count = torch.zeros(int(user.max()) + 1, dtype=torch.float64).index_add(0, user, known.sum(1).double())
 
     def losses(share: float) -> Tensor:
         """Sum of the log-loss of each user's known days."""
-        logits = start + share * added
+        logits = (1 - share) * start + share * learnt
         scale, offset = platt(logits, trace, known, prior_events=prior_events)
         calibrated = scale * logits + offset
         active, silent = (F.logsigmoid(sign * calibrated).logsumexp(1) for sign in (1, -1))
-        loss = (np.log(added.shape[1]) - torch.where(trace, active, silent)) * known
+        loss = (np.log(logits.shape[1]) - torch.where(trace, active, silent)) * known
         return torch.zeros_like(count).index_add(0, user, loss.sum(1))
 
     alone = losses(0.0)

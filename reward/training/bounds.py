@@ -46,6 +46,8 @@ SECTIONS = {
         "model",
         "model.state_weights",
         "trainer",
+        "activity",
+        "correction",
         "calibration",
         "split",
         "also",
@@ -90,6 +92,7 @@ _TASK: dict[str, Kind] = {
     "outcome.horizon_days": HORIZON,
     "outcome.scope": Text("user, item, or a column of the items table"),
     "outcome.active_if": optional(COLUMN),
+    "outcome.whole_sessions": FLAG,
     "outcome.reason": optional(COLUMN),
     "outcome.reasons": ListOf(Text()),
     "outcome.quantity": COLUMN,
@@ -102,6 +105,7 @@ _TASK: dict[str, Kind] = {
     "head.horizon_days": HORIZON,
     "head.members": MEMBERS,
     "head.causes": Whole(1, 1000),
+    "head.from_activity": FLAG,
     "head.levels": ListOf(Real(0, 1e9, above=True), least=2, rising=True),
     "objective.most_weight": Real(1, 1e9),
 }
@@ -113,6 +117,7 @@ _DATA: dict[str, Kind] = {
     "data.log_files": Either((ListOf(Text("the name of a file"), least=1), Text("the name of a file"))),
     "data.feedback": Either((ListOf(COLUMN, least=1), COLUMN)),
     "data.click": optional(COLUMN),
+    "data.flags": optional(COLUMNS),
     "data.context": COLUMNS,
     "data.item_features": COLUMNS,
     "data.timezone": ZONE,
@@ -128,7 +133,7 @@ _DATA: dict[str, Kind] = {
 _STAGES: dict[str, Kind] = {
     "seed": SEED,
     "resume": optional(PATH),
-    "refit": optional(OneOf(("effects", "all", "none"))),
+    "refit": OneOf(("effects", "all", "none")),
     "split.train_days": optional(DAYS),
     "split.validation_days": optional(DAYS),
     "features.min_item_events": COUNT,
@@ -158,6 +163,8 @@ _STAGES: dict[str, Kind] = {
     "trainer.devices": Either((Whole(1, 1024), OneOf(("auto", -1)), ListOf(Whole(0, 1023), least=1))),
     "trainer.precision": OneOf(("32-true", "32", 32, "bf16-mixed", "16-mixed")),
     "calibration.prior_events": POSITIVE,
+    "correction.shares": ListOf(Real(0, 1, above=True), least=1, rising=True),
+    "correction.least_gain": Real(-1e6, 1e6),
     "also.*.weight": POSITIVE,
     "logger.project": Parsed("a name without / \\ # ? % :", lambda text: None if set("/\\#?%:") & set(text) else text),
 }
@@ -221,14 +228,18 @@ _EFFECTS: dict[str, Kind] = {
     "balance.seed": SEED,
 }
 
+_LOGISTIC: dict[str, Kind] = {
+    "strengths": ListOf(Real(0, 1e12, above=True), least=1),
+    "max_categories": Whole(1, 10**6),
+}
+
 _EVALUATION: dict[str, Kind] = {
+    **{f"{place}.{name}": kind for place in ("activity", "evaluation.logistic") for name, kind in _LOGISTIC.items()},
     "evaluation.intervals.resamples": Whole(1, 10**6),
     "evaluation.intervals.level": LEVEL,
     "evaluation.intervals.bins": Whole(1, 10**4),
     "evaluation.intervals.min_slice_users": COUNT,
     "evaluation.intervals.min_item_rows": COUNT,
-    "evaluation.logistic.strengths": ListOf(Real(0, 1e12, above=True), least=1),
-    "evaluation.logistic.max_categories": Whole(1, 10**6),
     "evaluation.boosting.parameters": Values(
         Either((Real(-1e12, 1e12), Text(), FLAG, ListOf(Real(-1e12, 1e12), repeated=True)))
     ),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -127,10 +128,7 @@ def fit(
             enable_progress_bar=console.is_terminal,
             default_root_dir=folder,
         )
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-            warnings.filterwarnings("ignore", message=".*LeafSpec.*")
-            warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty.*")
+        with quietly():
             trainer.fit(model, data, ckpt_path=None if state is None else last)
         if trainer.interrupted:
             raise KeyboardInterrupt
@@ -158,6 +156,21 @@ def best_loss(folder: Path) -> float:
             "model.warmup_steps"
         )
     return float(loss)
+
+
+def best_epochs(folder: Path) -> int:
+    """How many epochs had been trained when the validation loss was best."""
+    return int(_load(folder / "checkpoints" / BEST)["epoch"]) + 1
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Leave out what Lightning warns of and a run means."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+        warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty.*")
+        yield
 
 
 def make_trainer(settings: Mapping[str, Any], **more: Any) -> Trainer:

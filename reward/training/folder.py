@@ -18,9 +18,10 @@ OVERRIDES = Path(".hydra/overrides.yaml")
 RECORD = Path("run.json")
 CHECKPOINTS = Path("checkpoints")
 ARTIFACT = Path("reward")
+JUDGED = Path("judged")
 METRICS = Path("metrics.json")
 _LOCK = ".lock"
-_OF_A_RUN = (CONFIG, RECORD, CHECKPOINTS, ARTIFACT, METRICS)
+_OF_A_RUN = (CONFIG, RECORD, CHECKPOINTS, ARTIFACT, JUDGED, METRICS)
 
 
 class RunFolderError(ValueError):
@@ -87,6 +88,18 @@ class RunFolder:
     def artifact(self) -> Path:
         """Where the scoring function is saved."""
         return self.path / ARTIFACT
+
+    @property
+    def judged(self) -> Path:
+        """The scoring function that the test days judge: what was saved before a refit, where there was one."""
+        path = self.path / JUDGED
+        return path if (path / "reward.json").is_file() else self.artifact
+
+    @property
+    def refitted(self) -> bool:
+        """Whether the scoring function was fitted again after it was judged."""
+        file = self.artifact / "reward.json"
+        return file.is_file() and "refit" in json.loads(file.read_text(encoding="utf-8"))["facts"]
 
     @property
     def has_artifact(self) -> bool:

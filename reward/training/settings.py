@@ -82,8 +82,9 @@ def _parts(config: Mapping[str, Any]) -> Iterator[str]:
             if not isinstance(node, Mapping) or not isinstance(node.get(TARGET), str):
                 yield f"{path}: expected a part, with the path of its class or function in {TARGET}, got {node!r}"
                 continue
-            if partial is not None and bool(node.get(PARTIAL, False)) is not partial:
-                yield f"{path}.{PARTIAL}: expected {str(partial).lower()}, got {node.get(PARTIAL, False)!r}"
+            if node.get(PARTIAL, False) not in ((True, False) if partial is None else (partial,)):
+                wanted = "true or false" if partial is None else str(partial).lower()
+                yield f"{path}.{PARTIAL}: expected {wanted}, got {node.get(PARTIAL, False)!r}"
             odd = [key for key in node if key.startswith("_") and key not in (TARGET, PARTIAL)]
             if odd:
                 yield f"{path}: expected no {', '.join(odd)}"
@@ -116,7 +117,7 @@ def _values(node: Any, path: tuple[str, ...], target: str = _KNOWN) -> Iterator[
             if not key.startswith("_"):
                 yield from _values(value, (*path, str(key)), target)
     elif path and target.startswith(_KNOWN) and not (node is None and name in OPTIONAL) and _taken(target, path[-1]):
-        known = [it.rpartition(".")[2] for it in BOUNDS if it.rpartition(".")[0] == ".".join(path[:-1])]
+        known = [it.split(".")[-1 if path[1:] else 0] for it in BOUNDS if it.startswith(".".join((*path[:-1], "")))]
         yield f"there is no setting {name}{near(path[-1], known)}"
 
 

@@ -10,10 +10,12 @@ from torch.testing import assert_close
 import reward
 from reward.artifact import save
 from reward.card import model_card
+from reward.days import trace_bits
 from reward.encoders.gru import GRU
 from reward.evaluation.assessment import ACTIVITY
 from reward.evaluation.baselines import baselines
 from reward.function import RewardFunction
+from reward.heads.calibration import platt
 from reward.heads.trace import TraceHead
 from reward.model import RewardModel
 from reward.network import RewardNetwork
@@ -41,11 +43,12 @@ def data(log, outcome, features, windows_of_time):
 
 @pytest.fixture
 def network(features, outcome, data):
-    """A network that starts from past activity, before training."""
+    """A network that corrects past activity, before training and with nothing of its correction kept."""
     torch.manual_seed(0)
     head = TraceHead(width=8, hidden=4, horizon_days=outcome.horizon_days, members=2, from_activity=True)
     made = RewardNetwork(GRU(width=8, layers=1, dropout=0.0), head, sizes=features.sizes(), item_dropout=0.0)
     fit_activity(made.activity, data, **LOGISTIC)
+    made.head.correction.zero_()
     return made.eval()
 
 
@@ -69,15 +72,13 @@ def function_of(features, outcome):
     return build
 
 
-def shaken(network):
-    """The network with a correction that is not 0."""
-    generator = torch.Generator().manual_seed(1)
-    ensemble = network.head.ensemble
-    ensemble.outer.data = torch.randn(ensemble.outer.shape, generator=generator)
+def half(network):
+    """The network with half of its correction."""
+    network.head.correction.fill_(0.5)
     return network
 
 
-def test_before_training_the_forecast_is_that_of_activity_alone(
+def test_without_a_correction_the_forecast_is_that_of_activity_alone(
     network, model_of, function_of, data, log, outcome, features, windows_of_time
 ):
     assert network.activity.categories, "the log has a category of its slots"
@@ -89,28 +90,33 @@ def test_before_training_the_forecast_is_that_of_activity_alone(
     np.testing.assert_allclose(function_of(network).forecast(events), alone, atol=2e-6)
 
 
-def test_before_training_no_item_makes_a_difference_and_members_agree(network, function_of, log):
+def test_without_a_correction_no_item_makes_a_difference_and_members_agree(network, function_of, log):
     scored = function_of(network).score_events(log.events.collect())
     assert scored["reward"].abs().max() < 1e-6
     assert scored["reward_std"].abs().max() < 1e-6
     assert scored["value_before"].n_unique() > 20
 
 
-def test_members_come_apart_in_training(network, model_of, data):
-    trainer = Trainer(
-        max_epochs=1,
-        accelerator="cpu",
-        num_sanity_val_steps=0,
-        **dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False),
-    )
-    trainer.fit(model_of(network).train(), data)
-    one, other = network.head.ensemble.outer
-    assert (one - other).abs().max() > 1e-3
+def test_training_is_that_of_the_network_alone(network, model_of, data):
+    """With the whole correction the logits are the ensemble's, bit by bit, so that past activity slows no learning."""
+    network.head.correction.fill_(1.0)
+    batch = next(iter(data.train_dataloader())).batch
+    for state in network(batch):
+        logits = network.head(state)["trace_logits"]
+        assert torch.equal(logits, network.head.ensemble(state))
+        assert state.shape[-1] == network.state_width == 8 + network.head.horizon_days
+
+
+def test_a_correction_moves_logits_from_those_of_activity_to_those_of_the_ensemble(network, data):
+    _, _, state = half(network)(next(iter(data.train_dataloader())).batch)
+    activity = network.activity(next(iter(data.train_dataloader())).batch.history)
+    expected = (activity.unsqueeze(-2) + network.head.ensemble(state)) / 2
+    assert_close(network.head(state)["trace_logits"], expected)
 
 
 def test_past_activity_survives_saving_and_is_the_same_for_all_candidates(network, function_of, log, tmp_path):
     events = log.events.collect()
-    function = function_of(shaken(network))
+    function = function_of(half(network))
     read = reward.load(save(function, tmp_path / "saved"))
     np.testing.assert_array_equal(read.forecast(events), function.forecast(events))
     assert read.network.head.from_activity
@@ -125,7 +131,7 @@ def test_past_activity_survives_saving_and_is_the_same_for_all_candidates(networ
 
 def test_a_logged_item_is_a_candidate_that_was_shown(network, function_of, log):
     """The reward of a row is that of its item among candidates, at the row's slot."""
-    function = function_of(shaken(network))
+    function = function_of(half(network))
     events = log.events.collect()
     scored = function.score_events(events)
     last = events.with_row_index().sort("timestamp").group_by("user_id", maintain_order=True).last().sort("user_id")
@@ -145,6 +151,7 @@ def test_a_logged_item_is_a_candidate_that_was_shown(network, function_of, log):
 
 def test_a_correction_that_gains_is_kept(network, model_of, data):
     """Where the logits of activity are of no use, what a network learns is."""
+    network.head.correction.fill_(1.0)
     network.activity.numbers.zero_()
     for table in network.activity.categories:
         table.zero_()
@@ -166,7 +173,7 @@ def test_a_correction_that_gains_is_kept(network, model_of, data):
 def test_a_correction_of_noise_is_dropped(network, model_of, data, function_of, log):
     events = log.events.collect()
     before = function_of(network).forecast(events)
-    gain = keep_what_gained(model_of(shaken(network)), data, **CORRECTION, **CALIBRATION)
+    gain = keep_what_gained(model_of(half(network)), data, **CORRECTION, **CALIBRATION)
     assert gain.share == network.head.correction == 0
     np.testing.assert_allclose(function_of(network).forecast(events), before, atol=1e-6)
     assert gain.sentence("a GRU in 3 epochs").startswith("Training gained nothing over past activity")
@@ -175,16 +182,10 @@ def test_a_correction_of_noise_is_dropped(network, model_of, data, function_of, 
 
 def test_the_gain_is_the_difference_of_calibrated_losses_over_users(network, model_of, data, outcome):
     """Against a table of users by another road."""
-    from reward.days import trace_bits
-    from reward.heads.calibration import platt
-
-    model = model_of(shaken(network))
-    with torch.no_grad():
-        network.head.ensemble.outer.mul_(0.01)
+    model = model_of(network)
     rows, losses = data.validation, {}
     stream = rows.windows.stream
     trace, known = (trace_bits(rows.targets[name], outcome.horizon_days) for name in ("trace", "observed"))
-    batch = next(iter(data.val_dataloader())).batch
     states = torch.zeros(len(stream.events), network.state_width)
     for example in data.val_dataloader():
         batch = example.batch
@@ -192,7 +193,7 @@ def test_the_gain_is_the_difference_of_calibrated_losses_over_users(network, mod
         states[batch.history.row[own]] = network.after(batch.history)[own].detach()
     use = known.any(1)
     for share in (0.0, 1.0):
-        logits = (states[use, 8:].unsqueeze(1) + share * network.head.ensemble(states[use])).detach()
+        logits = ((1 - share) * states[use, 8:].unsqueeze(1) + share * network.head.ensemble(states[use])).detach()
         scale, offset = platt(logits, trace[use], known[use], **CALIBRATION)
         chance = (scale * logits + offset).sigmoid().mean(1)
         loss = -torch.where(trace[use], chance, 1 - chance).log() * known[use]

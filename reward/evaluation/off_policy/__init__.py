@@ -22,7 +22,7 @@ from reward.experiments.quantiles import normal
 from reward.schema import PROPENSITY, USER
 
 TOP = 0.01  # of the rows, whose share of the weight is told
-MOST_OFF, MOST_ERRORS = 0.05, 2.5  # of the mean weight from 1: within either of them it is near
+MOST_OFF, MOST_ERRORS = 0.05, 2.0  # of the mean weight from 1: within either of them it is near
 _MOST_WEIGHT = 1e150  # whose square is a number
 _UNSEEN = 3.0  # rows as heavy as the heaviest that may be missing: what was never seen has this bound at 95%
 
@@ -39,7 +39,7 @@ class Logged:
         least_effective_rows: with fewer effective rows an estimator refuses. The error of a weighted mean is about
             the reward's standard deviation over the root of this number; under some tens its standard error, too, is
             not to be believed.
-        most_off: with a mean weight farther than this from 1, and farther than 2.5 of its standard errors, an estimator
+        most_off: with a mean weight farther than this from 1, and farther than two of its standard errors, an estimator
             refuses. Infinity: never.
 
     Raises:

@@ -128,9 +128,14 @@ def action_posterior(
     Raises:
         ValueError: as `action_regression`, ``widened`` not above 0, or a logging policy whose rows do not sum to 1.
     """
-    if not widened > 0:
+    if not 0 < widened < np.inf:
         raise ValueError(f"expected widened above 0, got {widened}: 1 takes the short-term rewards' noise as it is")
     prior = distribution("logging", logging)
+    if np.ndim(short_term) != 2 or prior.shape != (len(short_term), len(actions)):
+        raise ValueError(
+            f"expected short_term (n, rewards) and logging (n, actions) for {len(actions)} actions, got "
+            f"{np.shape(short_term)} and {prior.shape}"
+        )
     told = np.stack(
         [action_regression(context, actions, action, each, fold, strength=1) for each in short_term.T], axis=2
     )
