@@ -490,7 +490,8 @@ class RewardFunction(Frozen):
 
     def unknown_items(self, items: Ids, items_table: pl.DataFrame | None = None) -> int:
         """How many of ``items`` are not in the vocabulary: they are scored by their features alone."""
-        distinct, place = np.unique(self._ids_of(items), return_inverse=True)
+        known = items.drop_nulls() if isinstance(items, pl.Series) else items
+        distinct, place = np.unique(self._ids_of(known), return_inverse=True)
         return int((self._item_inputs(distinct, items_table).code[place] == 0).sum())
 
     @_eager
