@@ -33,6 +33,7 @@ import reward
 from reward.artifact import save
 from reward.effects.account import account, no_account
 from reward.effects.personal import Personal
+from reward.effects.propensity_check import check_propensities
 from reward.effects.second_stage import ItemEffects
 from reward.effects.settings import check_effects
 from reward.evaluation.judge import judge
@@ -233,6 +234,9 @@ def prepare(run: Run) -> Ready:
     if run.folder.has_artifact:
         return Ready(checked, log, window, None, partial(saved_function, run.folder), None, None)
     check_effects(run.plain, log)
+    unused = check_propensities(known_at(log, window.validation_end))
+    if unused is not None:
+        say(f"The log's propensities are not used, and estimated instead: {unused}.")
     return assembled(config, checked, log, window, source.timestamp_unit)
 
 
@@ -501,8 +505,8 @@ def second_stage(known: EventLog, outcome: Any, config: DictConfig) -> tuple[dic
     """
     if not isinstance(outcome, ActivityTrace) or outcome.scope != "user":
         raise SchemaError(f"they need outcome=active_days with outcome.scope=user, and it tells {outcome.unit}")
-    estimated = None
-    if PROPENSITY in known.events.collect_schema().names():
+    estimated, unused = None, check_propensities(known)
+    if unused is None and PROPENSITY in known.events.collect_schema().names():
         propensity = known.events.select(PROPENSITY).collect().to_series().to_numpy()
     else:
         estimated = instantiate(config.propensities, _convert_="all")(known)
@@ -515,7 +519,14 @@ def second_stage(known: EventLog, outcome: Any, config: DictConfig) -> tuple[dic
         unchecked = str(error)
     personal = None if effects.personal is None else (effects.personal.borne_out, effects.personal.personal_borne_out)
     found = account(
-        effects.borne_out, estimated, balance, personal=personal, pushed=effects.pushed, unchecked=unchecked
+        effects.borne_out,
+        estimated,
+        balance,
+        personal=personal,
+        pushed=effects.pushed,
+        unchecked=unchecked,
+        chosen=effects.chosen,
+        unused=unused,
     )
     return found, effects
 
