@@ -437,6 +437,8 @@ def read(config: DictConfig, record: Mapping[str, Any] | None) -> tuple[EventLog
     """The log as it came, checked, and its windows, which are those of ``record`` where the run goes on."""
     source = placed(plain_values(config.data), (record or {}).get("started_in"))
     log = instantiate(source)
+    if not isinstance(log, EventLog):
+        raise TypeError(f"data: expected a source of an EventLog, {source['_target_']} gives {type(log).__name__}")
     checked = check(log)
     window = split(checked.log, **config.split) if record is None else window_of(record["window"])
     rejected = checked.rejected.height
