@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 
-import train  # noqa: F401  registers the resolvers
+import train
 from reward.training.command_line import RefusedError, in_one_sentence, quoted, refusing, sentence
 
 CONF = Path(__file__).parents[2] / "conf"
