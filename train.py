@@ -105,12 +105,14 @@ class Run:
         plain: the same, resolved, as plain values.
         folder: where it is kept.
         given: what the command line set.
+        changed: settings that are others than when the run was started.
     """
 
     config: DictConfig
     plain: dict[str, Any]
     folder: RunFolder
     given: list[str]
+    changed: tuple[str, ...] = ()
 
     @property
     def path(self) -> Path:
@@ -170,14 +172,15 @@ def opened(config: DictConfig, job: Any) -> Run:
         saved: DictConfig = OmegaConf.load(folder.path / CONFIG)  # type: ignore[assignment]
         OmegaConf.set_struct(saved, False)
         told = (OmegaConf.to_container(it, resolve=False) for it in (config, saved))
-        for name, value in resumed(given, *told, has_artifact=folder.has_artifact).items():  # type: ignore[arg-type]
+        changed = resumed(given, *told, has_artifact=folder.has_artifact)  # type: ignore[arg-type]
+        for name, value in changed.items():
             OmegaConf.update(saved, name, value, merge=False, force_add=True)
         plain = plain_values(saved)
         check_settings(plain)
     except BaseException:
         folder.release()
         raise
-    return Run(saved, plain, folder, given)
+    return Run(saved, plain, folder, given, tuple(changed))
 
 
 def plain_values(config: DictConfig) -> dict[str, Any]:
@@ -189,6 +192,10 @@ def plain_values(config: DictConfig) -> dict[str, Any]:
 def train(run: Run, stages: Stages) -> float:
     """Everything between a log and the run folder: ``reward/``, ``metrics.json`` and ``checkpoints/``."""
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    if run.folder.ended and not run.changed:
+        say(f"This run has ended: nothing is left to do. python evaluate.py run={run.path} judges it again.")
+        print(run.path)
+        return best_loss(run.path)
     with refusing(), stages.timed("reading"):
         ready = prepare(run)
     identify(run, ready)
@@ -210,7 +217,9 @@ def train(run: Run, stages: Stages) -> float:
     stages.write(run.path)
     console.print(stages.line(), soft_wrap=True)
     print(run.path)
-    if stages.failed:
+    if not stages.failed:
+        run.folder.end()
+    else:
         raise JobError(f"not all of the run was done: {', '.join(stages.failed)} failed")
     return loss
 
@@ -441,6 +450,8 @@ def read(config: DictConfig, record: Mapping[str, Any] | None) -> tuple[EventLog
     """The log as it came, checked, and its windows, which are those of ``record`` where the run goes on."""
     source = placed(plain_values(config.data), (record or {}).get("started_in"))
     log = instantiate(source)
+    if not isinstance(log, EventLog):
+        raise TypeError(f"data: expected a source of an EventLog, {source['_target_']} gives {type(log).__name__}")
     checked = check(log)
     window = split(checked.log, **config.split) if record is None else window_of(record["window"])
     rejected = checked.rejected.height
