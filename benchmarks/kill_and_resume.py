@@ -34,8 +34,9 @@ SETTINGS = (
     "data=log 'data.feedback=[click]' 'data.context=[surface]' data.end=2024-03-21 outcome.horizon_days=5 "
     "split.train_days=12 split.validation_days=4 encoder.width=16 encoder.layers=1 encoder.heads=2 head.hidden=8 "
     "head.members=2 batches.max_events=16 batches.batch_rows=64 trainer.max_epochs=4 trainer.patience=4 "
-    "trainer.accelerator=cpu evaluation.intervals.resamples=5 evaluation.intervals.min_slice_users=5 "
-    "evaluation.boosting=null evaluation.logistic.strengths=[100] features.min_item_events=2 logger=csv"
+    "trainer.accelerator=cpu evaluation.intervals.resamples=2 evaluation.intervals.min_slice_users=5 "
+    "evaluation.boosting=null effects.personal=null evaluation.logistic.strengths=[100] "
+    "features.min_item_events=2 logger=csv"
 ).replace("'", "")
 
 
@@ -51,6 +52,7 @@ def small_log(users: int = 60, days: int = 20, seed: int = 0) -> pl.DataFrame:
             "item_id": draw.integers(0, 25, len(user)),
             "timestamp": [start + timedelta(seconds=int(second)) for second in seconds],
             "click": draw.random(len(user)) < 0.4,
+            "propensity": 1 / 25,
             "surface": draw.choice(["home", "search"], len(user)),
         }
     )
