@@ -39,7 +39,7 @@ from reward.effects.settings import check_effects
 from reward.evaluation.judge import judge
 from reward.evaluation.publish import publish
 from reward.evaluation.report import sentences
-from reward.evaluation.terminal import what_training_did, what_was_read, where_things_are
+from reward.evaluation.terminal import what_was_read, what_was_refit, where_things_are
 from reward.evaluation.truth import TRUTH, beside_truth
 from reward.function import RewardFunction
 from reward.model import RewardModel, Task
@@ -269,7 +269,7 @@ def assembled(config: DictConfig, checked: Checked, log: EventLog, window: Split
     check_windows(log, window, {"outcome.horizon_days": outcome.horizon_days} | further)
     features = Features.fit(known_at(log, window.train_end), **config.features)
     if quiet := [name for name in (*log.feedback, *log.context) if name in features.constant]:
-        say(f"not learned from, for they do not vary in the training days: {', '.join(quiet)}")
+        say(f"not learned from, for they never vary in training: {', '.join(quiet)}")
     data = StreamData(
         log, outcome, features, window, members=head.members, seed=config.seed, also=outcomes, **config.batches
     )
@@ -345,7 +345,6 @@ def learn(run: Run, ready: Ready, stages: Stages, logger: Any) -> tuple[RewardFu
             loss = fit(ready.model, ready.data, run.path, settings=run.plain["trainer"], logger=logger)
             forecast = weigh(run, ready.model, ready.data)
             ready.model.calibrate(ready.data.val_dataloader(), **config.calibration)
-        console.print(what_training_did(loss), highlight=False)
         function = ready.function()
         second = partial(estimate_effects, ready.log, ready.outcome, window, config, run.path)
         found, function.effects = stages.attempt("effects", second, folder=run.path) or (
@@ -431,7 +430,7 @@ def fit_again(run: Run, ready: Ready, judged: RewardFunction) -> None:
             effects.items.write_parquet(scratch)
     save(judged, run.path / JUDGED)
     save(shipped, folder.artifact)
-    say(shipped.facts["refit"]["sentence"])
+    say(what_was_refit(shipped.facts["refit"], judged.facts["effects"], found))
 
 
 def saved_function(folder: RunFolder) -> RewardFunction:
@@ -467,7 +466,7 @@ def read(config: DictConfig, record: Mapping[str, Any] | None) -> tuple[EventLog
         console.print(line, highlight=False)
     if unread := unread_item_features(log):
         named = ",".join((*log.item_features, *unread))
-        say(f"not read of the items table: {', '.join(unread)}; to learn from them add 'data.item_features=[{named}]'")
+        say(f"not read of the items table: {', '.join(unread)}; to learn from them, 'data.item_features=[{named}]'")
     return log, checked, window
 
 
