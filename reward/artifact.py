@@ -27,7 +27,18 @@ from reward.network import RewardNetwork
 from reward.outcomes import ABSENT, STATES
 from reward.plain import check, shown
 from reward.schema import ITEM
-from reward.sealed import CARD, EFFECTS, ITEMS, MANIFEST, READABLE, WEIGHTS, MissingError, Sealed, shown_error
+from reward.sealed import (
+    CARD,
+    EFFECTS,
+    ITEMS,
+    MANIFEST,
+    READABLE,
+    WEIGHTS,
+    MissingError,
+    Sealed,
+    most_of_manifest,
+    shown_error,
+)
 from reward.sealed import ArtifactError as ArtifactError
 from reward.sequences.features import Features
 from reward.sequences.restored import restored
@@ -150,8 +161,14 @@ def fresh_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
 def write_manifest(folder: Path, manifest: Mapping[str, Any], files: Sequence[str]) -> None:
     """Write what an artefact says of itself, with the hashes of its files, sealed."""
     hashes = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in files}
-    text = _sealed({"format_version": FORMAT_VERSION, **manifest, "sha256": hashes})
-    (folder / MANIFEST).write_text(text, encoding="utf-8")
+    text = _sealed({"format_version": FORMAT_VERSION, **manifest, "sha256": hashes}).encode()
+    most = most_of_manifest(sum((folder / name).stat().st_size for name in files if name != CARD))
+    if len(text) > most:
+        raise ValueError(
+            f"{MANIFEST} would have {len(text)} bytes, and a reader takes {most} beside these weights and tables: "
+            "put less into facts, or make the effects' net smaller"
+        )
+    (folder / MANIFEST).write_bytes(text)
 
 
 def load(source: str | os.PathLike[str], *, trust: Sequence[str] = ()) -> RewardFunction:

@@ -16,9 +16,17 @@ def trace_bits(words: Tensor, horizon_days: int) -> Tensor:
     Returns:
         bool (..., H).
 
+    Raises:
+        ValueError: another dtype, or a horizon that does not fit a word.
+
     >>> trace_bits(torch.tensor([5]), 4)
     tensor([[ True, False,  True, False]])
     """
+    if words.dtype != torch.int64 or not 1 <= horizon_days <= 63:
+        raise ValueError(
+            f"expected int64 words and a horizon of 1 to 63 days, got {words.dtype} and {horizon_days}: a shift past "
+            "the end of a word would come round to its beginning"
+        )
     return (words.unsqueeze(-1) >> torch.arange(horizon_days, device=words.device)) & 1 == 1
 
 

@@ -30,6 +30,7 @@ _RIDGE = 1e-6  # variance of a day on which nobody is active: of one in a millio
 _MOST_SKEW = 2.0  # an exponential law's
 _FEW_ITEMS = 6.0  # items as good as knowing beforehand that skewness is of the order of one: its variance is 6 / items
 _LEAST_DAYS = 0.05  # of the usual: the noise between users does not shrink further
+_MOST_NUMBERS = 2**33  # that evidence may hold: 64 GiB
 _END = 0.1  # of the way from a skewed law's end to its mean
 _NODES = np.linspace(-8.0, 8.0, 129)  # of the integrals over an item's days
 
@@ -163,9 +164,13 @@ class ItemPrior:
         (True, True)
         """
         H = horizon_days
-        _days_observed(item, trace, observed, H)
+        item, trace, observed, _ = _days_observed(item, trace, observed, H)
         if (item < 0).any():
             raise ValueError(f"expected items numbered from 0, got {item.min()}")
+        if item.max(initial=-1) >= len(item):
+            raise ValueError(
+                f"expected items numbered from 0, got {item.max()} among {len(item)} users: number them anew"
+            )
         whole = observed == (1 << H) - 1
         items = int(item.max(initial=-1)) + 1
         users = np.bincount(item[whole], minlength=items).astype(np.float64)
@@ -222,7 +227,7 @@ class ItemPrior:
             covariance: (H, H) or (items, H, H) of the forecast's error; None: as wide as the population.
 
         Raises:
-            ValueError: the shapes do not fit, or ``mean`` is not between 0 and 1.
+            ValueError: the shapes do not fit, ``mean`` is not between 0 and 1, or ``covariance`` is not finite.
         """
         H, K = self.loadings.shape
         if mean.shape[-1:] != (H,) or mean.ndim > 2 or not ((mean >= 0) & (mean <= 1)).all():
@@ -230,8 +235,10 @@ class ItemPrior:
                 f"expected an expected trace of {H} daily probabilities, ({H},) or (items, {H}), got shape "
                 f"{mean.shape} with values from {mean.min(initial=np.inf):g} to {mean.max(initial=-np.inf):g}"
             )
-        if covariance is not None and covariance.shape[-2:] != (H, H):
-            raise ValueError(f"expected a covariance between {H} days, ({H}, {H}), got shape {covariance.shape}")
+        if covariance is not None and (covariance.shape[-2:] != (H, H) or not np.isfinite(covariance).all()):
+            raise ValueError(
+                f"expected a finite covariance between {H} days, ({H}, {H}), got shape {covariance.shape} or others"
+            )
         population = self.usual - self.shift
         gain = np.linalg.solve(self.loadings @ self.loadings.T + np.diag(self.leftover), self.loadings).T
         centre = (mean - population) @ gain.T
@@ -255,7 +262,9 @@ class ItemPrior:
                 an item is out of range.
         """
         H, K = self.loadings.shape
-        days = _days_observed(item, trace, observed, H)
+        item, trace, observed, days = _days_observed(item, trace, observed, H)
+        if not 0 <= items * (H + 1) * max(K, 1) < _MOST_NUMBERS:
+            raise ValueError(f"expected a number of items that fits the memory, got {items}")
         if ((item < 0) | (item >= items)).any():
             raise ValueError(f"expected items from 0 to {items - 1}, got {item.min()} to {item.max()}")
         score = np.zeros((items, K))
@@ -418,7 +427,7 @@ def _skewed(
     node, (_, power) = _bent(_NODES, tilt * std), _shape(tilt * std)
     days = mean[:, None] + std * node
     ahead = days - prior_mean[:, None]
-    swell = np.maximum(days / usual, _LEAST_DAYS) ** growth
+    swell = np.maximum(days / np.maximum(usual, _RIDGE), _LEAST_DAYS) ** growth  # where nobody came there is no noise
     spread = np.maximum(known * std**2 - noise[:, None], 0) + noise[:, None] * swell + (_RIDGE * prior_std) ** 2
     off = (mean - prior_mean)[:, None] - known * ahead
     weight = _log_density(ahead / prior_std, tilt * prior_std) + power * _NODES  # and their spacing
@@ -455,8 +464,12 @@ def _bits(words: Ints, days: int) -> npt.NDArray[np.bool_]:
     return (words[:, None] >> np.arange(days)) & 1 == 1
 
 
-def _days_observed(item: Ints, trace: Ints, observed: Ints, horizon_days: int) -> Ints:
-    """Days observed of each user, the words checked."""
+def _days_observed(item: Ints, trace: Ints, observed: Ints, horizon_days: int) -> tuple[Ints, Ints, Ints, Ints]:
+    """The words checked, as 64 bits each, and the days observed of each user."""
+    kinds = [np.asarray(each).dtype for each in (item, trace, observed)]
+    if any(kind.kind not in "iu" for kind in kinds):
+        raise ValueError(f"expected items and words of integers, got {', '.join(map(str, kinds))}")
+    item, trace, observed = (np.asarray(each).astype(np.int64) for each in (item, trace, observed))
     if not 1 <= horizon_days <= MAX_HORIZON_DAYS:
         raise ValueError(f"expected a horizon of 1 to {MAX_HORIZON_DAYS} days, got {horizon_days}")
     if not item.shape == trace.shape == observed.shape or item.ndim != 1:
@@ -473,7 +486,7 @@ def _days_observed(item: Ints, trace: Ints, observed: Ints, horizon_days: int) -
             f"expected observed words of days 1 to d, d at most {horizon_days}, got {odd:#b}: cut a trace at its "
             "first unobserved day, and at the horizon"
         )
-    return days
+    return item, trace, observed, days
 
 
 def _means(item: Ints, trace: Ints, users: Doubles, horizon_days: int) -> Iterator[Doubles]:

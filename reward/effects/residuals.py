@@ -117,8 +117,8 @@ def user_days(
     residual[~observed] = 0
     if not float(np.square(residual, dtype=np.float64).sum()) > _LEAST_VARIANCE * observed.sum():
         raise SchemaError(
-            "effects expected users who are not all alike, and found that the past and the day foretell every day after "
-            "an exposure: nothing is left that an item could have done; give a longer log, or one of more users"
+            "effects expected users who are not all alike, and found that the past and the day foretell every day "
+            "after an exposure: nothing is left that an item could have done; give a longer log, or one of more users"
         )
     return UserDays(users, who, day, fold, known, residual, row.to_numpy().astype(np.int64))
 
@@ -190,8 +190,9 @@ def _volumes(log: EventLog) -> pl.DataFrame:
     day = days[DAY].to_numpy().astype(np.float64)
     first = np.flatnonzero(days[USER].is_first_distinct().to_numpy())
     earlier = np.maximum(np.arange(len(days)) - 1, 0)
-    fades = np.exp((day[earlier] - day) / _VOLUME_DAYS)
-    fades[first] = 0
+    since = day - day[earlier]
+    since[first] = np.inf  # a user's first day has none before it
+    fades = np.exp(-since / _VOLUME_DAYS)
     sums_before = {
         name: decayed(days[name].to_numpy().copy(), day, first, _VOLUME_DAYS)[earlier] * fades
         for name in ("days", "shown", *log.feedback)

@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from reward.evaluation.assessment import Json
+from reward.evaluation.assessment import Json, of_log
 from reward.outcomes.activity import DAY, day_of
 from reward.schema import ITEM, USER, EventLog, SchemaError
 
@@ -73,9 +73,11 @@ def canary(log: EventLog, *, days: int, seed: int) -> list[Suspect]:
         SchemaError: the log has no rows with so many days before and after them.
     """
     features = [] if log.items is None else [it for it in log.item_features if not _is_list(log.items, it)]
-    events = log.events.with_columns(day_of(log)).select(USER, ITEM, DAY, *log.feedback, *log.context)
+    own = [pl.col(name).alias(of_log(name)) for name in (*log.feedback, *log.context)]
+    events = log.events.select(USER, ITEM, day_of(log), *own)
     if features and log.items is not None:
-        events = events.join(log.items.select(ITEM, *features), on=ITEM, how="left")
+        traits = log.items.select(ITEM, *(pl.col(name).alias(of_log(name)) for name in features))
+        events = events.join(traits, on=ITEM, how="left")
     frame = events.collect().with_columns((pl.col(USER).rank("dense") - 1).cast(pl.Int64).alias("who"))
     who, day = frame["who"].to_numpy(), frame[DAY].to_numpy().astype(np.int64)
     day = day - day.min()
@@ -84,17 +86,17 @@ def canary(log: EventLog, *, days: int, seed: int) -> list[Suspect]:
         raise SchemaError(
             f"the canary expected rows with {days} days before and after them, the log covers {int(day.max()) + 1} days"
         )
-    total = np.zeros((int(who.max()) + 1, int(day.max()) + 2), np.int16)
-    total[who, day + 1] = 1
-    total = total.cumsum(axis=1, dtype=np.int16)
+    span, users = int(day.max()) + 1, int(who.max()) + 1
+    active = np.unique(who * span + day)  # users' active days as one sorted line: a table would grow with the span
     rng = np.random.default_rng([seed, 61])
     rows = np.sort(rng.permutation(inside)[:MOST_ROWS])
     user, at = who[rows], day[rows]
-    after = (total[user, at + days + 1] - total[user, at + 1]).astype(np.float64)
-    before = (total[user, at] - total[user, at - days]).astype(np.float64)
-    half = (rng.permutation(len(total)) % 2)[user]
+    place = user * span + at
+    upto = {step: np.searchsorted(active, place + step) for step in (-days, 0, 1, days + 1)}
+    after, before = ((upto[last] - upto[first]).astype(np.float64) for first, last in ((1, days + 1), (-days, 0)))
+    half = (rng.permutation(users) % 2)[user]
     found = [
-        _suspect(name, _groups(frame[name].gather(rows)), after, before, user, half)
+        _suspect(name, _groups(frame[of_log(name)].gather(rows)), after, before, user, half)
         for name in (*log.feedback, *log.context, *features)
     ]
     return sorted(found, key=lambda it: it.before - it.after)
@@ -128,10 +130,14 @@ def _is_list(items: pl.LazyFrame, name: str) -> bool:
 
 
 def _groups(column: pl.Series) -> Ints:
-    """(rows,) codes from 0: values, the frequent ones of a text, or bins of a number; null is a group of its own."""
+    """(rows,) codes from 0: values, the frequent ones of a text, or bins of a number; unknown is a group of its own."""
+    if column.dtype.is_numeric():
+        column = column.cast(pl.Float64).fill_nan(None)
     if column.dtype.is_numeric() and column.n_unique() > BINS:
-        edges = np.unique(np.nanquantile(column.cast(pl.Float64).to_numpy(), np.linspace(0, 1, BINS + 1)[1:-1]))
-        codes = np.searchsorted(edges, column.cast(pl.Float64).fill_null(np.inf).to_numpy(), side="right")
+        known = column.filter(column.is_finite()).to_numpy()
+        cuts = np.linspace(0, 1, BINS + 1)[1:-1]
+        edges = np.unique(np.quantile(known, cuts)) if len(known) else np.zeros(0)
+        codes = np.searchsorted(edges, column.fill_null(np.inf).to_numpy(), side="right")
         return np.where(column.is_null().to_numpy(), len(edges) + 1, codes).astype(np.int64)
     kept = column.value_counts(sort=True, name="rows").head(MOST_GROUPS)[column.name]
     place = pl.Series(range(len(kept)), dtype=pl.Int64)

@@ -44,8 +44,9 @@ def what_items_do(effects: Mapping[str, Any] | None) -> str:
     )
     if not effects:
         return section(EFFECTS, lead, "<p>The artefact keeps no account of effects.</p>")
-    warned = f'<p class="warning"><b>Warning.</b> {escape(effects["warning"])}</p>' if effects.get("warning") else ""
-    said = f"<p><b>Verdict: {verdict(effects)}.</b></p>"
+    warning = effects.get("warning")
+    warned = f'<p class="warning"><strong>Warning.</strong> {escape(warning)}</p>' if warning else ""
+    said = f"<p><strong>Verdict: {verdict(effects)}.</strong></p>"
     return section(EFFECTS, lead, warned, said, bullets(account_sentences(dict(effects))))
 
 
@@ -194,6 +195,8 @@ def past_experiments(found: Json) -> str:
         f"Which quick signals foretell {star}, by past experiments: the weights with which effects on them foretell "
         "the effect on it, and how a proxy of these would have decided, each arm judged by weights of the others."
     )
+    if found.get("left_out"):
+        lead += f" Columns that are no numbers were left out: {', '.join(found['left_out'])}."
     if found["reason"] is not None:
         return section("Past experiments", lead, f"<p>Not computed: {escape(found['reason'])}.</p>")
     weights = [

@@ -55,6 +55,13 @@ def early_days(
     horizon = daily.shape[1]
     experiment = np.unique(users[_EXPERIMENT].to_numpy(), return_inverse=True)[1]
     pairs = _pairs(users.with_columns(pl.Series("code", experiment)), control)
+    small = pairs.group_by("test", "code", "treated").len().filter(pl.col("len") < 2)
+    if len(small):
+        names = np.unique(users[_EXPERIMENT].to_numpy())[np.unique(small["code"].to_numpy())]
+        return {
+            "reason": f"experiments {', '.join(map(str, names[:5]))} have an arm of one user, of whose days no error "
+            "can be told: leave them out"
+        }
     if len(np.unique(pairs["code"])) < _FOLDS:
         return {"reason": f"they need {_FOLDS} experiments with a control named {control!r} at least"}
     read = np.unique(np.linspace(1, horizon - 1, min(_DAYS, horizon - 1)).round().astype(np.int64))
@@ -115,6 +122,8 @@ def day_by_day(column: pl.Series) -> Floats:
     """
     lists = column.arr.to_list() if isinstance(column.dtype, pl.Array) else column
     shortest, longest = lists.list.len().min(), lists.list.len().max()
+    if not len(lists):
+        raise SchemaError(f"{column.name} expected a list for each user, got no users")
     if lists.has_nulls() or shortest != longest or longest < 2:  # type: ignore[operator]
         raise SchemaError(
             f"{column.name} expected lists of one length, a number for each day of the horizon, got {shortest!r} to "

@@ -49,6 +49,9 @@ def assess_further(
     Returns:
         ``unit``, ``rows``, ``users``, ``skill``, ``ratio``, ``parts`` (predicted and observed mean and ratio of each)
         and ``slices`` (ratio of each), estimates with intervals; ``reason`` where nothing can be measured, else None.
+
+    Raises:
+        ValueError: a prediction or an outcome that is known is not finite.
     """
     some = known.any(1)
     codes, user = np.unique(rows[USER].to_numpy()[some], return_inverse=True)
@@ -56,6 +59,9 @@ def assess_further(
     if len(codes) < 2:
         return found | {"reason": "the test days tell it of fewer than two users"}
     predicted, outcome, known = predicted[some], outcome[some], known[some]
+    odd = known & ~(np.isfinite(predicted) & np.isfinite(outcome))
+    if odd.any():
+        raise ValueError(f"expected finite predictions and outcomes where they are known, got {int(odd.sum())} others")
 
     def estimates(statistic: Statistic) -> list[Json]:
         values = statistic(np.ones(len(codes)))

@@ -17,6 +17,8 @@ import numpy.typing as npt
 
 from reward.evaluation.resampling import Bools, Floats, Ints, Statistic, percentiles, quotient, ratio, resampled
 
+_MOST_WEIGHT = 1e100  # of a row: products of two of these are summed
+_MOST_DAYS = 10_000  # that are counted one by one
 _NOTHING_OBSERVED = (
     "expected at least one observed bit, got none: evaluate rows that have a whole day of the log after them"
 )
@@ -161,6 +163,10 @@ def over_horizon(by_day: Floats, observed: Bools, *, weights: npt.ArrayLike | No
             f"expected by_day (H,) and observed (n, H), got {by_day.shape} and {observed.shape}: "
             "pass what a metric returned for these rows"
         )
+    if observed.dtype != np.bool_ or (np.abs(by_day[np.isfinite(by_day)]) > _MOST_WEIGHT).any():
+        raise ValueError(
+            f"expected observed bool and values up to {_MOST_WEIGHT:g}, got {observed.dtype} or larger ones"
+        )
     bits = _row_weights(weights, len(observed)) @ observed
     if not bits.any():
         raise ValueError(_NOTHING_OBSERVED)
@@ -296,6 +302,8 @@ def c_index(score: npt.ArrayLike, time: Ints, event: Bools, *, weights: npt.Arra
             f"{risk.shape}, {time.dtype} {time.shape} and {event.dtype} {event.shape}: "
             "take time and event from return_time"
         )
+    if days > _MOST_DAYS:
+        raise ValueError(f"expected times of at most {_MOST_DAYS} days, got {days}: count in days, and not in seconds")
     if np.any(event & (time < 1)) or np.any(time < 0):
         raise ValueError("expected return days from 1 and censoring days from 0: take both from return_time")
     if risk.ndim == 1:
@@ -526,7 +534,7 @@ def _concordance(score: Floats, case: Bools, control: Bools, user: Ints) -> Call
 
 
 def _calibration_error(p: Floats, y: Bools, seen: Bools, user: Ints, *, bins: int) -> Statistic:
-    if bins < 1:
+    if not bins >= 1:
         raise ValueError(f"bins must be at least 1, got {bins}")
     days = [_binned(p[rows, d], y[rows, d], user[rows], bins) for d, rows in enumerate(seen.T)]
     return lambda weights: np.array([error(weights) for error in days])
@@ -681,9 +689,10 @@ def _row_weights(weights: npt.ArrayLike | None, rows: int) -> Floats:
     if weights is None:
         return np.ones(rows)
     mass = np.asarray(weights, np.float64)
-    if mass.shape != (rows,) or not ((mass >= 0) & (mass < np.inf)).all():
+    if mass.shape != (rows,) or not ((mass >= 0) & (mass < _MOST_WEIGHT)).all():
         raise ValueError(
             f"expected a finite weight of at least 0 for each of the {rows} rows, got shape {mass.shape}"
             + (f" with smallest {mass.min()} and largest {mass.max()}" if mass.size else "")
         )
-    return mass
+    largest = mass.max(initial=0.0)
+    return mass if largest == 0 or largest > 1 / _MOST_WEIGHT else np.ldexp(mass, -np.frexp(largest)[1])

@@ -10,7 +10,7 @@ import polars as pl
 from reward.evaluation.assessment import Json
 from reward.evaluation.early_days import day_by_day, early_days
 from reward.experiments.proxies import judge, pareto_front
-from reward.experiments.table import from_users
+from reward.experiments.table import arm_name, arm_names, from_users
 from reward.experiments.weights import all_weights, jive
 from reward.schema import SchemaError, reading
 
@@ -37,22 +37,41 @@ def past_experiments(
     Returns:
         ``north_star``, ``experiments`` and ``arms`` (how many), ``weights``, ``measures`` and ``front``, rows of
         `all_weights`, `judge` and `pareto_front`, and ``reason``: why there are none, else null; and ``early``, see
-        `early_days`, null where the north star is not told day by day.
+        `early_days`, null where the north star is not told day by day; and ``left_out``, columns that are neither
+        numbers nor lists.
 
     Raises:
-        SchemaError: the file cannot be read, lacks a column, or its lists are not of one length.
+        SchemaError: the file cannot be read, lacks a column, has rows without an experiment, arm or user, or its lists
+            are not of one length.
     """
     with reading(f"experiments={file}"):
         users = pl.scan_parquet(file).collect()
     missing = [name for name in (*KEYS, north_star) if name is not None and name not in users.columns]
     daily = [name for name, kind in users.schema.items() if isinstance(kind, pl.List | pl.Array) and name not in KEYS]
-    metrics = [name for name in users.columns if name not in KEYS and (name not in daily or name == north_star)]
-    if missing or north_star is None or (len(metrics) < 2 and north_star not in daily):
+    others = [name for name in users.columns if name not in (*KEYS, *daily)]
+    left_out = [name for name in others if not (users[name].dtype.is_numeric() or users[name].dtype == pl.Boolean)]
+    metrics = [name for name in others if name not in left_out] + [name for name in daily if name == north_star]
+    metrics.sort(key=users.columns.index)
+    if (
+        missing
+        or north_star is None
+        or north_star in (*KEYS, *left_out)
+        or (len(metrics) < 2 and north_star not in daily)
+    ):
         raise SchemaError(
             f"experiments={file} expected the columns {', '.join(KEYS)} and two metrics or more, one of them named by "
             f"north_star, got {', '.join(users.columns)} and north_star={north_star}"
+            + (f"; {', '.join(left_out)} are no numbers" if left_out else "")
         )
+    unnamed = [name for name in KEYS if users[name].has_nulls()]
+    if unnamed or not len(users):
+        raise SchemaError(
+            f"experiments={file} expected an experiment, an arm and a user in each row, got "
+            + (f"nulls in {', '.join(unnamed)}" if unnamed else "no rows")
+        )
+    users, control = users.with_columns(arm_names()), arm_name(control)
     found: Json = {"north_star": north_star, "weights": [], "measures": [], "front": [], "reason": None, "early": None}
+    found["left_out"] = left_out
     if north_star in daily:
         try:
             days = {name: day_by_day(users[name]) for name in daily}

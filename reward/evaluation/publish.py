@@ -11,7 +11,7 @@ from reward.effects.account import LOGGED, no_push
 from reward.evaluation.assessment import Json
 from reward.evaluation.decisions import pushed_in
 from reward.evaluation.report import report, truth_picture
-from reward.evaluation.terminal import sentences, table_of
+from reward.evaluation.terminal import beside_the_truth, sentences, table_of
 from reward.evaluation.truth import against_truth
 from reward.function import RewardFunction
 from reward.writing import whole, write_json
@@ -30,17 +30,17 @@ def publish(function: RewardFunction, assessment: Json, folder: Path, console: C
         assessment["truth"] = against_truth(items, feedback=assessment["feedback"], **settings)
         with whole(folder / "truth.svg") as scratch:
             scratch.write_text(truth_picture(assessment, items), encoding="utf-8")
-    effects = function.facts.get("effects")
+    effects, forecast = (function.facts.get(name) for name in ("effects", "forecast"))
     assessment["notes"] = [*assessment["notes"], *unanswered(effects, assessment)]
     facts = list(function.facts["table"].items())
     with whole(folder / "report.html") as scratch:
         title = f"A reward signal in {function.unit}"
-        page = report(assessment, title=title, facts=facts, items=items, effects=effects)
+        page = report(assessment, title=title, facts=facts, items=items, effects=effects, forecast=forecast)
         scratch.write_text(page, encoding="utf-8")
     write_json(folder / "metrics.json", assessment)
     console.print(table_of(assessment))
-    for sentence in sentences(assessment, effects):
-        console.print(sentence)
+    for sentence in [*sentences(assessment, effects, forecast), *beside_the_truth(assessment)]:
+        console.print(sentence, highlight=False)
 
 
 def unanswered(effects: Json | None, assessment: Json) -> list[str]:

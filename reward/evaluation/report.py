@@ -111,6 +111,7 @@ def report(
     facts: Sequence[tuple[str, str]],
     items: pl.DataFrame | None = None,
     effects: Mapping[str, Any] | None = None,
+    forecast: Mapping[str, Any] | None = None,
 ) -> str:
     """Write an assessment as an HTML page without scripts, links or anything to load.
 
@@ -120,6 +121,7 @@ def report(
         facts: labels and values shown under the title, such as the log, the split and the commit.
         items: what was learned of items beside what they truly do, where ``assessment["truth"]`` is of them.
         effects: the account of effects that the artefact keeps; None or empty: there is none.
+        forecast: what it says of what training gained over past activity; None: training did not start there.
 
     Returns:
         The page.
@@ -136,9 +138,9 @@ def report(
     tested = assessment.get("experiments")
     with matplotlib.rc_context(STYLE):
         sections = [
-            _in_short(assessment, effects),
+            _in_short(assessment, effects, forecast),
             what_items_do(effects),
-            _in_words(assessment),
+            _in_words(assessment, forecast),
             "" if items is None else _truth(assessment, items),
             _gains(assessment, span),
             _by_day(assessment),
@@ -205,19 +207,20 @@ def _colour(assessment: Json, name: str) -> str:
     return MODEL if name == assessment["model"] else _RIVALS.get(name, MUTED)
 
 
-def _in_short(assessment: Json, effects: Mapping[str, Any] | None) -> str:
+def _in_short(assessment: Json, effects: Mapping[str, Any] | None, forecast: Mapping[str, Any] | None) -> str:
     said = "".join(
-        f"<p><b>{head}.</b> {escape(text[0].upper() + text[1:])}</p>"
-        for head, text in zip(HEADS, in_short(assessment, effects), strict=True)
+        f"<p><strong>{head}.</strong> {escape(text[0].upper() + text[1:])}</p>"
+        for head, text in zip(HEADS, in_short(assessment, effects, forecast), strict=True)
     )
     return section("In short", "What this run found, and what to do next. Each sentence holds for its interval.", said)
 
 
-def _in_words(assessment: Json) -> str:
+def _in_words(assessment: Json, forecast: Mapping[str, Any] | None) -> str:
+    gained = [] if forecast is None else [forecast["sentence"]]
     return section(
         "Forecasts in words",
         "What carries the forecasts. Where an interval covers zero, this log cannot tell the two apart.",
-        bullets(sentences(assessment)),
+        bullets([*gained, *sentences(assessment)]),
     )
 
 

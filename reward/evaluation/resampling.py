@@ -7,9 +7,12 @@ reweighting rows, by ``weights[user]``: no row is copied, and a sort can be shar
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from reward.experiments.quantiles import check_level
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -42,9 +45,9 @@ def user_weights(users: int, *, resamples: int, seed: int) -> Iterator[Floats]:
     [np.float64(3.0), np.float64(3.0)]
 
     """
-    if users < 2:
+    if not users >= 2:
         raise ValueError(f"resampling users needs at least 2 of them, got {users}: evaluate on the rows of more users")
-    if resamples < 1:
+    if not resamples >= 1:
         raise ValueError(f"resamples must be at least 1, got {resamples}: some hundreds give a stable interval")
     generator = np.random.default_rng(seed)
     draws = (generator.integers(users, size=users) for _ in range(resamples))
@@ -65,12 +68,19 @@ def ratio(numerator: npt.ArrayLike, denominator: npt.ArrayLike, user: Ints) -> S
     Returns:
         A statistic: weights (users,) -> ratios (k,).
 
+    Raises:
+        ValueError: shapes that do not fit, or codes that are not whole numbers from 0.
+
     >>> mean = ratio([[1], [2], [9]], [[1], [1], [1]], np.array([0, 0, 1]))
     >>> mean(np.array([1.0, 1.0])), mean(np.array([2.0, 0.0]))
     (array([4.]), array([1.5]))
 
     """
-    above, below = (_sums(np.asarray(part, np.float64), user) for part in (numerator, denominator))
+    parts = [np.asarray(part, np.float64) for part in (numerator, denominator)]
+    if parts[0].ndim != 2 or parts[0].shape != parts[1].shape:
+        raise ValueError(f"expected numerator and denominator (n, k), got {parts[0].shape} and {parts[1].shape}")
+    check_codes(user, len(parts[0]))
+    above, below = (_sums(part, user) for part in parts)
 
     def statistic(weights: Floats) -> Floats:
         with np.errstate(invalid="ignore"):  # an infinite loss of a user who was not drawn: 0 · inf
@@ -82,6 +92,20 @@ def ratio(numerator: npt.ArrayLike, denominator: npt.ArrayLike, user: Ints) -> S
 def quotient(numerator: Floats, denominator: Floats) -> Floats:
     """Divide, elementwise; nan where the denominator is 0."""
     return np.divide(numerator, denominator, out=np.full_like(numerator, np.nan), where=denominator > 0)
+
+
+def check_codes(user: npt.NDArray[Any], rows: int) -> None:
+    """See that there is a code from 0 for each row.
+
+    Raises:
+        ValueError: there is not.
+    """
+    codes = np.asarray(user)
+    if codes.shape != (rows,) or codes.dtype.kind not in "iu" or (rows and not 0 <= codes.min() <= codes.max() < 2**40):
+        raise ValueError(
+            f"expected the code of a user, from 0, for each of {rows} rows, got {codes.dtype} of shape {codes.shape}: "
+            "number the users with np.unique(users, return_inverse=True)[1]"
+        )
 
 
 def _sums(values: Floats, user: Ints) -> Floats:
@@ -127,8 +151,7 @@ def resampled(statistic: Statistic, users: int, *, resamples: int, seed: int) ->
 
 def percentiles(draws: Floats, level: float) -> tuple[Floats, Floats]:
     """The ends of `interval`, from what `resampled` returned."""
-    if not 0 < level < 1:
-        raise ValueError(f"level must lie between 0 and 1, got {level}: 0.95 asks for a 95% interval")
+    check_level(level)
     finite = np.isfinite(draws)
     low, high = np.quantile(np.where(finite, draws, 0.0), [(1 - level) / 2, (1 + level) / 2], axis=0)
     known = finite.all(axis=0)
@@ -143,6 +166,9 @@ def clustered_error(*samples: tuple[Ints, Floats]) -> float:
     Args:
         samples: of each the user of every row, from 0 and without gaps over all of them, and ψ (n_s,).
 
+    Raises:
+        ValueError: fewer than 2 users, or codes that do not fit.
+
     Source:
         Liang and Zeger (1986), Longitudinal data analysis using generalized linear models.
 
@@ -150,6 +176,13 @@ def clustered_error(*samples: tuple[Ints, Floats]) -> float:
     0.6454972243679028
 
     """
-    users = max(int(user.max()) for user, _ in samples) + 1
+    for user, values in samples:
+        check_codes(user, len(values))
+    whole = all(len(values) for _, values in samples)
+    users = max((int(user.max()) for user, _ in samples), default=-1) + 1 if whole else 0
+    if users < 2:
+        raise ValueError(
+            f"a clustered error expected rows of at least 2 users, got {users}: more users have to be seen"
+        )
     pulls = sum(np.bincount(user, (values - values.mean()) / len(values), users) for user, values in samples)
     return float(np.sqrt(users / (users - 1) * np.sum(np.square(pulls))))

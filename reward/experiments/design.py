@@ -14,7 +14,8 @@ from reward.experiments.confidence import users_needed
 from reward.experiments.quantiles import normal
 from reward.experiments.table import Floats
 
-_LEAST_EFFECT = 1e-6  # standard deviations
+_LEAST_EFFECT = 1e-6  # standard deviations; and the least share of the users
+_SMALLEST, _MOST_TIMES = 1e-150, 1e6
 _MOST_DAYS, _MOST_USERS = 10_000, 1e15
 
 
@@ -114,8 +115,8 @@ def schedule(
     daily = _checked(sd, daily_users, horizon_days, explained, treated_share, alpha, power, 1.0)
     entered = np.concatenate([np.cumsum(daily), np.full(horizon_days, daily.sum())])
     known = np.concatenate([np.zeros(horizon_days), np.cumsum(daily)])
-    if not math.isfinite(effect):
-        raise ValueError(f"effect expected a finite difference, got {effect}")
+    if not abs(effect) <= sd / _LEAST_EFFECT:
+        raise ValueError(f"effect expected a difference of users whose sd is {sd:g}, got {effect}")
     left = 1 - explained
     z = torch.from_numpy(abs(effect) / sd * np.sqrt(known * treated_share * (1 - treated_share) / left))
     critical = normal(1 - alpha)
@@ -151,14 +152,14 @@ def _checked(
 ) -> Floats:
     daily = np.asarray(daily_users, np.float64)
     asked = {
-        f"sd > 0, got {sd}": 0 < sd < math.inf,
+        f"sd > 0, got {sd}": _SMALLEST < sd < 1 / _SMALLEST,
         f"horizon_days from 0 to {_MOST_DAYS} whole days, got {horizon_days}": 0 <= horizon_days <= _MOST_DAYS
         and horizon_days == int(horizon_days),
         f"explained in [0, 1), got {explained}": 0 <= explained < 1,
-        f"treated_share in (0, 1), got {treated_share}": 0 < treated_share < 1,
+        f"treated_share in (0, 1), got {treated_share}": _LEAST_EFFECT <= treated_share <= 1 - _LEAST_EFFECT,
         f"alpha in (0, 1), got {alpha}": 0 < alpha < 1,
         f"power in (0.5, 1), got {power}": 0.5 < power < 1,
-        f"inflation >= 1, got {inflation}": 1 <= inflation < math.inf,
+        f"inflation >= 1 and at most {_MOST_TIMES:g}, got {inflation}": 1 <= inflation <= _MOST_TIMES,
         f"daily_users of one number >= 0 a day, some above 0, got shape {daily.shape}": daily.ndim == 1
         and bool(((daily >= 0) & (daily < _MOST_USERS)).all() and daily.any()),
     }

@@ -56,7 +56,7 @@ def student(level: float, freedom: float) -> float:
     """
     if not freedom >= 3:
         raise ValueError(f"Student's quantile expected at least 3 degrees of freedom, got {freedom}: add experiments")
-    z = normal(level)
+    z, freedom = normal(level), min(freedom, 1e30)
     terms = (
         z,
         (z**3 + z) / 4,

@@ -18,7 +18,7 @@ from reward.experiments.table import Floats
 
 _EARLY = 0.03  # information before which the grid of the group-sequential bounds holds too little
 _LEAST_SPENT = 1e-15  # of chance, that a bound can be told for
-_LEAST_INFORMATION = 1e-9  # of the planned users: less than one of them
+_LEAST_INFORMATION, _MOST_INFORMATION = 1e-9, 1e9  # of the planned users
 _MOST_TIMES = 16  # the users of a test of fixed size
 _SPENT = 0.96  # of alpha, by the group-sequential bounds: they take variances as known, and are found on a grid
 
@@ -49,7 +49,7 @@ def always_valid(information: npt.ArrayLike, *, alpha: float = 0.05, tuned_at: f
     """
     t = _information(information)
     check_alpha(alpha)
-    if not 0 < tuned_at < math.inf:
+    if not _LEAST_INFORMATION <= tuned_at <= _MOST_INFORMATION:
         raise ValueError(f"tuned_at expected a share of the planned users above 0, got {tuned_at}")
     least = -2 * math.log(alpha)
     r = tuned_at / max(least + math.log(least) + 1, least)  # the second where alpha is nearly 1
@@ -112,12 +112,15 @@ def monitor(effects: npt.ArrayLike, ses: npt.ArrayLike, bounds: npt.ArrayLike) -
         raise ValueError("ses expected positive numbers: begin to look when the outcomes of several users are known")
     if not (np.isfinite(effect) & np.isfinite(bound) & (bound > 0)).all():
         raise ValueError("expected finite effects and finite bounds on |z| above 0, got others: leave out such looks")
-    z = effect / se
+    with np.errstate(over="ignore"):
+        z, low, high = effect / se, effect - bound * se, effect + bound * se
+    if not (np.isfinite(z) & np.isfinite(low) & np.isfinite(high)).all():
+        raise ValueError("expected effects and errors in a unit in which their ratio is a number: take another unit")
     return pl.DataFrame(
         {
             "effect": effect,
-            "low": effect - bound * se,
-            "high": effect + bound * se,
+            "low": low,
+            "high": high,
             "z": z,
             "bound": bound,
             "crossed": np.logical_or.accumulate(np.abs(z) >= bound),
@@ -201,7 +204,7 @@ def inflation(
 
 def _information(information: npt.ArrayLike) -> Floats:
     t = np.asarray(information, np.float64)
-    if t.ndim != 1 or not len(t) or not (np.isfinite(t) & (t >= _LEAST_INFORMATION)).all():
+    if t.ndim != 1 or not len(t) or not ((t >= _LEAST_INFORMATION) & (t <= _MOST_INFORMATION)).all():
         raise ValueError(f"information expected positive shares of the planned users, one a look, got {information!r}")
     return t
 

@@ -141,13 +141,10 @@ class Experiments:
             raise ValueError(f"weights expected finite numbers, got {given[~np.isfinite(given)][0]} among them")
         turn = np.zeros((len(self), 2, len(signals) + 1))
         turn[:, 0, :-1], turn[:, 1, -1] = given, 1
-        return type(self)(
-            (name, north_star),
-            self.experiment,
-            np.einsum("kab,kb->ka", turn, parts.effects),
-            turn @ parts.covariance @ np.swapaxes(turn, 1, 2),
-            self.size,
-        )
+        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused
+            effects = np.einsum("kab,kb->ka", turn, parts.effects)
+            covariance = turn @ parts.covariance @ np.swapaxes(turn, 1, 2)
+        return type(self)((name, north_star), self.experiment, effects, covariance, self.size)
 
 
 def from_arms(arms: pl.DataFrame, metrics: Sequence[str]) -> Experiments:
@@ -249,10 +246,12 @@ def from_users(users: pl.DataFrame | pl.LazyFrame, metrics: Sequence[str], *, co
     treated, off = (
         both.select(pl.col([f"mean {at}{side}" for at in range(count)])).to_numpy() for side in ("", " control")
     )
+    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused
+        effects = treated - off
     return Experiments(
         tuple(metrics),
         both[EXPERIMENT].rank("dense").cast(pl.Int64).to_numpy() - 1,
-        treated - off,
+        effects,
         covariance,
         1 / (1 / n + 1 / base),
     )

@@ -5,9 +5,10 @@ result has the shape ``(...)``: one number per list, never reduced over the batc
 ``scores`` (worked out in at least float32). ``mask`` is True where an item takes part; what stands
 elsewhere, NaN included, reaches neither value nor gradient. Rewards are constants: no gradient flows into
 them. Only their differences within a list count, and a list without any (all masked, one item, all tied)
-gives exactly 0 with a zero gradient. The default of an option leaves it out. Values are not inspected,
-which would make a GPU wait: a NaN score, or a NaN or infinite reward, that takes part makes the loss of its
-own list NaN.
+gives exactly 0 with a zero gradient. The default of an option leaves it out. A score of -inf is as low as
+a score can be, and ties with others like it: value and gradient stay finite, and its own gradient is 0.
+Values are not inspected, which would make a GPU wait: a score of NaN or +inf, or a NaN or infinite reward,
+that takes part makes the loss of its own list NaN.
 """
 
 from __future__ import annotations
@@ -169,7 +170,12 @@ def _taking_part(
     if mask.dtype != torch.bool:
         raise ValueError(f"mask: expected torch.bool (True takes part), got {mask.dtype}; pass mask.bool()")
     dtype = torch.promote_types(torch.promote_types(scores.dtype, rewards.dtype), torch.float32)
-    return scores.to(dtype).masked_fill(~mask, 0), rewards.detach().to(dtype).masked_fill(~mask, 0), mask
+    lowest = torch.finfo(dtype).min / 4  # in the place of -inf: a difference of two such scores is 0, and no NaN
+    return (
+        scores.to(dtype).masked_fill(~mask, 0).clamp(min=lowest),
+        rewards.detach().to(dtype).masked_fill(~mask, 0),
+        mask,
+    )
 
 
 def _above_worst(rewards: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:

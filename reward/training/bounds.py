@@ -46,6 +46,8 @@ SECTIONS = {
         "model",
         "model.state_weights",
         "trainer",
+        "activity",
+        "correction",
         "calibration",
         "split",
         "also",
@@ -86,10 +88,20 @@ PARTS: dict[str, tuple[bool, bool | None]] = {
     "also.*.objective": (True, True),
 }
 
+# what parts that are called after training are given then: how many arguments by place, and which by name
+CALLS: dict[str, tuple[int, tuple[str, ...]]] = {
+    "effects": (2, ("seed", "propensity")),
+    "propensities": (1, ()),
+    "balance": (2, ("half",)),
+    "truth": (0, ()),
+    "consistency": (1, ()),
+}
+
 _TASK: dict[str, Kind] = {
     "outcome.horizon_days": HORIZON,
     "outcome.scope": Text("user, item, or a column of the items table"),
     "outcome.active_if": optional(COLUMN),
+    "outcome.whole_sessions": FLAG,
     "outcome.reason": optional(COLUMN),
     "outcome.reasons": ListOf(Text()),
     "outcome.quantity": COLUMN,
@@ -101,8 +113,8 @@ _TASK: dict[str, Kind] = {
     "head.hidden": HIDDEN,
     "head.horizon_days": HORIZON,
     "head.members": MEMBERS,
-    "head.from_activity": FLAG,
     "head.causes": Whole(1, 1000),
+    "head.from_activity": FLAG,
     "head.levels": ListOf(Real(0, 1e9, above=True), least=2, rising=True),
     "objective.most_weight": Real(1, 1e9),
 }
@@ -114,6 +126,7 @@ _DATA: dict[str, Kind] = {
     "data.log_files": Either((ListOf(Text("the name of a file"), least=1), Text("the name of a file"))),
     "data.feedback": Either((ListOf(COLUMN, least=1), COLUMN)),
     "data.click": optional(COLUMN),
+    "data.flags": optional(COLUMNS),
     "data.context": COLUMNS,
     "data.item_features": COLUMNS,
     "data.timezone": ZONE,
@@ -158,11 +171,9 @@ _STAGES: dict[str, Kind] = {
     "trainer.accelerator": OneOf(("auto", "cpu", "gpu", "cuda", "mps", "tpu")),
     "trainer.devices": Either((Whole(1, 1024), OneOf(("auto", -1)), ListOf(Whole(0, 1023), least=1))),
     "trainer.precision": OneOf(("32-true", "32", 32, "bf16-mixed", "16-mixed")),
-    "activity.strengths": ListOf(Real(0, 1e12, above=True), least=1),
-    "activity.max_categories": Whole(1, 10**6),
-    "correction.shares": ListOf(Real(0, 1, above=True), least=1),
-    "correction.least_gain": Real(-1e6, 1e6),
     "calibration.prior_events": POSITIVE,
+    "correction.shares": ListOf(Real(0, 1, above=True), least=1, rising=True),
+    "correction.least_gain": Real(-1e6, 1e6),
     "also.*.weight": POSITIVE,
     "logger.project": Parsed("a name without / \\ # ? % :", lambda text: None if set("/\\#?%:") & set(text) else text),
 }
@@ -226,14 +237,18 @@ _EFFECTS: dict[str, Kind] = {
     "balance.seed": SEED,
 }
 
+_LOGISTIC: dict[str, Kind] = {
+    "strengths": ListOf(Real(0, 1e12, above=True), least=1),
+    "max_categories": Whole(1, 10**6),
+}
+
 _EVALUATION: dict[str, Kind] = {
+    **{f"{place}.{name}": kind for place in ("activity", "evaluation.logistic") for name, kind in _LOGISTIC.items()},
     "evaluation.intervals.resamples": Whole(1, 10**6),
     "evaluation.intervals.level": LEVEL,
     "evaluation.intervals.bins": Whole(1, 10**4),
     "evaluation.intervals.min_slice_users": COUNT,
     "evaluation.intervals.min_item_rows": COUNT,
-    "evaluation.logistic.strengths": ListOf(Real(0, 1e12, above=True), least=1),
-    "evaluation.logistic.max_categories": Whole(1, 10**6),
     "evaluation.boosting.parameters": Values(
         Either((Real(-1e12, 1e12), Text(), FLAG, ListOf(Real(-1e12, 1e12), repeated=True)))
     ),

@@ -25,7 +25,7 @@ def own_warnings_only(say: Callable[[str], object]) -> None:
     if sys.warnoptions:
         return
 
-    def show(message: Warning | str, category: type[Warning], *_: Any) -> None:
+    def show(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
         if category.__module__.partition(".")[0] == "reward":
             say(f"Warning: {message}")
 

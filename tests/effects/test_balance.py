@@ -4,6 +4,7 @@ import pytest
 from reward.effects.balance import agreement, balance, imbalance
 from reward.effects.propensities import estimate_propensities
 from reward.effects.slates import slates_of
+from reward.schema import SchemaError
 
 
 @pytest.fixture(scope="module")

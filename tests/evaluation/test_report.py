@@ -305,3 +305,10 @@ HOUSE_WORDS = ("borne out", "bear out", "bears out", "of no account", "foretell"
 @pytest.mark.parametrize("word", HOUSE_WORDS)
 def test_the_page_is_in_plain_words(word):
     assert not [situation for situation in SITUATIONS if word in plain_text(page_of(situation))]
+
+
+def test_what_training_gained_over_past_activity_is_on_the_page():
+    said = "Training gained nothing over past activity on the validation days; tried: a GRU."
+    text = plain_text(written(example()[-1], forecast={"share": 0.0, "sentence": said}))
+    assert said in text
+    assert "That of past activity alone, for training gained nothing over it" in text

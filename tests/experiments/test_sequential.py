@@ -118,7 +118,7 @@ def test_numbers_out_of_their_range_are_named():
         plan(0, 1.0, [1], horizon_days=14)
     with pytest.raises(ValueError, match="information expected positive shares"):
         always_valid([0.0, 1.0])
-    with pytest.raises(ValueError, match="expected alpha in"):
+    with pytest.raises(ValueError, match="alpha must lie between 0 and 1, got 5"):
         always_valid([1.0], alpha=5)
     with pytest.raises(ValueError, match=r"rise within \(0, 1\]"):
         group_sequential([0.5, 0.5])

@@ -18,7 +18,9 @@ from omegaconf import OmegaConf
 import reward
 import train  # noqa: F401  registers the resolvers
 from reward.__main__ import main
-from reward.simulation.demo import CLICKS, REWARDS, TRUTH, Found, default_settings, demo
+from reward.simulation.demo import CLICKS, REWARDS, TRUTH, Found, default_settings, demo, rewards_of
+from reward.simulation.rankers import log_with_slates
+from reward.simulation.service import open_service
 from reward.simulation.world import World
 
 ROOT = Path(__file__).parents[2]
@@ -103,6 +105,19 @@ def test_the_same_seed_gives_the_same_figures_and_another_gives_others(run, smal
     assert again.gains == found.gains
     assert again.truth == found.truth
     assert other.gains != found.gains
+
+
+def test_rewards_are_of_the_slots_of_the_slates_or_refused(run, small):
+    folder, _ = run
+    service = open_service(World(**small["world"]), 3)
+    *_, slates = log_with_slates(service, **small["slates"])
+    events, fn = pl.read_parquet(folder / "events.parquet"), reward.load(folder / "reward")
+    rewards = rewards_of(fn, events, slates)
+    assert rewards.shape == slates.items.shape
+    one = fn.encode(events, now=events[[slates.row[7]]].select("user_id", "timestamp", "surface", "platform"))
+    np.testing.assert_allclose(fn.score_candidates(one, slates.items[[7]]).mean.numpy()[0], rewards[7], atol=1e-5)
+    with pytest.raises(ValueError, match=r"expected events in the order in which slates\.row counts"):
+        rewards_of(fn, events.sort("user_id"), slates)
 
 
 def estimate(value, half):

@@ -8,6 +8,7 @@ import numpy.typing as npt
 from reward.evaluation.resampling import Floats, Ints
 
 _STRENGTHS = np.geomspace(1e-4, 1e2, 25)  # tried, over the number of rows: features have unit scale
+_MOST = 1e60  # of what is squared twice
 
 
 def action_regression(
@@ -33,7 +34,8 @@ def action_regression(
         (n, actions).
 
     Raises:
-        ValueError: shapes that do not fit, fewer than 2 folds, an action without features, or a strength of 0.
+        ValueError: shapes that do not fit, numbers that are not finite, fewer than 2 folds, an action without features,
+            or a strength of 0.
 
     Source:
         MacKay (1992), Bayesian interpolation, for the strength; Chernozhukov et al. (2018), Double/debiased machine
@@ -46,14 +48,22 @@ def action_regression(
 
     """
     x, e, r = (np.asarray(part, np.float64) for part in (context, actions, reward))
-    if x.ndim != 2 or e.ndim != 2 or not len(x) == len(action) == len(r) == len(fold) or r.ndim != 1:
+    shapes = {r.shape, np.shape(action), np.shape(fold)}
+    if x.ndim != 2 or e.ndim != 2 or shapes != {(len(x),)}:
         raise ValueError(
             "expected context (n, p), actions (actions, q), and action, reward and fold (n,), got "
             f"{x.shape}, {e.shape}, {np.shape(action)}, {r.shape} and {np.shape(fold)}"
         )
+    if not len(x) or not all(np.isfinite(part).all() and np.abs(part).max(initial=0) < _MOST for part in (x, e, r)):
+        raise ValueError(
+            f"expected rows of finite context, action features and rewards below {_MOST:g}, got {len(x)} rows or "
+            "others: set rows aside whose reward is not yet known"
+        )
+    if np.asarray(action).dtype.kind not in "iu":
+        raise ValueError(f"expected action codes that are integers, got {np.asarray(action).dtype}")
     if not 0 <= action.min() <= action.max() < len(e):
         raise ValueError(f"expected action codes from 0 to {len(e) - 1}, got up to {action.max()}: one row an action")
-    if not strength > 0:
+    if not 0 < strength < _MOST:
         raise ValueError(f"expected a strength above 0, got {strength}: 1 is that of empirical Bayes")
     parts = np.unique(fold)
     if len(parts) < 2:
@@ -70,7 +80,13 @@ def action_regression(
 
 
 def folds(count: int, number: int, seed: int) -> Ints:
-    """(count,) a fold for each of so many users, of nearly equal sizes."""
+    """(count,) a fold for each of so many users, of nearly equal sizes.
+
+    Raises:
+        ValueError: no fold, or a negative count.
+    """
+    if not (number >= 1 and count >= 0):
+        raise ValueError(f"expected at least 1 fold for a number of users, got {number} for {count}")
     return np.random.default_rng(seed).permutation(count) % number
 
 

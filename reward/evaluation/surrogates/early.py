@@ -10,15 +10,17 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from reward.evaluation.resampling import Floats, Ints, interval, ratio
+from reward.evaluation.resampling import Floats, Ints, check_codes, interval, ratio
 from reward.evaluation.surrogates.index import Regression
-from reward.experiments.quantiles import normal
+from reward.experiments.quantiles import check_alpha, normal
 from reward.function import RewardFunction
 from reward.outcomes.activity import local_day
 from reward.schema import TIMESTAMP, USER
 from reward.sequences.split import midnight
 
 MEASURES = ("consistent", "recall", "precision", "reversals", "sensitivity")
+
+_MOST, _LARGEST = 1e150, 1e60  # of a number that is squared once, and twice
 
 
 class Effects(NamedTuple):
@@ -40,11 +42,16 @@ def described(seen: npt.NDArray[Any]) -> Floats:
     Returns:
         (n, k + 1): the days, and the days since the last active one, k where there was none.
 
+    Raises:
+        ValueError: another shape.
+
     >>> described(np.array([[True, True, False], [False, False, False]]))
     array([[1., 1., 0., 1.],
            [0., 0., 0., 3.]])
 
     """
+    if seen.ndim != 2:
+        raise ValueError(f"expected the days of each user, (n, k), got shape {seen.shape}")
     days = seen.shape[1]
     active = seen != 0
     silent = np.where(active.any(1), active[:, ::-1].argmax(1), days) if days else np.zeros(len(seen), np.int64)
@@ -70,11 +77,16 @@ def auto_surrogate(
         A function: first k days (m, k), or more, and covariates (m, q) -> expected active days over the horizon (m,).
 
     Raises:
-        ValueError: k lies outside 0 to H; or, of the function, fewer days than k.
+        ValueError: k lies outside 0 to H, or a day is no number; or, of the function, fewer days than k.
 
     Source: Zhang, Zhao, Le, Dimakopoulou and Kallus 2023, Evaluating the surrogate index as a decision-making tool
     using 200 A/B tests at Netflix.
     """
+    if past.ndim != 2 or not len(past) or not (np.abs(past) < _LARGEST).all():
+        raise ValueError(
+            f"past expected a row of finite days for each user, got shape {past.shape} or others: leave out users "
+            "whose horizon has not passed"
+        )
     horizon = past.shape[1]
     if not 0 <= days <= horizon:
         raise ValueError(f"days expected from 0 to the horizon, {horizon}, got {days}")
@@ -89,6 +101,8 @@ def auto_surrogate(
     def surrogate(seen: npt.NDArray[Any], others: Floats | None = None) -> Floats:
         if seen.shape[1] < days:
             raise ValueError(f"expected at least {days} days, got {seen.shape[1]}: wait, or learn on fewer")
+        if not np.isfinite(seen[:, :days]).all():
+            raise ValueError(f"expected {days} finite days of each user, got others: leave out users who are not known")
         so_far = seen[:, :days].sum(1, dtype=np.float64)
         return so_far if h is None else so_far + h(features(seen, others))
 
@@ -147,21 +161,34 @@ def effects_by_test(test: Ints, treated: npt.NDArray[np.bool_], values: npt.Arra
         values: (n,) the outcome, or (n, K) a surrogate, a column a day.
 
     Raises:
-        ValueError: shapes do not fit, a number is not finite, or an arm of a test has fewer than 2 users.
+        ValueError: shapes do not fit, a number is not finite or its square is none, or an arm of a test has fewer
+            than 2 users.
 
     >>> effects_by_test(np.zeros(4, int), np.array([True, True, False, False]), [3.0, 5.0, 1.0, 1.0])
     Effects(effect=array([3.]), se=array([1.]))
 
     """
     given = np.asarray(values, np.float64)
-    if given.ndim not in (1, 2) or not len(test) == len(treated) == len(given):
+    if (
+        given.ndim not in (1, 2)
+        or np.ndim(test) != 1
+        or np.ndim(treated) != 1
+        or not len(test) == len(treated) == len(given)
+    ):
         raise ValueError(
-            f"expected a test, an arm and values for each row, got {len(test)}, {len(treated)} and shape {given.shape}"
+            "expected a test, an arm and values for each row, got shapes "
+            f"{np.shape(test)}, {np.shape(treated)} and {given.shape}"
         )
-    if not np.isfinite(given).all():
+    if not (np.abs(given) < _MOST).all():
         raise ValueError("values expected finite numbers: a user whose days are not known yet has no outcome")
+    check_codes(test, len(given))
+    test = test.astype(np.int64)
+    if treated.dtype != np.bool_:
+        raise ValueError(f"treated expected booleans, got {treated.dtype}: compare the arm with its name")
     columns = given.reshape(len(given), -1)
     tests = int(test.max(initial=-1)) + 1
+    if tests > len(given):
+        raise ValueError(f"expected codes of tests from 0 without gaps, got {tests - 1} among {len(given)} rows")
     arm = 2 * test + treated
     count = np.bincount(arm, minlength=2 * tests).astype(np.float64)
     if not tests or count.min() < 2:
@@ -178,10 +205,11 @@ def decisions(effects: Effects, *, alpha: float) -> Ints:
     Without any spread, and so without an error, only an effect of exactly 0 is none.
 
     Raises:
-        ValueError: alpha lies outside (0, 1).
+        ValueError: alpha lies outside (0, 1), an effect is not finite, or a standard error is below 0 or NaN.
     """
-    if not 0 < alpha < 1:
-        raise ValueError(f"alpha must lie between 0 and 1, got {alpha}: 0.05 tests at 5%")
+    check_alpha(alpha)
+    if not (np.isfinite(effects.effect).all() and (effects.se >= 0).all()):
+        raise ValueError("decisions expected finite effects and standard errors of at least 0, got others")
     beyond = np.abs(effects.effect) > normal(1 - alpha) * effects.se
     return (np.sign(effects.effect) * beyond).astype(np.int64)
 
@@ -229,10 +257,16 @@ def agreement(
 
     Source: Zhang et al. 2023, as `auto_surrogate`.
     """
-    tests, shape = len(outcome.effect), (len(outcome.effect), len(days))
+    read = np.asarray(days)
+    if read.ndim != 1 or read.dtype.kind not in "iu" or outcome.effect.ndim != 1:
+        raise ValueError(
+            f"expected whole days and one effect a test, got days {days!r} and effects of shape {outcome.effect.shape}"
+        )
+    tests, shape = len(outcome.effect), (len(outcome.effect), len(read))
     group = np.arange(tests) if cluster is None else cluster
     if group.shape != (tests,):
         raise ValueError(f"cluster expected a code for each of {tests} tests, got shape {group.shape}")
+    check_codes(group, tests)
     long = decisions(outcome, alpha=alpha)[:, None]
     frames = []
     for name, effects in surrogates.items():

@@ -17,6 +17,9 @@ from reward.experiments.quantiles import normal, student
 
 Regression = Callable[[Floats, Floats], Callable[[Floats], Floats]]  # features (n, p), outcome (n,) -> features -> (m,)
 
+_LEAST_SCALE = 1e-100  # of a column that varies
+_MOST = 1e60  # of a number that is squared twice
+
 
 @dataclass(frozen=True)
 class Past:
@@ -141,7 +144,7 @@ class IndexEffect:
         Raises:
             ValueError: the level lies outside (0, 1), or the bias is below 0.
         """
-        if not bias >= 0:
+        if not 0 <= bias < math.inf:
             raise ValueError(f"bias expected a bound of at least 0, got {bias}: give its absolute value")
         half = bias + normal(level) * self.se
         return self.effect - half, self.effect + half
@@ -193,17 +196,22 @@ def linear(*, ridge: float, degree: int) -> Regression:
         degree: 2: with all products of two features, squares among them; 1: without.
 
     Raises:
-        ValueError: a negative penalty, or another degree.
+        ValueError: a negative penalty, or another degree; of what it returns, rows that are none or not finite.
 
     >>> x = np.array([[0.0], [1.0], [2.0]])
     >>> linear(ridge=0, degree=1)(x, np.array([1.0, 3.0, 5.0]))(np.array([[4.0]]))
     array([9.])
 
     """
-    if not ridge >= 0 or degree not in (1, 2):
+    if not 0 <= ridge < math.inf or degree not in (1, 2):
         raise ValueError(f"expected ridge of at least 0 and degree 1 or 2, got {ridge} and {degree}")
 
     def fit(features: Floats, outcome: Floats) -> Callable[[Floats], Floats]:
+        if not len(features) or not (np.isfinite(features).all() and np.isfinite(outcome).all()):
+            raise ValueError(
+                f"a regression expected rows of finite features and outcomes, got {len(features)} rows or others: "
+                "learn from more users, whose outcome is known"
+            )
         raw = _expanded(features, degree)
         mean, scale = _moments(raw)
         z, level = (raw - mean) / scale, outcome.mean()
@@ -249,7 +257,7 @@ class SurrogateIndex:
         seed: draws the folds.
 
     Raises:
-        ValueError: fewer than 2 folds.
+        ValueError: fewer than 2 folds, a negative penalty, or another degree.
     """
 
     regression: Regression
@@ -259,7 +267,8 @@ class SurrogateIndex:
     seed: int
 
     def __post_init__(self) -> None:
-        if self.folds < 2:
+        linear(ridge=self.ridge, degree=self.degree)
+        if not self.folds >= 2:
             raise ValueError(f"folds expected at least 2, got {self.folds}: a row is foretold by others' users")
 
     def effect(self, test: Experiment, past: Past) -> IndexEffect:
@@ -301,12 +310,17 @@ class SurrogateIndex:
             past: other users, of before: those of the test would teach h the test's own result.
 
         Raises:
-            ValueError: see `effect`; or ``outcome`` is not one finite number a row.
+            ValueError: see `effect`; ``outcome`` is not one finite number a row, or surrogates leave nothing of it.
         """
         _check(test.user, test.surrogates, test.covariates, outcome=outcome)
         parts = self._parts(test, past, outcome)
         index, long_term = _index_effect(test, parts), float(parts.outcome.mean())
         unit = index.bias_per_sd
+        if not unit > 0:
+            raise ValueError(
+                "a gap expected surrogates that leave something of the outcome and of the treatment, got some that "
+                "foretell one of them without error: leave out what is the outcome or the arm itself"
+            )
         return Gap(
             index=index,
             effect=long_term,
@@ -360,7 +374,7 @@ def violations(direct: npt.ArrayLike, se: npt.ArrayLike) -> Violations:
         se: (K,) `Gap.direct_se`.
 
     Raises:
-        ValueError: fewer than 5 tests, or a standard error that is not above 0.
+        ValueError: fewer than 5 tests, a number that is not finite, or a standard error that is not above 0.
 
     Source: DerSimonian and Laird 1986, Meta-analysis in clinical trials.
 
@@ -370,16 +384,23 @@ def violations(direct: npt.ArrayLike, se: npt.ArrayLike) -> Violations:
 
     """
     found, errors = (np.asarray(values, np.float64) for values in (direct, se))
-    if found.shape != errors.shape or found.ndim != 1 or len(found) < 5 or not (errors > 0).all():
+    fit = found.shape == errors.shape and found.ndim == 1 and len(found) >= 5
+    if not fit or not (np.isfinite(found) & np.isfinite(errors) & (errors > 0)).all():
         raise ValueError(
             f"expected direct effects of at least 5 tests and as many standard errors above 0, got shapes "
             f"{found.shape} and {errors.shape}"
         )
+    unit = float(errors.max())
+    with np.errstate(over="ignore"):
+        found, errors = found / unit, errors / unit
+    if not (errors > _LEAST_SCALE).all() or not (np.abs(found) < _MOST).all() or not unit > _LEAST_SCALE:
+        raise ValueError("expected direct effects and standard errors of one order, got some beyond all others")
     weight = errors**-2
     apart = weight @ (found - weight @ found / weight.sum()) ** 2
     spread = math.sqrt(max(0.0, (apart - (len(found) - 1)) / (weight.sum() - (weight**2).sum() / weight.sum())))
     weight = 1 / (spread**2 + errors**2)
-    return Violations(float(weight @ found / weight.sum()), spread, float(weight.sum() ** -0.5), len(found))
+    mean, mean_se = float(weight @ found / weight.sum()), float(weight.sum() ** -0.5)
+    return Violations(unit * mean, unit * spread, unit * mean_se, len(found))
 
 
 class _Parts(NamedTuple):
@@ -411,6 +432,8 @@ def _augmented(values: Floats, test: Experiment, mine: Bools, share: float, smoo
     """Of the rows ``mine``: what their mean adds to the effect on ``values``, adjusted for the covariates."""
     covariates = np.zeros((len(values), 0)) if test.covariates is None else test.covariates
     treated = test.treated[mine]
+    if min((test.treated & ~mine).sum(), (~test.treated & ~mine).sum()) < 1:
+        raise ValueError("expected users of both arms in two folds at least, got an arm within one: ask of fewer folds")
     expected = [
         smooth(covariates[arm & ~mine], values[arm & ~mine])(covariates[mine]) for arm in (~test.treated, test.treated)
     ]
@@ -432,7 +455,7 @@ def _representer(past: Floats, test: Floats, weight: Floats, of_test: Bools, of_
 def _moments(columns: Floats) -> tuple[Floats, Floats]:
     """Mean and standard deviation of each column, infinite where it does not vary: standardised it is 0."""
     mean, scale = columns.mean(0), columns.std(0)
-    return mean, np.where(scale > 1e-9 * np.maximum(np.abs(mean), 1), scale, np.inf)
+    return mean, np.where(scale > np.maximum(1e-9 * np.abs(mean), _LEAST_SCALE), scale, np.inf)
 
 
 def _gram(z: Floats, ridge: float) -> Floats:
@@ -452,6 +475,8 @@ def _joined(surrogates: Floats, covariates: Floats | None) -> Floats:
 
 
 def _check(user: npt.NDArray[Any], surrogates: Floats, covariates: Floats | None, **columns: npt.NDArray[Any]) -> None:
+    if np.ndim(user) != 1:
+        raise ValueError(f"user expected shape (rows,), one for each row, got {np.shape(user)}")
     rows = len(user)
     matrices = {"surrogates": surrogates} | ({} if covariates is None else {"covariates": covariates})
     for name, values in matrices.items():
@@ -461,5 +486,6 @@ def _check(user: npt.NDArray[Any], surrogates: Floats, covariates: Floats | None
         if values.shape != (rows,):
             raise ValueError(f"{name} expected shape ({rows},), one for each user, got {values.shape}")
     for name, values in (matrices | columns).items():
-        if not np.isfinite(values).all():
-            raise ValueError(f"{name} expected finite numbers, got others in {(~np.isfinite(values)).sum()} places")
+        wrong = ~(np.abs(values.astype(np.float64)) < _MOST)
+        if wrong.any():
+            raise ValueError(f"{name} expected finite numbers, got others in {wrong.sum()} places; {_MOST:g} is most")

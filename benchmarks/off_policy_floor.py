@@ -1,0 +1,232 @@
+"""Do off-policy intervals hold the truth where the weights leave few rows? Of what is not refused, in four bandits.
+
+Near the floor of effective rows an estimate passes more easily when the log has missed the heaviest weights, and then
+both the estimate and its standard error are low. So what passes is judged, and not what is drawn: over draws of four
+made-up services, none of them among those that the rule was found on, how often the 95% interval of an estimate that
+was not refused holds the truth, and how many are refused. Each service runs near the floor, and far from it.
+
+* *kinds*: two kinds of users, twenty items, rewards that are normal, and many rows a user.
+* *contexts*: users of four features and twelve items, a target policy that likes what is rarely shown, and clicks.
+* *catalogue*: four hundred items of very uneven popularity, a target that leans on what they are worth, and days.
+* *doses*: an action that is a number, and a reward that peaks where the target policy goes.
+
+"Floor alone" is the same log judged by its effective rows and with the standard error alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+from worlds import ROOT, write_result
+
+from reward.evaluation.off_policy import Estimate, Logged, MeanWeightOff, TooFewEffectiveRows
+from reward.evaluation.off_policy.difference import difference_from_level
+from reward.evaluation.off_policy.regression import doubly_robust
+from reward.evaluation.off_policy.weighting import inverse_propensity, self_normalised
+from reward.experiments.quantiles import normal
+
+Floats = NDArray[np.float64]
+
+LEAST_EFFECTIVE_ROWS, LEVEL, NEAR = 100, 0.95, 200
+GOAL = 0.93
+_CONTEXTS = 20_000
+ESTIMATORS = ("IPS", "SNIPS", "DR", "difference from level")
+
+
+class Drawn(NamedTuple):
+    """A log and a policy: rewards, propensities, users, the target's chances, a model, and what is true.
+
+    ``model`` is what is expected of any action before it is known; ``worth`` the target policy's, ``ran`` that of the
+    policy that ran.
+    """
+
+    reward: Floats
+    propensity: Floats
+    user: NDArray[np.int64] | None
+    target: Floats
+    model: Floats
+    worth: float
+    ran: float
+
+
+Service = Callable[[np.random.Generator, bool], Drawn]
+
+
+def kinds(draws: np.random.Generator, near: bool) -> Drawn:
+    spread, lean, rows = (1.9, 1.5, 4_000) if near else (0.7, 0.5, 4_000)
+    logging = _softmax(draws.normal(0, spread, (2, 20)))
+    worth = 0.3 * draws.normal(size=20)
+    user = draws.integers(rows // 20, size=rows)
+    kind, own = user % 2, draws.normal(size=rows // 20)[user]
+    item = _drawn(logging[kind], draws)
+    policy = logging.mean(axis=0) * np.exp(lean / 0.3 * worth)
+    policy /= policy.sum()
+    reward = own + worth[item] + draws.normal(size=rows)
+    true = policy @ worth, (logging @ worth).mean()
+    return Drawn(reward, logging[kind, item], user, policy[item], 0.5 * own, *map(float, true))
+
+
+def contexts(draws: np.random.Generator, near: bool) -> Drawn:
+    spread, rows = (1.7, 4_000) if near else (0.8, 4_000)
+    taste, other = draws.normal(size=(2, 4, 12)) / 2
+    level = 1.8 - 0.4 * draws.normal(size=12)
+    context = draws.normal(size=(_CONTEXTS, 4))  # those after the log's rows are for the truth alone
+    logging = _softmax(spread * context @ taste)
+    policy = _softmax(context @ (0.5 * other - 0.3 * spread * taste))
+    chance = 1 / (1 + np.exp(level + context @ taste))
+    true = ((each * chance).sum(axis=1).mean() for each in (policy, logging))
+    item, at = _drawn(logging[:rows], draws), np.arange(rows)
+    clicked = (draws.random(rows) < chance[at, item]).astype(np.float64)
+    return Drawn(clicked, logging[at, item], None, policy[at, item], np.full(rows, 0.15), *map(float, true))
+
+
+def catalogue(draws: np.random.Generator, near: bool) -> Drawn:
+    lean, rows = (2.5, 6_000) if near else (0.6, 6_000)
+    popular = draws.gamma(0.35, size=400)
+    logging = 0.95 * popular / popular.sum() + 0.05 / 400
+    worth = draws.normal(size=400)
+    policy = logging * np.exp(lean * worth)
+    policy /= policy.sum()
+    item = draws.choice(400, rows, p=logging)
+    days = 2.0 * np.exp(0.15 * worth)
+    reward = draws.poisson(days[item]).astype(np.float64)
+    return Drawn(
+        reward, logging[item], None, policy[item], np.full(rows, 2.0), float(policy @ days), float(logging @ days)
+    )
+
+
+def doses(draws: np.random.Generator, near: bool) -> Drawn:
+    """Densities take the place of chances: both are below 1."""
+    shift, rows = (1.95, 5_000) if near else (0.7, 5_000)
+    dose = draws.standard_normal(rows)
+    logging, policy = (np.exp(-((dose - middle) ** 2) / 2) / np.sqrt(2 * np.pi) for middle in (0.0, shift))
+    reward = 1 + np.exp(-((dose - shift) ** 2) / 2) + 0.5 * draws.normal(size=rows)
+    # of N(m, 1), the mean of exp(−(x − s)² / 2) is exp(−(m − s)² / 4) / √2
+    true = (1 + np.exp(-((middle - shift) ** 2) / 4) / np.sqrt(2) for middle in (shift, 0.0))
+    return Drawn(reward, logging, None, policy, np.full(rows, 1.3), *map(float, true))
+
+
+SERVICES: dict[str, Service] = {each.__name__: each for each in (kinds, contexts, catalogue, doses)}
+
+
+class Told(NamedTuple):
+    """Of one log: why it was refused, or its effective rows; and of each estimator the error, half width and se."""
+
+    refused: str | None
+    effective_rows: float
+    errors: Floats  # (estimators, 3)
+
+
+def simulated(service: Service, near: bool, seed: int) -> Told:
+    drawn = service(np.random.default_rng([seed, 17]), near)
+    log: dict[str, Any] = {"reward": drawn.reward, "propensity": drawn.propensity, "user": drawn.user}
+    refused = None
+    try:
+        inverse_propensity(Logged(**log, least_effective_rows=LEAST_EFFECTIVE_ROWS), drawn.target)
+    except (TooFewEffectiveRows, MeanWeightOff) as error:
+        refused = type(error).__name__
+    rows = Logged(**log, least_effective_rows=0, most_off=np.inf)
+    found: list[Estimate] = [
+        inverse_propensity(rows, drawn.target),
+        self_normalised(rows, drawn.target),
+        doubly_robust(rows, drawn.target, drawn.model, drawn.model),
+        difference_from_level(rows, drawn.target),
+    ]
+    truths = [drawn.worth] * 3 + [drawn.worth - drawn.ran]
+    errors = [
+        (each.value - truth, each.interval(LEVEL)[1] - each.value, normal(LEVEL) * each.standard_error)
+        for each, truth in zip(found, truths, strict=True)
+    ]
+    return Told(refused, found[0].effective_rows, np.array(errors))
+
+
+def rows_of(what: str, found: list[Told]) -> list[dict[str, Any]]:
+    """Shares that were refused, and of the rest the coverage of each estimator, all of it and that near the floor."""
+    few, off = (
+        np.array([each.refused == kind.__name__ for each in found]) for kind in (TooFewEffectiveRows, MeanWeightOff)
+    )
+    left, errors = np.array([each.effective_rows for each in found]), np.stack([each.errors for each in found])
+    rows = [
+        _row(what, "refused, few effective rows", float(few.mean())),
+        _row(what, "refused, mean weight", float(off.mean())),
+        _row(what, "effective rows, median", float(np.median(left))),
+    ]
+    passed = {"": ~(few | off), f", below {NEAR} effective rows": ~(few | off) & (left < NEAR)}
+    for place, name in enumerate(ESTIMATORS):
+        error, half, plain = errors[:, place].T
+        for label, which in passed.items():
+            if which.sum() < 50:
+                continue
+            held = np.abs(error[which]) <= half[which]
+            floor = ~few & (left < NEAR) if label else ~few
+            before = float((np.abs(error[floor]) <= plain[floor]).mean())
+            rows.append(
+                _row(
+                    what,
+                    f"{name}, covered{label}",
+                    float(held.mean()),
+                    se=float(held.std() / len(held) ** 0.5),
+                    peers={"floor alone": before},
+                    goal=GOAL,
+                )
+            )
+        which = passed[""]
+        rows.append(_row(what, f"{name}, half width over 1.96 se", float(np.median(half[which] / plain[which]))))
+    return rows
+
+
+def _row(
+    what: str,
+    metric: str,
+    ours: float,
+    *,
+    se: float | None = None,
+    peers: dict[str, float] | None = None,
+    goal: float | None = None,
+) -> dict[str, Any]:
+    asked = {"goal": None, "met": None} if goal is None else {"goal": f"at least {goal:g}", "met": ours >= goal}
+    return {"what": what, "metric": metric, "ours": ours, "se": se, "peers": peers or {}, **asked}
+
+
+def _softmax(logits: Floats) -> Floats:
+    odds = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return np.asarray(odds / odds.sum(axis=-1, keepdims=True), np.float64)
+
+
+def _drawn(chance: Floats, draws: np.random.Generator) -> NDArray[np.int64]:
+    return np.asarray((chance.cumsum(axis=1) > draws.random((len(chance), 1))).argmax(axis=1), np.int64)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--simulations", type=int, default=1000, help="of each service, near the floor and far")
+    parser.add_argument("--first-seed", type=int, default=100_000, help="of the simulations")
+    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "off_policy_floor.json")
+    chosen = parser.parse_args(arguments)
+    console = Console(width=max(Console().width, 120))
+    table = Table("what", "metric", "value", "standard error", "floor alone", "goal")
+    rows = []
+    for name, service in SERVICES.items():
+        for near in (True, False):
+            what = f"{name}, {'near the floor' if near else 'far from it'}"
+            seeds = range(chosen.first_seed, chosen.first_seed + chosen.simulations)
+            rows += rows_of(what, [simulated(service, near, seed) for seed in track(seeds, what, console=console)])
+    for row in rows:
+        goal = "" if row["goal"] is None else f"{row['goal']}: {'yes' if row['met'] else 'no'}"
+        se = "" if row["se"] is None else f"{row['se']:.4f}"
+        peer = f"{row['peers']['floor alone']:.3f}" if row["peers"] else ""
+        table.add_row(row["what"], row["metric"], f"{row['ours']:.4f}", se, peer, goal)
+    console.print(table)
+    write_result(chosen.out, rows)
+
+
+if __name__ == "__main__":
+    main()
