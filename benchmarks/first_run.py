@@ -80,7 +80,7 @@ def timed(settings: list[str], folder: Path) -> dict[str, Any]:
     command = [sys.executable, str(HERE.parent / "train.py"), "logger=csv", f"hydra.run.dir={folder}", *settings]
     subprocess.run(command, check=True, cwd=HERE.parent)
     wall, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
-    phases = folder / "phases.json"
+    phases = folder / "timing.json"
     return {
         "wall_s": round(wall, 1),
         "cpu_s": round(after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime, 1),
