@@ -420,7 +420,7 @@ def outcome_of(case: Case) -> str:
         return "a polars hint" if "hint" in str(error).lower() else ("refused" if stage == "check" else "refused later")
     except AssertionError as error:
         return str(error)
-    except BaseException as error:  # noqa: BLE001
+    except BaseException as error:
         where = traceback.extract_tb(error.__traceback__)
         own = [it for it in where if "/reward/" in it.filename]
         place = f"{Path(own[-1].filename).name}:{own[-1].lineno}" if own else "?"

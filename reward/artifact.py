@@ -160,7 +160,7 @@ def fresh_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
 
 def write_manifest(folder: Path, manifest: Mapping[str, Any], files: Sequence[str]) -> None:
     """Write what an artefact says of itself, with the hashes of its files, sealed."""
-    hashes = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in files}
+    hashes = {name: _sha256(folder / name) for name in files}
     text = _sealed({"format_version": FORMAT_VERSION, **manifest, "sha256": hashes}).encode()
     most = most_of_manifest(sum((folder / name).stat().st_size for name in files if name != CARD))
     if len(text) > most:
@@ -275,7 +275,7 @@ def _read_whole(folder: Path, links_to: Path | None, trust: frozenset[str], sour
             if left and replaced:
                 continue
             raise ArtifactError(
-                f"{source} is no artefact that can be read: {shown_error(error)}: copy it again from where it was made"
+                f"{source} cannot be loaded: {shown_error(error)}; get it again from where it was made, or train again"
             ) from error
     raise AssertionError
 
@@ -412,3 +412,8 @@ def _sealed(manifest: Mapping[str, Any]) -> str:
     """The manifest as text, with the hash of itself at its end."""
     text = json.dumps(manifest, indent=1, ensure_ascii=False, allow_nan=False)
     return json.dumps({**manifest, "seal": hashlib.sha256(text.encode()).hexdigest()}, indent=1, ensure_ascii=False)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -169,7 +169,7 @@ def effects_by_test(test: Ints, treated: npt.NDArray[np.bool_], values: npt.Arra
             f"expected a test, an arm and values for each row, got {len(test)}, {len(treated)} and shape {given.shape}"
         )
     if not (np.abs(given) < _MOST).all():
-        raise ValueError(f"values expected finite numbers: a user whose days are not known yet has no outcome")
+        raise ValueError("values expected finite numbers: a user whose days are not known yet has no outcome")
     check_codes(test, len(given))
     if treated.dtype != np.bool_:
         raise ValueError(f"treated expected booleans, got {treated.dtype}: compare the arm with its name")
