@@ -68,7 +68,7 @@ def test_too_few_experiments_are_said_and_not_weighed(users, tmp_path):
     few = past_experiments(tmp_path / "few.parquet", **SETTING)
     assert "at least" in few["reason"]
     page = written(dict(example()[-1]) | {"experiments": few})
-    assert "Not told: " in page
+    assert "Not computed: " in page
     assert Page(page).open == []
 
 
