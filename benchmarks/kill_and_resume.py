@@ -29,7 +29,15 @@ import numpy as np
 import polars as pl
 
 ROOT = Path(__file__).parents[1]
-COMPARED = ("reward/weights.safetensors", "reward/effects.parquet", "effects.parquet", "metrics.csv")
+COMPARED = (
+    "reward/weights.safetensors",
+    "reward/effects.parquet",
+    "judged/weights.safetensors",
+    "judged/effects.parquet",
+    "effects.parquet",
+    "effects_all_days.parquet",
+    "metrics.csv",
+)
 SETTINGS = (
     "data=log 'data.feedback=[click]' 'data.context=[surface]' data.end=2024-03-21 outcome.horizon_days=5 "
     "split.train_days=12 split.validation_days=4 encoder.width=16 encoder.layers=1 encoder.heads=2 head.hidden=8 "
@@ -95,8 +103,9 @@ def end(process: int) -> int:
 
 
 def digests(folder: Path) -> dict[str, str]:
-    """What is compared."""
-    return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in COMPARED}
+    """What is compared, of that what is there."""
+    there = [name for name in COMPARED if (folder / name).is_file()]
+    return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in there}
 
 
 def furthest(folder: Path) -> str:
@@ -142,7 +151,8 @@ def one_kill(place: Path, fresh: list[str], *, moment: float, moved: bool, wante
         folder = folder.rename(place / "elsewhere" if not (place / "elsewhere").exists() else place / "elsewhere-2")
     again = [*fresh, f"hydra.run.dir={folder}"] if reached == "nothing" else [f"resume={folder}"]
     code = end(begin(again, log))
-    differs = ["it did not end well"] if code else [name for name, it in digests(folder).items() if it != wanted[name]]
+    found = {} if code else digests(folder)
+    differs = [name for name in {**wanted, **found} if found.get(name) != wanted.get(name)]
     left = [str(file.relative_to(folder)) for file in folder.rglob(".*") if file.name not in (".lock", ".hydra")]
     print(f"killed after {moment:5.1f} s ({reached}){', moved' if moved else ''}: {', '.join(differs) or 'the same'}")
     if code:

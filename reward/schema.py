@@ -484,7 +484,7 @@ def _settings(log: EventLog) -> list[str]:
     problems = _twice({"the schema's own": own, "feedback": log.feedback, "context": log.context})
     problems += _twice({"the schema's own": (ITEM,), "an item feature": log.item_features})
     shared = sorted({*log.feedback, *log.context} & {*log.item_features})
-    taken = sorted(MADE & {*log.feedback, *log.context, *log.item_features})
+    taken = sorted((MADE & {*log.feedback, *log.context, *log.item_features}) | ({"day"} & {*log.feedback}))
     if taken or shared:
         problems.append(
             f"{', '.join([*taken, *shared])}: a column's name is taken, by another column or by one that the model "
