@@ -35,6 +35,7 @@ from reward.schema import (
     USER,
     EventLog,
     SchemaError,
+    SetAsideWarning,
     check,
     row_keys,
     slate_moment,
@@ -767,7 +768,9 @@ class RewardFunction(Frozen):
             )
             if aside.sum() > most * events.height:
                 raise SchemaError(f"{told}. Mend or drop these rows first: at most {most:.2%} may be set aside here")
-            warnings.warn(f"{told}. They are set aside, as in training, and have no score", UserWarning, stacklevel=3)
+            warnings.warn(
+                f"{told}. They are set aside, as in training, and have no score", SetAsideWarning, stacklevel=3
+            )
         clean = checked.log.events.collect()
         unlike = [
             f"{name} is {clean.schema[name]}, expected {dtype}"
