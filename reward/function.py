@@ -35,6 +35,7 @@ from reward.schema import (
     USER,
     EventLog,
     SchemaError,
+    SetAsideWarning,
     check,
     row_keys,
     slate_moment,
@@ -747,7 +748,7 @@ class RewardFunction(Frozen):
         told = f"{sum(counts.values())} of {rows} events cannot be scored: {reasons}"
         if sum(counts.values()) > allowed * rows:
             raise SchemaError(f"{told}. Mend or drop these rows first: at most {allowed:.2%} may be set aside here")
-        warnings.warn(f"{told}. They are set aside, as in training, and have no score", UserWarning, stacklevel=4)
+        warnings.warn(f"{told}. They are set aside, as in training, and have no score", SetAsideWarning, stacklevel=4)
 
     def _clean(self, events: pl.DataFrame, *, every_row: bool = False, set_aside: SetAside | None = None) -> _Read:
         """The rows in the schema and in the types that training saw, without those that it would have set aside.

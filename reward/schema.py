@@ -49,6 +49,10 @@ class SchemaError(ValueError):
     """A log that does not fit the schema; the message lists every problem found, not the first one."""
 
 
+class SetAsideWarning(UserWarning):
+    """Some rows have no score, for training sets such rows aside; it counts them and says why."""
+
+
 @dataclass(frozen=True)
 class EventLog:
     """A log of exposures, one row for each time an item was shown to a user, and how to read it.
@@ -485,6 +489,11 @@ def _settings(log: EventLog) -> list[str]:
     problems += _twice({"the schema's own": (ITEM,), "an item feature": log.item_features})
     shared = sorted({*log.feedback, *log.context} & {*log.item_features})
     taken = sorted((MADE & {*log.feedback, *log.context, *log.item_features}) | ({"day"} & {*log.feedback}))
+    patterns = sorted(
+        it for it in {*log.feedback, *log.context, *log.item_features} if it == "*" or it[:1] + it[-1:] == "^$"
+    )
+    if patterns:
+        problems.append(f"{', '.join(patterns)}: expected the names of columns, and no patterns: name each of them")
     if taken or shared:
         problems.append(
             f"{', '.join([*taken, *shared])}: a column's name is taken, by another column or by one that the model "
