@@ -33,12 +33,13 @@ import reward
 from reward.artifact import save
 from reward.effects.account import account, no_account
 from reward.effects.personal import Personal
+from reward.effects.propensity_check import check_propensities
 from reward.effects.second_stage import ItemEffects
 from reward.effects.settings import check_effects
 from reward.evaluation.judge import judge
 from reward.evaluation.publish import publish
 from reward.evaluation.report import sentences
-from reward.evaluation.terminal import what_training_did, what_was_read, where_things_are
+from reward.evaluation.terminal import what_was_read, what_was_refit, where_things_are
 from reward.evaluation.truth import TRUTH, beside_truth
 from reward.function import RewardFunction
 from reward.model import RewardModel, Task
@@ -241,6 +242,9 @@ def prepare(run: Run) -> Ready:
     if run.folder.has_artifact:
         return Ready(checked, log, window, None, partial(saved_function, run.folder), None, None)
     check_effects(run.plain, log)
+    unused = check_propensities(known_at(log, window.validation_end))
+    if unused is not None:
+        say(f"The log's propensities are not used, and estimated instead: {unused}.")
     return assembled(config, checked, log, window, source.timestamp_unit)
 
 
@@ -264,7 +268,7 @@ def assembled(config: DictConfig, checked: Checked, log: EventLog, window: Split
     check_windows(log, window, {"outcome.horizon_days": outcome.horizon_days} | further)
     features = Features.fit(known_at(log, window.train_end), **config.features)
     if quiet := [name for name in (*log.feedback, *log.context) if name in features.constant]:
-        say(f"not learned from, for they do not vary in the training days: {', '.join(quiet)}")
+        say(f"not learned from, for they never vary in training: {', '.join(quiet)}")
     data = StreamData(
         log, outcome, features, window, members=head.members, seed=config.seed, also=outcomes, **config.batches
     )
@@ -340,7 +344,6 @@ def learn(run: Run, ready: Ready, stages: Stages, logger: Any) -> tuple[RewardFu
             loss = fit(ready.model, ready.data, run.path, settings=run.plain["trainer"], logger=logger)
             forecast = weigh(run, ready.model, ready.data)
             ready.model.calibrate(ready.data.val_dataloader(), **config.calibration)
-        console.print(what_training_did(loss), highlight=False)
         function = ready.function()
         second = partial(estimate_effects, ready.log, ready.outcome, window, config, run.path)
         found, function.effects = stages.attempt("effects", second, folder=run.path) or (
@@ -426,7 +429,7 @@ def fit_again(run: Run, ready: Ready, judged: RewardFunction) -> None:
             effects.items.write_parquet(scratch)
     save(judged, run.path / JUDGED)
     save(shipped, folder.artifact)
-    say(shipped.facts["refit"]["sentence"])
+    say(what_was_refit(shipped.facts["refit"], judged.facts["effects"], found))
 
 
 def saved_function(folder: RunFolder) -> RewardFunction:
@@ -462,7 +465,7 @@ def read(config: DictConfig, record: Mapping[str, Any] | None) -> tuple[EventLog
         console.print(line, highlight=False)
     if unread := unread_item_features(log):
         named = ",".join((*log.item_features, *unread))
-        say(f"not read of the items table: {', '.join(unread)}; to learn from them add 'data.item_features=[{named}]'")
+        say(f"not read of the items table: {', '.join(unread)}; to learn from them, 'data.item_features=[{named}]'")
     return log, checked, window
 
 
@@ -511,8 +514,8 @@ def second_stage(known: EventLog, outcome: Any, config: DictConfig) -> tuple[dic
     """
     if not isinstance(outcome, ActivityTrace) or outcome.scope != "user":
         raise SchemaError(f"they need outcome=active_days with outcome.scope=user, and it tells {outcome.unit}")
-    estimated = None
-    if PROPENSITY in known.events.collect_schema().names():
+    estimated, unused = None, check_propensities(known)
+    if unused is None and PROPENSITY in known.events.collect_schema().names():
         propensity = known.events.select(PROPENSITY).collect().to_series().to_numpy()
     else:
         estimated = instantiate(config.propensities, _convert_="all")(known)
@@ -525,7 +528,14 @@ def second_stage(known: EventLog, outcome: Any, config: DictConfig) -> tuple[dic
         unchecked = str(error)
     personal = None if effects.personal is None else (effects.personal.borne_out, effects.personal.personal_borne_out)
     found = account(
-        effects.borne_out, estimated, balance, personal=personal, pushed=effects.pushed, unchecked=unchecked
+        effects.borne_out,
+        estimated,
+        balance,
+        personal=personal,
+        pushed=effects.pushed,
+        unchecked=unchecked,
+        chosen=effects.chosen,
+        unused=unused,
     )
     return found, effects
 

@@ -18,9 +18,12 @@ from rich.console import Console
 from rich.progress import track
 
 from reward.artifact import ArtifactError, load
+from reward.effects.account import no_push
 from reward.function import RewardFunction
+from reward.logs.files import scan
 from reward.outcomes import Outcome
 from reward.schema import SchemaError, reading
+from reward.scoring.partitioned import score_parquet
 from reward.training.terminal import own_warnings_only
 from reward.writing import whole
 
@@ -98,10 +101,14 @@ def _read(options: argparse.Namespace) -> tuple[pl.DataFrame, pl.DataFrame | Non
     """The log, and the features of items where there are any."""
     with reading(f"--events {options.events}"):
         events = pl.scan_parquet(options.events).collect()
+    return events, _items(options)
+
+
+def _items(options: argparse.Namespace) -> pl.DataFrame | None:
     if options.items is None:
-        return events, None
+        return None
     with reading(f"--items {options.items}"):
-        return events, pl.scan_parquet(options.items).collect()
+        return pl.scan_parquet(options.items).collect()
 
 
 def _draw(options: argparse.Namespace, console: Console) -> int:
@@ -165,30 +172,38 @@ def _device(name: str) -> torch.device:
 
 def _score(options: argparse.Namespace, console: Console) -> int:
     function = load(options.artifact).to(_device(options.device))
-    events, items = _read(options)
 
-    def progress(batches: Sequence[Any]) -> Iterable[Any]:
-        return track(batches, "scoring", console=console)
+    def progress(parts: Sequence[Any]) -> Iterable[Any]:
+        return track(parts, "scoring", console=console)
 
-    scored = function.score_events(
-        events,
+    scored = score_parquet(
+        function,
+        scan("--events", options.events),
+        options.out,
         also=options.also,
         habit=options.habit,
         as_of=options.as_of,
-        items_table=items,
+        items_table=_items(options),
         history_start=options.history_start,
         progress=progress,
     )
-    with whole(options.out) as scratch:
-        scored.write_parquet(scratch)
-    unknown = function.unknown_items(events["item_id"], items)
     console.print(
-        f"{scored.height:,} events of {events['user_id'].n_unique():,} users scored in {function.unit}; {unknown:,} "
+        f"{scored.rows:,} events of {scored.users:,} users scored in {function.unit}; {scored.unknown:,} "
         f"show items that training did not know; written to {options.out}",
         markup=False,
         soft_wrap=True,
     )
+    if (caution := caution_of(function)) is not None:
+        console.print(caution, markup=False, soft_wrap=True)
     return 0
+
+
+def caution_of(function: object) -> str | None:
+    """What to say beside the rewards of a function whose verdict on effects does not carry them."""
+    if not isinstance(function, RewardFunction) or function.effects is None or not function.facts.get("effects"):
+        return None
+    why = no_push(function.facts["effects"])
+    return None if why is None else f"Warning: do not act on these rewards: {why}"
 
 
 if __name__ == "__main__":

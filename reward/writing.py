@@ -58,6 +58,19 @@ def whole_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
         _sync(target.parent)
 
 
+@contextmanager
+def scratch_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Give a folder beside ``path`` for what is needed on the way to it; it vanishes when the block ends.
+
+    What a writer that was killed left beside ``path`` is removed first.
+    """
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    recover(target)
+    with _scratch(target, os.mkdir) as scratch:
+        yield scratch
+
+
 def recover(path: str | os.PathLike[str]) -> None:
     """Clear what writers of ``path`` left that were killed: put back what they had moved away, remove the rest.
 

@@ -25,6 +25,7 @@ LEVELS = [
     {"card"},
     {"artifact"},
     {"ranking", "experiments"},
+    {"scoring"},
     {"evaluation"},
     {"simulation", "engines"},
     {"training"},

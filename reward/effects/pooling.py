@@ -41,6 +41,8 @@ class Pooled:
         own_lift: (items, columns) what the item's own part loses.
         own_carry: (items,) what the item's own part loses for a unit of its group's.
         spreads: standard deviations found: own, group, described, answered; days behind the gate.
+        evidence: log-likelihood of the anchors with all parts integrated out but the intercepts, which are at their
+            best; in nats up to a constant of the anchors.
     """
 
     coefficients: Doubles
@@ -53,6 +55,7 @@ class Pooled:
     own_lift: Doubles
     own_carry: Doubles
     spreads: tuple[float, float, float, float]
+    evidence: float
 
     def effects(self, traits: Traits, groups: Ints, row: int = -1) -> tuple[Doubles, Doubles]:
         """(items,) posterior means and standard deviations in days, with the traits of ``row``."""
@@ -277,7 +280,15 @@ def _posterior(facts: _Facts, log_spread: Doubles) -> Pooled:
         own_lift=taken[:, None] * facts.items[:, 2:],
         own_carry=carry,
         spreads=(spreads[0], spreads[1], spreads[2], spreads[3]),
+        evidence=_evidence(facts, made, log_spread),
     )
+
+
+def _evidence(facts: _Facts, made: _Solved, log_spread: Doubles) -> float:
+    """The likelihood with the two intercepts at their best: a wide prior would charge a gate for the second of them."""
+    free = np.flatnonzero(facts.block == 0)
+    left = np.linalg.slogdet(made.covariance[np.ix_(free, free)] / _FREE_VARIANCE)[1]
+    return -(made.loss + float(log_spread.sum()) + 0.5 * float(left))
 
 
 def _columns(traits: Traits, row: int) -> Doubles:

@@ -61,7 +61,8 @@ def compare(
     sides, unit = _moments(users, metric, control, treated, covariate)
     found = confidence.difference(*sides, alpha=alpha)
     told = Difference(*(part * unit for part in found[:-1]), found.p_value)
-    if not (np.isfinite(told).all() and told.se > 0):
+    plain = sum((side.yy - side.y**2 / side.users) / (side.users - 1) / side.users for side in sides) ** 0.5
+    if not (np.isfinite(told).all() and found.se > _FLAT * plain):
         raise ValueError(
             f"{metric} expected users who differ"
             + (" within an arm" if covariate is None else f" beyond what {covariate} says of them")

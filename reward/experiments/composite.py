@@ -19,7 +19,7 @@ from reward.artifact import fresh_folder, read, save, write_manifest
 from reward.effects.exposure import Rewards
 from reward.experiments.weights import ProxyWeights
 from reward.frozen import Frozen, as_trained
-from reward.function import History, Ids, Progress, RewardFunction
+from reward.function import History, Ids, Progress, RewardFunction, SetAside, beside
 from reward.plain import check
 from reward.schema import SchemaError
 from reward.sealed import CARD, MANIFEST, Sealed
@@ -213,10 +213,23 @@ class Composite(Frozen):
             raise ValueError(
                 "a composite expected no also, habit or as_of: it predicts no outcome, score its functions"
             )
+        found = self.scores(events, items_table=items_table, history_start=history_start, progress=progress)
+        return beside(events, found)
+
+    def scores(
+        self,
+        events: pl.DataFrame,
+        *,
+        items_table: pl.DataFrame | None = None,
+        history_start: date | None = None,
+        progress: Progress = iter,
+        set_aside: SetAside | None = None,
+    ) -> pl.DataFrame:
+        """What `score_events` adds to a log, without the log; ``set_aside`` is that of `RewardFunction.scores`."""
         self._check(events)
         scored = {
             name: function.scores(
-                events, items_table=items_table, history_start=history_start, progress=progress
+                events, items_table=items_table, history_start=history_start, progress=progress, set_aside=set_aside
             ).select(REWARD, REWARD_STD)
             for name, function in self.functions.items()
         }
@@ -231,7 +244,8 @@ class Composite(Frozen):
             return value, torch.zeros_like(value)
 
         rewards = self._sum(signal, self.weights.cpu(), self.covariance.cpu())
-        return events.with_columns(pl.Series(REWARD, rewards.mean.numpy()), pl.Series(REWARD_STD, rewards.std.numpy()))
+        found = {REWARD: rewards.mean.numpy(), REWARD_STD: rewards.std.numpy()}
+        return pl.DataFrame(found).select(pl.all().fill_nan(None))  # where a function has no score
 
     def encode(
         self,

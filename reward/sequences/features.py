@@ -10,9 +10,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from reward.outcomes.activity import TRACE, day_of
-from reward.schema import CLICKS, ITEM, EventLog, SchemaError, check_items
-from reward.sequences.slots import OWN_COLUMNS, RATE_DAYS, TIMING, slots
+from reward.outcomes.activity import day_of
+from reward.schema import CLICKS, ITEM, MADE, EventLog, SchemaError, check_items
+from reward.sequences.slots import RATE_DAYS, TIMING, slots
 
 CODE = "code"
 _UNKNOWN = " is missing"  # after a number's name: the column that flags where it is unknown
@@ -376,7 +376,7 @@ def _of_numbers(dtype: pl.DataType) -> bool:
 
 def _refuse_taken_names(log: EventLog) -> None:
     named = [*log.feedback, *log.context, *log.item_features]
-    own = {*OWN_COLUMNS, *(f"rate_{span}d" for span in RATE_DAYS), TRACE, CODE, "events"}
+    own = {*MADE, *(name + _UNKNOWN for name in named)}
     taken = sorted({name for name in named if name in own or named.count(name) > 1})
     if taken:
         raise SchemaError(

@@ -7,6 +7,8 @@ import numpy.typing as npt
 
 from reward.evaluation.off_policy import Estimate, Logged, estimate, importance
 
+_LEAST_MEAN = 1e-100  # of weights: with less, estimate refuses
+
 
 def inverse_propensity(rows: Logged, target: npt.ArrayLike) -> Estimate:
     """Inverse propensity score (IPS): ``mean(w r)`` with ``w = target / propensity``.
@@ -53,7 +55,7 @@ def self_normalised(rows: Logged, target: npt.ArrayLike) -> Estimate:
     reward, weight = single(rows), importance(rows, target)
     mean = weight.mean()
     value = (weight * reward).mean() / mean if mean > 0 else 0.0  # of no weight: estimate refuses
-    rest = (reward - value) / (mean if mean > 0 else 1.0)
+    rest = (reward - value) / max(mean, _LEAST_MEAN)
     return estimate(rows, value + weight * rest, weight, residual=rest)
 
 
