@@ -34,7 +34,7 @@ from reward.training.folder import CONFIG, RunFolder, RunFolderError
 from reward.training.identity import placed, same_log, window_of
 from reward.training.settings import check_settings
 from reward.training.stages import Stages
-from reward.training.terminal import console, say
+from reward.training.terminal import console, own_warnings_only, say
 from reward.writing import write_json
 
 
@@ -45,7 +45,7 @@ def main(config: DictConfig) -> None:
     try:
         with refusing():
             settings: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
-            check_settings(settings)
+            check_settings(settings, command="evaluate")
             folder = RunFolder.reopen(Path(config.run), called="run")
         try:
             evaluate(folder, settings, stages)
@@ -62,14 +62,14 @@ def evaluate(folder: RunFolder, settings: dict[str, Any], stages: Stages) -> Non
     told = {"seed": training.seed, "calibration": training.calibration, "proposed": settings["policies"]}
     with refusing():
         with stages.timed("reading"):
-            function, log, window = read(folder, training, settings["data"])
+            function, log, window = read(folder, training, settings["moved"])
             proxies = past_tests(settings, seed=training.seed)
         with stages.timed("judging"), console.status("scoring the test days and fitting the baselines ..."):
             assessment = judge(function, log, window, **told, **settings["evaluation"])
     if "metrics" not in function.facts:  # the run was cut short before it was judged
         function.facts.update(carry=sentences(assessment), metrics=assessment["metrics"])
         with stages.timed("saving"):
-            save(function, folder.artifact)
+            save(function, folder.judged)
     if not folder.metrics.is_file():
         loss: dict[str, Any] = {}
         with suppress(TrainingError):
@@ -79,6 +79,7 @@ def evaluate(folder: RunFolder, settings: dict[str, Any], stages: Stages) -> Non
         assessment["experiments"] = proxies
     report = partial(publish, function, assessment, run / "evaluation", console, truth=run / TRUTH)
     stages.attempt("report", report, folder=run)
+    console.print(f"report: {run / 'evaluation' / 'report.html'}", soft_wrap=True)
     console.print(stages.line(), soft_wrap=True)
     if stages.failed:
         raise JobError("the report could not be written")
@@ -95,8 +96,8 @@ def read(folder: RunFolder, training: DictConfig, moved: dict[str, Any]) -> tupl
         raise RunFolderError(
             f"run={folder.path} has no scoring function yet: python train.py resume={folder.path} goes on with it"
         )
-    function = reward.load(folder.artifact)
-    source: dict[str, Any] = OmegaConf.to_container(training.data)  # type: ignore[assignment]
+    function = reward.load(folder.judged)
+    source: dict[str, Any] = OmegaConf.to_container(training.data, resolve=True)  # type: ignore[assignment]
     source |= {name: path for name, path in moved.items() if path is not None}
     log = check(instantiate(placed(source, (folder.record or {}).get("started_in")))).log
     dates = function.facts.get("window")
@@ -117,5 +118,6 @@ def past_tests(settings: dict[str, Any], *, seed: int) -> Any:
 
 
 if __name__ == "__main__":
+    own_warnings_only(say)
     with in_one_sentence():
         main()

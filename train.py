@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import hydra
 import polars as pl
@@ -31,35 +31,43 @@ from pytorch_lightning import seed_everything
 
 import reward
 from reward.artifact import save
-from reward.effects.account import account, account_sentences, no_account
+from reward.effects.account import account, no_account
 from reward.effects.personal import Personal
+from reward.effects.propensity_check import check_propensities
 from reward.effects.second_stage import ItemEffects
+from reward.effects.settings import check_effects
 from reward.evaluation.judge import judge
 from reward.evaluation.publish import publish
 from reward.evaluation.report import sentences
+from reward.evaluation.terminal import what_was_read, what_was_refit, where_things_are
 from reward.evaluation.truth import TRUTH, beside_truth
 from reward.function import RewardFunction
 from reward.model import RewardModel, Task
 from reward.network import RewardNetwork
 from reward.outcomes import ABSENT
 from reward.outcomes.activity import ActivityTrace
-from reward.schema import PROPENSITY, Checked, EventLog, SchemaError, check
+from reward.schema import PROPENSITY, Checked, EventLog, SchemaError, check, unread_item_features
 from reward.sequences.datamodule import StreamData
 from reward.sequences.features import Features
-from reward.sequences.split import Split, day_to_date, known_at, split
+from reward.sequences.split import Split, check_windows, day_to_date, known_at, split
 from reward.tracking import finish, log_config, log_results
+from reward.training.activity import fit_activity, keep_what_gained
 from reward.training.command_line import JobError, RefusedError, in_one_sentence, refusing
-from reward.training.fitting import TrainingError, best_loss, check_trainer, fit
-from reward.training.folder import CONFIG, RunFolder
+from reward.training.fitting import TrainingError, best_loss, fit
+from reward.training.folder import CONFIG, JUDGED, RunFolder
 from reward.training.identity import fingerprints, placed, same_log, window_dates, window_of
 from reward.training.overrides import resumed
+from reward.training.refit import ALL, NONE, refit_facts, refit_network
 from reward.training.settings import check_settings
 from reward.training.stages import Stages
-from reward.training.terminal import console, say
+from reward.training.terminal import console, own_warnings_only, say
+from reward.training.trials import check_role, check_size, try_boosting, try_optimizer, try_trainer
 from reward.wiring import check_names
 from reward.writing import whole, write_json
 
 REJECTED = "rejected.parquet"
+EFFECTS_OF_ALL_DAYS = "effects_all_days.parquet"
+TASK = ("head", "outcome", "objective")
 
 OmegaConf.register_new_resolver("run_folder", lambda resume, fresh: "." if resume else fresh, replace=True)
 
@@ -97,12 +105,14 @@ class Run:
         plain: the same, resolved, as plain values.
         folder: where it is kept.
         given: what the command line set.
+        changed: settings that are others than when the run was started.
     """
 
     config: DictConfig
     plain: dict[str, Any]
     folder: RunFolder
     given: list[str]
+    changed: tuple[str, ...] = ()
 
     @property
     def path(self) -> Path:
@@ -162,14 +172,15 @@ def opened(config: DictConfig, job: Any) -> Run:
         saved: DictConfig = OmegaConf.load(folder.path / CONFIG)  # type: ignore[assignment]
         OmegaConf.set_struct(saved, False)
         told = (OmegaConf.to_container(it, resolve=False) for it in (config, saved))
-        for name, value in resumed(given, *told, has_artifact=folder.has_artifact).items():  # type: ignore[arg-type]
+        changed = resumed(given, *told, has_artifact=folder.has_artifact)  # type: ignore[arg-type]
+        for name, value in changed.items():
             OmegaConf.update(saved, name, value, merge=False, force_add=True)
         plain = plain_values(saved)
         check_settings(plain)
     except BaseException:
         folder.release()
         raise
-    return Run(saved, plain, folder, given)
+    return Run(saved, plain, folder, given, tuple(changed))
 
 
 def plain_values(config: DictConfig) -> dict[str, Any]:
@@ -181,6 +192,10 @@ def plain_values(config: DictConfig) -> dict[str, Any]:
 def train(run: Run, stages: Stages) -> float:
     """Everything between a log and the run folder: ``reward/``, ``metrics.json`` and ``checkpoints/``."""
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    if run.folder.ended and not run.changed:
+        say(f"This run has ended: nothing is left to do. python evaluate.py run={run.path} judges it again.")
+        print(run.path)
+        return best_loss(run.path)
     with refusing(), stages.timed("reading"):
         ready = prepare(run)
     identify(run, ready)
@@ -190,17 +205,21 @@ def train(run: Run, stages: Stages) -> float:
     try:
         function, loss = learn(run, ready, stages, logger)
         assessment = judge_and_report(run, ready, stages, function, loss)
+        stages.attempt("refit", partial(fit_again, run, ready, function), folder=run.path)
         if assessment is not None:
             told = {"metrics": assessment["metrics"], "validation/loss": loss}
             pages = {"report": run.path / "evaluation" / "report.html", "artifact": run.folder.artifact}
             stages.attempt("tracking", partial(log_results, logger, told, **pages), folder=run.path)
     finally:
         finish(logger, failed=sys.exc_info()[0] is not None)
-    console.print(f"scoring function: {run.folder.artifact}", soft_wrap=True)
+    for line in where_things_are(run.path):
+        console.print(line, highlight=False)
     stages.write(run.path)
     console.print(stages.line(), soft_wrap=True)
     print(run.path)
-    if stages.failed:
+    if not stages.failed:
+        run.folder.end()
+    else:
         raise JobError(f"not all of the run was done: {', '.join(stages.failed)} failed")
     return loss
 
@@ -214,8 +233,8 @@ def prepare(run: Run) -> Ready:
         ValueError: a part does not take its settings.
     """
     config = run.config
-    check_trainer(run.plain["trainer"])
-    seed_everything(config.seed, verbose=False)
+    try_trainer(run.plain["trainer"])
+    try_boosting(run.plain["evaluation"]["boosting"])
     record = run.folder.record
     source, checked, window = read(config, record)
     log, changed = same_log(checked.log, window, record and record["fingerprints"])
@@ -223,27 +242,52 @@ def prepare(run: Run) -> Ready:
         say(changed)
     if run.folder.has_artifact:
         return Ready(checked, log, window, None, partial(saved_function, run.folder), None, None)
-    outcome, head, objective = (instantiate(config[name], _convert_="all") for name in ("outcome", "head", "objective"))
-    check_names(head, outcome, objective)
-    also = {name: instantiate(told, _convert_="all") for name, told in config.also.items()}
-    for told in also.values():
-        check_names(told["head"], told["outcome"], told["objective"])
+    check_effects(run.plain, log)
+    unused = check_propensities(known_at(log, window.validation_end))
+    if unused is not None:
+        say(f"The log's propensities are not used, and estimated instead: {unused}.")
+    return assembled(config, checked, log, window, source.timestamp_unit)
+
+
+def assembled(config: DictConfig, checked: Checked, log: EventLog, window: Split, timestamp_unit: str | None) -> Ready:
+    """Features, data and an untrained model, whose weights the seed draws.
+
+    Raises:
+        SchemaError: the log does not do.
+        TypeError: the parts do not fit each other.
+        ValueError: a part does not take its settings.
+    """
+    settings = instantiate(config.model)
+    try_optimizer(settings["optimizer"])
+    for name in ("encoder", "head"):
+        check_size(name, partial(instantiate, config[name]))
+    seed_everything(config.seed, verbose=False)
+    head, outcome, objective = task_of(config, "")
+    also = {name: dict(zip(TASK, task_of(told, f"also.{name}."), strict=True)) for name, told in config.also.items()}
     outcomes = {name: told["outcome"] for name, told in also.items()}
+    further = {f"also.{name}.outcome.horizon_days": it.horizon_days for name, it in outcomes.items()}
+    check_windows(log, window, {"outcome.horizon_days": outcome.horizon_days} | further)
     features = Features.fit(known_at(log, window.train_end), **config.features)
+    if quiet := [name for name in (*log.feedback, *log.context) if name in features.constant]:
+        say(f"not learned from, for they never vary in training: {', '.join(quiet)}")
     data = StreamData(
         log, outcome, features, window, members=head.members, seed=config.seed, also=outcomes, **config.batches
     )
     data.setup()
+    encoder = instantiate(config.encoder)
+    check_role("encoder", "encoder", encoder)
     network = RewardNetwork(
-        instantiate(config.encoder),
+        encoder,
         head,
         sizes=features.sizes(),
         also={name: told["head"] for name, told in also.items()},
         absent=any(ABSENT in it.states for it in outcomes.values()),
         **config.network,
     )
+    if network.activity is not None:
+        fit_activity(network.activity, data, **config.activity)
     tasks = {
-        name: Task(told["objective"], told["weight"], told["outcome"].states, sequential(told["outcome"]))
+        name: Task(told["objective"], config.also[name].weight, told["outcome"].states, sequential(told["outcome"]))
         for name, told in also.items()
     }
     model = RewardModel(
@@ -253,7 +297,7 @@ def prepare(run: Run) -> Ready:
         also=tasks,
         sequential=sequential(outcome),
         consistency=instantiate(config.consistency),
-        **instantiate(config.model),
+        **settings,
     )
     function = partial(
         RewardFunction,
@@ -261,11 +305,20 @@ def prepare(run: Run) -> Ready:
         features,
         outcome,
         max_events=config.batches.max_events,
-        timestamp_unit=source.timestamp_unit,
+        timestamp_unit=timestamp_unit,
         facts={},
         also=outcomes,
     )
     return Ready(checked, log, window, outcome, function, model, data)
+
+
+def task_of(config: DictConfig, place: str) -> tuple[Any, Any, Any]:
+    """The head, the outcome and the objective of a task, which fit each other."""
+    head, outcome, objective = (instantiate(config[name], _convert_="all") for name in TASK)
+    check_role(f"{place}head", "head", head)
+    check_role(f"{place}outcome", "outcome", outcome)
+    check_names(head, outcome, objective)
+    return head, outcome, objective
 
 
 def identify(run: Run, ready: Ready) -> None:
@@ -290,6 +343,7 @@ def learn(run: Run, ready: Ready, stages: Stages, logger: Any) -> tuple[RewardFu
     else:
         with stages.timed("training"):
             loss = fit(ready.model, ready.data, run.path, settings=run.plain["trainer"], logger=logger)
+            forecast = weigh(run, ready.model, ready.data)
             ready.model.calibrate(ready.data.val_dataloader(), **config.calibration)
         function = ready.function()
         second = partial(estimate_effects, ready.log, ready.outcome, window, config, run.path)
@@ -298,12 +352,23 @@ def learn(run: Run, ready: Ready, stages: Stages, logger: Any) -> tuple[RewardFu
             None,
         )
         with stages.timed("saving"):
-            function.facts.update(facts(ready, run), effects=found)
+            function.facts.update(facts(ready, run), effects=found, forecast=forecast)
             save(function, run.folder.artifact)
     if not (run.path / TRUTH).is_file():
         truth = partial(compare_with_truth, ready.log, window, config, run.path)
         stages.attempt("truth", truth, folder=run.path)
     return function, loss
+
+
+def weigh(run: Run, model: RewardModel, data: StreamData) -> dict[str, Any] | None:
+    """Keep what training gained over past activity, where it started there; returns what the artefact says of it."""
+    if model.network.activity is None:
+        return None
+    config = run.config
+    gained = keep_what_gained(model, data, **config.correction, **config.calibration)
+    encoder = type(model.network.encoder).__name__
+    tried = f"a {encoder} of width {config.encoder.width} in at most {config.trainer.max_epochs} epochs"
+    return {**gained._asdict(), "sentence": gained.sentence(tried)}
 
 
 def judge_and_report(
@@ -324,18 +389,55 @@ def judge_and_report(
         return None
     with stages.timed("saving"):
         function.facts.update(carry=sentences(assessment), metrics=assessment["metrics"])
-        save(function, run.folder.artifact)
+        save(function, run.folder.judged)
     report = partial(publish, function, assessment, run.path / "evaluation", console, truth=run.path / TRUTH)
     stages.attempt("report", report, folder=run.path)
     write_json(run.folder.metrics, {"validation/loss": loss, **assessment})
     return assessment
 
 
+def fit_again(run: Run, ready: Ready, judged: RewardFunction) -> None:
+    """Fit what is shipped again on all days, as ``refit`` says; the judged function stays in ``judged/``."""
+    what, folder = run.plain.get("refit", NONE), run.folder
+    if what == NONE or folder.refitted:
+        return
+    second = partial(second_stage, known_at(ready.log, ready.window.end), judged.outcome, run.config)
+    network, gained = judged.network, (judged.facts.get("forecast") or {}).get("share") != 0
+    if what == ALL and gained:
+        again = assembled(run.config, ready.checked, ready.log, ready.window, judged.timestamp_unit)
+        model, data = cast(RewardModel, again.model), cast(StreamData, again.data)
+        refit_network(model, data, network, run.path, settings=run.plain["trainer"])
+        network = model.network
+    elif judged.effects is None:
+        return
+    found, effects = second() if judged.effects is not None else (judged.facts["effects"], None)
+    shipped = RewardFunction(
+        network,
+        judged.features,
+        judged.outcome,
+        max_events=judged.max_events,
+        timestamp_unit=judged.timestamp_unit,
+        facts={
+            **judged.facts,
+            "effects": found,
+            "refit": refit_facts(what, judged.facts["window"], network=network is not judged.network),
+        },
+        effects=None if effects is None else effects.personal,
+        also=judged.also,
+    )
+    if effects is not None:
+        with whole(run.path / EFFECTS_OF_ALL_DAYS) as scratch:
+            effects.items.write_parquet(scratch)
+    save(judged, run.path / JUDGED)
+    save(shipped, folder.artifact)
+    say(what_was_refit(shipped.facts["refit"], judged.facts["effects"], found))
+
+
 def saved_function(folder: RunFolder) -> RewardFunction:
     """The scoring function that the run has saved; what it warns of has been said when it was made."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", reward.ArtifactWarning)
-        return reward.load(folder.artifact)
+        return reward.load(folder.judged)
 
 
 def sequential(outcome: Any) -> bool:
@@ -345,12 +447,13 @@ def sequential(outcome: Any) -> bool:
 
 def read(config: DictConfig, record: Mapping[str, Any] | None) -> tuple[EventLog, Checked, Split]:
     """The log as it came, checked, and its windows, which are those of ``record`` where the run goes on."""
-    source = placed(OmegaConf.to_container(config.data), (record or {}).get("started_in"))  # type: ignore[arg-type]
+    source = placed(plain_values(config.data), (record or {}).get("started_in"))
     log = instantiate(source)
+    if not isinstance(log, EventLog):
+        raise TypeError(f"data: expected a source of an EventLog, {source['_target_']} gives {type(log).__name__}")
     checked = check(log)
     window = split(checked.log, **config.split) if record is None else window_of(record["window"])
     rejected = checked.rejected.height
-    start, train_end, validation_end, end = (day_to_date(day) for day in window.days)
     rows, users, items = (
         checked.log.events.select(
             pl.len(), pl.col("user_id").n_unique().alias("users"), pl.col("item_id").n_unique().alias("items")
@@ -358,13 +461,12 @@ def read(config: DictConfig, record: Mapping[str, Any] | None) -> tuple[EventLog
         .collect()
         .row(0)
     )
-    console.print(
-        f"{rows:,} events of {users:,} users on {items:,} items; {rejected:,} rows set aside"
-        + (f" ({REJECTED} in the run folder says why)" if rejected else "")
-    )
-    console.print(
-        f"learn from {start} to {train_end}, validate until {validation_end}, test until {end} (ends exclusive)"
-    )
+    days = [day_to_date(day) for day in window.days[:3]]
+    for line in what_was_read(rows=rows, users=users, items=items, rejected=rejected, days=days):
+        console.print(line, highlight=False)
+    if unread := unread_item_features(log):
+        named = ",".join((*log.item_features, *unread))
+        say(f"not read of the items table: {', '.join(unread)}; to learn from them, 'data.item_features=[{named}]'")
     return log, checked, window
 
 
@@ -386,9 +488,6 @@ def estimate_effects(
         personal = effects.personal
         with whole(folder / "effects.parquet") as scratch:
             effects.items.write_parquet(scratch)
-    console.print("\n".join(account_sentences(found)))
-    if found["warning"] is not None:
-        console.print(f"[bold]Warning.[/bold] {found['warning']}")
     return found, personal
 
 
@@ -416,8 +515,8 @@ def second_stage(known: EventLog, outcome: Any, config: DictConfig) -> tuple[dic
     """
     if not isinstance(outcome, ActivityTrace) or outcome.scope != "user":
         raise SchemaError(f"they need outcome=active_days with outcome.scope=user, and it tells {outcome.unit}")
-    estimated = None
-    if PROPENSITY in known.events.collect_schema().names():
+    estimated, unused = None, check_propensities(known)
+    if unused is None and PROPENSITY in known.events.collect_schema().names():
         propensity = known.events.select(PROPENSITY).collect().to_series().to_numpy()
     else:
         estimated = instantiate(config.propensities, _convert_="all")(known)
@@ -430,7 +529,14 @@ def second_stage(known: EventLog, outcome: Any, config: DictConfig) -> tuple[dic
         unchecked = str(error)
     personal = None if effects.personal is None else (effects.personal.borne_out, effects.personal.personal_borne_out)
     found = account(
-        effects.borne_out, estimated, balance, personal=personal, pushed=effects.pushed, unchecked=unchecked
+        effects.borne_out,
+        estimated,
+        balance,
+        personal=personal,
+        pushed=effects.pushed,
+        unchecked=unchecked,
+        chosen=effects.chosen,
+        unused=unused,
     )
     return found, effects
 
@@ -460,5 +566,6 @@ def _let_go(folder: Path) -> None:
 
 
 if __name__ == "__main__":
+    own_warnings_only(say)
     with in_one_sentence():
         main()

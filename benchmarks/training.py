@@ -19,6 +19,7 @@ from reward.schema import EventLog
 from reward.sequences.datamodule import StreamData
 from reward.sequences.features import Features
 from reward.sequences.split import Split, known_at
+from reward.training.activity import fit_activity, keep_what_gained
 
 
 class Trained(NamedTuple):
@@ -62,6 +63,9 @@ def trained(config: DictConfig, log: EventLog, window: Split, *, epochs: int | N
         absent=any(ABSENT in it.states for it in outcomes.values()),
         **config.network,
     )
+    data.setup()
+    if network.activity is not None:
+        fit_activity(network.activity, data, **config.activity)
     tasks = {
         name: Task(told["objective"], told["weight"], told["outcome"].states, sequential=False)
         for name, told in also.items()
@@ -89,6 +93,9 @@ def trained(config: DictConfig, log: EventLog, window: Split, *, epochs: int | N
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         warnings.filterwarnings("ignore", message=".*LeafSpec.*")
         trainer.fit(model, data)
-    model.cpu().calibrate(data.val_dataloader(), **config.calibration)
+    model.cpu()
+    if network.activity is not None:
+        keep_what_gained(model, data, **config.correction, **config.calibration)
+    model.calibrate(data.val_dataloader(), **config.calibration)
     settings = {"max_events": config.batches.max_events, "timestamp_unit": None, "facts": {}}
     return Trained(RewardFunction(network, features, outcome, also=outcomes, **settings), losses.found)

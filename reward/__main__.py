@@ -1,11 +1,14 @@
-"""python -m reward: score a log with a saved scoring function, and draw what it predicts of a user."""
+"""python -m reward: score a log with a saved scoring function, draw what it predicts of a user, or see a demo."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import date, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +18,13 @@ from rich.console import Console
 from rich.progress import track
 
 from reward.artifact import ArtifactError, load
+from reward.effects.account import no_push
 from reward.function import RewardFunction
+from reward.logs.files import scan
 from reward.outcomes import Outcome
 from reward.schema import SchemaError, reading
+from reward.scoring.partitioned import score_parquet
+from reward.training.terminal import own_warnings_only
 from reward.writing import whole
 
 
@@ -70,6 +77,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     draw.add_argument("--items", help="as for score")
     draw.add_argument("--history-start", type=date.fromisoformat, metavar="DATE", help="as for score")
     draw.set_defaults(run=_draw)
+    demo = commands.add_parser(
+        "demo",
+        help="learn rewards in a simulated world, and let a ranker trained on them loose: about a minute",
+        description="Simulates a small service whose true effects are known, learns rewards from its log, holds them "
+        "against the truth, and counts the days of return that rankers trained on clicks, on the rewards and on the "
+        "true effects bring. Writes a picture, demo.svg, every figure, demo.json, the scoring function, reward/, and "
+        "the log, events.parquet. About a minute on two cores.",
+    )
+    demo.add_argument("--out", type=Path, default=Path("demo"), metavar="DIR", help="folder to write; demo if left out")
+    demo.add_argument("--seed", type=int, help="of the world and all that is drawn; 1 if left out")
+    demo.set_defaults(run=_demo)
     options = parser.parse_args(arguments)
     console = Console(stderr=True)
     try:
@@ -83,10 +101,14 @@ def _read(options: argparse.Namespace) -> tuple[pl.DataFrame, pl.DataFrame | Non
     """The log, and the features of items where there are any."""
     with reading(f"--events {options.events}"):
         events = pl.scan_parquet(options.events).collect()
+    return events, _items(options)
+
+
+def _items(options: argparse.Namespace) -> pl.DataFrame | None:
     if options.items is None:
-        return events, None
+        return None
     with reading(f"--items {options.items}"):
-        return events, pl.scan_parquet(options.items).collect()
+        return pl.scan_parquet(options.items).collect()
 
 
 def _draw(options: argparse.Namespace, console: Console) -> int:
@@ -108,6 +130,35 @@ def _draw(options: argparse.Namespace, console: Console) -> int:
     return 0
 
 
+def _demo(options: argparse.Namespace, console: Console) -> int:
+    from reward.simulation.demo import default_settings, demo
+
+    settings = default_settings()
+    seed = settings["demo"]["seed"] if options.seed is None else options.seed
+    if seed < 0:
+        raise ValueError(f"--seed {seed} expected a whole number of at least 0")
+    began = time.perf_counter()
+
+    @contextmanager
+    def phase(name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        with console.status(f"{name} ..."):
+            yield
+        console.print(f"{name}: {time.perf_counter() - start:.1f} s", highlight=False)
+
+    found = demo(options.out, seed=seed, phase=phase, settings=settings)
+    console.print(
+        f"{found.rows:,} events of {found.users:,} users on {found.items:,} items over {found.days} days, seed {seed}; "
+        f"{time.perf_counter() - began:.0f} s in all",
+        highlight=False,
+    )
+    for sentence in found.sentences():
+        console.print(sentence, highlight=False, markup=False)
+    console.print("picture, scoring function and log:", highlight=False)
+    print(options.out / "demo.svg")
+    return 0
+
+
 def _device(name: str) -> torch.device:
     """A device that is there."""
     try:
@@ -121,31 +172,40 @@ def _device(name: str) -> torch.device:
 
 def _score(options: argparse.Namespace, console: Console) -> int:
     function = load(options.artifact).to(_device(options.device))
-    events, items = _read(options)
 
-    def progress(batches: Sequence[Any]) -> Iterable[Any]:
-        return track(batches, "scoring", console=console)
+    def progress(parts: Sequence[Any]) -> Iterable[Any]:
+        return track(parts, "scoring", console=console)
 
-    scored = function.score_events(
-        events,
+    scored = score_parquet(
+        function,
+        scan("--events", options.events),
+        options.out,
         also=options.also,
         habit=options.habit,
         as_of=options.as_of,
-        items_table=items,
+        items_table=_items(options),
         history_start=options.history_start,
         progress=progress,
     )
-    with whole(options.out) as scratch:
-        scored.write_parquet(scratch)
-    unknown = function.unknown_items(events["item_id"], items)
     console.print(
-        f"{scored.height:,} events of {events['user_id'].n_unique():,} users scored in {function.unit}; {unknown:,} "
+        f"{scored.rows:,} events of {scored.users:,} users scored in {function.unit}; {scored.unknown:,} "
         f"show items that training did not know; written to {options.out}",
         markup=False,
         soft_wrap=True,
     )
+    if (caution := caution_of(function)) is not None:
+        console.print(caution, markup=False, soft_wrap=True)
     return 0
 
 
+def caution_of(function: object) -> str | None:
+    """What to say beside the rewards of a function whose verdict on effects does not carry them."""
+    if not isinstance(function, RewardFunction) or function.effects is None or not function.facts.get("effects"):
+        return None
+    why = no_push(function.facts["effects"])
+    return None if why is None else f"Warning: do not act on these rewards: {why}"
+
+
 if __name__ == "__main__":
+    own_warnings_only(partial(Console(stderr=True).print, markup=False, soft_wrap=True))
     sys.exit(main())

@@ -6,41 +6,85 @@ import hashlib
 import inspect
 import json
 import os
-import tempfile
+import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
-import polars as pl
+import safetensors.torch
 import torch
-from safetensors.torch import load_file, save_file
+from torch import Tensor
 
+from reward.bounded import Shape, check_table, table, tensor_shapes, tensors
 from reward.card import model_card
-from reward.effects.storage import from_values, to_table, to_values
+from reward.effects.restored import restored as restored_effects
+from reward.effects.storage import to_table, to_values
 from reward.function import RewardFunction
+from reward.hub import fetched
 from reward.network import RewardNetwork
-from reward.outcomes import ABSENT
+from reward.outcomes import ABSENT, STATES
+from reward.plain import check, shown
+from reward.schema import ITEM
+from reward.sealed import (
+    CARD,
+    EFFECTS,
+    ITEMS,
+    MANIFEST,
+    READABLE,
+    WEIGHTS,
+    MissingError,
+    Sealed,
+    most_of_manifest,
+    shown_error,
+)
+from reward.sealed import ArtifactError as ArtifactError
 from reward.sequences.features import Features
-from reward.wiring import TARGET, locate
+from reward.sequences.restored import restored
+from reward.targets import build, resolve, trusted
+from reward.wiring import TARGET
+from reward.writing import recover, whole_folder
 
-FORMAT_VERSION = 4
-READABLE = (1, 2, 3, 4)  # the first had no effects, the second one head alone, the third no frailty
-MANIFEST = "reward.json"
-WEIGHTS = "weights.safetensors"
-ITEMS = "items.parquet"
-EFFECTS = "effects.parquet"
-CARD = "README.md"
+FORMAT_VERSION = READABLE[-1]
+_MOST_EVENTS = 1 << 20  # of a history
+_MOST_FURTHER = 100  # outcomes, half-lives
+_TRIES = 100  # readings of an artefact that is replaced meanwhile
+_PAUSE_SECONDS = 0.01
 _RENAMED = {f"head.{name}": f"head.ensemble.{name}" for name in ("inner.weight", "inner.bias", "outer", "bias")}
-
-
-class ArtifactError(ValueError):
-    """A folder that is no intact artefact, or one of a format this version does not read."""
+_FLOATS = {"F64", "F32", "F16", "BF16"}
 
 
 class ArtifactWarning(UserWarning):
     """What an artefact says of itself that whoever uses its effects should know."""
+
+
+class _Columns(TypedDict):
+    timestamp_unit: str | None
+
+
+class _Further(TypedDict):
+    head: dict[str, Any]
+    outcome: dict[str, Any]
+
+
+class _Parts(TypedDict):
+    encoder: dict[str, Any]
+    head: dict[str, Any]
+    outcome: dict[str, Any]
+    also: NotRequired[dict[str, _Further]]
+    item_dropout: float
+    recall_days: NotRequired[list[float]]
+    max_events: int
+
+
+class _Manifest(TypedDict):
+    horizon_days: int
+    columns: _Columns
+    parts: _Parts
+    normalisation: dict[str, Any]
+    effects: NotRequired[dict[str, Any] | None]
+    facts: dict[str, Any]
 
 
 def part(instance: Any) -> dict[str, Any]:
@@ -61,9 +105,8 @@ def save(function: RewardFunction, folder: str | os.PathLike[str]) -> Path:
         FileExistsError: what is there is not an artefact.
     """
     with fresh_folder(folder) as fresh:
-        save_file(
-            {name: tensor.contiguous() for name, tensor in function.network.state_dict().items()}, fresh / WEIGHTS
-        )
+        weights = {name: tensor.contiguous() for name, tensor in function.network.state_dict().items()}
+        (fresh / WEIGHTS).write_bytes(safetensors.torch.save(weights))
         function.features.items.write_parquet(fresh / ITEMS)
         effects = function.effects
         if effects is not None:
@@ -111,125 +154,258 @@ def fresh_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
         raise FileExistsError(
             f"{target} is there and is no artefact: expected a folder to make or an artefact to replace"
         )
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as scratch:
-        fresh = Path(scratch) / "new"
-        fresh.mkdir()
+    with whole_folder(target) as fresh:
         yield fresh
-        old = Path(scratch) / "old"
-        if target.exists():
-            target.rename(old)
-        try:
-            fresh.rename(target)
-        except OSError:
-            if old.exists():
-                old.rename(target)
-            raise
 
 
 def write_manifest(folder: Path, manifest: Mapping[str, Any], files: Sequence[str]) -> None:
     """Write what an artefact says of itself, with the hashes of its files, sealed."""
     hashes = {name: _sha256(folder / name) for name in files}
-    text = _sealed({"format_version": FORMAT_VERSION, **manifest, "sha256": hashes})
-    (folder / MANIFEST).write_text(text, encoding="utf-8")
+    text = _sealed({"format_version": FORMAT_VERSION, **manifest, "sha256": hashes}).encode()
+    most = most_of_manifest(sum((folder / name).stat().st_size for name in files if name != CARD))
+    if len(text) > most:
+        raise ValueError(
+            f"{MANIFEST} would have {len(text)} bytes, and a reader takes {most} beside these weights and tables: "
+            "put less into facts, or make the effects' net smaller"
+        )
+    (folder / MANIFEST).write_bytes(text)
 
 
-def load(source: str | os.PathLike[str], *, trust: Sequence[str] = ("reward.",)) -> RewardFunction:
+def load(source: str | os.PathLike[str], *, trust: Sequence[str] = ()) -> RewardFunction:
     """Read a scoring function.
+
+    Whatever the folder holds, nothing in it runs and nothing outside it is read: its parts are classes that ship with
+    `reward`, their arguments, tables and tensors are checked before anything is made of them, and each file is read
+    once. Where the artefact is replaced meanwhile, it is the one or the other.
 
     Args:
         source: a folder, ``hf://org/name[@revision]`` (with the extra ``reward[hub]``) or
             ``wandb://entity/project/name:alias``.
-        trust: prefixes of the modules whose classes the artefact may name as its parts. Add your own package's to
-            load an artefact with an encoder of yours; nothing else in an artefact runs code.
+        trust: full names of modules of yours whose classes the artefact may name as its parts, such as
+            ``("mine.encoders",)``; they are imported, and with them runs what they do. What ships with `reward` needs
+            no entry.
 
     Returns:
         The scoring function. An artefact of another kind names the class that reads it, such as
         `reward.experiments.composite.Composite`, which scores with the same methods.
 
     Raises:
-        ArtifactError: the folder is missing a file, a byte of it changed, its format version is unknown, or it names
-            a part outside ``trust``.
+        ArtifactError: it cannot be had, a file is missing, a byte of it changed, its format version is unknown, it
+            names a part that neither ships with `reward` nor is in ``trust``, or anything in it does not fit.
+        TypeError: ``trust`` is a lone string.
+        ValueError: ``trust`` has something else than full names of modules.
 
     Warns:
         ArtifactWarning: what it says of the effects of items rests on propensities that were estimated, or that a
             check speaks against.
     """
-    folder = _fetch(str(source))
-    manifest = _manifest(folder)
-    if TARGET in manifest:
-        return _trusted(manifest[TARGET], trust).read(folder, manifest, trust=trust)
-    warning = (manifest["facts"].get("effects") or {}).get("warning")
-    if warning is not None:
+    modules = trusted(trust)
+    with fetched(str(source)) as (folder, links_to):
+        function, told = _read_whole(folder, links_to, modules, str(source))
+    for warning in told:
         warnings.warn(f"{source}: {warning}", ArtifactWarning, stacklevel=2)
+    return function
+
+
+def read(sealed: Sealed, trust: frozenset[str]) -> RewardFunction:
+    """The scoring function of an artefact that is open.
+
+    Raises:
+        ValueError: something in it does not fit.
+    """
+    sealed.require(WEIGHTS, ITEMS, CARD)
+    sealed.read_card()
+    manifest = sealed.manifest
+    check(manifest, _Manifest, "the manifest")
     parts = manifest["parts"]
-    features = Features.from_json(manifest["normalisation"], pl.read_parquet(folder / ITEMS))
-    encoder, head, outcome = (_build(parts[name], trust) for name in ("encoder", "head", "outcome"))
-    also = {
-        name: {key: _build(spec, trust) for key, spec in each.items()} for name, each in parts.get("also", {}).items()
-    }
-    network = RewardNetwork(
-        encoder,
-        head,
-        sizes=features.sizes(),
-        item_dropout=parts["item_dropout"],
-        also={name: each["head"] for name, each in also.items()},
-        absent=any(ABSENT in each["outcome"].states for each in also.values()),
-        recall_days=parts.get("recall_days", ()),
-    )
-    weights = load_file(folder / WEIGHTS)
-    if manifest["format_version"] < 3:
-        weights = {_RENAMED.get(name, name): tensor for name, tensor in weights.items()}
-    if manifest["format_version"] < 4:
-        weights = {name: torch.zeros(()) for name in network.state_dict() if name.endswith(".frailty")} | weights
-    network.load_state_dict(weights)
-    told = manifest.get("effects")
-    return RewardFunction(
-        network,
+    _check_sizes(parts)
+    items = table(sealed.read(ITEMS, check_table))
+    features = restored(manifest["normalisation"], items)
+    shapes = _named(sealed.peek(WEIGHTS, tensor_shapes), sealed.version)
+    most = max(len(shapes), *(size for shape in shapes.values() for size in shape.sizes), 1)
+    outcome = build(parts["outcome"], "outcome", trust, most=most)
+    also = {name: build(each["outcome"], "outcome", trust, most=most) for name, each in _also(parts).items()}
+    absent = any(ABSENT in each.states for each in also.values())
+
+    def network() -> RewardNetwork:
+        heads = {name: build(each["head"], "head", trust, most=most) for name, each in _also(parts).items()}
+        return RewardNetwork(
+            build(parts["encoder"], "encoder", trust, most=most),
+            build(parts["head"], "head", trust, most=most),
+            sizes=features.sizes(),
+            item_dropout=parts["item_dropout"],
+            also=heads,
+            absent=absent,
+            recall_days=parts.get("recall_days", ()),
+        )
+
+    with sealed.blaming(WEIGHTS):
+        made = _filled(network, shapes, sealed, on_trial=not _modules(parts) & trust)
+    _check_horizons(made, outcome, also, manifest["horizon_days"])
+    function = RewardFunction(
+        made,
         features,
         outcome,
         max_events=parts["max_events"],
         timestamp_unit=manifest["columns"]["timestamp_unit"],
         facts=manifest["facts"],
-        effects=None if told is None else from_values(told, pl.read_parquet(folder / EFFECTS)),
-        also={name: each["outcome"] for name, each in also.items()},
+        effects=_effects(sealed, features),
+        also=also,
     )
+    sealed.warnings.extend(_warning(manifest["facts"]))
+    return function
 
 
-def _manifest(folder: Path) -> dict[str, Any]:
-    missing = [name for name in (MANIFEST, WEIGHTS, ITEMS, CARD) if not (folder / name).is_file()]
-    if MANIFEST in missing or (missing and not _reads_itself(folder)):
-        raise ArtifactError(
-            f"{folder} is no artefact: expected {', '.join((MANIFEST, WEIGHTS, ITEMS, CARD))}, missing "
-            f"{', '.join(missing)}; give the folder that training printed, or copy it again"
-        )
-    broken = f"{folder / MANIFEST} was changed after it was written: copy the artefact again from where it was made"
-    try:
-        text = (folder / MANIFEST).read_text(encoding="utf-8")
-        manifest: dict[str, Any] = json.loads(text)
-        version = manifest["format_version"]
-        intact = _sealed({name: value for name, value in manifest.items() if name != "seal"}) == text
-    except (ValueError, KeyError, TypeError) as error:
-        raise ArtifactError(broken) from error
-    if version not in READABLE:
-        known = f"{', '.join(map(str, READABLE[:-1]))} and {READABLE[-1]}"
-        raise ArtifactError(
-            f"{folder} has format version {version!r}, this version of reward reads {known}: install the version that "
-            "wrote it, or train again"
-        )
-    if not intact:
-        raise ArtifactError(broken)
-    for name, expected in manifest["sha256"].items():
-        if not (folder / name).is_file():
+def _read_whole(folder: Path, links_to: Path | None, trust: frozenset[str], source: str) -> tuple[Any, list[str]]:
+    """What an artefact holds, and what is to be said of it; read again where another takes its place meanwhile."""
+    for left in reversed(range(_TRIES)):
+        replaced = False
+        try:
+            with Sealed.opened(folder, links_to=links_to) as sealed:
+                try:
+                    return _of_its_kind(sealed, trust), sealed.warnings
+                except Exception:
+                    replaced = sealed.was_replaced()
+                    raise
+        except ArtifactError as error:
+            if left and (replaced or _comes_back(folder, error)):
+                continue
+            raise
+        except Exception as error:  # whatever a stranger's file makes of a library is one kind of error
+            if left and replaced:
+                continue
             raise ArtifactError(
-                f"{folder} is no artefact: missing {name}; copy the artefact again from where it was made"
-            )
-        if _sha256(folder / name) != expected:
-            raise ArtifactError(
-                f"{folder / name} was changed after it was written (sha256 differs): copy the artefact again from "
-                "where it was made"
-            )
-    return manifest
+                f"{source} cannot be loaded: {shown_error(error)}; get it again from where it was made, or train again"
+            ) from error
+    raise AssertionError
+
+
+def _comes_back(folder: Path, error: ArtifactError) -> bool:
+    """Whether a folder that is not there is about to be, or was just put back."""
+    if not isinstance(error, MissingError) or folder.exists() or not any(folder.parent.glob(f".{folder.name}-*")):
+        return False
+    recover(folder)
+    time.sleep(_PAUSE_SECONDS)
+    return True
+
+
+def _of_its_kind(sealed: Sealed, trust: frozenset[str]) -> Any:
+    if TARGET in sealed.manifest:
+        return resolve(sealed.manifest[TARGET], "composite", trust).read(sealed, trust)  # type: ignore[attr-defined]
+    return read(sealed, trust)
+
+
+def _also(parts: Mapping[str, Any]) -> Mapping[str, Any]:
+    return parts.get("also", {})
+
+
+def _modules(parts: Mapping[str, Any]) -> set[str]:
+    """Where the parts of the network are from."""
+    specs = [parts["encoder"], parts["head"], *(each["head"] for each in _also(parts).values())]
+    return {str(spec.get(TARGET)).rpartition(".")[0] for spec in specs}
+
+
+def _check_sizes(parts: Mapping[str, Any]) -> None:
+    if not 1 <= parts["max_events"] <= _MOST_EVENTS:
+        raise ValueError(f"max_events expected 1 to {_MOST_EVENTS}, got {parts['max_events']}")
+    if not 0 <= parts["item_dropout"] <= 1:
+        raise ValueError(f"item_dropout expected a share, got {parts['item_dropout']}")
+    half_lives = parts.get("recall_days", [])
+    if len(half_lives) > _MOST_FURTHER or not all(days > 0 for days in half_lives):
+        raise ValueError(f"recall_days expected at most {_MOST_FURTHER} half-lives above 0, got {shown(half_lives)}")
+    if len(_also(parts)) > _MOST_FURTHER:
+        raise ValueError(f"also expected at most {_MOST_FURTHER} outcomes, got {len(_also(parts))}")
+
+
+def _named(shapes: Mapping[str, Any], version: int) -> dict[str, Any]:
+    """Shapes or tensors by the names of today's modules."""
+    return {_RENAMED.get(name, name) if version < 3 else name: each for name, each in shapes.items()}
+
+
+def _filled(
+    network: Callable[[], RewardNetwork], shapes: Mapping[str, Shape], sealed: Sealed, *, on_trial: bool
+) -> RewardNetwork:
+    """The network with its weights; built once its tensors are known to have the shapes of those in the file.
+
+    A part that does not ship with `reward` may not be fit for a trial without memory, and is built at once.
+    """
+    later = [] if sealed.version > 3 else [".frailty"]  # tensors that came with a later format
+    if on_trial:
+        with torch.device("meta"):
+            _check_shapes(network().state_dict(), shapes, later)
+    made = network()
+    own = made.state_dict()
+    _check_shapes(own, shapes, later)
+    weights = _named(tensors(sealed.read(WEIGHTS, tensor_shapes)), sealed.version)
+    wrong = [name for name, tensor in weights.items() if not tensor.isfinite().all()]
+    wrong += [name for name, tensor in weights.items() if name.endswith(".frailty") and (tensor < 0).any()]
+    if wrong:
+        raise ValueError(f"its tensor {wrong[0]} has numbers that are not finite, or negative where none may be")
+    made.load_state_dict({name: torch.zeros_like(tensor) for name, tensor in own.items()} | weights)
+    return made
+
+
+def _check_shapes(expected: Mapping[str, Tensor], shapes: Mapping[str, Shape], later: Sequence[str]) -> None:
+    missing = [name for name in expected if name not in shapes and not name.endswith(tuple(later))]
+    unknown = [name for name in shapes if name not in expected]
+    unlike = [
+        f"{name} is {shapes[name].dtype} {list(shapes[name].sizes)}, its parts make it {list(tensor.shape)}"
+        for name, tensor in expected.items()
+        if name in shapes
+        and (shapes[name].sizes != tuple(tensor.shape) or (shapes[name].dtype in _FLOATS) != tensor.is_floating_point())
+    ]
+    unfit = [
+        *(f"{name} is missing" for name in missing[:3]),
+        *(f"{shown(name)} is unknown" for name in unknown[:3]),
+        *unlike[:3],
+    ]
+    if unfit:
+        raise ValueError(f"{WEIGHTS} does not fit the parts of the artefact: {'; '.join(unfit)}")
+
+
+def _check_horizons(network: RewardNetwork, outcome: Any, also: Mapping[str, Any], horizon_days: int) -> None:
+    """See that heads and outcomes tell of the same days and answers, and that heads read what the encoder gives."""
+    pairs = {"head": (network.head, outcome), **{name: (network.also[name], each) for name, each in also.items()}}
+    problems = [
+        f"{name}: {what} is {shown(getattr(head, what))}, that of its outcome {shown(getattr(told, what))}"
+        for name, (head, told) in pairs.items()
+        for what in ("horizon_days", "levels")
+        if hasattr(head, what) and hasattr(told, what) and _plain(getattr(head, what)) != _plain(getattr(told, what))
+    ]
+    widths = {name: head.width for name, (head, _) in pairs.items() if hasattr(head, "width")}
+    problems += [
+        f"{name} reads {width} numbers, the encoder gives {network.encoder.width}"
+        for name, width in widths.items()
+        if width != network.encoder.width
+    ]
+    if tuple(outcome.states) != STATES:
+        problems.append(f"the outcome that rewards are told in is one of {', '.join(outcome.states)} alone")
+    if horizon_days != outcome.horizon_days:
+        problems.append(f"horizon_days is {horizon_days}, that of its outcome {outcome.horizon_days}")
+    if problems:
+        raise ValueError("its parts do not fit each other: " + "; ".join(problems))
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, list | tuple) else value
+
+
+def _effects(sealed: Sealed, features: Features) -> Any:
+    told = sealed.manifest.get("effects")
+    if told is None:
+        return None
+    sealed.require(EFFECTS)
+    items = table(sealed.read(EFFECTS, check_table))
+    if ITEM in items.columns and items.schema[ITEM].is_integer() != features.items.schema[ITEM].is_integer():
+        raise ValueError(f"{EFFECTS} has {ITEM} as {items.schema[ITEM]}, {ITEMS} as {features.items.schema[ITEM]}")
+    return restored_effects(told, items, features)
+
+
+def _warning(facts: Mapping[str, Any]) -> Iterator[str]:
+    found = facts.get("effects")
+    warning = found.get("warning") if isinstance(found, dict) else None
+    if warning is not None:
+        yield str(warning)
 
 
 def _sealed(manifest: Mapping[str, Any]) -> str:
@@ -241,41 +417,3 @@ def _sealed(manifest: Mapping[str, Any]) -> str:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _reads_itself(folder: Path) -> bool:
-    """Whether an artefact is of a kind that has files of its own: they are looked for by their hashes."""
-    try:
-        return TARGET in json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    except (ValueError, TypeError):
-        return False
-
-
-def _trusted(target: str, trust: Sequence[str]) -> Any:
-    if not target.startswith(tuple(trust)):
-        raise ArtifactError(
-            f"the artefact names {target} as one of its parts, which is outside {', '.join(trust)}: if you trust it, "
-            f"load with trust=(..., {target.partition('.')[0] + '.'!r})"
-        )
-    return locate(target)
-
-
-def _build(spec: Mapping[str, Any], trust: Sequence[str]) -> Any:
-    return _trusted(spec[TARGET], trust)(**{name: value for name, value in spec.items() if name != TARGET})
-
-
-def _fetch(source: str) -> Path:
-    """The local folder of ``source``."""
-    if source.startswith("hf://"):
-        try:
-            from huggingface_hub import snapshot_download
-        except ImportError as error:
-            raise ArtifactError(f"{source} needs the extra reward[hub]: pip install 'reward[hub]'") from error
-        name, _, revision = source.removeprefix("hf://").partition("@")
-        return Path(snapshot_download(name, revision=revision or None))
-    if source.startswith("wandb://"):
-        import wandb
-
-        artifact = wandb.Api().artifact(source.removeprefix("wandb://"))
-        return Path(artifact.download(root=tempfile.mkdtemp(prefix="reward-")))
-    return Path(source)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from reward.effects.account import account_sentences
+from reward.effects.account import account_sentences, no_push, verdict
 from reward.function import RewardFunction
 
 _VALUES = """\
@@ -23,10 +23,10 @@ _EXPOSURE_TERM = """\
 _EFFECT = """\
 - **`reward`** is the effect, in {unit}, of showing the item in this slot rather than what the service showed on its
   last days, estimated from the log's own randomness: inverse-propensity contrasts, pooled over items, with terms for
-  what the user likes and has already seen. **It is causal as far as the propensities are right**; an experiment
-  remains the proof.
-- **`reward_std`** is the standard deviation of that estimate: the noise of the log and what it cannot tell of an item
-  and of a user's taste. It does not cover wrong propensities nor a change of the service.
+  what the user likes and has already seen. **It is causal as far as the propensities are right**; only an experiment
+  is proof.
+- **`reward_std`** is the standard deviation of that estimate: the noise of the log and what it leaves open about an
+  item and a user's taste. It covers neither wrong propensities nor a change of the service.
 - The network's own exposure term is `value_exposed` − `value_before`: a difference of forecasts, not an effect.
 """
 _WINDOW = """\
@@ -37,11 +37,14 @@ _WINDOW = """\
 def model_card(function: RewardFunction, facts: Mapping[str, Any]) -> str:
     """Markdown for an artefact's README."""
     features = function.features
-    sentences = "\n".join(f"- {sentence}" for sentence in facts.get("carry", [])) or "- not evaluated"
+    carried = [*facts.get("carry", []), *(facts[it]["sentence"] for it in ("forecast", "refit") if facts.get(it))]
+    sentences = "\n".join(f"- {sentence}" for sentence in carried) or "- not evaluated"
     effects = facts.get("effects") or {}
     warning = f"> **Warning.** {effects['warning']}\n\n" if effects.get("warning") else ""
-    told = "\n".join(f"- {sentence}" for sentence in account_sentences(effects)) if effects else "- not estimated"
+    said = "\n".join(f"- {sentence}" for sentence in account_sentences(effects)) if effects else "- not estimated"
     claims = _VALUES + (_EXPOSURE_TERM if function.effects is None else _EFFECT) + _WINDOW
+    if function.effects is not None and effects and (why := no_push(effects)) is not None:
+        claims = f"- **Do not act on the rewards of this artefact**, whatever `reward_std` says: {why}.\n{claims}"
     rows = "\n".join(f"| {name} | {value} |" for name, value in facts.get("table", {}).items())
     return f"""# A reward signal in {function.unit}
 
@@ -63,13 +66,15 @@ rewards = fn.score_candidates(history, items)      # mean and std, (users, candi
 **Reads**: `user_id`, `item_id`, `timestamp`; feedback {_names(features.feedback)}; context {_names(features.context)};
 of the items table {_names(features.item_features)}.
 
-{_further(function)}## What the log carried
+{_further(function)}## How well it forecasts
 
 {sentences}
 
 ## What showing an item did
 
-{told}
+**Verdict: {verdict(effects)}.**
+
+{said}
 
 ## What it can and cannot claim
 

@@ -63,9 +63,9 @@ class TemporalConsistency(nn.Module):
 
     @torch.no_grad()
     def states(self, example: Example) -> Tensor:
-        """The slow network's states after each event, (windows, length, D)."""
+        """The slow network's states after each event, (windows, length, ·)."""
         self.slow.eval()
-        return self.slow.read(example.batch.history).states
+        return self.slow.after(example.batch.history)
 
     @torch.no_grad()
     def targets(

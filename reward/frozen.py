@@ -64,7 +64,7 @@ class Frozen(nn.Module):
         def moved(tensor: Tensor) -> Tensor:
             return tensor.to(fn(tensor).device)
 
-        super()._apply(moved, recurse)
+        super()._apply(moved, recurse)  # type: ignore[no-untyped-call]
         for _, part in self.held():
             part._apply(moved, recurse)
         return self

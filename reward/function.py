@@ -53,6 +53,7 @@ _ATTENTION_CELLS = 1 << 24
 
 Ids = Sequence[Any] | pl.Series | NDArray[Any] | Tensor
 Progress = Callable[[Sequence[Any]], Iterable[Any]]
+SetAside = Callable[["RewardFunction", Mapping[str, int]], None]
 _Score = Callable[["History", Tensor], Rewards]
 _Method = TypeVar("_Method", bound=Callable[..., Any])
 
@@ -278,11 +279,7 @@ class RewardFunction(Frozen):
             history_start=history_start,
             progress=progress,
         )
-        names = {name: name for name in found.columns}
-        for name in found.columns:
-            while names[name] in events.columns:
-                names[name] = f"{SCORED}{names[name]}"
-        return events.hstack(found.rename(names))
+        return beside(events, found)
 
     @_eager
     @as_trained
@@ -296,8 +293,13 @@ class RewardFunction(Frozen):
         items_table: pl.DataFrame | None = None,
         history_start: date | None = None,
         progress: Progress = iter,
+        set_aside: SetAside | None = None,
     ) -> pl.DataFrame:
-        """What `score_events` adds to a log, without the log: the scores of its rows, in their order."""
+        """What `score_events` adds to a log, without the log: the scores of its rows, in their order.
+
+        Arguments and errors are its, and ``set_aside``: called with this function and how many rows training would set
+        aside for which reason, where the rows are a part of a log, in place of `judge_set_aside`.
+        """
         if as_of is not None:
             self._forecasts_open_days()
         self._known_outcomes(also)
@@ -311,7 +313,7 @@ class RewardFunction(Frozen):
         )
         if events.is_empty():
             return pl.DataFrame(schema=dict.fromkeys(names, pl.Float64))
-        read = self._clean(events)
+        read = self._clean(events, set_aside=set_aside)
         clean = read.events
         windows = self._windows(clean, None, items_table, history_start)
         scores = torch.full((len(names), len(windows.stream.events)), torch.nan, dtype=torch.float64)
@@ -439,16 +441,16 @@ class RewardFunction(Frozen):
         return self._table(events, read, windows.stream, found)
 
     def _last_states(self, windows: Windows, name: str | None, asked: pl.Series | None = None) -> Tensor:
-        """(events, D) in stream order: the state in which most is known that an outcome may be asked in."""
+        """(events, ·) in stream order: the state in which most is known that an outcome may be asked in."""
         after = name is None or "after" in self.also[name].states
-        states = torch.zeros(len(windows.stream.events), self.network.encoder.width, device=self.device)
+        states = torch.zeros(len(windows.stream.events), self.network.state_width, device=self.device)
         own = self._own_groups(windows.stream.events.items, [] if name is None else [name])
         if name is not None and asked is not None:
             scope = self._scope(name)
             own = {scope: Items.of(self.features.groups(scope, asked))}
         for batch in self._batches(windows):
             if after:
-                row, state = batch.history.row, self.network.read(batch.history).states
+                row, state = batch.history.row, self.network.after(batch.history)
             else:
                 row = batch.slots.row
                 _, exposed, _, *absent = self.network(batch, *(items.at(row) for items in own.values()))
@@ -490,7 +492,8 @@ class RewardFunction(Frozen):
 
     def unknown_items(self, items: Ids, items_table: pl.DataFrame | None = None) -> int:
         """How many of ``items`` are not in the vocabulary: they are scored by their features alone."""
-        distinct, place = np.unique(self._ids_of(items), return_inverse=True)
+        known = items.drop_nulls() if isinstance(items, pl.Series) else items
+        distinct, place = np.unique(self._ids_of(known), return_inverse=True)
         return int((self._item_inputs(distinct, items_table).code[place] == 0).sum())
 
     @_eager
@@ -728,12 +731,31 @@ class RewardFunction(Frozen):
         known = np.append(self._ids, self._ids[-1:])[place] == ids
         return self._inputs[np.where(known, place, len(self._ids))]
 
-    def _clean(self, events: pl.DataFrame, *, every_row: bool = False) -> _Read:
+    def judge_set_aside(self, counts: Mapping[str, int], rows: int, most: float | None = None) -> None:
+        """Warn of rows of a log that cannot be scored.
+
+        Args:
+            counts: how many, by reason.
+            rows: of the log.
+            most: share that may be; None: what training allowed.
+
+        Raises:
+            SchemaError: they are more than that.
+        """
+        allowed = self.features.max_rejected_share if most is None else most
+        reasons = "; ".join(f"{count} row(s): {reason}" for reason, count in counts.items())
+        told = f"{sum(counts.values())} of {rows} events cannot be scored: {reasons}"
+        if sum(counts.values()) > allowed * rows:
+            raise SchemaError(f"{told}. Mend or drop these rows first: at most {allowed:.2%} may be set aside here")
+        warnings.warn(f"{told}. They are set aside, as in training, and have no score", UserWarning, stacklevel=4)
+
+    def _clean(self, events: pl.DataFrame, *, every_row: bool = False, set_aside: SetAside | None = None) -> _Read:
         """The rows in the schema and in the types that training saw, without those that it would have set aside.
 
         Args:
             events: rows as they came.
             every_row: none may be set aside.
+            set_aside: see `scores`.
         """
         features = self.features
         types: dict[str, pl.DataType] = {ITEM: features.items.schema[ITEM]}
@@ -759,14 +781,11 @@ class RewardFunction(Frozen):
         reasons = checked.reasons
         aside = (reasons != DUPLICATE).fill_null(value=False)
         if aside.any():
-            most = 0.0 if every_row else features.max_rejected_share
-            counts = reasons.filter(aside).value_counts(sort=True).rows()
-            told = f"{aside.sum()} of {events.height} events cannot be scored: " + "; ".join(
-                f"{count} row(s): {reason}" for reason, count in counts
-            )
-            if aside.sum() > most * events.height:
-                raise SchemaError(f"{told}. Mend or drop these rows first: at most {most:.2%} may be set aside here")
-            warnings.warn(f"{told}. They are set aside, as in training, and have no score", UserWarning, stacklevel=3)
+            counts = dict(reasons.filter(aside).value_counts(sort=True).iter_rows())
+            if set_aside is None:
+                self.judge_set_aside(counts, events.height, 0.0 if every_row else None)
+            else:
+                set_aside(self, counts)
         clean = checked.log.events.collect()
         unlike = [
             f"{name} is {clean.schema[name]}, expected {dtype}"
@@ -833,7 +852,7 @@ class RewardFunction(Frozen):
         days = torch.zeros(len(windows.stream.events), self.horizon_days, dtype=torch.float64)
         for batch in self._batches(windows):
             row = batch.history.row
-            states = self.network.read(batch.history).states[row >= 0]
+            states = self.network.after(batch.history)[row >= 0]
             days[row[row >= 0].cpu()] = self.network.head.probabilities(states).cpu().double()
         return days.numpy()
 
@@ -907,6 +926,15 @@ class RewardFunction(Frozen):
 
     def _keys(self, events: pl.DataFrame) -> pl.DataFrame:
         return row_keys(events, self.timestamp_unit, self.features.timezone)
+
+
+def beside(events: pl.DataFrame, scores: pl.DataFrame) -> pl.DataFrame:
+    """A log with its scores, which are called ``scored_NAME`` where it has a column of that name."""
+    names = {name: name for name in scores.columns}
+    for name in scores.columns:
+        while names[name] in events.columns:
+            names[name] = f"{SCORED}{names[name]}"
+    return events.hstack(scores.rename(names))
 
 
 def _to(batch: Batch, device: torch.device) -> Batch:

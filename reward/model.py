@@ -88,12 +88,21 @@ class RewardModel(LightningModule):
         self.validation_losses = nn.ModuleList(MeanMetric() for _ in self.tasks)
 
     def setup(self, stage: str | None = None) -> None:
-        """Tell heads that ask for it what their targets look like; after training it would undo a calibration."""
+        """Tell heads what their targets look like; after training it would undo a calibration."""
         data = getattr(self.trainer, "datamodule", None) if stage == "fit" else None
+        if data is not None:
+            self.begin(data.training.targets)
+
+    def begin(self, targets: Mapping[str, Tensor]) -> None:
+        """Tell heads that ask for it what the targets of training look like.
+
+        Args:
+            targets: those of all tasks, as `StreamData` names them.
+        """
         for task in self.tasks:
             begin = getattr(self._head(task), "begin", None)
-            if data is not None and begin is not None:
-                begin(_of(task, data.training.targets))
+            if begin is not None:
+                begin(_of(task, targets))
 
     def on_train_batch_start(self, batch: Example, batch_idx: int) -> None:  # noqa: ARG002
         """Tie the step's randomness to the seed and the step."""
@@ -181,7 +190,7 @@ class RewardModel(LightningModule):
         """The state in which most is known that ``task`` may be asked in, its targets and which places are rows."""
         batch, asked = example.batch, self.tasks[task].states
         if "after" in asked:
-            return self.network.read(batch.history).states, example.event_targets, batch.history.row >= 0
+            return self.network.after(batch.history), example.event_targets, batch.history.row >= 0
         state = self.network(batch, example.asked[task])[-1] if ABSENT in asked else self.network(batch)[1]
         return state, example.slot_targets, batch.slots.row >= 0
 

@@ -145,12 +145,46 @@ def _add(vector: Tensor, tables: nn.ModuleList, codes: Tensor) -> Tensor:
     return vector
 
 
+class ActivityLogits(nn.Module):
+    """Logits of each day ahead from what a slot knows of past activity: affine in its inputs, fixed before training.
+
+    Args:
+        numbers: columns of the slot's numbers. categories: sizes of its categories' vocabularies. horizon_days: H.
+    """
+
+    numbers: Tensor
+    intercept: Tensor
+
+    def __init__(self, *, numbers: int, categories: Sequence[int], horizon_days: int) -> None:
+        super().__init__()
+        self.register_buffer("numbers", torch.zeros(numbers, horizon_days))
+        self.register_buffer("intercept", torch.zeros(horizon_days))
+        for place, size in enumerate(categories):
+            self.register_buffer(f"category_{place}", torch.zeros(size, horizon_days))
+
+    @property
+    def categories(self) -> list[Tensor]:
+        """A table (size, H) for each category."""
+        return [table for name, table in self.named_buffers() if name.startswith("category_")]
+
+    def forward(self, slots: Tokens) -> Tensor:
+        """(..., H), in full precision also under autocast."""
+        with torch.autocast(slots.slot_numbers.device.type, enabled=False):
+            logits = slots.slot_numbers @ self.numbers + self.intercept
+        for place, table in enumerate(self.categories):
+            logits = logits + table[slots.slot_categories[..., place]]
+        return logits
+
+
 class RewardNetwork(nn.Module):
     """The stream of events F and the slots that query it: Q with the item blank, E with the item filled in.
 
     The memory holds one token an event: slot, item and feedback together. A query holds a slot and, for E and for a
     candidate, an item; it reads the events before its slate and is read by nobody. So baseline, logged item and
     candidate are one operation on one shared reading of the history.
+
+    A state has the encoder's D numbers. Where the head corrects what past activity says (``head.from_activity``) the
+    H logits of `ActivityLogits` follow them.
 
     Args:
         encoder: see `reward.encoders`.
@@ -160,6 +194,9 @@ class RewardNetwork(nn.Module):
         also: heads of further outcomes on the same states, by name.
         absent: whether any of them asks a slot about what is not in it; see `forward`.
         recall_days: half-lives with which a slot recalls what it is asked about; see `Recall`. Empty: it does not.
+
+    Raises:
+        TypeError: a further head is one that corrects what past activity says of the main outcome.
     """
 
     encoder: Encoder
@@ -185,6 +222,35 @@ class RewardNetwork(nn.Module):
         self.also = nn.ModuleDict(also or {})
         told = {"codes": 1 + len(sizes["item_categories"]), "feedback": sizes["feedback"]}
         self.recall = Recall(width=encoder.width, half_lives=recall_days, **told) if self.recall_days else None
+        wrong = [name for name, each in self.also.items() if getattr(each, "from_activity", False)]
+        if wrong:
+            raise TypeError(
+                f"from_activity expected of the main head alone, also.{', also.'.join(wrong)} has it: past activity "
+                "starts the forecast of the main outcome, so set it to false there"
+            )
+        self.activity = None
+        if getattr(head, "from_activity", False):
+            slot = {"numbers": sizes["slot_numbers"], "categories": sizes["slot_categories"]}
+            self.activity = ActivityLogits(**slot, horizon_days=head.horizon_days)
+
+    @property
+    def state_width(self) -> int:
+        """Numbers of a state: D, and H where past activity starts the forecast."""
+        return self.encoder.width + (0 if self.activity is None else self.head.horizon_days)
+
+    def states(self, encoded: Tensor, places: Tokens) -> Tensor:
+        """States (windows, places, ·) of what the encoder says (windows, places, D) of events or slots.
+
+        Where the places are one for each window, all that was encoded is of it.
+        """
+        if self.activity is None:
+            return encoded
+        logits = self.activity(places)
+        return torch.cat([encoded, logits.expand(*encoded.shape[:-1], -1)], -1)
+
+    def after(self, history: Tokens) -> Tensor:
+        """States F of the events, (windows, length, ·)."""
+        return self.states(self.read(history).states, history)
 
     def read(self, history: Tokens) -> Memory:
         """The memory of (windows, length) events."""
@@ -202,13 +268,13 @@ class RewardNetwork(nn.Module):
         return filling if self.recall is None or past is None else filling + self.recall(past, hours, visible, codes)
 
     def query(self, memory: Memory, slots: Tokens, visible: Tensor, item: Tensor | None = None) -> Tensor:
-        """States (windows, slots, D) of slots filled with ``item`` (windows, slots, D), or left blank (Q)."""
+        """States (windows, slots, ·) of slots filled with ``item`` (windows, slots, D), or left blank (Q)."""
         filling = self.embedding.blank if item is None else item
         tokens = self.embedding.norm(self.embedding.slot(slots) + filling)
-        return self.encoder.query(memory, tokens, slots.hours, visible)
+        return self.states(self.encoder.query(memory, tokens, slots.hours, visible), slots)
 
     def forward(self, batch: Batch, *asked: Items) -> tuple[Tensor, ...]:
-        """States Q and E of the batch's slots, (windows, slots, D), and F of its events, (windows, length, D).
+        """States Q and E of the batch's slots, (windows, slots, ·), and F of its events, (windows, length, ·).
 
         And for each of ``asked``, (windows, slots) items, creators or shows, the slots' states where it is not shown.
         """
@@ -226,5 +292,5 @@ class RewardNetwork(nn.Module):
             slots.hours.repeat(1, len(fillings)),
             batch.visible.repeat(1, len(fillings)),
         )
-        before, exposed, *without = states.chunk(len(fillings), 1)
-        return before, exposed, memory.states, *without
+        before, exposed, *without = (self.states(part, slots) for part in states.chunk(len(fillings), 1))
+        return before, exposed, self.states(memory.states, batch.history), *without

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
 from functools import partial
 from zoneinfo import ZoneInfo, available_timezones
@@ -24,10 +24,24 @@ PROPENSITY = "propensity"
 REASON = "reason"
 CLICKS = ("click", "is_click", "clicked")  # a feedback column of such a name is the click, unless another is named
 
+MADE = frozenset(  # names of the columns that the model's inputs are made in: no column of a log may have one
+    {
+        *("row", "is_event", "slate", "visible", "weekday", "no_history", "gap_hours", "days_since_last"),
+        *("new_session", "session_position", "session_minutes", "events_today", "events_per_day", "hour_sin"),
+        *("hour_cos", "trace", "code", "events"),
+        *(f"{kind}_{span}d" for kind in ("active", "known", "rate") for span in (2, 7, 28)),
+    }
+)
 _TICKS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}  # in a second
 _FIRST = int(datetime(1990, 1, 1, tzinfo=UTC).timestamp())
 _LAST = int(datetime(2101, 1, 1, tzinfo=UTC).timestamp()) - 1
+_LARGEST = 1e19  # every 64-bit integer is below it, and squares of it can be summed
+_LARGEST_ELEMENT = 1e6  # of an embedding, which enters as it is
+_LONGEST_DAYS = 10_958  # thirty years
+_LONGEST_GAP_MINUTES = 43_200.0  # thirty days
+_FEW = 100  # one row in so many may lie far from all others
 _IMPLAUSIBLE = f"{TIMESTAMP} is before 1990 or after 2100"
+STRAY = f"{TIMESTAMP} is over a year away from those of all but a few rows"
 DUPLICATE = f"another row has the same {USER}, {ITEM} and {TIMESTAMP}"
 
 
@@ -102,14 +116,24 @@ def reading(what: str) -> Iterator[None]:
     """Turns what goes wrong when polars reads ``what`` into a `SchemaError` that names it."""
     try:
         yield
-    except (pl.exceptions.PolarsError, OSError) as error:
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
         raise SchemaError(
-            f"{what} cannot be read: {str(error).partition(chr(10))[0]}. Expected files that exist, are complete and "
+            f"{what} cannot be read: {_cause(error)}. Expected files that exist, are complete and "
             "have one schema: check the path, and write a damaged or unfinished file again"
         ) from error
 
 
-def check(log: EventLog, *, least_users: int = 2) -> Checked:
+def _cause(error: BaseException) -> str:
+    """The first line of what went wrong, without advice that is for those who call polars."""
+    line = str(error).partition("\n")[0]
+    if "expanded paths were empty" in line:
+        return "nothing is there"
+    return re.split(
+        r"[.,;]?\s*\b(?:hint|help|consider|try setting|you may)\b|\s*\((?:set|path expansion)", line, flags=re.I
+    )[0]
+
+
+def check(log: EventLog, *, least_users: int = 2, strays: bool | None = None) -> Checked:
     """Reads a log once, brings it to its clean form and sets aside, with the reason, the rows that do not fit it.
 
     A naive datetime is taken as UTC, a date as noon in ``timezone``. Of rows that share user, item and timestamp the
@@ -118,6 +142,7 @@ def check(log: EventLog, *, least_users: int = 2) -> Checked:
     Args:
         log: the log as it came.
         least_users: users it must have: 2 to learn from, for users are what a model is validated on; 0 to score.
+        strays: set aside the few rows that lie years away from all others; None: where there must be users.
 
     Returns:
         The clean log, with ``timestamp_unit`` None, and the rejected rows.
@@ -128,8 +153,10 @@ def check(log: EventLog, *, least_users: int = 2) -> Checked:
     """
     problems = _settings(log)
     events = _without_repeats(_read("events", log.events, partial(_event_readers, log)))
+    if least_users > 0 if strays is None else strays:
+        events = _without_strays(events)
     problems += events.problems
-    items = None if log.items is None else _read("items", log.items, partial(_item_readers, log))
+    items = None if log.items is None else _read("items", log.items, partial(_item_readers, log.item_features))
     if items is not None:
         problems += items.problems + _item_problems(items, events)
     good = events.reason.is_null()
@@ -162,6 +189,39 @@ def check(log: EventLog, *, least_users: int = 2) -> Checked:
         rejected.sort(pl.all()),
         events.reason,
     )
+
+
+def check_items(items: pl.DataFrame, item_features: Iterable[str]) -> pl.DataFrame:
+    """The columns of an items table that are read, in their clean form; see `Checked`.
+
+    Raises:
+        SchemaError: it lacks a column, or a value of it cannot be used. It lists every problem found.
+    """
+    names = tuple(item_features)
+    there = [name for name in (ITEM, *names) if name in items.columns]
+    table = _read("items", items.lazy().select(there or pl.all()), partial(_item_readers, names))
+    problems = [*table.problems, *(f"{line}: mend them, every row is used" for line in _flaws(table))]
+    if problems:
+        raise SchemaError(f"the items table does not fit: {'; '.join(problems)}")
+    return table.clean.select(ITEM, *names)
+
+
+def unread_item_features(log: EventLog) -> tuple[str, ...]:
+    """The columns of the items table that could be item features and are not named as such."""
+    if log.items is None:
+        return ()
+    named = {ITEM, *log.item_features}
+    return tuple(
+        name for name, dtype in log.items.collect_schema().items() if name not in named and _readable(name, dtype)
+    )
+
+
+def _readable(name: str, dtype: pl.DataType) -> bool:
+    try:
+        _feature(name, dtype)
+    except SchemaError:
+        return False
+    return True
 
 
 def click_of(log: EventLog) -> str | None:
@@ -227,26 +287,45 @@ def _read(table: str, frame: pl.LazyFrame, readers_of: Callable[[pl.Schema], dic
         schema = frame.collect_schema()
     clean: list[pl.Expr] = []
     reasons: list[pl.Expr] = []
+    unread: list[str] = []
     flaws: dict[str, list[str]] = {}
     problems: list[str] = []
     readers = readers_of(schema)
     for name, reader in readers.items():
         if name not in schema:
-            problems.append(f"{table} has no column {name!r}{_near(name, schema)}; its columns are {', '.join(schema)}")
+            there = ", ".join(schema) or "none"
+            problems.append(f"{table} has no column {name!r}{_near(name, schema)}; its columns are {there}")
             continue
         try:
             column, found = reader(name, schema[name])
         except SchemaError as error:
-            problems.append(f"{table} has {name!r} as {schema[name]}: {error}")
+            problems.append(f"{table} has {name!r} as {schema[name]}: {error}{_units_of(frame, name, schema[name])}")
+            unread.append(name)
             continue
         clean.append(column.alias(name))
         reasons += [pl.when(rows).then(pl.lit(flaw)) for flaw, rows in found.items()]
         flaws |= {flaw: [name] for flaw in found}
     scans = re.findall(r"SCAN (\[.*?\])", frame.explain(optimized=False))
     with reading(" ".join([table, *scans])):
-        raw = frame.select(name for name in readers if name in schema).collect()
+        raw = frame.select(name for name in readers if name in schema and name not in unread).collect()
     reason = raw.select(pl.coalesce(*reasons, pl.repeat(None, pl.len(), dtype=pl.String)).alias(REASON)).to_series()
     return _Table(raw, raw.select(clean), reason, flaws, problems)
+
+
+def _units_of(frame: pl.LazyFrame, name: str, dtype: pl.DataType) -> str:
+    """The units in which an integer timestamp would be a plausible one, and when it would be."""
+    if name != TIMESTAMP or not dtype.is_integer():
+        return ""
+    with reading(name):
+        ticks = frame.select(pl.col(name).drop_nulls().cast(pl.Float64).median()).collect().item()
+    if ticks is None:
+        return ""
+    told = [
+        f"; in {unit} most of them are around {datetime.fromtimestamp(ticks / per, UTC).date()}"
+        for unit, per in _TICKS.items()
+        if _FIRST <= ticks / per <= _LAST
+    ]
+    return "".join(told)
 
 
 def _near(name: str, names: Iterable[str]) -> str:
@@ -271,15 +350,18 @@ def _event_readers(log: EventLog, schema: pl.Schema) -> dict[str, _Reader]:
     }
 
 
-def _item_readers(log: EventLog, schema: pl.Schema) -> dict[str, _Reader]:
-    as_they_came: dict[str, _Reader] = dict.fromkeys(schema, lambda name, _: (pl.col(name), {}))
-    return as_they_came | dict.fromkeys(log.item_features, _feature) | {ITEM: _unique}
+def _item_readers(item_features: tuple[str, ...], schema: pl.Schema) -> dict[str, _Reader]:
+    there = (name for name, dtype in schema.items() if dtype != pl.Object)
+    as_they_came: dict[str, _Reader] = dict.fromkeys(there, lambda name, _: (pl.col(name), {}))
+    return as_they_came | dict.fromkeys(item_features, _feature) | {ITEM: _unique}
 
 
 def _label(name: str, dtype: pl.DataType) -> _Column:
-    if dtype.is_nested():
+    if dtype.is_nested() or dtype in (pl.Object, pl.Duration, pl.Unknown):
         raise SchemaError("expected one value a row, for example an integer or a string: take it apart or leave it out")
-    return pl.col(name), {}
+    if dtype == pl.Binary:
+        return pl.col(name).bin.encode("hex"), {}
+    return pl.col(name).cast(pl.String) if dtype in (pl.Categorical, pl.Enum) else pl.col(name), {}
 
 
 def _session(name: str, dtype: pl.DataType) -> _Column:
@@ -338,7 +420,10 @@ def _quantity(name: str, dtype: pl.DataType) -> _Column:
         raise SchemaError("expected feedback to be a bool, 0/1 or a quantity of at least 0: cast it")
     column = pl.col(name).cast(pl.Float64)
     usable = (column.is_finite() & (column >= 0)).fill_null(False)
-    return column, {f"{name} is not a finite number of at least 0": ~usable}
+    return column, {
+        f"{name} is not a finite number of at least 0": ~usable,
+        f"{name} is over {_LARGEST:g}, too large for a sum": column > _LARGEST,
+    }
 
 
 def _flag(name: str, dtype: pl.DataType) -> _Column:
@@ -357,8 +442,11 @@ def _probability(name: str, dtype: pl.DataType) -> _Column:
 def _attribute(name: str, dtype: pl.DataType) -> _Column:
     if dtype.is_float() or dtype.is_decimal():
         column = pl.col(name).cast(pl.Float64)
-        return column.fill_nan(None), {f"{name} is infinite": column.is_infinite()}
-    if dtype.is_nested() or dtype in (pl.Binary, pl.Object, pl.Duration):
+        return column.fill_nan(None), {
+            f"{name} is infinite": column.is_infinite(),
+            f"{name} is beyond ±{_LARGEST:g}, too large for a sum": column.is_finite() & (column.abs() > _LARGEST),
+        }
+    if dtype.is_nested() or dtype in (pl.Binary, pl.Object, pl.Duration, pl.Unknown):
         raise SchemaError("expected a float, which is a number, or what a string can name, a category: cast it")
     return pl.col(name).cast(pl.String), {}
 
@@ -371,9 +459,11 @@ def _feature(name: str, dtype: pl.DataType) -> _Column:
     column = pl.col(name).cast(pl.List(pl.Float32))
     length = column.list.len()
     unknown = column.list.eval(~pl.element().is_finite().fill_null(False)).list.any()
+    large = column.list.eval(pl.element().is_finite() & (pl.element().abs() > _LARGEST_ELEMENT)).list.any()
     return column, {
         f"{name} is not as long as the first one": length != length.drop_nulls().first(),
         f"{name} has elements that are not finite": unknown,
+        f"{name} has elements beyond ±{_LARGEST_ELEMENT:g}, scale it": large,
     }
 
 
@@ -393,14 +483,24 @@ def _settings(log: EventLog) -> list[str]:
     own = (USER, ITEM, TIMESTAMP, SESSION, REQUEST, POSITION, PROPENSITY, REASON)
     problems = _twice({"the schema's own": own, "feedback": log.feedback, "context": log.context})
     problems += _twice({"the schema's own": (ITEM,), "an item feature": log.item_features})
+    shared = sorted({*log.feedback, *log.context} & {*log.item_features})
+    taken = sorted((MADE & {*log.feedback, *log.context, *log.item_features}) | ({"day"} & {*log.feedback}))
+    if taken or shared:
+        problems.append(
+            f"{', '.join([*taken, *shared])}: a column's name is taken, by another column or by one that the model "
+            "makes; expected feedback, context and item features to differ from both: rename the column"
+        )
     if not log.feedback:
         problems.append("no feedback is named: expected at least one column with what the user did: name it")
     if log.items is None and log.item_features:
         problems.append(f"item_features={list(log.item_features)}, and no items: give the items table that has them")
     if not 0 <= log.max_rejected_share <= 1:
         problems.append(f"max_rejected_share={log.max_rejected_share}: expected a share between 0 and 1")
-    if not log.session_gap_minutes > 0:
-        problems.append(f"session_gap_minutes={log.session_gap_minutes}: expected more than 0")
+    if not 0 < log.session_gap_minutes <= _LONGEST_GAP_MINUTES:
+        problems.append(
+            f"session_gap_minutes={log.session_gap_minutes}: expected minutes, more than 0 and at most "
+            f"{_LONGEST_GAP_MINUTES:g}"
+        )
     if log.click is not None and log.click not in log.feedback:
         problems.append(
             f"click={log.click!r}{_near(log.click, log.feedback)}: expected one of the feedback columns "
@@ -432,7 +532,7 @@ def _twice(roles: dict[str, tuple[str, ...]]) -> list[str]:
 def _zone(name: str) -> ZoneInfo | None:
     try:
         return ZoneInfo(name)
-    except (KeyError, ValueError, OSError):
+    except (KeyError, ValueError, OSError, TypeError):
         return None
 
 
@@ -446,6 +546,26 @@ def _without_repeats(events: _Table) -> _Table:
     first = events.clean.select(key)[order].select(pl.struct(usable, *key).is_first_distinct()).to_series()
     reason = events.reason.clone().scatter(order.filter(usable & ~first).sort(), DUPLICATE)
     return replace(events, reason=reason, flaws={**events.flaws, DUPLICATE: key})
+
+
+def _without_strays(events: _Table) -> _Table:
+    """The events with a reason given to the few of them that lie over a year away from all the others."""
+    if TIMESTAMP not in events.clean.columns:
+        return events
+    usable = events.reason.is_null()
+    times = events.clean[TIMESTAMP].filter(usable).sort()
+    few = len(times) // _FEW or int(len(times) > 2 * _FEW // 10)
+    far = (times.diff() > timedelta(days=365)).fill_null(value=False).arg_true()
+    if not len(far):
+        return events
+    begins, ends = far.filter(far <= few), far.filter(far >= len(times) - few)
+    first = times[int(begins[-1])] if len(begins) else times.min()
+    last = times[int(ends[0]) - 1] if len(ends) else times.max()
+    stray = usable & ~events.clean[TIMESTAMP].is_between(first, last).fill_null(value=True)
+    if not stray.any():
+        return events
+    reason = events.reason.clone().scatter(stray.arg_true(), STRAY)
+    return replace(events, reason=reason, flaws={**events.flaws, STRAY: [TIMESTAMP]})
 
 
 def _flaws(table: _Table, unit: str | None = None) -> list[str]:
@@ -494,7 +614,14 @@ def _extent(kept: pl.DataFrame, log: EventLog, least_users: int) -> list[str]:
         problems.append(
             f"events has {users} user(s); expected at least {least_users}, for users are what a model is validated on"
         )
-    last, zone = kept[TIMESTAMP].max(), _zone(log.timezone)
+    first, last, zone = kept[TIMESTAMP].min(), kept[TIMESTAMP].max(), _zone(log.timezone)
+    if least_users and isinstance(first, datetime) and isinstance(last, datetime):
+        days = (last - first).days
+        if days > _LONGEST_DAYS:
+            problems.append(
+                f"events go from {first.date()} to {last.date()}, over {days:,} days; expected at most "
+                f"{_LONGEST_DAYS:,}: mend {TIMESTAMP}, or give the years that are to be learned from"
+            )
     if isinstance(last, datetime) and log.end is not None and zone is not None:
         end = log.end if log.end.tzinfo else log.end.replace(tzinfo=zone)
         if end < last:

@@ -58,19 +58,32 @@ def whole_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
         _sync(target.parent)
 
 
+@contextmanager
+def scratch_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Give a folder beside ``path`` for what is needed on the way to it; it vanishes when the block ends.
+
+    What a writer that was killed left beside ``path`` is removed first.
+    """
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    recover(target)
+    with _scratch(target, os.mkdir) as scratch:
+        yield scratch
+
+
 def recover(path: str | os.PathLike[str]) -> None:
     """Clear what writers of ``path`` left that were killed: put back what they had moved away, remove the rest.
 
     Nothing that a living writer holds is touched, nor what this process may not change.
     """
     target = Path(path)
-    beside: list[str] = []
+    beside: list[Path] = []
     with suppress(OSError):
-        beside = [it.name for it in target.parent.iterdir() if it.name.startswith(f".{target.name}-")]
-    for name in beside:
-        if name.endswith((_OLD, _PARTIAL)):
+        beside = [each for each in target.parent.iterdir() if each.name.startswith(f".{target.name}-")]
+    for each in beside:
+        if each.suffix in (_OLD, _PARTIAL):
             with suppress(OSError):
-                _clear(target, target.parent / name)
+                _clear(target, each)
 
 
 def write_json(path: str | os.PathLike[str], values: Mapping[str, Any]) -> None:

@@ -175,7 +175,7 @@ def test_skill_and_ratio_by_hand():
     assert [it["observed"]["value"] for it in found["parts"]] == [2.0, 4.0]
     assert [it["predicted"]["value"] for it in found["parts"]] == [1.5, 4.0]
     (said,) = further_sentences({"sales": found})
-    assert said.startswith("sales (things): 0.833 (interval 0.833 to 0.833) of the variance")
+    assert said.startswith("sales (things) explains 0.833 [0.833 to 0.833] of the variance that the average leaves; ")
 
 
 def test_the_average_has_no_skill_and_the_truth_all_of_it():

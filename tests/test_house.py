@@ -13,18 +13,19 @@ HOUSE = Path(reward.__file__).parent
 
 # a room may import from the rooms of the lines above its own
 LEVELS = [
-    {"schema", "days", "writing", "frozen"},
-    {"logs", "outcomes"},
-    {"sequences"},
+    {"schema", "days", "writing", "frozen", "plain"},
+    {"logs", "outcomes", "bounded"},
+    {"sequences", "sealed"},
     {"encoders", "heads", "objectives"},
     {"network", "wiring"},
-    {"consistency"},
+    {"consistency", "targets", "hub"},
     {"model"},
     {"effects", "progressive"},
     {"function"},
     {"card"},
     {"artifact"},
     {"ranking", "experiments"},
+    {"scoring"},
     {"evaluation"},
     {"simulation", "engines"},
     {"training"},

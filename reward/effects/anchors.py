@@ -9,6 +9,8 @@ import numpy as np
 from reward.effects.residuals import DayEffects, Doubles, Ints, UserDays
 from reward.schema import SchemaError
 
+NOTHING_DAYS = 1e-9  # below which what is predicted of exposures, root mean square, is rounding
+
 
 @dataclass(frozen=True)
 class Anchors:
@@ -40,7 +42,8 @@ def inverse_weights(propensity: Doubles, item: Ints, items: int, *, most: float)
     """
     weight = 1 / propensity
     for _ in range(2):
-        weight = np.minimum(weight, most * _means(weight, item, items)[item])
+        mean = _means(weight, item, items)[item]
+        weight = np.minimum(weight / mean, most) * mean
     return weight / _means(weight, item, items)[item]
 
 
@@ -87,12 +90,17 @@ def anchors(days: UserDays, effect: DayEffects, item: Ints, weight: Doubles, ite
         known = total[pair_cell] > 0
         share = (heavy / total[pair_cell])[known]
         free = heavy[known] ** 2 * (1 - 2 * share + design[pair_cell][known])  # the squared pull expected of noise of 1
-        if free.sum() <= 1e-9 * (heavy**2).sum():
+        if not free.sum() > 1e-9 * (heavy**2).sum():
             raise SchemaError(
                 "effects expected items that several users of a fold were shown, to tell effects from noise, and found "
                 "none: give a longer log, or set fewer effects.folds"
             )
         noise = float((pull[known] ** 2).sum() / free.sum())
+    if not noise > 0:
+        raise SchemaError(
+            "effects expected days after exposures of an item that differ from user to user, to tell effects from "
+            "noise, and found none: give a longer log, or one of more users"
+        )
     variance = noise * design
     alone, shown = mean, total > 0
     for _ in range(rounds):
@@ -133,7 +141,7 @@ def held_out(days: UserDays, effect: DayEffects, item: Ints, weight: Doubles, pr
     when = _when(days)
     guess = _centred(_guessed(predicted, days, item), mass, when)
     squares = float(mass @ guess**2)
-    if squares <= 0:
+    if not squares > NOTHING_DAYS**2 * mass.sum():
         return HeldOut(0.0, np.inf)
     value = _centred(effect.value[days.row], mass, when)
     slope = float(mass @ (guess * value)) / squares
@@ -170,14 +178,14 @@ def effect_curve(
     by_day = np.bincount(days.row, weight * guess, len(days.known))  # Σ w g of each user-day
     squares = np.bincount(days.row, weight * guess**2, len(days.known))
     mass = squares @ (days.known[:, None] > np.arange(horizon))
-    if borne_out.slope <= borne_out.se or not (mass > 0).all():
+    if not borne_out.slope > borne_out.se or not (mass > 0).all():
         return flat
     slope = (by_day @ days.residual.astype(np.float64)) / mass
     bend = np.diff(np.eye(horizon), 2, axis=0)
     precision = np.diag(mass / mass.mean())
     curve = np.linalg.solve(precision + (smooth_days / (2 * np.pi)) ** 4 * bend.T @ bend, precision @ slope)
     curve = np.maximum(curve, 0)
-    if curve.sum() <= 0:
+    if not curve.sum() > 0:
         return flat
     return flat + (1 - (borne_out.se / borne_out.slope) ** 2) * (curve / curve.sum() - flat)
 

@@ -12,6 +12,16 @@ import polars as pl
 from reward.effects.residuals import Doubles, Ints
 
 _PRIOR_ANSWERS = 20.0  # answers before an item's own mean counts for half
+_PLAIN = 100.0  # up to which an answer counts as it is
+
+
+def tempered(values: Doubles) -> Doubles:
+    """Answers as they are up to 100, and beyond as 100 (1 + ln(x / 100)): no answer outweighs all others.
+
+    >>> tempered(np.array([0.0, 5.0, 100.0, 271.828182846])).round(3).tolist()
+    [0.0, 5.0, 100.0, 200.0]
+    """
+    return np.where(values > _PLAIN, _PLAIN * (1 + np.log(np.maximum(values, _PLAIN) / _PLAIN)), values)
 
 
 @dataclass(frozen=True)
@@ -64,7 +74,8 @@ class Answers:
                 continue
             raw = events[name].to_numpy().astype(np.float64)
             told[:, column] = opened * (raw > 0) if name in self.rare else opened
-            value[:, column] = told[:, column] * (raw if name in self.flags or name in self.rare else np.log1p(raw))
+            known = tempered(raw) if name in self.flags or name in self.rare else np.log1p(raw)
+            value[:, column] = told[:, column] * known
         return value, told
 
     def beyond(self, events: pl.DataFrame, item: Ints) -> tuple[Doubles, Doubles]:

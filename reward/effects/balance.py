@@ -38,6 +38,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from reward.effects.propensity_check import impossible
 from reward.effects.slates import (
     Doubles,
     Ints,
@@ -189,15 +190,13 @@ def balance(
         seed: halves the users.
 
     Raises:
-        ValueError: ``propensity`` is not one number in (0, 1] a row, or a user is in both halves.
-        SchemaError: the log has no days left after the first ``warm_days``.
+        ValueError: a user is in both halves.
+        SchemaError: ``propensity`` is not one number in (0, 1] a row; or the log has no days left after the first
+            ``warm_days``.
     """
     slates = slates_of(log)
-    if propensity.shape != slates.row.shape or not ((propensity > 0) & (propensity <= 1)).all():
-        raise ValueError(
-            f"expected a propensity in (0, 1] for each of the log's {len(slates.row)} rows, got shape "
-            f"{propensity.shape}: give those of this log, in its order"
-        )
+    if wrong := impossible(propensity, len(slates.row)):
+        raise SchemaError(wrong)
     if warm_days < placebo_days or warm_days >= slates.days:
         raise SchemaError(
             f"warm_days={warm_days} expected at least placebo_days={placebo_days} and fewer than the log's "

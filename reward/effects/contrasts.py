@@ -6,12 +6,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from reward.effects.anchors import HeldOut
+from reward.effects.anchors import NOTHING_DAYS, HeldOut
 from reward.effects.residuals import Doubles, Ints
 
 _AT_ONCE = 20_000
 _LEAST_DAYS, _MOST_DAYS = 1e-5, 1.0  # between which the spread of a coefficient's contributions is looked for
+_RANK = 1e-9  # of the largest singular value, below which a direction of the columns is not identified
+_ROUNDING = 1e-14  # of a covariance's largest eigenvalue
 
 
 @dataclass(frozen=True)
@@ -64,19 +67,23 @@ class Contrasts:
         coefficients: (p,) posterior means.
         covariance: (p, p) posterior covariance.
         spread: standard deviation found of what a coefficient contributes beyond what was expected, in days.
+        identified: (p,) whether the log tells of the coefficient; else it is what was expected of it, for its column
+            does not vary among what could have been shown, or only as others do.
     """
 
     coefficients: Doubles
     covariance: Doubles
     spread: float
+    identified: NDArray[np.bool_]
 
 
 def contrasts(moments: Moments, expected: Doubles, *, without: int | None = None) -> Contrasts:
     """Coefficients of all folds, or of all but one.
 
-    The plain estimate is (Σ w z g')⁻¹ Σ w z v with a sandwich over clusters. Its prior is Gaussian around ``expected``:
-    every column contributes beyond it with the same standard deviation in days, which is the one that makes the plain
-    estimate likeliest.
+    The moments m = Σ w z v have mean G β, G = Σ w z g', and a covariance S that is a sandwich over clusters around the
+    plain estimate G⁻¹ m. β has a Gaussian prior around ``expected``: every column contributes beyond it with the same
+    standard deviation in days, which is the one that makes the moments likeliest. Directions of the columns in which G
+    is singular are not identified and stay where they are expected: nothing is divided by what the log does not hold.
 
     Args:
         moments: of a log.
@@ -92,31 +99,42 @@ def contrasts(moments: Moments, expected: Doubles, *, without: int | None = None
     reach = np.sqrt(moments.squares / max(moments.mass, 1e-300))  # days that a coefficient of 1 contributes
     told = reach > 1e-9 * max(float(reach.max(initial=0)), 1e-300)
     coefficients, covariance = expected.copy(), np.zeros((len(expected), len(expected)))
+    nothing = Contrasts(coefficients, covariance, 0.0, np.zeros(len(expected), bool))
     if not told.any():
-        return Contrasts(coefficients, covariance, 0.0)
+        return nothing
     inner = np.ix_(told, told)
-    total = gram.sum(axis=0)[inner]
-    total = total + 1e-9 * np.abs(np.diag(total)).max() * np.eye(len(total))
-    plain = np.linalg.solve(total, moment.sum(axis=0)[told])
-    pull = moment[:, told] - gram[:, told][:, :, told] @ plain
-    inverse = np.linalg.inv(total)
-    noise = inverse @ (pull.T @ pull) @ inverse.T
-    beyond = plain - expected[told]
+    total = gram.sum(axis=0)[inner] / reach[told]  # by what a coefficient contributes, in days
+    beyond = moment.sum(axis=0)[told] - total @ (expected[told] * reach[told])
+    scale = np.abs(total).max(axis=1)
+    if not (scale > 0).all():
+        return nothing
+    total, beyond = total / scale[:, None], beyond / scale
+    left, size, right = np.linalg.svd(total)
+    known = size > _RANK * size[0]
+    plain = expected[told] + right[known].T @ (left[:, known].T @ beyond / size[known]) / reach[told]
+    pull = (moment[:, told] - gram[:, told][:, :, told] @ plain) / scale
+    noise, moves = pull.T @ pull, total @ total.T
 
-    def posterior(spread: float) -> tuple[float, Doubles, Doubles]:
-        prior = np.diag((spread / reach[told]) ** 2)
-        both = prior + noise
-        gain = np.linalg.solve(both, prior).T
-        surprise = float(np.linalg.slogdet(both)[1] + beyond @ np.linalg.solve(both, beyond))
-        return surprise, gain @ beyond, prior - gain @ prior
+    def spectrum(spread: float) -> tuple[Doubles, Doubles]:
+        """Eigenvalues and axes of the covariance that the moments have at a spread."""
+        values, axes = np.linalg.eigh(spread**2 * moves + noise)
+        return np.maximum(values, _ROUNDING * values[-1]), axes
+
+    def surprise(spread: float) -> float:
+        values, axes = spectrum(spread)
+        return float(np.log(values).sum() + ((axes.T @ beyond) ** 2 / values).sum())
 
     tried = np.geomspace(_LEAST_DAYS, _MOST_DAYS, 201)
-    surprise = [posterior(spread)[0] - 2 * np.log(spread) for spread in tried]  # never 0, as in `pooled_effects`
-    spread = float(tried[np.argmin(surprise)])
-    _, moved, left = posterior(spread)
-    coefficients[told] += moved
-    covariance[inner] = (left + left.T) / 2
-    return Contrasts(coefficients, covariance, spread)
+    lost = [surprise(spread) - 2 * np.log(spread) for spread in tried]  # never 0, as in `pooled_effects`
+    spread = float(tried[np.argmin(lost)])
+    values, axes = spectrum(spread)
+    gain = spread**2 * (total.T @ axes / values) @ axes.T
+    coefficients[told] += gain @ beyond / reach[told]
+    remains = spread**2 * (np.eye(len(total)) - gain @ total)
+    covariance[inner] = (remains + remains.T) / 2 / np.outer(reach[told], reach[told])
+    identified = np.zeros(len(expected), bool)
+    identified[told] = (right[~known] ** 2).sum(axis=0) < 0.5
+    return Contrasts(coefficients, covariance, spread, identified)
 
 
 def held_out_contrasts(moments: Moments, predicted: Doubles, given: Doubles | None = None) -> HeldOut:
@@ -134,7 +152,7 @@ def held_out_contrasts(moments: Moments, predicted: Doubles, given: Doubles | No
     told = np.einsum("cp,cpq,cq->c", mine, moments.gram, mine)
     seen = np.einsum("cp,cp->c", mine, moment)
     total = float(told.sum())
-    if total <= 0:
+    if not total > NOTHING_DAYS**2 * moments.mass:
         return HeldOut(0.0, np.inf)
     slope = float(seen.sum()) / total
     return HeldOut(slope, float(np.sqrt(2 * ((seen - slope * told) ** 2).sum())) / total)

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
-from reward.effects.residuals import Doubles, Ints
-
-_FURTHEST = 600.0  # e-folds between the first and the last event of a key, beyond which counts of the first are lost
+Doubles = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -21,14 +21,14 @@ class Counts:
         times: (distinct,) moments of events, ascending, days since 1970.
         place: (n,) key and rank of the moment of each event as one number, ascending.
         key: (n,) keys in that order.
-        grown: (spans, n) Σ e^(t / span) over the key's events up to and with this one, t since the first event of all.
+        count: (spans, n) Σ e^(−t / span) over the key's events up to and with this one, t the days since each.
         spans_days: time in which an event is forgotten to 1/e, for each count.
     """
 
     times: Doubles
     place: Ints
     key: Ints
-    grown: Doubles
+    count: Doubles
     spans_days: tuple[float, ...]
 
     @classmethod
@@ -43,12 +43,11 @@ class Counts:
         times, rank = np.unique(time, return_inverse=True)
         place = key * (len(times) + 1) + rank
         order = np.argsort(place, kind="stable")
-        sorted_key, since = key[order], time[order] - times[:1]
+        sorted_key = key[order]
         first = np.flatnonzero(np.r_[True, sorted_key[1:] != sorted_key[:-1]][: len(key)])
-        grown = np.empty((len(spans_days), len(key)))
-        for row, span in enumerate(spans_days):
-            grown[row] = _running(np.exp(np.minimum(since / span, _FURTHEST)), first)
-        return cls(times, place[order], sorted_key, grown, tuple(spans_days))
+        ones = np.ones(len(key))
+        count = [decayed(ones, time[order], first, span) for span in spans_days]
+        return cls(times, place[order], sorted_key, np.stack(count), tuple(spans_days))
 
     @cached_property
     def keys(self) -> Ints:
@@ -63,9 +62,9 @@ class Counts:
         key = key.astype(np.int64)  # narrower codes of many would overflow
         at = np.searchsorted(self.place, key * (len(self.times) + 1) + np.searchsorted(self.times, time)) - 1
         known = np.flatnonzero((at >= 0) & (self.key[at] == key))
-        since = time[known] - self.times[0]
+        since = time[known] - self.times[self.place[at[known]] % (len(self.times) + 1)]
         for row, span in enumerate(self.spans_days):
-            out[known, row] = self.grown[row, at[known]] * np.exp(-np.minimum(since / span, _FURTHEST))
+            out[known, row] = self.count[row, at[known]] * np.exp(-since / span)
         return out
 
 
@@ -99,12 +98,21 @@ class Sums:
         return self.total[at] - self.total[self.begin[user]]
 
 
-def _running(values: Doubles, first: Ints) -> Doubles:
-    """Running sums that begin anew at each of ``first``; none is the difference of two larger ones."""
+def decayed(values: Doubles, time: Doubles, first: Ints, span: float) -> Doubles:
+    """(n,) running sums that begin anew at each of ``first``, in which what is t old counts e^(−t / span) times.
+
+    None is the difference of two larger ones, and none grows with the time that a log spans.
+
+    Args:
+        values: (n,) what is summed.
+        time: (n,) ascending from one of ``first`` to the next.
+        first: (keys,) places at which a key begins, ascending from 0.
+        span: in which a value falls to 1/e.
+    """
     length = np.diff(np.r_[first, len(values)])
     place, out, reach = np.arange(len(values)) - np.repeat(first, length), values.copy(), 1
     while reach < int(length.max(initial=0)):  # Hillis & Steele's scan: each pass doubles what a sum covers
         later = np.flatnonzero(place >= reach)
-        out[later] += out[later - reach]
+        out[later] += out[later - reach] * np.exp((time[later - reach] - time[later]) / span)
         reach *= 2
     return out

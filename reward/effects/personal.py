@@ -159,8 +159,9 @@ class Personal:
             (n, candidates), days more than showing an item of the basket.
         """
         basket = self.facts.of(torch.from_numpy(self.basket)[None]).to(standing.items.device)
-        usual, rewards = (self.of_seen(standing.person, it, *standing.seen(it)) for it in (basket, facts))
-        return Rewards(rewards.mean - usual.mean.mean(-1, keepdim=True), rewards.std)
+        usual = self.mean_of_seen(standing.person, basket, *standing.seen(basket)).mean(-1, keepdim=True)
+        rewards = self.of_seen(standing.person, facts, *standing.seen(facts))
+        return Rewards(rewards.mean - usual, rewards.std)
 
     def score_rows(self, past: Past, user: Ints, time: Doubles, facts: Facts) -> Rewards:
         """Rewards of one item in each of m slots, as `score` has them.
@@ -171,10 +172,11 @@ class Personal:
             time: (m,) their moments, days since 1970.
             facts: (m, ...) of the items.
         """
-        basket = torch.from_numpy(self.basket).expand(len(user), -1)
-        every = Facts(*(torch.cat([a[:, None], b], dim=1) for a, b in zip(facts, self.facts.of(basket), strict=True)))
-        mean, std = self.of_rows(past, user, time, every)
-        return Rewards(mean[:, 0] - mean[:, 1:].mean(-1), std[:, 0])
+        basket = self.facts.of(torch.from_numpy(self.basket)[None])
+        code, group = (part.expand(len(user), -1) for part in (basket.code, basket.group))
+        usual = self.mean_of_seen(past.person(user, time), basket, *_seen(past, user, time, code, group)).mean(-1)
+        mean, std = self.of_rows(past, user, time, Facts(*(part[:, None] for part in facts)))
+        return Rewards(mean[:, 0] - usual, std[:, 0])
 
     def of_rows(self, past: Past, user: Ints, time: Doubles, facts: Facts) -> Rewards:
         """Rewards of candidates of m slots that are not yet measured against the basket, (m, candidates).
@@ -185,10 +187,7 @@ class Personal:
             time: (m,) their moments, days since 1970.
             facts: (m, candidates, ...) of the items.
         """
-        shape = facts.code.shape
-        user_of, time_of = np.repeat(user, shape[1]), np.repeat(time, shape[1])
-        seen = past.seen(user_of, facts.code.flatten().numpy(), facts.group.flatten().numpy(), time_of)
-        return self.of_seen(past.person(user, time), facts, *(part.unflatten(0, shape) for part in seen))
+        return self.of_seen(past.person(user, time), facts, *_seen(past, user, time, facts.code, facts.group))
 
     def known(self, ids: NDArray[Any], items_table: pl.DataFrame | None = None) -> Facts:
         """What is known of items: estimated, foretold by ``items_table``, or as of an unknown one.
@@ -220,10 +219,7 @@ class Personal:
         widths = [len(taste.prior) for taste in self.tastes]
         like = person.taste.new_tensor
         opened = _opened(like(self.gate), person, facts, own, group, widths)
-        columns = _columns(person, facts, own, group, widths)
-        if self.net is not None:
-            columns = _with(columns, self.net(_net_inputs(person, facts, own, group, widths)))
-        columns = columns / like(self.scale)
+        columns = _stacked(self._effect_parts(person, facts, own, group, widths)) / like(self.scale)
         slope, covariance = like(self.coefficients / self.scale), like(self.covariance)
         often, kin = _often(own), group.log1p()
         doubt = (slope[1] + slope[2] * often + slope[3] * kin) ** 2 * facts.variance
@@ -232,6 +228,21 @@ class Personal:
             doubt = doubt + (slope[5 + one] + slope[5 + liked.shape[-1] + one] * often) ** 2 * variance
         variance = ((columns @ covariance) * columns).sum(-1) + doubt
         return Rewards(opened * (columns @ like(self.coefficients)), opened * variance.clamp_min(0).sqrt())
+
+    def mean_of_seen(self, person: Person, facts: Facts, own: Tensor, group: Tensor) -> Tensor:
+        """The means of `of_seen` alone, whose standard deviations cost most of it."""
+        person = Person(*(part.unsqueeze(1) for part in person))
+        widths = [len(taste.prior) for taste in self.tastes]
+        like = person.taste.new_tensor
+        parts = self._effect_parts(person, facts, own, group, widths)
+        opened = _opened(like(self.gate), person, facts, own, group, widths)
+        return opened * _weighed(parts, like(self.coefficients / self.scale))
+
+    def _effect_parts(
+        self, person: Person, facts: Facts, own: Tensor, group: Tensor, widths: Sequence[int]
+    ) -> list[Tensor]:
+        parts = _effect_parts(person, facts, own, group, widths)
+        return parts if self.net is None else [*parts, self.net(_net_inputs(person, facts, own, group, widths))]
 
 
 def days_since_1970(moments: pl.Series) -> Doubles:
@@ -623,6 +634,13 @@ def _day_share(day: Ints, item: Ints) -> Doubles:
     return (np.bincount(cell)[cell] / np.bincount(day)[day]).astype(np.float64)
 
 
+def _seen(past: Past, user: Ints, time: Doubles, code: Tensor, group: Tensor) -> tuple[Tensor, Tensor]:
+    """`Past.seen` of candidates of m slots, (m, candidates) each."""
+    each = code.shape[1]
+    found = past.seen(np.repeat(user, each), code.flatten().numpy(), group.flatten().numpy(), np.repeat(time, each))
+    return found[0].unflatten(0, code.shape), found[1].unflatten(0, code.shape)
+
+
 def _often(own: Tensor) -> Tensor:
     return own[..., middle(own.shape[-1])].log1p()
 
@@ -634,13 +652,33 @@ def _by_feedback(values: Tensor, widths: Sequence[int]) -> Tensor:
 
 
 def _likeness(person: Person, facts: Facts, widths: Sequence[int]) -> Tensor:
+    if facts.taste.ndim == 3 and len(facts.taste) == 1:  # the same items for all: (n, candidates) in one product
+        parts = zip(
+            person.taste.squeeze(1).split(list(widths), -1), facts.taste[0].split(list(widths), -1), strict=True
+        )
+        found = [taste @ items.T for taste, items in parts if taste.shape[-1]]
+        return torch.stack(found, -1) if found else person.taste.new_zeros(len(person.taste), facts.taste.shape[1], 0)
     return _by_feedback(person.taste * facts.taste, widths)
 
 
-def _gate_columns(person: Person, facts: Facts, own: Tensor, group: Tensor, widths: Sequence[int]) -> Tensor:
-    """(..., columns) of the gate's logit."""
+def _stacked(parts: Sequence[Tensor]) -> Tensor:
+    """(..., columns) of parts that broadcast to (...)."""
+    return torch.stack(torch.broadcast_tensors(*parts), dim=-1)
+
+
+def _weighed(parts: Sequence[Tensor], weights: Tensor) -> Tensor:
+    """(...) their sum, each times its weight: without the columns of `_stacked`."""
+    total = parts[0] * weights[0]
+    for part, weight in zip(parts[1:], weights[1:], strict=True):
+        total = total + part * weight
+    return total
+
+
+def _gate_parts(person: Person, facts: Facts, own: Tensor, group: Tensor, widths: Sequence[int]) -> list[Tensor]:
+    """The columns of the gate's logit, each of which broadcasts to (...)."""
     age = (person.day - facts.first).clamp_min(0)
-    parts = [
+    return [
+        torch.ones_like(facts.gate),
         facts.gate,
         *own.log1p().unbind(-1),
         own[..., middle(own.shape[-1])],
@@ -650,21 +688,31 @@ def _gate_columns(person: Person, facts: Facts, own: Tensor, group: Tensor, widt
         person.shown.log1p(),
         *_likeness(person, facts, widths).unbind(-1),
     ]
-    return torch.stack(torch.broadcast_tensors(torch.ones_like(facts.gate), *parts), dim=-1)
+
+
+def _gate_columns(person: Person, facts: Facts, own: Tensor, group: Tensor, widths: Sequence[int]) -> Tensor:
+    """(..., columns) of the gate's logit."""
+    return _stacked(_gate_parts(person, facts, own, group, widths))
 
 
 def _opened(gate: Tensor, person: Person, facts: Facts, own: Tensor, group: Tensor, widths: Sequence[int]) -> Tensor:
     """(...) probability that the gate opens; 1 where there is none."""
     if not len(gate):
         return torch.ones_like(group)
-    return torch.sigmoid(_gate_columns(person, facts, own, group, widths) @ gate)
+    return torch.sigmoid(_weighed(_gate_parts(person, facts, own, group, widths), gate))
 
 
 def _columns(person: Person, facts: Facts, own: Tensor, group: Tensor, widths: Sequence[int]) -> Tensor:
-    """(..., columns) of the effect behind the gate: 1, the item's own and it again where user and item have met."""
+    """(..., columns) of the effect behind the gate."""
+    return _stacked(_effect_parts(person, facts, own, group, widths))
+
+
+def _effect_parts(person: Person, facts: Facts, own: Tensor, group: Tensor, widths: Sequence[int]) -> list[Tensor]:
+    """The columns of the effect behind the gate: 1, the item's own and it again where user and item have met."""
     often, kin = _often(own), group.log1p()
     likeness = _likeness(person, facts, widths)
-    parts = [
+    return [
+        torch.ones_like(often),
         facts.behind,
         facts.behind * often,
         facts.behind * kin,
@@ -672,7 +720,6 @@ def _columns(person: Person, facts: Facts, own: Tensor, group: Tensor, widths: S
         *likeness.unbind(-1),
         *(likeness * often.unsqueeze(-1)).unbind(-1),
     ]
-    return torch.stack(torch.broadcast_tensors(torch.ones_like(often), *parts), dim=-1)
 
 
 def _net_inputs(person: Person, facts: Facts, own: Tensor, group: Tensor, widths: Sequence[int]) -> Tensor:
@@ -693,11 +740,21 @@ def _logistic(columns: Tensor, opened: Tensor) -> Doubles:
     """Coefficients of a logistic regression by Newton's method, with a penalty of one row."""
     out = columns.new_zeros(columns.shape[1])
     eye = torch.eye(len(out), dtype=columns.dtype)
+
+    def loss(at: Tensor) -> float:
+        score = columns @ at
+        return float((torch.nn.functional.softplus(score) - opened * score).sum() + at @ at / 2)
+
+    lost = loss(out)
     for _ in range(_NEWTON_STEPS):
         chance = torch.sigmoid(columns @ out)
         weight = (chance * (1 - chance)).unsqueeze(1)
         step = torch.linalg.solve(columns.T @ (weight * columns) + eye, columns.T @ (opened - chance) - out)
-        out = out + step
+        while not (now := loss(out + step)) <= lost and float(step.abs().max()) >= 1e-8:
+            step = step / 2  # a step that trusts the curvature of where it begins may go too far
+        if not now <= lost:
+            break
+        out, lost = out + step, now
         if float(step.abs().max()) < 1e-8:
             break
     return out.numpy()

@@ -41,6 +41,8 @@ class Pooled:
         own_lift: (items, columns) what the item's own part loses.
         own_carry: (items,) what the item's own part loses for a unit of its group's.
         spreads: standard deviations found: own, group, described, answered; days behind the gate.
+        evidence: log-likelihood of the anchors with all parts integrated out but the intercepts, which are at their
+            best; in nats up to a constant of the anchors.
     """
 
     coefficients: Doubles
@@ -53,6 +55,7 @@ class Pooled:
     own_lift: Doubles
     own_carry: Doubles
     spreads: tuple[float, float, float, float]
+    evidence: float
 
     def effects(self, traits: Traits, groups: Ints, row: int = -1) -> tuple[Doubles, Doubles]:
         """(items,) posterior means and standard deviations in days, with the traits of ``row``."""
@@ -123,17 +126,24 @@ def pooled_effects(anchors: Anchors, traits: Traits, groups: Ints, *, without: i
 def _fitted(facts: _Facts, start: Doubles) -> Pooled:
     """The posterior at the spreads of maximum marginal likelihood, looked for from ``start`` on."""
     spread = torch.from_numpy(np.log(start)).requires_grad_()
+    known = np.array([True, True, *(_told(facts, block) for block in (1, 2))])
     optimiser = torch.optim.LBFGS([spread], max_iter=_ITERATIONS, tolerance_change=_NATS, line_search_fn="strong_wolfe")
 
     def closure() -> float:
         at = spread.detach().numpy()
         bounded = _bounded(at)
         made = _solve(facts, bounded)
-        spread.grad = torch.from_numpy(np.where(at == bounded, _slope(facts, made, bounded), 0))
+        spread.grad = torch.from_numpy(np.where((at == bounded) & known, _slope(facts, made, bounded), 0))
         return made.loss
 
     optimiser.step(closure)
     return _posterior(facts, _bounded(spread.detach().numpy()))
+
+
+def _told(facts: _Facts, block: int) -> bool:
+    """Whether the log tells of the spread of a block of columns: no, if none of them varies among what was shown."""
+    mine = facts.block == block
+    return not mine.any() or float(facts.gram.diagonal()[1:][mine].sum()) > 0
 
 
 @dataclass(frozen=True)
@@ -175,20 +185,34 @@ def _solve(facts: _Facts, log_spread: Doubles) -> _Solved:
     shared = group / (1 + group * sums[:, 0])
     gram = facts.gram - _gram(facts.items[:, 1:], own * left) - _gram(sums[:, 1:], shared)
     prior = np.array([_FREE_VARIANCE, described, answered])[facts.block]
-    factor = np.linalg.cholesky(gram[1:, 1:] + np.diag(1 / prior))
-    inverse = np.linalg.inv(factor)
-    covariance = inverse.T @ inverse
+    covariance, volume = _inverse(gram[1:, 1:], prior)
     coefficients = covariance @ gram[0, 1:]
     loss = 0.5 * (
         np.log1p(own * weight).sum()
         + np.log1p(group * sums[:, 0]).sum()
-        + 2 * np.log(factor.diagonal()).sum()
-        + np.log(prior).sum()
+        + volume
         + gram[0, 0]
         - coefficients @ gram[0, 1:]
     )
     loss = float(loss - log_spread.sum())  # keeps a spread from being taken for exactly 0
     return _Solved(loss, coefficients, covariance, prior, own, left, sums, shared)
+
+
+def _inverse(gram: Doubles, prior: Doubles) -> tuple[Doubles, float]:
+    """(gram + diag(1 / prior))⁻¹, and the logarithm of the determinant of 1 + gram · diag(prior).
+
+    The prior makes it regular however collinear the columns are: in units of the prior no eigenvalue is below 1. Where
+    rounding says otherwise, it is 1.
+    """
+    try:
+        factor = np.linalg.cholesky(gram + np.diag(1 / prior))
+    except np.linalg.LinAlgError:
+        scale = np.sqrt(prior)
+        values, axes = np.linalg.eigh(np.eye(len(prior)) + scale[:, None] * gram * scale)
+        values, axes = np.maximum(values, 1.0), scale[:, None] * axes
+        return (axes / values) @ axes.T, float(np.log(values).sum())
+    inverse = np.linalg.inv(factor)
+    return inverse.T @ inverse, float(2 * np.log(factor.diagonal()).sum() + np.log(prior).sum())
 
 
 def _slope(facts: _Facts, made: _Solved, log_spread: Doubles) -> Doubles:
@@ -256,7 +280,15 @@ def _posterior(facts: _Facts, log_spread: Doubles) -> Pooled:
         own_lift=taken[:, None] * facts.items[:, 2:],
         own_carry=carry,
         spreads=(spreads[0], spreads[1], spreads[2], spreads[3]),
+        evidence=_evidence(facts, made, log_spread),
     )
+
+
+def _evidence(facts: _Facts, made: _Solved, log_spread: Doubles) -> float:
+    """The likelihood with the two intercepts at their best: a wide prior would charge a gate for the second of them."""
+    free = np.flatnonzero(facts.block == 0)
+    left = np.linalg.slogdet(made.covariance[np.ix_(free, free)] / _FREE_VARIANCE)[1]
+    return -(made.loss + float(log_spread.sum()) + 0.5 * float(left))
 
 
 def _columns(traits: Traits, row: int) -> Doubles:

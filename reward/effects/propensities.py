@@ -27,11 +27,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from reward.effects.balance import agreement
+from reward.effects.settings import AUTO
 from reward.effects.slates import HALVES, Doubles, Floats, Ints, Slates, halves, past_activity, past_liking, slates_of
-from reward.schema import ITEM, EventLog, SchemaError
+from reward.schema import ITEM, EventLog, SchemaError, click_of
 
 _GOLDEN = 0.6180339887498949  # its multiples are spread evenly between 0 and 1
 _LONGEST = 1.0  # step of a score
+_ROUNDING = 1e-12  # of the largest value, below which a standard deviation is of numbers that are all alike
 _EM_STEPS = 10  # of the prior, for each step of θ
 _READING, _CHECKING = 10**6, 10**6 + 1  # draws of candidates, after those of the passes
 
@@ -134,7 +136,8 @@ def estimate_propensities(
 
     Args:
         log: a checked log. Without an items table the items' features are learned from who gated what.
-        gate: feedback column that says a user took an item up (above 0); None: being shown counts.
+        gate: feedback column that says a user took an item up (above 0); None: being shown counts; ``auto``: the log's
+            click, where it has one.
         spans_days: memories of the past activity that the policy may follow; none: it follows no activity.
         prior_days: days of average activity a new user is thought to have had.
         memory_clicks: memories, in gated items, of the liking that the policy may follow; none: it follows no liking.
@@ -157,6 +160,7 @@ def estimate_propensities(
         SchemaError: ``gate`` is no feedback column, or ``context`` no context column.
         ValueError: a setting is out of its range.
     """
+    gate = click_of(log) if gate == AUTO else gate
     settings = {
         name: list(it) if isinstance(it, tuple | list) else it for name, it in locals().items() if name != "log"
     }
@@ -321,6 +325,8 @@ def _rotated(column: pl.Series, size: int) -> Floats:
     """Principal directions of an embedding about its origin, each of mean square 1; 0 where it is unknown."""
     known = column.is_not_null().to_numpy()
     values = np.zeros((len(column), int(column.list.len().max() or 0)))  # type: ignore[arg-type]
+    if not values.shape[1]:
+        return values.astype(np.float32)
     values[known] = np.array(column.drop_nulls().to_list())
     spread, directions = np.linalg.eigh(values.T @ values / max(known.sum(), 1))
     kept = spread > 1e-6 * spread[-1]
@@ -332,9 +338,11 @@ def _standard(values: NDArray[np.floating]) -> Floats:
     """Columns of mean 0 and standard deviation 1, a constant one 0; 0, the average, where a value is unknown."""
     known = np.isfinite(values)
     count = np.maximum(known.sum(axis=0), 1)
-    centred = np.where(known, values - np.where(known, values, 0).sum(axis=0) / count, 0)
+    largest = np.where(known, np.abs(values), 0).max(axis=0, initial=0)
+    scaled = np.ldexp(np.where(known, values, 0).astype(np.float64), -np.frexp(largest)[1])  # exact, and at most 1
+    centred = np.where(known, scaled - scaled.sum(axis=0) / count, 0)
     spread = np.sqrt((centred**2).sum(axis=0) / count)
-    return (centred / np.where(spread > 1e-9, spread, 1)).astype(np.float32)
+    return np.where(spread > _ROUNDING, centred / np.where(spread > _ROUNDING, spread, 1), 0).astype(np.float32)
 
 
 def _one_hot(column: pl.Series, levels: int) -> Floats:

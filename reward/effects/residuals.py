@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from reward.effects.past import decayed
 from reward.outcomes.activity import DAY, OBSERVED, TRACE, ActivityTrace, activity_words, day_of
 from reward.schema import USER, EventLog, SchemaError
 from reward.sequences.slots import PAST_DAYS, RATE_DAYS, past_rates
@@ -19,6 +20,8 @@ Ints = NDArray[np.int64]
 _RECENT_DAYS = 7
 _VOLUME_DAYS = 28.0  # over which what was shown and answered is forgotten
 _PRIOR_EVENTS = 10.0  # exposures before a user's own rates count for half
+_LEAST_SHARE = 0.01  # of the mean variance of a day, which every day is taken to have beyond its own
+_LEAST_VARIANCE = 1e-8  # of a residual, below which it is rounding
 
 
 @dataclass(frozen=True)
@@ -90,12 +93,16 @@ def user_days(
     users = days[USER].unique().sort()
     who = users.search_sorted(days[USER]).to_numpy().astype(np.int64)
     if len(users) < 2 * folds:
-        raise SchemaError(f"effects expected at least {2 * folds} users for {folds} folds, got {len(users)}")
+        raise SchemaError(
+            f"effects expected at least {2 * folds} users for {folds} folds, got {len(users)}: give a log of more "
+            "users, or set fewer effects.folds"
+        )
     fold = np.random.default_rng([seed, 7]).permutation(np.arange(len(users)) % folds)
     known = np.bitwise_count(days[OBSERVED].to_numpy()).astype(np.int64)
     ahead = np.arange(outcome.horizon_days)
     trace = ((days[TRACE].to_numpy()[:, None] >> ahead) & 1).astype(np.float32)
     observed = ahead < known[:, None]
+    _must_vary(trace, observed)
     day = days[DAY].to_numpy()
     past = _past(days, _volumes(log), start)
     if forecast is not None:
@@ -105,17 +112,27 @@ def user_days(
         trace = trace - given.explode().to_numpy().reshape(trace.shape).astype(np.float32)
     residual = np.where(observed, trace - _forecast(past, trace, observed, fold[who]), 0).astype(np.float32)
     when = fold[who] * (int(day.max()) - start + 1) + day - start  # a fold knows nothing of the others' luck on a day
+    when = np.unique(when, return_inverse=True)[1]
     residual -= _means(residual, when)[when]
     residual[~observed] = 0
+    if not float(np.square(residual, dtype=np.float64).sum()) > _LEAST_VARIANCE * observed.sum():
+        raise SchemaError(
+            "effects expected users who are not all alike, and found that the past and the day foretell every day "
+            "after an exposure: nothing is left that an item could have done; give a longer log, or one of more users"
+        )
     return UserDays(users, who, day, fold, known, residual, row.to_numpy().astype(np.int64))
 
 
 def covariances(days: UserDays) -> Doubles:
-    """(H, H) covariance of the residuals of one user-day, from the user-days whose horizon is known longest."""
+    """(H, H) covariance of the residuals of one user-day, from the user-days whose horizon is known longest.
+
+    A day ahead on which hardly anybody ever returned is not taken for one that is known exactly.
+    """
     whole = days.known == days.known.max()
     span = int(days.known.max())
     sample = days.residual[whole, :span].astype(np.float64)
-    return sample.T @ sample / max(len(sample), 1) + 1e-6 * np.eye(span)
+    found = sample.T @ sample / max(len(sample), 1)
+    return found + (_LEAST_SHARE * np.diag(found).mean() + _LEAST_VARIANCE) * np.eye(span)
 
 
 def day_effects(days: UserDays, covariance: Doubles, curve: Doubles) -> DayEffects:
@@ -134,13 +151,31 @@ def day_effects(days: UserDays, covariance: Doubles, curve: Doubles) -> DayEffec
         rows = np.flatnonzero(days.known == known)
         if len(rows):
             weights = np.linalg.solve(covariance[:known, :known], curve[:known])
-            precision[rows] = weights @ curve[:known]
-            value[rows] = days.residual[rows, :known] @ weights / precision[rows]
+            told = float(weights @ curve[:known])
+            if told > 0:  # else no part of an effect shows on the days known
+                precision[rows], value[rows] = told, days.residual[rows, :known] @ weights / told
     # early in a log little is known of a user, and more is left to chance
     since = days.day - days.day.min()
-    squares = np.bincount(since, precision * value**2) / np.maximum(np.bincount(since, precision > 0), 1)
-    precision /= np.where(squares > 0, squares, 1)[since]
+    cell, size = np.unique(days.fold[days.user] * (since.max() + 1) + since, return_inverse=True)[1], precision > 0
+    alone = np.bincount(cell, size) > 0
+    free = np.bincount(since, size) - np.bincount(since[np.unique(cell, return_index=True)[1]], alone, since.max() + 1)
+    total = np.bincount(since, precision * value**2)  # of which each fold's mean of the day took one
+    usual = total.sum() / max(free.sum(), 1)
+    precision /= ((total + usual) / (free + 1))[since] if usual > 0 else 1.0
     return DayEffects(value, precision)
+
+
+def _must_vary(trace: NDArray[np.float32], observed: NDArray[np.bool_]) -> None:
+    """A trace of which nothing is known, or that is always the same, is refused with a `SchemaError`."""
+    known = trace[observed]
+    if not len(known):
+        raise SchemaError("effects expected a log that tells of days after an exposure, got none: give a longer log")
+    if known.min() == known.max():
+        every = "every" if known[0] else "no"
+        raise SchemaError(
+            f"effects expected days after an exposure that differ, and found {every} user active on {every} one of "
+            "them: nothing is left that an item could have done; give a longer log, or check user_id"
+        )
 
 
 def _volumes(log: EventLog) -> pl.DataFrame:
@@ -150,15 +185,19 @@ def _volumes(log: EventLog) -> pl.DataFrame:
         log.events.group_by(USER, day_of(log))
         .agg(pl.len().cast(pl.Float64).alias("shown"), pl.lit(1.0).alias("days"), *sums)
         .sort(USER, DAY)
+        .collect()
     )
-    names = ("days", "shown", *log.feedback)
-    day = pl.col(DAY) - pl.col(DAY).min().over(USER)
-    grown = [
-        ((pl.col(name) * (day / _VOLUME_DAYS).exp()).cum_sum().over(USER).shift(1, fill_value=0.0).over(USER))
-        * (-day / _VOLUME_DAYS).exp()
-        for name in names
-    ]
-    return days.select(USER, DAY, *(column.alias(name) for column, name in zip(grown, names, strict=True))).collect()
+    day = days[DAY].to_numpy().astype(np.float64)
+    first = np.flatnonzero(days[USER].is_first_distinct().to_numpy())
+    earlier = np.maximum(np.arange(len(days)) - 1, 0)
+    since = day - day[earlier]
+    since[first] = np.inf  # a user's first day has none before it
+    fades = np.exp(-since / _VOLUME_DAYS)
+    sums_before = {
+        name: decayed(days[name].to_numpy().copy(), day, first, _VOLUME_DAYS)[earlier] * fades
+        for name in ("days", "shown", *log.feedback)
+    }
+    return days.select(USER, DAY).with_columns(**sums_before)
 
 
 def _past(days: pl.DataFrame, volumes: pl.DataFrame, start: int) -> Doubles:

@@ -16,6 +16,7 @@ Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 
 HALVES = 2
+_LONGEST_SILENCE = 60  # days
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,8 @@ class Slates:
 
     Attributes:
         user: (n,) code of the user.
-        day: (n,) days since the log's first.
+        day: (n,) days since the log's first; a stretch of more than 60 days on which nobody was shown anything counts
+            as 60, so that a stray row of another decade does not make the log as long.
         items: (n, size) code of the item at each place, from the top; −1 where the slate is shorter.
         row: (rows,) the slate of each row of the log.
         place: (rows,) its place in the slate, from 0.
@@ -84,8 +86,7 @@ def slates_of(log: EventLog) -> Slates:
     place = np.empty_like(row)
     place[order] = np.arange(len(row)) - np.repeat(at, count)
     at = order[at]
-    day = events[DAY].to_numpy().astype(np.int64)
-    day -= day.min()
+    day = _calendar(events[DAY].to_numpy().astype(np.int64))
     items = np.full((len(at), int(count.max())), -1, np.int64)
     items[row, place] = item
     first, last = np.full(len(item_ids), np.iinfo(np.int64).max), np.full(len(item_ids), -1)
@@ -93,6 +94,12 @@ def slates_of(log: EventLog) -> Slates:
     np.maximum.at(last, item, day)
     user = events[USER].to_numpy()
     return Slates(user[at], day[at], items, row, place, item_ids, int(user.max()) + 1, first, last)
+
+
+def _calendar(day: Ints) -> Ints:
+    """Days since the first; see `Slates`."""
+    known, place = np.unique(day, return_inverse=True)
+    return np.append(0, np.cumsum(np.minimum(np.diff(known), _LONGEST_SILENCE)))[place]
 
 
 def halves(users: int, seed: int) -> Ints:

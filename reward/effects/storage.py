@@ -22,7 +22,7 @@ from reward.effects.taste import Taste
 from reward.effects.traits import Column
 from reward.schema import ITEM
 
-_NUMBERS = ("behind", "variance", "gate", "first", "group")
+NUMBERS = ("behind", "variance", "gate", "first", "group")
 _VECTORS = "gate", "scale", "coefficients", "covariance"
 
 
@@ -58,9 +58,9 @@ def to_table(personal: Personal) -> pl.DataFrame:
     return pl.DataFrame(
         {
             ITEM: ids.extend_constant(None, 1),
-            **{name: getattr(facts, name).numpy() for name in _NUMBERS},
-            "taste": pl.Series(facts.taste.numpy().tolist(), dtype=pl.List(pl.Float64)),
-            "answers": pl.Series(personal.answers.mean.tolist(), dtype=pl.List(pl.Float64)),
+            **{name: getattr(facts, name).numpy() for name in NUMBERS},
+            "taste": _lists(facts.taste.numpy()),
+            "answers": _lists(personal.answers.mean),
         }
     )
 
@@ -77,7 +77,7 @@ def from_values(values: Mapping[str, Any], table: pl.DataFrame) -> Personal:
         for taste in values["tastes"]
     )
     gate, scale, coefficients, covariance = (np.array(values[name], np.float64) for name in _VECTORS)
-    numbers = {name: torch.from_numpy(table[name].to_numpy().copy()) for name in _NUMBERS}
+    numbers = {name: torch.from_numpy(table[name].to_numpy().copy()) for name in NUMBERS}
     rows = len(table)
     facts = Facts(
         **numbers,
@@ -111,6 +111,13 @@ def from_values(values: Mapping[str, Any], table: pl.DataFrame) -> Personal:
         personal_borne_out=_held_out(values["personal_borne_out"]),
         net_borne_out=None if values.get("net_borne_out") is None else _held_out(values["net_borne_out"]),
     )
+
+
+def _lists(rows: NDArray[np.float64]) -> pl.Series:
+    """(n, k) as n lists."""
+    if not rows.shape[1]:
+        return pl.Series([[]] * len(rows), dtype=pl.List(pl.Float64))
+    return pl.Series(np.ascontiguousarray(rows)).arr.to_list()
 
 
 def digest(personal: Personal) -> str:

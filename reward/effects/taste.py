@@ -9,6 +9,7 @@ import numpy as np
 from reward.effects.residuals import Doubles, Ints
 
 _LEAST_SHARE = 1e-3  # of the widest direction's variance, below which a direction of the items' features is left out
+_ROUNDING = 1e-18  # variance of standardised features that is 0
 _MOST_EVENTS = 3000.0  # answers after which a user's taste in a direction would be known by half: more, and it is noise
 
 
@@ -60,7 +61,9 @@ def fit_taste(answer: Doubles, user: Ints, item: Ints, described: Doubles) -> Ta
     shown = np.bincount(item, minlength=len(described))
     second = (described * shown[:, None]).T @ described / shown.sum()
     spread, turn = np.linalg.eigh(second)
-    wide = spread > _LEAST_SHARE * spread.max()
+    wide = spread > max(_LEAST_SHARE * float(spread.max()), _ROUNDING)
+    if not wide.any():
+        return none
     white = turn[:, wide] / np.sqrt(spread[wide])
     features = described @ white
     users = int(user.max()) + 1
@@ -70,7 +73,7 @@ def fit_taste(answer: Doubles, user: Ints, item: Ints, described: Doubles) -> Ta
     count = np.bincount(user, minlength=users).astype(np.float64)
     pairs = float((count**2 - count).sum())
     noise = float((answer**2).mean())
-    if pairs <= 0 or noise <= 0:
+    if not (pairs > 0 and noise > 0):
         return none
     found, axes = np.linalg.eigh((total.T @ total - own) / pairs)
     edge = 2 * np.sqrt(2 * features.shape[1] / pairs)

@@ -9,9 +9,11 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
+from reward.effects.answers import tempered
 from reward.effects.residuals import Doubles, Ints
 
 _MOST_CATEGORIES = 50
+ROUNDING = 1e-12  # of the largest value, below which a standard deviation is of numbers that are all alike
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ def describing(items: pl.DataFrame, features: Sequence[str], group: str | None) 
         for part in parts:
             values = _raw(items, name, part)
             known = values[np.isfinite(values)]
-            if len(known) and known.std() > 0:
+            if len(known) and known.std() > ROUNDING * np.abs(known).max():
                 found.append(Column(name, part, float(known.mean()), float(known.std())))
     return tuple(found)
 
@@ -121,7 +123,7 @@ def rates(
         values = events[name].to_numpy().astype(np.float64)
         flag = bool(np.isin(values, (0.0, 1.0)).all())
         told = opened & (values > 0) if name in rare else opened
-        values = values if flag or name in rare else np.log1p(values)
+        values = tempered(values) if flag or name in rare else np.log1p(values)
         mean, doubt = _shrunken(*_sums(np.where(told, values, 0), item, fold, items, folds, told))
         means.append(np.stack([_standard(row) for row in mean]))
         doubts.append(doubt / mean[-1].var() if mean[-1].var() > 0 else np.zeros(items))
@@ -159,8 +161,7 @@ def _shrunken(count: Doubles, total: Doubles, squares: Doubles) -> tuple[Doubles
         grand = total[row].sum() / n.sum()
         within = max(float((squares[row].sum() - (n * mean**2).sum()) / max(n.sum() - seen.sum(), 1)), 0)
         between = max(float(np.average((mean - grand)[seen] ** 2 - within / n[seen], weights=n[seen])), 0)
-        prior = within / between if between > 0 else np.inf
-        trust = np.where(seen, n / (n + prior), 0) if np.isfinite(prior) else np.zeros(len(n))
+        trust = np.where(seen, n * between / np.where(seen & (between > 0), n * between + within, 1), 0)
         out[row] = grand + trust * (mean - grand)
         left = between * (1 - trust)
     return out, left

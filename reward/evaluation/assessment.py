@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from reward.evaluation.metrics import Measurement, compare, evaluate
+from reward.evaluation.metrics import Measurement, evaluate_against
 from reward.evaluation.resampling import Bools, Floats, Ints, Statistic, interval, quotient, ratio
 from reward.evaluation.wording import amount, negated, percentage, side_of_zero
 from reward.schema import ITEM, USER
@@ -110,10 +110,8 @@ def assess(
     codes, user = np.unique(rows[USER].to_numpy(), return_inverse=True)
     setting: dict[str, Any] = {"resamples": resamples, "seed": seed, "level": level}
     asked = {"trace": trace, "observed": observed, "user": user, "bins": bins, **setting}
-    tables = {name: evaluate(p, **asked) for name, p in predictions.items()}
-    differences = {
-        name: _by_metric(compare(predictions[model], p, **asked)) for name, p in predictions.items() if name != model
-    }
+    tables, pairs = evaluate_against(predictions, model, **asked)
+    differences = {name: _by_metric(table) for name, table in pairs.items()}
     sample = _Sample(user, len(codes), **setting, notes=_undefined(tables))
     given = {name: np.where(observed, np.asarray(p, np.float64), 0.0) for name, p in predictions.items()}
     losses = {name: _losses(p, trace, observed) for name, p in given.items()}
@@ -608,6 +606,7 @@ def _clickability(
 def _histogram(values: Floats) -> Json:
     """Counts between edges over the middle 99% of the values, and how many lie outside."""
     low, high = np.quantile(values, [0.005, 0.995])
-    counts, edges = np.histogram(values, _BARS, range=(low, high))
+    span = (low, high) if high > low else (low - abs(low) / 2, high + abs(high) / 2 or 1.0)  # all alike: one bar
+    counts, edges = np.histogram(values, _BARS, range=span)
     below, above = int((values < low).sum()), int((values > high).sum())
     return {"edges": edges.tolist(), "counts": counts.tolist(), "below": below, "above": above}

@@ -1,13 +1,16 @@
-"""Sections of a report that decisions rest on: other policies, how far to push, past experiments."""
+"""Sections of a report that decisions rest on: effects, other policies, how far to lean, past experiments."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from html import escape
 from itertools import cycle
 from textwrap import fill
+from typing import Any
 
 import numpy as np
 
+from reward.effects.account import Verdict, account_sentences, no_push, verdict
 from reward.evaluation.assessment import Json
 from reward.evaluation.drawing import (
     FOURTH,
@@ -29,18 +32,46 @@ from reward.evaluation.drawing import (
 from reward.evaluation.policies import SHARES
 from reward.evaluation.wording import places, readable
 
-HOW_EARLY = "How early is early enough"
+HOW_EARLY, PUSH, EFFECTS = "How early is early enough", "How far to lean on rewards", "Effects of showing items"
 
 
-def other_policies(found: Json) -> str:
+def what_items_do(effects: Mapping[str, Any] | None) -> str:
+    """What the artefact's account says of effects, its warning first; how far they can be believed."""
+    lead = (
+        "What showing an item changes, estimated from the log's own randomness. Two checks decide whether it may be "
+        "believed: users that the estimates did not see, and whether users who were shown an item resemble those who "
+        "could have been."
+    )
+    if not effects:
+        return section(EFFECTS, lead, "<p>The artefact keeps no account of effects.</p>")
+    warning = effects.get("warning")
+    warned = f'<p class="warning"><strong>Warning.</strong> {escape(warning)}</p>' if warning else ""
+    said = f"<p><strong>Verdict: {verdict(effects)}.</strong></p>"
+    return section(EFFECTS, lead, warned, said, bullets(account_sentences(dict(effects))))
+
+
+def _doubts(effects: Mapping[str, Any] | None) -> list[str]:
+    """What stands between off-policy estimates and a decision."""
+    doubts = []
+    if effects and (effects.get("balance") or {}).get("flagged"):
+        doubts.append(
+            "The propensities that these estimates rest on fail their balance check (see the effects of showing "
+            "items): do not decide by them."
+        )
+    if effects and (why := no_push(effects)) is not None:
+        doubts.append(f"A gain of leaning on the reward is no reason to lean on rewards: {why}.")
+    return doubts
+
+
+def other_policies(found: Json, effects: Mapping[str, Any] | None = None) -> str:
     """What other policies would have been worth, and the weights that say so."""
     lead = (
         "What an exposure would have brought more or less, had another policy filled its slot and all else been as it "
         "was: exposures of the test days, each weighted by how much likelier the other policy would have made it. "
-        f"Policies that lean do so by about {found['divergence']:g} nats from what the day showed. On the right the "
-        "weights: the share that the heaviest rows hold, on the dotted line if all rows are alike. Where few rows hold "
-        "most of it, an estimate is theirs alone, and refused. A best guess may clip weights, which has less error on "
-        "average and no honest interval that is shorter."
+        f"Policies that lean do so by about {found['divergence']:g} nats from what the day showed. The right panel "
+        "shows the share of the weight that the heaviest rows hold; on the dotted line all rows weigh the same. Where "
+        "few rows hold most of the weight, the estimate is refused. A best guess may clip weights: it has less error "
+        "on average, but no shorter interval that holds."
     )
     policies = [it["policy"] for it in found["weights"]]
     outcomes = list(dict.fromkeys(it["outcome"] for it in found["estimates"]))
@@ -73,9 +104,9 @@ def other_policies(found: Json) -> str:
     changes = [
         (one, [came[one], *(_change_cell(it) for it in found["estimates"] if it["outcome"] == one)]) for one in outcomes
     ]
-    worth = tabled(["an exposure brings more", "came", *policies], changes)
+    worth = tabled(["change an exposure", "as it was", *policies], changes)
     picture = svg(figure, "other policies and their weights")
-    return section("Other policies", lead, bullets(found["sentences"]), picture, worth, weights)
+    return section("Other policies", lead, bullets([*_doubts(effects), *found["sentences"]]), picture, worth, weights)
 
 
 def _change_cell(estimate: Json) -> str:
@@ -86,8 +117,19 @@ def _change_cell(estimate: Json) -> str:
     return f"{cell_of(estimate['change'], decimals)}<small>{told}</small>"
 
 
-def pushing(push: Json, unit: str) -> str:
-    """How far a ranker may be pushed, by pessimism."""
+def pushed_in(effects: Mapping[str, Any] | None) -> Json | None:
+    """How far a ranker can lean on rewards, by pessimism; None where that was not looked at, or none should."""
+    if not effects or not effects.get("push") or no_push(effects) is not None:
+        return None
+    reached: Json = {kappa: push for kappa, push in effects["push"].items() if push["divergence"]}
+    return reached or None
+
+
+def pushing(effects: Mapping[str, Any] | None, unit: str) -> str:
+    """How far a ranker can lean on rewards, by pessimism; empty where none should, or it was not looked at."""
+    push = pushed_in(effects)
+    if push is None:
+        return ""
     figure, axes = canvas(1, len(push), 3.0)
     for panel, (kappa, it) in zip(axes, push.items(), strict=True):
         at = it["divergence"]
@@ -97,19 +139,23 @@ def pushing(push: Json, unit: str) -> str:
         panel.axhline(0, color=MUTED, lw=0.9)
         if it["limit"]:
             panel.axvline(it["limit"], color=MUTED, lw=0.9, ls=(0, (4, 3)))
-        panel.set_title("on the mean" if float(kappa) == 0 else f"on the mean less {kappa} standard deviation")
-        panel.set_xlabel("divergence from what was shown, nats")
+        panel.set_title("by the mean reward" if float(kappa) == 0 else f"by the mean minus {kappa} standard deviation")
+        panel.set_xlabel("KL divergence from what was shown, nats")
         panel.locator_params(axis="y", nbins=5)
     axes[0].set_ylabel("gain an exposure")
-    lead = (
-        "A ranker that leans on rewards shows the best items more and more. What the rewards promise of it rises with "
-        "every step; what users held out, whom the rewards had not seen, keep of it tells how far to go. "
-        "The dashed line is the push whose gain is kept most surely: a recommended limit, none where no gain is "
-        f"sure. Gains are {unit} an exposure."
+    advice = (
+        "a recommended limit"
+        if verdict(effects) is Verdict.SUPPORTED
+        else "a limit for an experiment and no recommendation, for the propensities were estimated or not checked"
     )
-    marks = legend([(MODEL, "kept by users held out"), (SECOND, "promised")])
-    picture = svg(figure, "promised and kept as a ranker is pushed")
-    return section("How far a ranker may be pushed", lead, marks, picture)
+    none = "; there is none where no gain is certain" if not all(it["limit"] for it in push.values()) else ""
+    lead = (
+        "A ranker that leans on rewards shows the best items more often. The gain that the rewards predict rises with "
+        "every step; the gain of held-out users, whom these rewards had not seen, says how far to go. The dashed line "
+        f"is where the lower end of its interval is highest: {advice}{none}. Gains are {unit} an exposure."
+    )
+    marks = legend([(MODEL, "gain of held-out users, 95% interval"), (SECOND, "predicted gain")])
+    return section(PUSH, lead, marks, svg(figure, "predicted gain and gain of held-out users"))
 
 
 def how_early(found: Json, star: str) -> str:
@@ -152,7 +198,7 @@ def past_experiments(found: Json) -> str:
     if found.get("left_out"):
         lead += f" Columns that are no numbers were left out: {', '.join(found['left_out'])}."
     if found["reason"] is not None:
-        return section("Past experiments", lead, f"<p>Not told: {escape(found['reason'])}.</p>")
+        return section("Past experiments", lead, f"<p>Not computed: {escape(found['reason'])}.</p>")
     weights = [
         (f"{it['method']}: {it['signal']}", [cell_of({"value": it["weight"], "low": it["low"], "high": it["high"]}, 3)])
         for it in found["weights"]

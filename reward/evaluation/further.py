@@ -9,6 +9,7 @@ import polars as pl
 
 from reward.evaluation.assessment import SLICE, Json
 from reward.evaluation.resampling import Bools, Floats, Statistic, interval, ratio
+from reward.evaluation.wording import places, readable, side_of_zero
 from reward.schema import USER
 
 
@@ -29,7 +30,7 @@ def assess_further(
     """Measure the prediction of an outcome that is told in parts, such as the days of a horizon.
 
     ``skill`` is 1 − Σ (outcome − predicted)² / Σ (outcome − average)² over the known parts of all rows: 0 for the
-    average of what training knew, 1 for a prophet. ``predicted`` and ``observed`` are sums over parts of the means over
+    average of what training knew, 1 for no error. ``predicted`` and ``observed`` are sums over parts of the means over
     the rows that know them; their ratio is 1 where the prediction is calibrated in the large.
 
     Args:
@@ -103,19 +104,22 @@ def further_sentences(further: Mapping[str, Json]) -> list[str]:
             said.append(f"{name} ({it['unit']}): not measured, for {it['reason']}.")
             continue
         skill, whole = it["skill"], it["slices"][0]["ratio"]
-        said.append(
-            f"{name} ({it['unit']}): {_number(skill)} of the variance explained that the average leaves, and "
-            f"{_number(whole)} times what came is predicted."
-        )
+        better = {
+            "above": f"explains {_number(skill)} of the variance that the average leaves",
+            "open": f"is forecast no better than by the average, as far as this log shows (skill {_number(skill)})",
+            "below": f"is forecast worse than by the average (skill {_number(skill)})",
+            "unknown": f"has a skill of {_number(skill)}",
+        }[side_of_zero(skill)]
+        said.append(f"{name} ({it['unit']}) {better}; predicted over observed is {_number(whole)}.")
     return said
 
 
 def _number(estimate: Json) -> str:
     if estimate["value"] is None:
-        return "an unknown share"
-    if estimate["low"] is None:
-        return f"{estimate['value']:.3f} (no interval)"
-    return f"{estimate['value']:.3f} (interval {estimate['low']:.3f} to {estimate['high']:.3f})".replace("-", "−")
+        return "unknown"
+    decimals = places([estimate])
+    value, low, high = (readable(estimate[end], decimals) for end in ("value", "low", "high"))
+    return f"{value} with no interval" if estimate["low"] is None else f"{value} [{low} to {high}]"
 
 
 def _plain(value: float, low: float, high: float) -> Json:

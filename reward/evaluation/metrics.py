@@ -7,15 +7,15 @@ never read, neither outcome nor prediction. ``weights`` (n,) count rows: an inte
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from reward.evaluation.resampling import Bools, Floats, Ints, Statistic, interval, quotient, ratio
+from reward.evaluation.resampling import Bools, Floats, Ints, Statistic, percentiles, quotient, ratio, resampled
 
 _MOST_WEIGHT = 1e100  # of a row: products of two of these are summed
 _MOST_DAYS = 10_000  # that are counted one by one
@@ -384,7 +384,8 @@ def evaluate(
     [('brier', 0.25), ('auc', 0.5)]
 
     """
-    return _measurements([probabilities], trace, observed, user, resamples, seed, level, bins)
+    asked: dict[str, Any] = {"user": user, "resamples": resamples, "seed": seed, "level": level, "bins": bins}
+    return evaluate_against({"": probabilities}, "", trace, observed, **asked)[0][""]
 
 
 def compare(
@@ -422,8 +423,67 @@ def compare(
         ValueError: as in `evaluate`.
 
     """
-    table = _measurements([first, second], trace, observed, user, resamples, seed, level, bins)
-    return [measured for measured in table if measured.metric != "active_days_observed"]
+    asked: dict[str, Any] = {"user": user, "resamples": resamples, "seed": seed, "level": level, "bins": bins}
+    return evaluate_against({"first": first, "second": second}, "first", trace, observed, **asked)[1]["second"]
+
+
+def evaluate_against(
+    predictions: Mapping[str, npt.ArrayLike],
+    first: str,
+    trace: Bools,
+    observed: Bools,
+    *,
+    user: Ints,
+    resamples: int,
+    seed: int,
+    level: float,
+    bins: int,
+) -> tuple[dict[str, list[Measurement]], dict[str, list[Measurement]]]:
+    """What `evaluate` says of each prediction, and `compare` of one against each other one: each is measured once.
+
+    Args:
+        predictions: probabilities (n, H), by name.
+        first: name of the one that is compared with the others.
+        trace: as in `evaluate`.
+        observed: as in `evaluate`.
+        user: as in `evaluate`.
+        resamples: as in `evaluate`.
+        seed: as in `evaluate`.
+        level: as in `evaluate`.
+        bins: as in `evaluate`.
+
+    Returns:
+        By name what `evaluate` returns, and by name of each other prediction what `compare` returns.
+
+    Raises:
+        ValueError: as in `evaluate`.
+
+    """
+    trace, observed = _bits(trace, observed)
+    if not observed.any():
+        raise ValueError(_NOTHING_OBSERVED)
+    if np.shape(user) != trace.shape[:1]:
+        raise ValueError(f"expected a user for each of the {len(trace)} rows, got shape {np.shape(user)}")
+    codes, user = np.unique(user, return_inverse=True)
+    builders = _builders(bins)
+    tables = [_table(builders, *_masked(p, trace, observed), user) for p in predictions.values()]
+
+    def statistic(weights: Floats) -> Floats:
+        return np.stack([table(weights) for table in tables])  # (predictions, values)
+
+    values = statistic(np.ones(len(codes)))
+    draws = resampled(statistic, len(codes), resamples=resamples, seed=seed)
+    labelled = partial(_labelled, _labels(builders, trace.shape[1]), _sizes(observed, user))
+    of = {name: place for place, name in enumerate(predictions)}
+    lone = {name: labelled(values[at], *percentiles(draws[:, at], level)) for name, at in of.items()}
+    pairs = {}
+    with np.errstate(invalid="ignore"):  # the difference of two infinite losses is undefined
+        for name in (name for name in of if name != first):
+            one, other = of[first], of[name]
+            between = percentiles(draws[:, one] - draws[:, other], level)
+            table = labelled(values[one] - values[other], *between)
+            pairs[name] = [measured for measured in table if measured.metric != "active_days_observed"]
+    return lone, pairs
 
 
 # A builder sorts and sums rows (n, H), as `_masked` returns them, once. What it returns is called with the
@@ -521,47 +581,34 @@ def _mean_over_days(by_day: Floats, bits: Floats) -> float:
     return float(quotient(by_day[defined] @ bits[defined], bits[defined].sum()))
 
 
-def _measurements(
-    predictions: list[npt.ArrayLike],
-    trace: Bools,
-    observed: Bools,
-    user: Ints,
-    resamples: int,
-    seed: int,
-    level: float,
-    bins: int,
+def _builders(bins: int) -> dict[str, _Builder]:
+    """Metrics by day, by name."""
+    error = partial(_calibration_error, bins=bins)
+    return {"log_loss": _log_loss, "brier": _brier, "auc": _auc, "calibration_error": error}
+
+
+def _labels(metrics: Iterable[str], days: int) -> list[tuple[str, int | None]]:
+    """Metric and day of each value of a `_table`."""
+    by_day = [(metric, day) for metric in metrics for day in (None, *range(1, days + 1))]
+    return [*by_day, ("c_index", None), *((f"active_days_{name}", None) for name in ActiveDays._fields)]
+
+
+def _sizes(observed: Bools, user: Ints) -> dict[int | None, tuple[int, int]]:
+    """Rows and users of whom something is observed: on each day, and at all."""
+    known: dict[int | None, Bools] = {None: np.asarray(observed.any(axis=1))}
+    known |= dict(enumerate(observed.T, 1))
+    return {day: (int(rows.sum()), len(np.unique(user[rows]))) for day, rows in known.items()}
+
+
+def _labelled(
+    labels: list[tuple[str, int | None]],
+    sizes: dict[int | None, tuple[int, int]],
+    values: Floats,
+    low: Floats,
+    high: Floats,
 ) -> list[Measurement]:
-    """Measure the only prediction, or the first minus the second."""
-    trace, observed = _bits(trace, observed)
-    if not observed.any():
-        raise ValueError(_NOTHING_OBSERVED)
-    if np.shape(user) != trace.shape[:1]:
-        raise ValueError(f"expected a user for each of the {len(trace)} rows, got shape {np.shape(user)}")
-    codes, user = np.unique(user, return_inverse=True)
-    builders: dict[str, _Builder] = {
-        "log_loss": _log_loss,
-        "brier": _brier,
-        "auc": _auc,
-        "calibration_error": partial(_calibration_error, bins=bins),
-    }
-    tables = [_table(builders, *_masked(p, trace, observed), user) for p in predictions]
-
-    def statistic(weights: Floats) -> Floats:
-        values = tables[0](weights)
-        with np.errstate(invalid="ignore"):  # the difference of two infinite losses is undefined
-            return values - tables[1](weights) if tables[1:] else values
-
-    values = statistic(np.ones(len(codes)))
-    low, high = interval(statistic, len(codes), resamples=resamples, seed=seed, level=level)
-
-    days = range(1, trace.shape[1] + 1)
-    by_day = [(metric, day) for metric in builders for day in (None, *days)]
-    labels = [*by_day, ("c_index", None), *((f"active_days_{name}", None) for name in ActiveDays._fields)]
     lifted = np.array([metric == "calibration_error" for metric, _ in labels])
     low, high = np.where(lifted, 2 * values - high, low), np.where(lifted, 2 * values - low, high)
-    known: dict[int | None, Bools] = {None: np.asarray(observed.any(axis=1))}
-    known |= {day: observed[:, day - 1] for day in days}
-    sizes = {day: (int(rows.sum()), len(np.unique(user[rows]))) for day, rows in known.items()}
     return [
         Measurement(metric, day, value, lower, upper, *sizes[1 if metric == "c_index" else day])
         for (metric, day), value, lower, upper in zip(labels, values.tolist(), low.tolist(), high.tolist(), strict=True)

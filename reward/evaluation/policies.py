@@ -21,12 +21,13 @@ from reward.evaluation.off_policy.choice import choose
 from reward.evaluation.off_policy.regression import clipped_doubly_robust, doubly_robust
 from reward.evaluation.off_policy.weighting import inverse_propensity
 from reward.evaluation.resampling import Bools, Floats, Ints, clustered_error
-from reward.evaluation.wording import amount, interval_name, places, readable
+from reward.evaluation.wording import amount, interval_name, places, readable, side_of_zero
 from reward.experiments.quantiles import normal
 from reward.outcomes.activity import DAY
 from reward.schema import ITEM, PROPENSITY, TIMESTAMP, USER, SchemaError, reading, row_keys
 
 CHANCE = "shown by chance"
+LEANING = "leaning on the reward"  # as `_leaning` calls it
 UNCLIPPED = "unclipped"
 SHARES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)  # of the rows, the heaviest first, whose weight is told
 KEYS = (USER, ITEM, TIMESTAMP)
@@ -185,7 +186,10 @@ def _leaning(
         of_item = pl.col("odds").sum().over(DAY, ITEM) - pl.col("odds").sum().over(DAY, ITEM, USER)
         of_all = pl.col("odds").sum().over(DAY) - pl.col("odds").sum().over(DAY, USER)
         chance = pl.when(of_all > 0).then((of_item / of_all).clip(0, 1)).otherwise(0.0)
-        yield name if lean is None else f"leaning on {lean}", odds.select(chance).to_series().to_numpy()
+        yield (
+            name if lean is None else f"leaning on {lean}",
+            odds.select(chance).to_series().to_numpy(),
+        )
 
 
 def _outcomes(
@@ -254,8 +258,11 @@ def _sentences(found: Mapping[str, Any], outcomes: Sequence[str]) -> list[str]:
 def _change(estimate: Json, level: float) -> str:
     outcome, change = estimate["outcome"], estimate["change"]
     if change is None:
-        return f"{outcome} cannot be told, with {estimate['brief']}"
+        return f"no estimate of {outcome}, with {estimate['brief']}"
     decimals = places([change])
     value, low, high = (readable(change[end], decimals) for end in ("value", "low", "high"))
     sign = "+" if float(change["value"]) > 0 else ""
-    return f"{outcome} {sign}{value} ({interval_name(level)} {low} to {high}) on {estimate['ran']:.3g}"
+    told = f"{sign}{value} ({interval_name(level)} {low} to {high}) on {estimate['ran']:.3g}"
+    if side_of_zero(change) == "open":
+        return f"no change of {outcome} that this log can show, {told}"
+    return f"{outcome} {told}"

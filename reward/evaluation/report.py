@@ -1,24 +1,22 @@
-"""An assessment for people: one self-contained page, legible on light and on dark screens, and a terminal's table."""
+"""An assessment for people: one self-contained page, legible on light and on dark screens."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from html import escape
 from string import Template
-from textwrap import fill
+from typing import Any
 
 import matplotlib
 import numpy as np
 import polars as pl
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
-from rich.text import Text
 
+from reward.effects.account import no_push
 from reward.evaluation.assessment import ACTIVITY, BASE_RATE, EVERYTHING, LIGHTGBM, Json, overview
-from reward.evaluation.decisions import how_early, other_policies, past_experiments, pushing
+from reward.evaluation.decisions import how_early, other_policies, past_experiments, pushing, what_items_do
 from reward.evaluation.drawing import (
     COLOURS,
     FOURTH,
@@ -34,8 +32,8 @@ from reward.evaluation.drawing import (
     canvas,
     cell_of,
     cells_of,
-    drawn,
     forest,
+    in_light,
     legend,
     point,
     rows_of,
@@ -44,6 +42,7 @@ from reward.evaluation.drawing import (
     tabled,
 )
 from reward.evaluation.further import further_sentences
+from reward.evaluation.summary import HEADS, in_short
 from reward.evaluation.truth import CLICK_RATE, EFFECT, REWARD
 from reward.evaluation.wording import Estimate, interval_name, places, readable
 
@@ -69,7 +68,6 @@ $sections
 </main></body>
 </html>
 """)
-_WITH_INTERVALS = 2  # columns in the terminal, which a table has to fit
 
 _CSS = """
 *{box-sizing:border-box}
@@ -101,6 +99,7 @@ tbody tr{border-top:1px solid var(--rule)}
 tbody th{font-weight:400}
 tr.model th{font-weight:600;color:var(--model)}
 h3{font-size:1rem;margin:1.8rem 0 0}
+.warning{border-left:3px solid var(--second);padding:.1rem 0 .1rem .9rem}
 small{display:block;color:var(--muted);font-size:.75rem}
 """
 
@@ -111,7 +110,8 @@ def report(
     title: str,
     facts: Sequence[tuple[str, str]],
     items: pl.DataFrame | None = None,
-    push: Json | None = None,
+    effects: Mapping[str, Any] | None = None,
+    forecast: Mapping[str, Any] | None = None,
 ) -> str:
     """Write an assessment as an HTML page without scripts, links or anything to load.
 
@@ -120,7 +120,8 @@ def report(
         title: of the page.
         facts: labels and values shown under the title, such as the log, the split and the commit.
         items: what was learned of items beside what they truly do, where ``assessment["truth"]`` is of them.
-        push: how far a ranker may be pushed, by pessimism, as the artefact's facts of effects tell it.
+        effects: the account of effects that the artefact keeps; None or empty: there is none.
+        forecast: what it says of what training gained over past activity; None: training did not start there.
 
     Returns:
         The page.
@@ -137,7 +138,9 @@ def report(
     tested = assessment.get("experiments")
     with matplotlib.rc_context(STYLE):
         sections = [
-            _in_words(assessment),
+            _in_short(assessment, effects, forecast),
+            what_items_do(effects),
+            _in_words(assessment, forecast),
             "" if items is None else _truth(assessment, items),
             _gains(assessment, span),
             _by_day(assessment),
@@ -146,9 +149,9 @@ def report(
             _slices(assessment),
             _further(assessment),
             _ledger(assessment),
-            _reward(assessment),
-            other_policies(assessment["policies"]) if "policies" in assessment else "",
-            pushing(push, assessment["unit"]) if push else "",
+            _reward(assessment, effects),
+            other_policies(assessment["policies"], effects) if "policies" in assessment else "",
+            pushing(effects, assessment["unit"]),
             past_experiments(tested) if tested else "",
             how_early(tested["early"], tested["north_star"]) if tested and tested["early"] else "",
             _claims(assessment),
@@ -169,10 +172,7 @@ def sentences(assessment: Json) -> list[str]:
 def truth_picture(assessment: Json, items: pl.DataFrame) -> str:
     """Clicks and the learned reward against the truth as a drawing of its own, in SVG on paper white."""
     with matplotlib.rc_context(STYLE | {"figure.facecolor": PAPER, "svg.fonttype": "path"}):
-        drawing = drawn(_against_truth(assessment, items))
-    for stand_in, light, _ in COLOURS.values():
-        drawing = drawing.replace(stand_in, light)
-    return drawing
+        return in_light(_against_truth(assessment, items))
 
 
 def distributions_picture(panels: Sequence[tuple[str, str, pl.DataFrame]], *, title: str) -> str:
@@ -195,10 +195,7 @@ def distributions_picture(panels: Sequence[tuple[str, str, pl.DataFrame]], *, ti
             panel.set_xlabel(what)
             panel.grid(visible=False, axis="x")
         axes[0].set_ylabel("probability")
-        drawing = drawn(figure)
-    for stand_in, light, _ in COLOURS.values():
-        drawing = drawing.replace(stand_in, light)
-    return drawing
+        return in_light(figure)
 
 
 def _short(number: float) -> str:
@@ -206,42 +203,24 @@ def _short(number: float) -> str:
     return str(EngFormatter(places=1, sep="")(number)) if number >= _LONG else f"{number:.3g}"
 
 
-def summary_table(assessment: Json) -> Table:
-    """Every prediction over the horizon, the reward model first: log-loss and gain with their intervals, and the rest.
-
-    Args:
-        assessment: what `assess` returned.
-
-    Returns:
-        A table to print with rich, beside the `sentences`.
-
-    """
-    told = f"{interval_name(assessment['level'])}s over {assessment['users']:,} users; log-loss in nats a day"
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), caption=told, caption_justify="left")
-    table.add_column("prediction")
-    columns = []
-    for number, (header, estimates) in enumerate(overview(assessment).items()):
-        table.add_column(fill(header, 13), justify="right", min_width=max(map(len, header.split())))
-        decimals = places(it for it in estimates if it)
-        cells = [Text(readable(it["value"] if it else None, decimals)) for it in estimates]
-        for cell, it in zip(cells, estimates, strict=True):
-            if it and it["low"] is not None and number < _WITH_INTERVALS:
-                cell.append(f"\n{readable(it['low'], decimals)} to {readable(it['high'], decimals)}", style="dim")
-        columns.append(cells)
-    for name, *row in zip(assessment["metrics"], *columns, strict=True):
-        table.add_row(Text(name, style="bold" if name == assessment["model"] else ""), *row)
-    return table
-
-
 def _colour(assessment: Json, name: str) -> str:
     return MODEL if name == assessment["model"] else _RIVALS.get(name, MUTED)
 
 
-def _in_words(assessment: Json) -> str:
+def _in_short(assessment: Json, effects: Mapping[str, Any] | None, forecast: Mapping[str, Any] | None) -> str:
+    said = "".join(
+        f"<p><strong>{head}.</strong> {escape(text[0].upper() + text[1:])}</p>"
+        for head, text in zip(HEADS, in_short(assessment, effects, forecast), strict=True)
+    )
+    return section("In short", "What this run found, and what to do next. Each sentence holds for its interval.", said)
+
+
+def _in_words(assessment: Json, forecast: Mapping[str, Any] | None) -> str:
+    gained = [] if forecast is None else [forecast["sentence"]]
     return section(
-        "In words",
-        "What the intervals below say: where one covers zero, this log cannot tell the two apart.",
-        bullets(sentences(assessment)),
+        "Forecasts in words",
+        "What carries the forecasts. Where an interval covers zero, this log cannot tell the two apart.",
+        bullets([*gained, *sentences(assessment)]),
     )
 
 
@@ -260,9 +239,9 @@ def _gains(assessment: Json, span: str) -> str:
     blocks.append(tabled(["prediction", *columns], rows_of(names, list(columns.values())), assessment["model"]))
     lead = (
         "How much less log-loss each prediction has than the base rate and, enlarged, than past activity "
-        "alone, without those that come nowhere near it: to the right of the line is better. Below, every "
-        f"metric over the horizon with its {span}. Noise lifts the calibration error above zero; its "
-        "interval, from which that is taken off, mostly lies below the value."
+        "alone, without those far below it: to the right of the line is better. The table has every metric over "
+        f"the horizon with its {span}. Noise raises the calibration error; the interval is corrected for it, and so "
+        "mostly lies below the value."
     )
     return section("Gains in log-loss", lead, *blocks)
 
@@ -429,7 +408,7 @@ def _further(assessment: Json) -> str:
         return ""
     lead = (
         "What else the same states predict, on the same test days. Skill is the share of the variance explained that "
-        "the average of training leaves: 0 is that average, 1 a prophet. Predicted over observed is 1 where "
+        "the average of training leaves: 0 is that average, 1 is perfect. Predicted over observed is 1 where "
         "predictions add up, part by part and for every kind of row."
     )
     blocks = [bullets(further_sentences(assessment["further"]))]
@@ -489,7 +468,7 @@ def _ledger(assessment: Json) -> str:
     return section("The ledger", lead, bullets(ledger["sentences"]), svg(figure, "the ledger"), table)
 
 
-def _reward(assessment: Json) -> str:
+def _reward(assessment: Json, effects: Mapping[str, Any] | None) -> str:
     reward, unit = assessment["reward"], assessment["unit"]
     figure, axes = canvas(1, 2, 2.7)
     titles = ("reward", "its standard deviation")
@@ -511,23 +490,27 @@ def _reward(assessment: Json) -> str:
         "How large rewards are, against how sure one can be of them, and whether the reward is more "
         "than clickability: a correlation with click rate near 1 or −1 would say that it is not."
     )
+    why = None if not effects or assessment["ledger"]["reward_is_exposure"] else no_push(effects)
+    doubt = [] if why is None else [f"Do not act on these rewards, whatever their standard deviations say: {why}."]
     header = [unit, "mean", "sd", *(f"{100 * float(q):g}%" for q in quantiles)]
-    return section("The reward", lead, bullets(reward["sentences"]), svg(figure, "the reward"), tabled(header, rows))
+    return section(
+        "The reward", lead, bullets([*doubt, *reward["sentences"]]), svg(figure, "the reward"), tabled(header, rows)
+    )
 
 
 def _claims(assessment: Json) -> str:
     said = [
         "The reward here is the exposure step: what the model expects of users who were shown this item, "
-        "less what it expects of users in the same state who were shown anything. It is a difference of "
-        "predictions, not yet a causal effect: an item that is shown to users about to come back anyway is "
-        "credited with it, as far as the state does not know them."
+        "minus what it expects of users in the same state who were shown anything. It is a difference of "
+        "predictions, not a causal effect: an item shown to users who would have come back anyway is credited with "
+        "it, as far as the state does not know them."
         if assessment["ledger"]["reward_is_exposure"]
         else "The reward here is the effect of showing the item, estimated from the log's own randomness. It is causal "
-        "as far as the propensities are right; the artefact's card says where they come from, whether they balance "
-        "the log, and whether users held out bear the rewards out.",
-        "Log-loss judges the prediction, not the reward: true effects of single items are worth too little "
-        "of it to be seen. A better log-loss is no proof of better rewards, and a ranker has to be tested "
-        "in an experiment or against logged propensities.",
+        "as far as the propensities are right; the effects of showing items, above, say where these come from, whether "
+        "they balance the log, and whether held-out users confirm the rewards.",
+        "Log-loss judges the prediction, not the reward: true effects of single items are too small to "
+        "show in it. A better log-loss is no proof of better rewards, and a ranker has to be tested in an experiment "
+        "or against logged propensities.",
         "The intervals resample the users of this log. They say what other users would have changed, not "
         "other weeks, another logging policy or another training run.",
         "Surprise without a trend in click rate is what a good model must show; it is not all that one must show.",

@@ -141,8 +141,17 @@ def interval(statistic: Statistic, users: int, *, resamples: int, seed: int, lev
     True
 
     """
+    return percentiles(resampled(statistic, users, resamples=resamples, seed=seed), level)
+
+
+def resampled(statistic: Statistic, users: int, *, resamples: int, seed: int) -> Floats:
+    """The statistic's values over resamples of users, (resamples, ...); arguments are those of `interval`."""
+    return np.stack([statistic(weights) for weights in user_weights(users, resamples=resamples, seed=seed)])
+
+
+def percentiles(draws: Floats, level: float) -> tuple[Floats, Floats]:
+    """The ends of `interval`, from what `resampled` returned."""
     check_level(level)
-    draws = np.stack([statistic(weights) for weights in user_weights(users, resamples=resamples, seed=seed)])
     finite = np.isfinite(draws)
     low, high = np.quantile(np.where(finite, draws, 0.0), [(1 - level) / 2, (1 + level) / 2], axis=0)
     known = finite.all(axis=0)

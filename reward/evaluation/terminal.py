@@ -9,12 +9,13 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from reward.evaluation.assessment import ACTIVITY, Json
+from reward.effects.account import verdict
+from reward.evaluation.assessment import ACTIVITY, BASE_RATE, FEEDBACK_ONLY, Json
 from reward.evaluation.summary import HEADS, in_short
-from reward.evaluation.wording import Estimate, interval_name, places, readable
+from reward.evaluation.wording import Estimate, places, readable
 
 MOST_LINES = 25  # of a run's first screen
-_SHOWN = 0.02  # of a run, below which a phase is left out of where the time went
+_REPORT_ONLY = (FEEDBACK_ONLY, BASE_RATE)  # weaker forecasts, which the report has
 
 
 def what_was_read(*, rows: int, users: int, items: int, rejected: int, days: Sequence[object]) -> list[str]:
@@ -25,29 +26,43 @@ def what_was_read(*, rows: int, users: int, items: int, rejected: int, days: Seq
         users: of these.
         items: of these.
         rejected: rows set aside.
-        days: first day, and the ends of training, validation and test, each the first day of what follows.
+        days: the first day of training, of validation and of test.
     """
     aside = f"; {rejected:,} rows set aside" if rejected else ""
-    start, train_end, validation_end, end = days
+    train, validation, test = days
     return [
         f"{rows:,} events of {users:,} users on {items:,} items{aside}",
-        f"train {start} to {train_end}, validate to {validation_end}, test to {end} (ends exclusive)",
+        f"train from {train}, validate from {validation}, test from {test} on",
     ]
 
 
-def what_training_did(*, epochs: int, best: float | None, seconds: float) -> str:
-    """How long training took, and what validation said of the weights that are kept."""
-    loss = "" if best is None else f"; best validation loss {best:.4f}"
-    return f"trained {epochs} epoch{'' if epochs == 1 else 's'} in {_time(seconds)}{loss}"
+def what_was_refit(
+    refit: Mapping[str, Any], judged: Mapping[str, Any] | None, shipped: Mapping[str, Any] | None
+) -> str:
+    """What of the scoring function was fitted again after the judging, and the verdict on that where it is another.
+
+    Args:
+        refit: what the artefact says of its refit.
+        judged: the account of effects that the report has.
+        shipped: that of the artefact.
+    """
+    what = "network and effects" if refit["what"] == "all" else "effects"
+    before, after = verdict(judged), verdict(shipped)
+    another = "" if before is after else f"; with these the verdict on effects is {after}, and was {before}"
+    return f"{what} fitted again on all days, after the judging{another}"
 
 
 def table_of(assessment: Json) -> Table:
-    """Every prediction in a row, the reward model first: log-loss, gain over past activity with its interval, AUC."""
-    metrics = assessment["metrics"]
+    """The strongest predictions, the reward model first: log-loss, gain over past activity with its interval, AUC."""
+    metrics = {
+        name: it
+        for name, it in assessment["metrics"].items()
+        if name not in _REPORT_ONLY or ACTIVITY not in assessment["metrics"]
+    }
     gains = assessment["carry"]["gains"].get(ACTIVITY, {})
     columns = {
         "log-loss": _values([it["log_loss"] for it in metrics.values()]),
-        f"gain over {ACTIVITY}, {interval_name(assessment['level'])}": _with_intervals(
+        f"gain over {ACTIVITY}, {100 * assessment['level']:.4g}%": _with_intervals(
             [None if name == ACTIVITY else gains.get(name) for name in metrics]
         ),
         "AUC": _values([it["auc"] for it in metrics.values()]),
@@ -61,38 +76,37 @@ def table_of(assessment: Json) -> Table:
     return table
 
 
-def sentences(assessment: Json, effects: Mapping[str, Any] | None) -> list[Text]:
+def sentences(
+    assessment: Json, effects: Mapping[str, Any] | None, forecast: Mapping[str, Any] | None = None
+) -> list[Text]:
     """The three sentences of `in_short`, under their heads."""
     return [
         Text.assemble((f"{head}: ", "bold"), sentence)
-        for head, sentence in zip(HEADS, in_short(assessment, effects), strict=True)
+        for head, sentence in zip(HEADS, in_short(assessment, effects, forecast), strict=True)
     ]
+
+
+def beside_the_truth(assessment: Json) -> list[str]:
+    """How click rates and learned rewards of items correlate with what showing each truly does, where it is known."""
+    found = assessment.get("truth")
+    if found is None:
+        return []
+    told = [
+        f"{name} {readable(it['value'], 2)}" for name, it in found["correlation"].items() if it["value"] is not None
+    ]
+    return [f"correlation with the true effects of {found['items']} items: {', '.join(told)}"] if told else []
 
 
 def where_things_are(folder: Path) -> list[str]:
     """What a run folder holds of what people look for, by names inside it."""
     there = {
-        "evaluation/report.html": "the report",
-        "reward": "the scoring function",
+        "evaluation/report.html": "open it",
+        "reward": "scoring function",
         "metrics.json": "every figure",
-        "rejected.parquet": "rows set aside, with reasons",
+        "rejected.parquet": "rows set aside",
     }
     named = [f"{name} ({what})" for name, what in there.items() if (folder / name).exists()]
     return [f"in the run folder: {', '.join(named)}"] if named else []
-
-
-def where_time_went(seconds: Mapping[str, float]) -> str:
-    """How long a run took, and its phases in their order."""
-    total = sum(seconds.values())
-    shown = [f"{name} {_time(value)}" for name, value in seconds.items() if value >= _SHOWN * total]
-    return f"time: {_time(total)}" + (f" ({', '.join(shown)})" if len(shown) > 1 else "")
-
-
-def _time(seconds: float) -> str:
-    if seconds < 60:
-        return f"{seconds:.0f} s" if seconds >= 9.95 else f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def _days(assessment: Json) -> str:

@@ -7,7 +7,7 @@ import polars as pl
 
 from reward.evaluation.assessment import Json
 from reward.evaluation.resampling import Floats, Statistic, interval
-from reward.evaluation.wording import amount
+from reward.evaluation.wording import amount, readable, side_of_zero
 from reward.schema import ITEM
 
 CLICK_RATE, REWARD, REWARD_STD, EFFECT, EFFECT_SE = "click_rate", "reward", "reward_std", "effect", "effect_se"
@@ -103,14 +103,22 @@ def _sentences(found: Json, unit: str, feedback: str | None, level: float) -> li
             f"{found['items']} items spread by {found['spread']['reward']:.3f} {unit}, and {found['covered']:.0%} of "
             "their 95% intervals hold the truth."
         ]
-    click, reward = (
-        amount(found["correlation"][name], unit="", level=level) for name in ("click rate", "learned reward")
+    click, reward = (_correlates(found["correlation"][name], level) for name in ("click rate", "learned reward"))
+    worth = (
+        "The truth of a day of learned reward cannot be said"
+        if found["slope"] is None
+        else f"A day of learned reward is {readable(found['slope'], 2)} days in truth"
     )
-    slope = "cannot be said" if found["slope"] is None else f"{found['slope']:.2f}"
-    over = f"Over {found['items']} items, "
-    clicks = f"{over}mean {feedback} correlates {click} with what showing an item truly does."
+    what = "what showing an item truly does"
     return [
-        *([] if feedback is None else [clicks]),
-        f"The learned reward correlates {reward} with {'it' if feedback else 'what showing an item truly does'}.",
-        f"A day of learned reward is {slope} in truth; {found['covered']:.0%} of its 95% intervals hold the truth.",
+        *([] if feedback is None else [f"Over {found['items']} items, mean {feedback} {click} with {what}."]),
+        f"The learned reward {reward} with {'it' if feedback else what}.",
+        f"{worth}; {found['covered']:.0%} of its 95% intervals hold the truth.",
     ]
+
+
+def _correlates(estimate: Json, level: float) -> str:
+    told = amount(estimate, unit="", level=level)
+    if side_of_zero(estimate) == "open":
+        return f"has no correlation that these items can show ({told})"
+    return f"correlates {told},"

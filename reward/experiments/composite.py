@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -15,16 +15,27 @@ import polars as pl
 import torch
 from torch import Tensor, nn
 
-from reward.artifact import CARD, MANIFEST, fresh_folder, load, save, write_manifest
+from reward.artifact import fresh_folder, read, save, write_manifest
 from reward.effects.exposure import Rewards
 from reward.experiments.weights import ProxyWeights
 from reward.frozen import Frozen, as_trained
-from reward.function import History, Ids, Progress, RewardFunction
+from reward.function import History, Ids, Progress, RewardFunction, SetAside, beside
+from reward.plain import check
 from reward.schema import SchemaError
+from reward.sealed import CARD, MANIFEST, Sealed
 from reward.wiring import TARGET
 
 REWARD, REWARD_STD = "reward", "reward_std"
 _SYMMETRIC = 1e-8  # largest asymmetry or negative variance of a covariance, relative to its largest entry
+_MOST_SIGNALS = 1000
+
+
+class _Manifest(TypedDict):
+    weights: dict[str, float]
+    unit: str
+    covariance: list[list[float]]
+    functions: dict[str, str]
+    facts: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -202,10 +213,23 @@ class Composite(Frozen):
             raise ValueError(
                 "a composite expected no also, habit or as_of: it predicts no outcome, score its functions"
             )
+        found = self.scores(events, items_table=items_table, history_start=history_start, progress=progress)
+        return beside(events, found)
+
+    def scores(
+        self,
+        events: pl.DataFrame,
+        *,
+        items_table: pl.DataFrame | None = None,
+        history_start: date | None = None,
+        progress: Progress = iter,
+        set_aside: SetAside | None = None,
+    ) -> pl.DataFrame:
+        """What `score_events` adds to a log, without the log; ``set_aside`` is that of `RewardFunction.scores`."""
         self._check(events)
         scored = {
             name: function.scores(
-                events, items_table=items_table, history_start=history_start, progress=progress
+                events, items_table=items_table, history_start=history_start, progress=progress, set_aside=set_aside
             ).select(REWARD, REWARD_STD)
             for name, function in self.functions.items()
         }
@@ -220,7 +244,8 @@ class Composite(Frozen):
             return value, torch.zeros_like(value)
 
         rewards = self._sum(signal, self.weights.cpu(), self.covariance.cpu())
-        return events.with_columns(pl.Series(REWARD, rewards.mean.numpy()), pl.Series(REWARD_STD, rewards.std.numpy()))
+        found = {REWARD: rewards.mean.numpy(), REWARD_STD: rewards.std.numpy()}
+        return pl.DataFrame(found).select(pl.all().fill_nan(None))  # where a function has no score
 
     def encode(
         self,
@@ -293,15 +318,25 @@ class Composite(Frozen):
         return Path(folder)
 
     @classmethod
-    def read(cls, folder: Path, manifest: Mapping[str, Any], *, trust: Sequence[str]) -> Self:
-        """What `reward.load` calls once the manifest is known to be whole."""
-        return cls(
-            manifest["weights"],
-            manifest["unit"],
-            functions={name: load(folder / place, trust=trust) for name, place in manifest["functions"].items()},
-            covariance=manifest["covariance"],
-            facts=manifest["facts"],
-        )
+    def read(cls, sealed: Sealed, trust: frozenset[str]) -> Self:
+        """What `reward.load` calls once the manifest is known to be whole.
+
+        Raises:
+            ValueError: something in it does not fit.
+        """
+        sealed.require(CARD)
+        sealed.read_card()
+        manifest = sealed.manifest
+        check(manifest, _Manifest, "the manifest")
+        strangers = sorted(manifest["functions"].keys() - manifest["weights"].keys())
+        if strangers or not 0 < len(manifest["weights"]) <= _MOST_SIGNALS:
+            raise ValueError(f"its functions expected to be of 1 to {_MOST_SIGNALS} signals")
+        functions = {}
+        for name, place in manifest["functions"].items():
+            with sealed.within(place) as inner:
+                functions[name] = read(inner, trust)
+        told = {name: manifest[name] for name in ("weights", "unit", "covariance", "facts")}
+        return cls(**told, functions=functions)
 
     def _sum(self, signal: Callable[[str], tuple[Tensor, Tensor]], weights: Tensor, covariance: Tensor) -> Rewards:
         """Rewards of signals, each given as mean and standard deviation of one shape."""

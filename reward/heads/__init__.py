@@ -1,7 +1,8 @@
 """Heads: a state in, the parameters of a predicted outcome and its expected value out.
 
-A head whose numbers depend on the scale of what it predicts also has ``begin(targets)``, which training calls once with
-the targets of all its rows.
+A state has D numbers from the encoder and, where the main head has ``from_activity``, H logits of the days ahead from
+past activity after them; any other head reads the first D alone. A head whose numbers depend on the scale of what it
+predicts also has ``begin(targets)``, which training calls once with the targets of all its rows.
 """
 
 from __future__ import annotations

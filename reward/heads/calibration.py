@@ -41,16 +41,19 @@ def platt(logits: Tensor, trace: Tensor, observed: Tensor, *, prior_events: floa
             "expected logits (rows, M, H) with trace and observed (rows, H), got "
             f"{', '.join(str(tuple(part.shape)) for part in (logits, trace, observed))}"
         )
-    fixed, target, known = logits.detach().double(), trace.double(), observed.double()
+    day, row = observed.T.nonzero(as_tuple=True)  # the known days alone, some fifth of all, day by day
+    fixed = logits.detach()[row, :, day].double().T.contiguous()  # (M, known)
+    sign = 2 * trace[row, day].double() - 1  # log(1 − sigmoid(x)) is log sigmoid(−x)
+    rows = observed.sum(0).tolist()
     parameters = torch.zeros(1 + logits.shape[-1], dtype=torch.float64, device=logits.device, requires_grad=True)
     solver = torch.optim.LBFGS([parameters], max_iter=100, line_search_fn="strong_wolfe")
 
     def closure() -> Tensor:
         solver.zero_grad()
-        calibrated = parameters[0].exp() * fixed + parameters[1:]
+        offset = torch.cat([each.expand(count) for each, count in zip(parameters[1:], rows, strict=True)])
+        calibrated = parameters[0].exp() * fixed + offset
         # the mean over members in logarithms, which keep a gradient where a probability rounds to 0 or 1
-        active, silent = (F.logsigmoid(sign * calibrated).logsumexp(-2) for sign in (1, -1))
-        loss = -(known * (target * active + (1 - target) * silent)).sum()
+        loss = -F.logsigmoid(sign * calibrated).logsumexp(0).sum()
         loss = loss + 0.5 * prior_events * parameters.square().sum()
         loss.backward()
         return loss

@@ -86,7 +86,7 @@ class ConsumptionHead(nn.Module):
         chance, noise = chance.to(state.device), noise.to(state.device)
         edges = torch.linspace(float(self.span[0]), float(self.span[1]), _BINS + 1, device=state.device)
         shares = []
-        for some in state.reshape(-1, self.width).split(_STATES):
+        for some in state.reshape(-1, state.shape[-1]).split(_STATES):
             found = {name: part.unsqueeze(-2) for name, part in self(some).items()}
             amount = (found["log_mean"] + found["log_std"] * noise).exp()
             total = amount.where(chance < found["consumption_logits"].sigmoid(), 0.0).sum(-1).flatten(1)  # M · draws

@@ -19,11 +19,16 @@ class TraceHead(nn.Module):
     offset 0 until `calibrate` has run. So is ``frailty``, by which silence tells of the days after it; see
     `after_silence`.
 
+    With ``from_activity`` the logit is that of past activity, moved towards the ensemble's by the share ``correction``:
+    ``activity + correction · (ensemble − activity)``. In training the correction is 1, so that the ensemble learns all
+    there is to learn; how much of it is kept is for validation to say. A correction of 0 leaves past activity alone.
+
     Args:
         width: D, size of the states.
         hidden: units of each member's hidden layer.
         horizon_days: H, days of the trace.
         members: M, members of the ensemble.
+        from_activity: whether the state has H logits of past activity after its D numbers, to correct.
 
     Source: Platt 1999; Osband et al. 2016 (bootstrapped heads on a shared trunk).
     """
@@ -32,18 +37,27 @@ class TraceHead(nn.Module):
     scale: Tensor
     offset: Tensor
     frailty: Tensor
+    correction: Tensor
 
-    def __init__(self, *, width: int, hidden: int, horizon_days: int, members: int) -> None:
+    def __init__(
+        self, *, width: int, hidden: int, horizon_days: int, members: int, from_activity: bool = False
+    ) -> None:
         super().__init__()
         self.width, self.hidden, self.horizon_days, self.members = width, hidden, horizon_days, members
+        self.from_activity = from_activity
         self.ensemble = Ensemble(width=width, hidden=hidden, members=members, outputs=horizon_days)
+        if from_activity:
+            self.register_buffer("correction", torch.ones(()))
         self.register_buffer("scale", torch.ones(()))
         self.register_buffer("offset", torch.zeros(horizon_days))
         self.register_buffer("frailty", torch.zeros(()))
 
     def forward(self, state: Tensor) -> dict[str, Tensor]:
-        """``trace_logits`` (..., M, H) of states (..., D)."""
-        return {"trace_logits": self.scale * self.ensemble(state) + self.offset}
+        """``trace_logits`` (..., M, H) of states (..., D), or (..., D + H) with ``from_activity``."""
+        logits = self.ensemble(state)
+        if self.from_activity:
+            logits = (1 - self.correction) * state[..., self.width :].unsqueeze(-2) + self.correction * logits
+        return {"trace_logits": self.scale * logits + self.offset}
 
     def value(self, state: Tensor) -> Tensor:
         """Expected active days in the next H days, by member: (..., M) for states (..., D)."""

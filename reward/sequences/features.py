@@ -10,9 +10,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from reward.outcomes.activity import TRACE, day_of
-from reward.schema import CLICKS, ITEM, EventLog, SchemaError
-from reward.sequences.slots import OWN_COLUMNS, RATE_DAYS, TIMING, slots
+from reward.outcomes.activity import day_of
+from reward.schema import CLICKS, ITEM, MADE, EventLog, SchemaError, check_items
+from reward.sequences.slots import RATE_DAYS, TIMING, slots
 
 CODE = "code"
 _UNKNOWN = " is missing"  # after a number's name: the column that flags where it is unknown
@@ -303,26 +303,32 @@ class Features:
         Raises:
             SchemaError: it lacks a column, or has one that does not fit.
         """
-        columns, problems = [], []
-        for name in (ITEM, *self.item_features):
-            dtype = self.items.schema[name]
-            if name not in items_table.columns:
-                problems.append(f"it has no column {name!r}; its columns are {', '.join(items_table.columns)}")
-                continue
-            try:
-                column = items_table[name].cast(dtype)
-            except pl.exceptions.PolarsError:
-                problems.append(f"it has {name!r} as {items_table.schema[name]}, expected {dtype}")
-                continue
-            size = self.embedding_sizes.get(name)
-            if name == ITEM and not column.is_unique().all():
-                problems.append(f"{name!r} is not unique, expected one row an item")
-            if size is not None and not (column.list.len().drop_nulls() == size).all():
-                problems.append(f"{name!r} has embeddings of another length, expected {size}")
-            columns.append(column.fill_nan(None) if dtype.is_float() else column)
+        came, expected = items_table.schema, {name: self.items.schema[name] for name in (ITEM, *self.item_features)}
+        # what a number, an embedding or nothing at all may have come as
+        casts = [
+            pl.col(name).cast(dtype)
+            for name, dtype in expected.items()
+            if name in came
+            and (
+                came[name] == pl.Null
+                or (dtype == pl.Float64 and came[name].is_integer())
+                or (dtype == pl.List(pl.Float32) and _of_numbers(came[name]))
+            )
+        ]
+        clean = check_items(items_table.with_columns(casts), self.item_features)
+        problems = [
+            f"it has {name!r} as {clean.schema[name]}, expected {dtype}, as in training: cast it"
+            for name, dtype in expected.items()
+            if clean.schema[name] != dtype
+        ]
+        problems += [
+            f"{name!r} has embeddings of another length, expected {size}"
+            for name, size in self.embedding_sizes.items()
+            if clean.schema[name] == pl.List(pl.Float32) and not (clean[name].list.len().drop_nulls() == size).all()
+        ]
         if problems:
             raise SchemaError("the items table does not fit: " + "; ".join(problems))
-        return pl.DataFrame(columns)
+        return clean
 
     def _slot_columns(self) -> list[pl.Expr]:
         timing = [pl.col(name).cast(pl.Float64).fill_null(0.0) for name in TIMING]
@@ -364,9 +370,13 @@ class Features:
         return pl.col(name).replace_strict(old, codes, default=0, return_dtype=pl.Int64)
 
 
+def _of_numbers(dtype: pl.DataType) -> bool:
+    return isinstance(dtype, pl.List | pl.Array) and (dtype.inner or pl.Null()).is_numeric()
+
+
 def _refuse_taken_names(log: EventLog) -> None:
     named = [*log.feedback, *log.context, *log.item_features]
-    own = {*OWN_COLUMNS, *(f"rate_{span}d" for span in RATE_DAYS), TRACE, CODE, "events"}
+    own = {*MADE, *(name + _UNKNOWN for name in named)}
     taken = sorted({name for name in named if name in own or named.count(name) > 1})
     if taken:
         raise SchemaError(

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 import polars as pl
 
-from reward.outcomes.activity import day_of
-from reward.schema import TIMESTAMP, EventLog, SchemaError, minutes_of
+from reward.outcomes.activity import DAY, day_of
+from reward.schema import TIMESTAMP, USER, EventLog, SchemaError, minutes_of
 
 EPOCH = date(1970, 1, 1)
 
@@ -107,3 +108,40 @@ def known_at(log: EventLog, day: int) -> EventLog:
     """The log as it was known when ``day`` began: nothing after that moment exists."""
     moment = midnight(day, log.timezone, log.day_starts_at)
     return replace(log, events=log.events.filter(pl.col(TIMESTAMP) < moment), end=moment)
+
+
+def check_windows(log: EventLog, window: Split, horizon_days: Mapping[str, int]) -> None:
+    """Refuse a split in which something could not be learned or judged, before any work is done.
+
+    Args:
+        log: a checked log.
+        window: its split.
+        horizon_days: H of each outcome, by the setting that says so.
+
+    Raises:
+        SchemaError: a horizon has days that training cannot observe, or too few users are in training or in the test
+            days with an outcome that the log can tell.
+    """
+    longest = window.train_end - window.start - 1
+    problems = [
+        f"{name}={days}, and the {window.train_end - window.start} days of training can observe the first {longest} of "
+        f"these days alone, so the others would be forecast untrained: set {name}={longest} or less, or more "
+        "split.train_days, or give a longer log"
+        for name, days in horizon_days.items()
+        if days > longest
+    ]
+    users = log.events.select(USER, day_of(log)).unique().collect()
+    for what, first, stop in (
+        ("training", window.start, window.train_end),
+        ("the test days", window.validation_end, window.end),
+    ):
+        told = users.filter(pl.col(DAY).is_between(first, stop - 1, closed="left"))[USER].n_unique()
+        if told < 2:
+            problems.append(
+                f"{what}, {day_to_date(first)} to {day_to_date(stop)} (exclusive), hold events of {told} user(s) with "
+                "a whole day of the log still to come in them, expected at least 2: an outcome is what users do on the "
+                "days after. Set split.train_days and split.validation_days so that each has such events, or give a "
+                "longer log"
+            )
+    if problems:
+        raise SchemaError("".join([f"the split has {len(problems)} problem(s):", *(f"\n- {it}" for it in problems)]))

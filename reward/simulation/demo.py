@@ -1,4 +1,4 @@
-"""A demonstration of the whole way in about a minute: a simulated service, rewards learned from its log, rankers on them.
+"""A demonstration in about a minute: a simulated service, rewards learned from its log, and rankers on them.
 
 On a real log nobody knows what an item did. Here it is known, so what was learned can be held against it, and rankers
 can be let loose on the users and their active days counted.
@@ -24,14 +24,14 @@ import torch
 from pytorch_lightning import Trainer
 
 from reward.artifact import save
-from reward.effects.account import account
+from reward.effects.account import account, verdict
 from reward.effects.balance import balance
 from reward.effects.personal import fit_personal
 from reward.effects.second_stage import ItemEffects, fit_effects
 from reward.encoders.gru import GRU
-from reward.evaluation.drawing import MODEL, MUTED, SECOND, STYLE, THIRD, canvas, in_light, point
-from reward.evaluation.truth import CLICK_RATE, EFFECT, REWARD, against_truth, beside_truth
-from reward.evaluation.wording import Estimate, amount, places, readable, side_of_zero
+from reward.evaluation.drawing import MODEL, MUTED, PAPER, SECOND, STYLE, THIRD, canvas, in_light, point
+from reward.evaluation.truth import EFFECT, REWARD, against_truth, beside_truth
+from reward.evaluation.wording import Estimate, amount, negated, places, readable, side_of_zero
 from reward.function import RewardFunction
 from reward.heads.trace import TraceHead
 from reward.model import RewardModel
@@ -42,7 +42,7 @@ from reward.outcomes.activity import ActivityTrace
 from reward.schema import ITEM, PROPENSITY, TIMESTAMP, USER, EventLog, check
 from reward.sequences.datamodule import StreamData
 from reward.sequences.features import Features
-from reward.sequences.split import Split, day_to_date, known_at, split
+from reward.sequences.split import day_to_date, known_at, split
 from reward.simulation.log import events_of, items_of
 from reward.simulation.policies import logging_policy
 from reward.simulation.rankers import Slates, log_with_slates, policy_of, train_ranker, true_effects
@@ -88,16 +88,16 @@ class Found:
 
     def sentences(self) -> list[str]:
         """What was found, what it is worth, and what it does not show."""
-        learned, clicked = (self.truth["correlation"][name] for name in ("learned reward", "click rate"))
-        of = partial(amount, unit="", level=LEVEL)
+        learned, clicked = (_correlate(self.truth["correlation"][name]) for name in ("learned reward", "click rate"))
         return [
-            f"Learned rewards of {self.truth['items']} items correlate {of(learned)}, with what showing each truly "
-            f"does to the days its users come back; click rates correlate {of(clicked)}.",
-            f"Over {self.roll_out_days} days, in which a user of the service as it is comes back on {self.usual:.1f}, "
-            f"a ranker trained on {REWARDS} {_brings(self.gains[REWARDS])}, and one trained on {CLICKS} "
+            f"Learned rewards of {self.truth['items']} items {learned} with what showing each truly does to the days "
+            f"its users come back; click rates {clicked} with it.",
+            f"Over {self.roll_out_days} days, of which users of the service as it is are active on {self.usual:.1f}, a "
+            f"ranker trained on {REWARDS} {_brings(self.gains[REWARDS])}, and one trained on {CLICKS} "
             f"{_brings(self.gains[CLICKS])}; with the {TRUTH}, which no log shows, it {_brings(self.gains[TRUTH])}.",
-            f"This service is simulated, with effects {self.times:g} times as large as in the library's other worlds so "
-            "that a small log shows them; on a log of your own, the report says what it can carry.",
+            f"The log's own checks, which need no truth, say of these effects: {verdict(self.account)}. The service is "
+            f"simulated, with effects {self.times:g} times as large as in the library's other worlds so that a small "
+            "log shows them; of a log of your own, the report says what it can carry.",
         ]
 
 
@@ -111,54 +111,40 @@ def demo(folder: Path, *, seed: int, phase: Phase, settings: Settings | None = N
         settings: in place of ``demo.toml``.
     """
     told = settings or default_settings()
+    torch.set_num_threads(1)  # the same sums in the same order wherever it runs; the parts are too small for more
+    horizon, days = ActivityTrace(told["demo"]["horizon_days"]), told["demo"]["roll_out_days"]
     service = open_service(World(**told["world"]), seed)
     with phase("a log of a simulated service"):
         run, shown, slates = log_with_slates(service, **told["slates"])
-        log = _log(service, events_of(service, shown))
-        window = split(log, **told["split"])
+        events = events_of(service, shown)
+        log = _log(service, events)
         with whole(folder / "events.parquet") as scratch:
-            log.events.sink_parquet(scratch)
-    horizon = ActivityTrace(told["demo"]["horizon_days"])
+            events.write_parquet(scratch)
     with phase("a forecaster of active days"):
-        function = _forecaster(log, horizon, window, told, seed)
+        function = _forecaster(log, horizon, told, seed)
     with phase("the effects of items, and their checks"):
         effects, found = _effects(log, horizon, told, seed)
-        function.effects = effects.personal
-        function.facts["effects"] = found
+        function.effects, function.facts["effects"] = effects.personal, found
         save(function, folder / "reward")
     with phase("what items truly do"):
-        true = item_effects(service.world, seed=seed, horizon_days=horizon.horizon_days, **told["truth"])
-        items = beside_truth(true, effects.items, log.events, FEEDBACK[0])
-        truth = against_truth(
-            items,
-            unit=function.unit,
-            feedback=FEEDBACK[0],
-            resamples=told["demo"]["resamples"],
-            seed=seed,
-            level=LEVEL,
-        )
-    with phase("three rankers, and what they bring"):
+        items, truth = _truth(service, log, effects, horizon, told)
+    with phase("rewards for slates of the log"):
         signals = {
             CLICKS: slates.clicks,
-            REWARDS: rewards_of(function, log.events.collect(), slates),
+            REWARDS: rewards_of(function, events, slates),
             TRUTH: true_effects(service, run, slates, horizon.horizon_days),
         }
+    with phase("three rankers, and what they bring"):
         start = run.state.of(np.arange(min(service.world.users, told["demo"]["roll_out_users"])))
-        days = told["demo"]["roll_out_days"]
         usual = outcome(service, logging_policy(service), start, days)
-        gains = {
-            name: _gain(
-                outcome(
-                    service, policy_of(service, train_ranker(service, slates, signal, **told["ranker"])), start, days
-                ),
-                usual,
-            )
-            for name, signal in signals.items()
-        }
+        gains = {}
+        for name, signal in signals.items():
+            ranker = train_ranker(service, slates, signal, **told["ranker"])
+            gains[name] = _gain(outcome(service, policy_of(service, ranker), start, days), usual)
     measured = Found(
-        users=int(log.events.select(pl.col(USER).n_unique()).collect().item()),
-        rows=len(shown.item),
-        items=int(log.events.select(pl.col(ITEM).n_unique()).collect().item()),
+        users=events[USER].n_unique(),
+        rows=len(events),
+        items=events[ITEM].n_unique(),
         days=service.world.days,
         times=told["demo"]["times"],
         truth=truth,
@@ -169,7 +155,8 @@ def demo(folder: Path, *, seed: int, phase: Phase, settings: Settings | None = N
     )
     with whole(folder / "demo.svg") as scratch:
         scratch.write_text(picture(measured, items), encoding="utf-8")
-    write_json(folder / "demo.json", {"seed": seed, **vars(measured), "sentences": measured.sentences()})
+    figures = {"seed": seed, **vars(measured), "by item": items.to_dicts()}
+    write_json(folder / "demo.json", {**figures, "sentences": measured.sentences()})
     return measured
 
 
@@ -179,8 +166,21 @@ def default_settings() -> Settings:
 
 
 def rewards_of(function: RewardFunction, events: pl.DataFrame, slates: Slates) -> Floats:
-    """(n, candidates) what the scoring function says of showing each item in each slate."""
+    """(n, candidates) what the scoring function says of showing each item in each slate.
+
+    Args:
+        function: scores.
+        events: the log, in the order in which ``slates.row`` counts.
+        slates: n of them.
+
+    Raises:
+        ValueError: the rows of ``events`` are not those of the slates.
+    """
     now = events[slates.row].select(USER, TIMESTAMP, *CONTEXT)
+    if not np.array_equal(now[USER].to_numpy(), slates.user):
+        raise ValueError(
+            "expected events in the order in which slates.row counts them, got another: give them unsorted"
+        )
     history = function.encode(events, now=now)
     return np.asarray(function.score_candidates(history, slates.items).mean.numpy())
 
@@ -194,7 +194,7 @@ def picture(found: Found, items: pl.DataFrame) -> str:
     """
     import matplotlib
 
-    with matplotlib.rc_context(STYLE | {"figure.facecolor": "none", "svg.fonttype": "path"}):
+    with matplotlib.rc_context(STYLE | {"figure.facecolor": PAPER, "svg.fonttype": "path"}):
         figure, (left, right) = canvas(1, 2, 3.5)
         left.scatter(items[EFFECT], items[REWARD], s=16, color=MODEL, alpha=0.7, linewidths=0)
         left.axhline(0, color=MUTED, lw=0.9)
@@ -203,7 +203,7 @@ def picture(found: Found, items: pl.DataFrame) -> str:
         left.set_title(f"What {len(items)} items do to days of return: correlation {correlation}")
         left.set_xlabel("true effect of showing the item once, days")
         left.set_ylabel("learned reward, days")
-        decimals = places(found.gains.values())
+        decimals = min(places(found.gains.values()), 2)
         for place, (name, colour) in enumerate({CLICKS: SECOND, REWARDS: MODEL, TRUTH: THIRD}.items()):
             gain = found.gains[name]
             right.barh(place, gain["value"], color=colour, alpha=0.35, height=0.6)
@@ -216,19 +216,24 @@ def picture(found: Found, items: pl.DataFrame) -> str:
         right.set_ylim(2.6, -0.6)
         right.margins(x=0.18)
         right.grid(visible=False, axis="y")
-        right.set_title(f"Active days a user gains in {found.roll_out_days}, against the service as it was")
-        right.set_xlabel(f"days, with 95% intervals over users ({found.usual:.1f} as it was)")
+        right.set_title(f"Active days gained over {found.roll_out_days} days")
+        right.set_xlabel(f"days more than the service as it was ({found.usual:.1f}), 95% intervals over users")
         return in_light(figure)
 
 
 def _brings(gain: Estimate) -> str:
-    told = amount(gain, unit=" days", level=LEVEL)
-    return {
-        "above": f"adds {told}",
-        "below": f"takes away: {told}",
-        "open": f"changes nothing that can be told from chance ({told})",
-        "unknown": f"changes {told}",
-    }[side_of_zero(gain)]
+    side = side_of_zero(gain)
+    told = amount(negated(gain) if side == "below" else gain, unit=" days", level=LEVEL)
+    if side == "open":
+        return f"changes nothing that these users can show ({told})"
+    return f"{'takes away' if side == 'below' else 'adds'} {told}"
+
+
+def _correlate(estimate: Estimate) -> str:
+    told = amount(estimate, unit="", level=LEVEL)
+    if side_of_zero(estimate) == "open":
+        return f"have no correlation that these items can show ({told})"
+    return f"correlate {told},"
 
 
 def _gain(after: Outcome, before: Outcome) -> Estimate:
@@ -252,9 +257,20 @@ def _log(service: Service, events: pl.DataFrame) -> EventLog:
     return check(log).log
 
 
-def _forecaster(log: EventLog, horizon: ActivityTrace, window: Split, told: Settings, seed: int) -> RewardFunction:
+def _truth(
+    service: Service, log: EventLog, effects: ItemEffects, horizon: ActivityTrace, told: Settings
+) -> tuple[pl.DataFrame, dict[str, Any]]:
+    """What items truly do beside what was learned of them, and how the two agree."""
+    true = item_effects(service.world, seed=service.seed, horizon_days=horizon.horizon_days, **told["truth"])
+    items = beside_truth(true, effects.items, log.events, FEEDBACK[0])
+    resamples = told["demo"]["resamples"]
+    of = {"unit": horizon.unit, "feedback": FEEDBACK[0], "resamples": resamples, "seed": service.seed, "level": LEVEL}
+    return items, against_truth(items, **of)
+
+
+def _forecaster(log: EventLog, horizon: ActivityTrace, told: Settings, seed: int) -> RewardFunction:
     """A small scoring function without effects."""
-    it = told["forecaster"]
+    it, window = told["forecaster"], split(log, **told["split"])
     torch.manual_seed(seed)
     features = Features.fit(known_at(log, window.train_end), **told["features"])
     data = StreamData(
@@ -275,14 +291,16 @@ def _forecaster(log: EventLog, horizon: ActivityTrace, window: Split, told: Sett
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Lightning advises on workers, loggers and devices
         logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
-        quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
         trainer = Trainer(
             max_epochs=1,
             limit_train_batches=it["batches"],
             limit_val_batches=0,
             accelerator="cpu",
             gradient_clip_val=1.0,
-            **quiet,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
         )
         trainer.fit(model, data)
     model.calibrate(data.val_dataloader(), prior_events=it["prior_events"])
@@ -295,9 +313,7 @@ def _forecaster(log: EventLog, horizon: ActivityTrace, window: Split, told: Sett
     return RewardFunction(network, features, horizon, max_events=it["max_events"], timestamp_unit=None, facts=facts)
 
 
-def _effects(
-    log: EventLog, horizon: ActivityTrace, told: Settings, seed: int
-) -> tuple[ItemEffects, dict[str, Any]]:
+def _effects(log: EventLog, horizon: ActivityTrace, told: Settings, seed: int) -> tuple[ItemEffects, dict[str, Any]]:
     """The effects, and the account of how far they can be believed."""
     personal = partial(fit_personal, net=None, **told["personal"])
     effects = fit_effects(log, horizon, personal=personal, seed=seed, **told["effects"])

@@ -58,9 +58,7 @@ class Slates:
     clicks: Floats
 
 
-def log_with_slates(
-    service: Service, *, slates: int, candidates: int, first_day: int
-) -> tuple[Run, Exposures, Slates]:
+def log_with_slates(service: Service, *, slates: int, candidates: int, first_day: int) -> tuple[Run, Exposures, Slates]:
     """Live the days of the world's log, and keep some of the slates that were filled.
 
     Args:

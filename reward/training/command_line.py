@@ -56,9 +56,18 @@ def in_one_sentence() -> Iterator[None]:
     except JobError as error:
         raise SystemExit(str(error)) from error
     except Exception as error:
-        if not type(error).__module__.startswith(_CONFIG_ERRORS):
+        if not of_the_config(error):
             raise
         raise SystemExit(sentence(error)) from error
+
+
+def of_the_config(error: BaseException) -> bool:
+    """Whether the config system raised an error, of its own or another."""
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    module = "" if frame is None else str(frame.tb_frame.f_globals.get("__name__", ""))
+    return type(error).__module__.startswith(_CONFIG_ERRORS) or f"{module}.".startswith(_CONFIG_ERRORS)
 
 
 def sentence(error: BaseException) -> str:
@@ -82,10 +91,12 @@ def sentence(error: BaseException) -> str:
     if name in ("InterpolationToMissingValueError", "MissingMandatoryValue"):
         needed = str(error).splitlines()[0].rpartition(": ")[2]
         return f"{needed} expected a value, it was given none: set {needed}=..."
-    if type(error).__module__.startswith(_CONFIG_ERRORS):
+    if "group override must be" in str(error):
+        return f"a group expected the name of a choice, as in encoder=gru, got none: {_first(error)}"
+    if of_the_config(error):
         key = getattr(error, "full_key", None)
         return f"{key}: {_first(error)}" if key and key not in _first(error) else _first(error)
-    return f"{name}: {error}"
+    return str(error) if isinstance(error, RefusedError) else f"{name}: {error}"
 
 
 def near(name: str, known: Iterable[str]) -> str:

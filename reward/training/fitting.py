@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from pytorch_lightning.loggers import Logger
 
 from reward.model import RewardModel
 from reward.sequences.datamodule import StreamData
+from reward.training.checkpoints import WholeCheckpoints
+from reward.training.terminal import console
 from reward.writing import whole
 
 MONITOR = "validation/loss"
@@ -118,18 +121,26 @@ def fit(
     stop = EarlyStopping(MONITOR, patience=settings["patience"], check_on_train_epoch_end=True)
     if state is None or not _ended(state, stop, settings["max_epochs"]):
         best, newest = Checkpoint(checkpoints, "best", monitor=MONITOR), Checkpoint(checkpoints, "last")
-        callbacks = [stop, History(folder / HISTORY), best, newest, RichProgressBar(leave=True)]
-        trainer = make_trainer(settings, logger=logger, callbacks=callbacks, default_root_dir=folder)
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-            warnings.filterwarnings("ignore", message=".*LeafSpec.*")
-            warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty.*")
+        callbacks = [stop, History(folder / HISTORY), best, newest, *progress(console.is_terminal)]
+        trainer = make_trainer(
+            settings,
+            logger=logger,
+            callbacks=callbacks,
+            enable_progress_bar=console.is_terminal,
+            default_root_dir=folder,
+        )
+        with quietly():
             trainer.fit(model, data, ckpt_path=None if state is None else last)
         if trainer.interrupted:
             raise KeyboardInterrupt
     loss = best_loss(folder)
     model.load_state_dict(_load(checkpoints / BEST)["state_dict"])
     return loss
+
+
+def progress(terminal: bool) -> list[Callback]:
+    """A bar for an epoch at a time on a terminal; nothing in a log file, which would keep every one of its states."""
+    return [RichProgressBar()] if terminal else []
 
 
 def best_loss(folder: Path) -> float:
@@ -148,25 +159,27 @@ def best_loss(folder: Path) -> float:
     return float(loss)
 
 
-def check_trainer(settings: Mapping[str, Any]) -> None:
-    """Make a trainer and let it go, for what only it knows: which devices there are and what they compute with.
+def best_epochs(folder: Path) -> int:
+    """How many epochs had been trained when the validation loss was best."""
+    return int(_load(folder / "checkpoints" / BEST)["epoch"]) + 1
 
-    Raises:
-        TrainingError: it does not take its settings.
-    """
-    try:
-        make_trainer(settings, logger=False, enable_checkpointing=False, enable_progress_bar=False)
-    except Exception as error:  # Lightning raises its own, and those of torch
-        told = ", ".join(f"{name}={value}" for name, value in settings.items())
-        raise TrainingError(
-            f"trainer does not take its settings ({told}): {str(error).partition(chr(10))[0]}"
-        ) from error
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Leave out what Lightning warns of and a run means."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+        warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty.*")
+        yield
 
 
 def make_trainer(settings: Mapping[str, Any], **more: Any) -> Trainer:
     """A trainer; on several devices it trains in processes of its own, so that all else is done once, in this one."""
     told = {name: value for name, value in settings.items() if name != "patience"} | more
     fixed: dict[str, Any] = {"enable_model_summary": False, "num_sanity_val_steps": 0, "log_every_n_steps": 1}
+    if "plugins" not in told:
+        fixed["plugins"] = [WholeCheckpoints()]
     trainer = Trainer(**told, **fixed)
     if trainer.num_devices > 1 and "strategy" not in told:
         trainer = Trainer(**told, **fixed, strategy="ddp_spawn", use_distributed_sampler=False)

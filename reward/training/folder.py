@@ -18,9 +18,10 @@ OVERRIDES = Path(".hydra/overrides.yaml")
 RECORD = Path("run.json")
 CHECKPOINTS = Path("checkpoints")
 ARTIFACT = Path("reward")
+JUDGED = Path("judged")
 METRICS = Path("metrics.json")
 _LOCK = ".lock"
-_OF_A_RUN = (CONFIG, RECORD, CHECKPOINTS, ARTIFACT, METRICS)
+_OF_A_RUN = (CONFIG, RECORD, CHECKPOINTS, ARTIFACT, JUDGED, METRICS)
 
 
 class RunFolderError(ValueError):
@@ -89,6 +90,18 @@ class RunFolder:
         return self.path / ARTIFACT
 
     @property
+    def judged(self) -> Path:
+        """The scoring function that the test days judge: what was saved before a refit, where there was one."""
+        path = self.path / JUDGED
+        return path if (path / "reward.json").is_file() else self.artifact
+
+    @property
+    def refitted(self) -> bool:
+        """Whether the scoring function was fitted again after it was judged."""
+        file = self.artifact / "reward.json"
+        return file.is_file() and "refit" in json.loads(file.read_text(encoding="utf-8"))["facts"]
+
+    @property
     def has_artifact(self) -> bool:
         """Whether the scoring function is saved."""
         return (self.artifact / "reward.json").is_file()
@@ -111,13 +124,24 @@ class RunFolder:
                 scratch.write_text(text, encoding="utf-8")
         write_json(self.path / RECORD, record)
 
+    @property
+    def ended(self) -> bool:
+        """Whether all of the run was done, and what it made is there."""
+        return self.has_artifact and bool((self.record or {}).get("ended"))
+
+    def end(self) -> None:
+        """Write that all of the run was done."""
+        write_json(self.path / RECORD, {**(self.record or {}), "ended": True})
+
     def release(self) -> None:
         """Let go of the folder; where nothing ran in it nothing of it stays."""
         if not any((self.path / name).exists() for name in _OF_A_RUN):
             (self.path / _LOCK).unlink(missing_ok=True)
             with suppress(OSError):  # it holds something else
                 self.path.rmdir()
-        os.close(self._lock)
+        if self._lock >= 0:
+            os.close(self._lock)
+        self._lock = -1
 
 
 def _names(path: Path) -> Iterator[Path]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+import warnings
+from collections.abc import Callable
 from typing import Any
 
 from rich.console import Console
@@ -15,6 +18,18 @@ class Terminal(Console):
 
 
 console = Terminal()
+
+
+def own_warnings_only(say: Callable[[str], object]) -> None:
+    """From here on say warnings of reward, a sentence each, and none of libraries; ``-W`` of Python shows them all."""
+    if sys.warnoptions:
+        return
+
+    def show(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+        if category.__module__.partition(".")[0] == "reward":
+            say(f"Warning: {message}")
+
+    warnings.showwarning = show
 
 
 def say(text: str) -> None:

@@ -4,6 +4,7 @@ import pytest
 from reward.effects.balance import agreement, balance, imbalance
 from reward.effects.propensities import estimate_propensities
 from reward.effects.slates import slates_of
+from reward.schema import SchemaError
 
 
 @pytest.fixture(scope="module")
@@ -105,9 +106,9 @@ def test_propensities_of_other_rows_are_caught(confounded, checked):
 
 
 def test_propensities_must_be_those_of_the_rows(confounded, checked):
-    with pytest.raises(ValueError, match=r"expected a propensity in \(0, 1\] for each of the log's"):
+    with pytest.raises(SchemaError, match=r"propensity expected one number a row, \d+, got shape"):
         checked(confounded[0], confounded[1][:-1])
-    with pytest.raises(ValueError, match=r"expected a propensity in \(0, 1\]"):
+    with pytest.raises(SchemaError, match=r"propensity expected numbers in \(0, 1\], got 0 among others"):
         checked(confounded[0], 0 * confounded[1])
 
 

@@ -6,8 +6,9 @@ import polars as pl
 import pytest
 import torch
 
-from reward.effects.personal import fit_personal
+from reward.effects.personal import days_since_1970, fit_personal
 from reward.effects.second_stage import fit_effects
+from reward.effects.standing import Facts
 from reward.effects.storage import from_values, to_table, to_values
 from reward.outcomes.activity import ActivityTrace
 from reward.schema import EventLog, check
@@ -137,6 +138,31 @@ def test_a_log_read_in_pieces_gives_the_same_numbers(found, log, monkeypatch):
     np.testing.assert_allclose(pieces.gate, whole.gate, rtol=1e-6)
     used = pieces.scale * whole.coefficients / whole.scale  # the scale is that of the first piece
     np.testing.assert_allclose(pieces.coefficients, used, atol=0.1 * np.abs(used).max())
+
+
+@pytest.mark.parametrize("net", [None, lambda inputs: inputs.mean(-1).tanh()])
+def test_a_rows_reward_is_its_items_less_the_mean_of_the_basket_copied_to_the_row(found, log, net):
+    personal = replace(found.personal, net=net)
+    if net is not None:
+        scale, width = personal.scale, len(personal.scale) + 1
+        personal = replace(
+            personal,
+            scale=np.append(scale, 2.0),
+            coefficients=np.append(personal.coefficients, 0.7),
+            covariance=np.eye(width),
+        )
+    events = log.events.collect()
+    users = events["user_id"].unique().sort()
+    some = events.sample(300, seed=1)
+    user = users.search_sorted(some["user_id"]).to_numpy().astype(np.int64)
+    time, past = days_since_1970(some["timestamp"]), personal.past(events, users)
+    own = personal.facts.of(torch.tensor(some["item_id"].to_list())[:, None])
+    basket = personal.facts.of(torch.from_numpy(personal.basket).expand(300, -1))
+    together = Facts(*(torch.cat(parts, dim=1) for parts in zip(own, basket, strict=True)))
+    mean, std = personal.of_rows(past, user, time, together)
+    found = personal.score_rows(past, user, time, Facts(*(part[:, 0] for part in own)))
+    torch.testing.assert_close(found.mean, mean[:, 0] - mean[:, 1:].mean(-1), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(found.std, std[:, 0], rtol=1e-12, atol=1e-12)
 
 
 def test_what_is_kept_is_what_was_fitted(found, log):

@@ -125,6 +125,17 @@ def test_what_leaks_is_the_first_thing_that_is_said(plain):
     assert said[1] == "All is well."
 
 
+def test_columns_may_have_the_names_of_what_is_counted(plain):
+    renamed = {"click": "who", "surface": "day"}
+    log = replace(plain, events=plain.events.with_columns(surface=pl.lit("home")), context=("surface",))
+    told = {it.column: it for it in canary(log, days=7, seed=0)}
+    feedback = tuple(renamed.get(name, name) for name in log.feedback)
+    log = replace(log, events=log.events.rename(renamed), feedback=feedback, context=("day",))
+    for it in canary(log, days=7, seed=0):
+        before = next((old for old, new in renamed.items() if new == it.column), it.column)
+        assert replace(it, column=before) == told[before]
+
+
 def test_a_column_that_is_nan_is_unknown_and_infinity_is_a_large_number(plain):
     rng = np.random.default_rng(0)
     events = plain.events.collect()

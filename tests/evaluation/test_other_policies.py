@@ -133,7 +133,7 @@ def test_a_policy_of_too_few_rows_is_refused_and_the_report_says_so(service):
     assert all(it["change"] is None and it["effective_rows"] <= 5 for it in refused)
     assert "expected at least 100 effective rows" in refused[0]["refused"]
     said = [it for it in found["sentences"] if it.startswith("Mine: ")]
-    assert "cannot be told" in said[0]
+    assert "no estimate of days, with" in said[0]
     page = written(dict(example()[-1]) | {"policies": found})
     assert Page(page).open == []
     assert "Other policies" in Page(page).text["h2"]

@@ -68,7 +68,7 @@ def test_too_few_experiments_are_said_and_not_weighed(users, tmp_path):
     few = past_experiments(tmp_path / "few.parquet", **SETTING)
     assert "at least" in few["reason"]
     page = written(dict(example()[-1]) | {"experiments": few})
-    assert "Not told: " in page
+    assert "Not computed: " in page
     assert Page(page).open == []
 
 
@@ -82,6 +82,7 @@ def test_a_table_that_does_not_fit_is_said(users, tmp_path, columns, star):
 def test_questions_that_the_data_cannot_answer_are_named():
     push = {"0": {"divergence": [0.1]}}
     logged = {"propensities": "logged", "reason": None, "balance": {"flagged": False}, "push": push}
+    logged["interval"] = [0.5, 1.5]
     told = {"policies": {"estimates": [{"policy": "mine", "refused": None}]}, "experiments": {"early": {}}}
 
     def asked(*given):
@@ -99,10 +100,10 @@ def test_questions_that_the_data_cannot_answer_are_named():
     assert asked(logged | {"propensities": "estimated"}, {"experiments": {"early": {}}}) == [
         "What another policy would have been worth"
     ]
-    assert asked(logged | {"balance": {"flagged": True}}, told) == ["How far a ranker may be pushed"]
+    assert asked(logged | {"balance": {"flagged": True}}, told) == ["How far a ranker can lean on the rewards"]
     refused = {"policies": {"estimates": [{"policy": "mine", "refused": "few"}]}}
-    assert "too few rows are left of mine" in unanswered(logged, told | refused)[0]
-    assert asked(logged, told | {"experiments": {"early": None}}) == ["How early a test may be read"]
+    assert "too few rows speak of mine" in unanswered(logged, told | refused)[0]
+    assert asked(logged, told | {"experiments": {"early": None}}) == ["How early a test can be read"]
     assert unanswered(logged, told | {"canary": {"reason": None}}) == []
 
 

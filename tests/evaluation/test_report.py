@@ -1,20 +1,25 @@
-import io
 import json
 import re
+from functools import cache
 from html.parser import HTMLParser
 
 import numpy as np
 import polars as pl
 import pytest
-from rich.console import Console
+from situations import SITUATIONS
 from test_assessment import assessed, example, sample
 
-from reward.evaluation.publish import pushed_in
-from reward.evaluation.report import report, sentences, summary_table, truth_picture
+from reward.effects.account import Verdict, account_sentences, no_push, verdict
+from reward.evaluation.decisions import PUSH, pushed_in
+from reward.evaluation.publish import unanswered
+from reward.evaluation.report import report, sentences, truth_picture
+from reward.evaluation.summary import in_short
 from reward.evaluation.truth import against_truth
 
 SECTIONS = (
-    "In words",
+    "In short",
+    "Effects of showing items",
+    "Forecasts in words",
     "Gains in log-loss",
     "Day by day",
     "Reliability",
@@ -174,60 +179,6 @@ def test_no_user_or_item_is_named():
     assert np.isin(marked["user_id"].to_numpy(), 7_654_321_000).any()
 
 
-def printed(assessment, width=160):
-    console = Console(file=io.StringIO(), width=width)
-    console.print(summary_table(assessment))
-    return console.file.getvalue()
-
-
-def test_in_the_terminal_each_prediction_has_a_row_with_the_model_first():
-    assessment = example()[-1]
-    lines = printed(assessment).splitlines()
-    names = [line.split("  ")[0].strip() for line in lines]
-    assert [name for name in names if name in assessment["metrics"]] == list(assessment["metrics"])
-    assert lines.index(next(line for line in lines if "reward model" in line)) < lines.index(
-        next(line for line in lines if "LightGBM" in line)
-    )
-
-
-def test_in_the_terminal_log_loss_and_gain_have_intervals_and_the_other_metrics_a_value():
-    assessment = example()[-1]
-    lines = printed(assessment).splitlines()
-    at = next(number for number, line in enumerate(lines) if line.startswith("LightGBM") or " LightGBM" in line)
-    shown, below = lines[at], lines[at + 1]
-    found = assessment["metrics"]["LightGBM"]
-    gain = assessment["carry"]["gains"]["activity only"]["LightGBM"]
-    expected = [found["log_loss"], gain, *(found[it] for it in ("brier", "auc", "c_index", "calibration_error"))]
-    numbers = [float(cell.replace("−", "-")) for cell in shown.split()[1:]]
-    assert numbers == pytest.approx([it["value"] for it in expected], abs=6e-4)
-    assert below.count(" to ") == 2
-    assert f"{assessment['metrics']['LightGBM']['log_loss']['low']:.3f}" in below
-    assert "95% intervals" in printed(assessment)
-
-
-def test_the_terminals_table_fits_eighty_columns_without_cutting_a_number():
-    text = printed(example()[-1], width=80)
-    assert max(map(len, text.splitlines())) <= 80
-    assert "…" not in text
-
-
-@pytest.mark.parametrize("names", [("reward model",), ("reward model", "base rate")])
-def test_in_the_terminal_what_is_missing_is_a_dash(names):
-    predictions, *rest = sample(n=6, users=3, items=4, seed=3)
-    text = printed(assessed({name: predictions[name] for name in names}, *rest))
-    assert "–" in text
-    assert "nan" not in text
-    assert "None" not in text
-
-
-def test_in_the_terminal_a_name_is_never_read_as_markup():
-    predictions, *rest, _ = example()
-    assessment = assessed(
-        {"[red]model[/red]": predictions["reward model"]}, *rest, model="[red]model[/red]", resamples=3
-    )
-    assert "[red]model[/red]" in printed(assessment)
-
-
 @pytest.mark.parametrize("strength", [0.0, 1.0])
 def test_a_simulated_world_s_report_draws_clicks_and_rewards_against_the_truth(strength):
     rng = np.random.default_rng(0)
@@ -246,7 +197,7 @@ def test_a_simulated_world_s_report_draws_clicks_and_rewards_against_the_truth(s
     assessment["truth"] = against_truth(items, **settings)
     read = Page(written(assessment, items=items))
     assert read.open == []
-    assert read.text["h2"][1] == "Against the truth"
+    assert read.text["h2"][3] == "Against the truth"
     assert sentences(assessment)[-len(assessment["truth"]["sentences"]) :] == assessment["truth"]["sentences"]
     drawing = truth_picture(assessment, items)
     assert drawing.startswith("<svg")
@@ -255,28 +206,109 @@ def test_a_simulated_world_s_report_draws_clicks_and_rewards_against_the_truth(s
     assert (told is None) == (strength == 0)
 
 
-def test_how_far_a_ranker_may_be_pushed_is_drawn_where_it_is_known(page):
-    it = {
-        "limit": 0.4,
-        "divergence": [0.1, 0.4],
-        "promised": [0.02, 0.05],
-        "kept": [0.02, 0.03],
-        "kept_se": [0.01, 0.01],
-        "low": [0.0, 0.01],
-        "high": [0.04, 0.05],
-    }
-    push = {"0": it, "1": it | {"limit": 0.0}}
-    read = Page(written(example()[-1], push=push))
-    assert read.open == []
-    assert read.text["h2"][-2] == "How far a ranker may be pushed"
-    assert len(read.tags) > len(Page(page).tags)
+def plain_text(page):
+    """What a page says, without its drawings."""
+    page = re.sub(r"<style>.*?</style>|<svg.*?</svg>", "", page, flags=re.DOTALL)
+    return re.sub(r"<[^>]*>", "", page).replace("&#x27;", "'")
 
 
-def test_it_is_not_drawn_from_propensities_that_fail_their_check():
-    push = {"0": {"limit": 0.0, "divergence": [0.1], "promised": [0.1], "kept": [0.1], "kept_se": [0.1]}}
-    told = {"push": push | {"1": {"divergence": []}}, "balance": {"flagged": False}}
-    assert pushed_in(told) == push
-    assert pushed_in(told | {"balance": {"flagged": True}}) is None
-    assert pushed_in({"push": {"0": {"divergence": []}}, "balance": {"flagged": None}}) is None
-    assert pushed_in({"reason": "no propensities"}) is None
+POLICIES = {
+    "divergence": 0.3,
+    "level": 0.95,
+    "weights": [
+        {"policy": "leaning on the reward", "effective_rows": 100.0, "top_share": 0.1}
+        | {"mean": {"value": 1.0, "low": 0.9, "high": 1.1}, "curve": [0.1] * 7}
+    ],
+    "estimates": [
+        {"policy": "leaning on the reward", "outcome": "days", "rows": 500, "effective_rows": 100.0, "ran": 2.0}
+        | {"change": {"value": 0.2, "low": 0.1, "high": 0.3}, "guess": {"value": 0.2, "estimator": "unclipped"}}
+        | {"refused": None}
+    ],
+    "sentences": ["Leaning on the reward: days +0.20 (95% interval 0.10 to 0.30) on 2."],
+}
+
+
+def judged(effects, **changes):
+    """The example's assessment, of rewards that are effects where an account is given."""
+    found = {**example()[-1], "policies": POLICIES, **changes}
+    return {**found, "ledger": found["ledger"] | {"reward_is_exposure": not effects}}
+
+
+@cache
+def page_of(situation):
+    effects = SITUATIONS[situation]
+    return written(judged(effects), effects=effects)
+
+
+@pytest.mark.parametrize("situation", SITUATIONS)
+def test_the_page_has_the_verdict_the_warning_and_every_sentence_of_the_account_before_any_figure(situation):
+    effects = SITUATIONS[situation]
+    page = page_of(situation)
+    assert Page(page).open == []
+    top = plain_text(page[: page.index("<svg")])
+    for sentence in in_short(judged(effects), effects):
+        assert sentence[1:] in top
+    if not effects:
+        return
+    assert f"Verdict: {verdict(effects)}." in top
+    for sentence in [*account_sentences(effects), *([effects["warning"]] if effects["warning"] else [])]:
+        assert sentence in top
+
+
+@pytest.mark.parametrize("situation", SITUATIONS)
+def test_no_figure_of_the_page_advises_what_the_verdict_does_not_carry(situation):
+    effects = SITUATIONS[situation]
+    page = page_of(situation)
+    carried, text = no_push(effects) is None, plain_text(page)
+    drawn = f"<h2>{PUSH}</h2>" in page
+    assert drawn == (carried and bool(effects.get("push")))
+    assert ("a recommended limit" in text) == (drawn and verdict(effects) is Verdict.SUPPORTED)
+    assert ("a limit for an experiment and no recommendation" in text) == (
+        drawn and verdict(effects) is Verdict.TO_BE_TESTED
+    )
+    assert ("Do not act on these rewards, whatever their standard deviations say" in text) == (
+        bool(effects) and not carried
+    )
+    assert ("A gain of leaning on the reward is no reason to lean on rewards" in text) == (
+        bool(effects) and not carried
+    )
+    flagged = bool(effects and effects["balance"] and effects["balance"]["flagged"])
+    assert ("fail their balance check (see the effects" in text) == flagged
+    assert len(re.findall(r"[Tt]rain a ranker on the rewards", text)) == (verdict(effects) is Verdict.SUPPORTED)
+
+
+@pytest.mark.parametrize("situation", SITUATIONS)
+def test_how_far_to_lean_is_either_drawn_or_said_to_be_unknown(situation):
+    effects = SITUATIONS[situation]
+    notes = unanswered(effects, example()[-1])
+    why = [note for note in notes if note.startswith(("How far a ranker can lean", "What showing an item does"))]
+    assert len(why) == (pushed_in(effects) is None)
+
+
+def test_where_no_gain_is_certain_the_page_says_that_there_is_no_limit():
+    drawn, other = map(page_of, ("supported, nothing to gain from leaning", "supported, to be pushed"))
+    assert "there is none where no gain is certain" in plain_text(drawn)
+    assert "there is none where no gain is certain" not in plain_text(other)
+
+
+def test_a_push_without_a_distance_is_not_drawn():
+    effects = SITUATIONS["supported, to be pushed"]
+    assert pushed_in(effects).keys() == {"0", "1"}
+    assert pushed_in(effects | {"push": effects["push"] | {"1": {"divergence": []}}}).keys() == {"0"}
+    assert pushed_in(effects | {"push": {"0": {"divergence": []}}}) is None
     assert pushed_in(None) is None
+
+
+HOUSE_WORDS = ("borne out", "bear out", "bears out", "of no account", "foretell", "users held out", "as it is told")
+
+
+@pytest.mark.parametrize("word", HOUSE_WORDS)
+def test_the_page_is_in_plain_words(word):
+    assert not [situation for situation in SITUATIONS if word in plain_text(page_of(situation))]
+
+
+def test_what_training_gained_over_past_activity_is_on_the_page():
+    said = "Training gained nothing over past activity on the validation days; tried: a GRU."
+    text = plain_text(written(example()[-1], forecast={"share": 0.0, "sentence": said}))
+    assert said in text
+    assert "That of past activity alone, for training gained nothing over it" in text

@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 import torch
 from polars.testing import assert_frame_equal
+from test_artifact import reseal
 from test_weights import simulated
 
 import reward
@@ -128,11 +129,40 @@ def test_a_function_swapped_for_another_whole_one_is_an_error(scored_by_models, 
         reward.load(folder)
 
 
-def test_a_kind_outside_trust_is_not_run(scored_by_models, tmp_path):
+@pytest.mark.parametrize("target", ["mine.Composite", "reward.encoders.gru.GRU", "reward.experiments.table.Table"])
+def test_a_kind_that_is_none_is_not_run(scored_by_models, tmp_path, target):
     folder = scored_by_models.save(tmp_path / "made")
-    assert json.loads((folder / "reward.json").read_text())["_target_"] == "reward.experiments.composite.Composite"
-    with pytest.raises(ArtifactError, match="which is outside mine"):
-        reward.load(folder, trust=("mine.",))
+    found = json.loads((folder / "reward.json").read_text())
+    assert found["_target_"] == "reward.experiments.composite.Composite"
+    reseal(folder, found | {"_target_": target})
+    with pytest.raises(ArtifactError, match=f"it names '{target}' as its composite"):
+        reward.load(folder)
+
+
+def test_a_history_of_another_composite_or_function_is_refused(scored_by_models, functions, events):
+    one = Composite({"plays": 1.0}, "days", functions={"plays": functions["plays"]})
+    swapped = Composite(
+        {"plays": 1.0, "returns": 1.0},
+        "days",
+        functions={"plays": functions["returns"], "returns": functions["plays"]},
+    )
+    history = scored_by_models.encode(events, now=NOW)
+    with pytest.raises(ValueError, match="of plays, got one of plays, returns: encode the events again"):
+        one.score_candidates(history, [1])
+    with pytest.raises(ValueError, match="history expected one that this function encoded"):
+        swapped.score_candidates(history, [1])
+
+
+def test_a_parent_neither_holds_nor_casts_a_composite(scored_by_models, events):
+    parent = torch.nn.Sequential(torch.nn.Linear(2, 2), scored_by_models)
+    history = scored_by_models.encode(events, now=NOW)
+    before = scored_by_models.score_candidates(history, range(10))
+    parent.half().bfloat16()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        after = scored_by_models.score_candidates(scored_by_models.encode(events, now=NOW), range(10))
+    assert torch.equal(after.mean, before.mean)
+    assert torch.equal(after.std, before.std)
+    assert list(parent.state_dict()) == ["0.weight", "0.bias"]
 
 
 def test_the_command_line_scores_with_it_and_does_not_draw(scored_by_models, events, tmp_path, capsys):

@@ -1,0 +1,238 @@
+"""What somebody sees first: few lines, and three sentences that the intervals and the verdict carry."""
+
+import io
+import itertools
+
+import pytest
+from rich.console import Console
+from situations import SITUATIONS
+from test_assessment import assessed, example
+
+from reward.effects.account import Verdict, no_account, verdict
+from reward.evaluation.summary import HEADS, in_short
+from reward.evaluation.terminal import (
+    MOST_LINES,
+    beside_the_truth,
+    sentences,
+    table_of,
+    what_was_read,
+    what_was_refit,
+    where_things_are,
+)
+
+GAINS = {
+    "above": {"value": -0.0012, "low": -0.0021, "high": -0.0003},
+    "open": {"value": -0.0002, "low": -0.0011, "high": 0.0007},
+    "below": {"value": 0.0034, "low": 0.0011, "high": 0.0057},
+    "unknown": {"value": 0.0034, "low": None, "high": None},
+    "none": None,
+}
+LEAK = {"columns": [{"column": "session_total_ms", "leaks": True}, {"column": "click", "leaks": False}]}
+
+
+def judged(gain, **more):
+    """The example's assessment with another difference to past activity: model minus activity only, in log-loss."""
+    found = {**example()[-1], **more}
+    found["differences"] = {} if GAINS[gain] is None else {"activity only": {"log_loss": GAINS[gain]}}
+    return found
+
+
+def screen(assessment, effects, folder, width):
+    """The lines of a run's first screen, as train.py prints its parts."""
+    console = Console(file=io.StringIO(), width=width)
+    days = ["2024-01-01", "2024-02-06", "2024-02-15"]
+    for line in what_was_read(rows=12_345_678, users=1_234_567, items=123_456, rejected=12_345, days=days):
+        console.print(line)
+    console.print(what_was_refit({"what": "all", "until": "2024-03-01"}, effects, effects))
+    console.print(table_of(assessment))
+    for sentence in sentences(assessment, effects):
+        console.print(sentence)
+    for line in where_things_are(folder):
+        console.print(line)
+    return console.file.getvalue().splitlines()
+
+
+@pytest.fixture
+def run_folder(tmp_path):
+    (tmp_path / "evaluation").mkdir()
+    (tmp_path / "reward").mkdir()
+    for name in ("evaluation/report.html", "metrics.json", "rejected.parquet"):
+        (tmp_path / name).touch()
+    return tmp_path
+
+
+@pytest.mark.parametrize("width", [80, 100, 120])
+@pytest.mark.parametrize("situation", SITUATIONS)
+def test_the_first_screen_leaves_room_for_what_is_not_read_the_time_and_the_folder(situation, width, run_folder):
+    for gain, canary in itertools.product(GAINS, ({}, LEAK)):
+        lines = screen(judged(gain, canary=canary), SITUATIONS[situation], run_folder, width)
+        assert len(lines) <= MOST_LINES - 7, "\n".join(lines)  # columns that are not read, the time, the folder
+        assert max(map(len, lines)) <= width
+
+
+@pytest.mark.parametrize("situation", SITUATIONS)
+def test_three_sentences_say_the_verdict_and_advise_nothing_that_it_does_not_carry(situation):
+    effects = SITUATIONS[situation]
+    for gain in GAINS:
+        forecast, said, then = in_short(judged(gain), effects)
+        assert forecast.startswith(
+            {
+                "above": "better than past activity alone",
+                "open": "no better than past activity alone",
+                "below": "worse than past activity alone",
+                "unknown": "whether it is better",
+                "none": "not compared",
+            }[gain]
+        )
+        carried = verdict(effects) in (Verdict.SUPPORTED, Verdict.TO_BE_TESTED)
+        assert ("changes how often" in said or "seems to change" in said) == carried
+        assert ("A/B test" in then) == carried
+        assert ("nats" in then) <= carried
+        assert ("use the forecasts" in then) <= (gain == "above")
+        if verdict(effects) is not Verdict.NOT_ESTIMATED:
+            assert ("do not use the rewards" in then or "not the rewards" in then) == (not carried)
+        if effects and effects.get("propensities") == "estimated":
+            assert "propensity" in then
+
+
+WORDS = {
+    "supported": (
+        "how often users come back: held-out users show 0.90 days for each day of reward (95",
+        "train a ranker",
+    ),
+    "supported, to be pushed": ("held-out users show 0.90 days", "at most 0.1 nats from what is shown today"),
+    "supported, nothing to gain from leaning": (
+        "held-out users show 0.90 days for each day of effect",
+        "no gain from leaning is certain",
+    ),
+    "estimated propensities": ("but propensities are estimated", "small A/B test"),
+    "balance not checked": ("but balance was not checked", "log more days so that balance can be checked"),
+    "flagged": ("none is claimed", "find what the service follows"),
+    "estimated and flagged": ("none is claimed", "log the chance of each item shown"),
+    "no effect": (
+        "none that this log can tell from zero: held-out users show 0.10 days for each day of effect",
+        "try more",
+    ),
+    "rewards add nothing certain": ("from zero: held-out users show 0.10 days for each day of reward", "try more"),
+    "all alike": ("none that this log can tell from zero: all estimates are the same", "try more"),
+    "contradicted": ("contradicted: held-out users show −1.0", "check how propensities are logged"),
+    "personal part contradicted": (
+        "contradicted: held-out users show −1.00 days for each day of personal effect",
+        "check how propensities are logged",
+    ),
+    "not estimated": ("not estimated. They need outcome.scope=user.", "use the forecasts"),
+    "no account": ("not estimated. The artefact keeps no account", "use the forecasts"),
+}
+
+
+@pytest.mark.parametrize("situation", WORDS)
+def test_each_situation_has_its_words(situation):
+    said = in_short(judged("above"), SITUATIONS[situation])
+    for sentence, words in zip(said[1:], WORDS[situation], strict=True):
+        assert words in sentence
+
+
+def test_every_situation_is_one_with_words_of_its_own():
+    assert set(WORDS) == set(SITUATIONS)
+
+
+def test_a_column_that_leaks_comes_before_all_advice():
+    for effects in SITUATIONS.values():
+        then = in_short(judged("above", canary=LEAK), effects)[-1]
+        assert then.startswith("leave out session_total_ms and train again")
+        assert "click" not in then
+
+
+@pytest.mark.parametrize(("change", "warned"), [((-0.2, -0.3, -0.1), True), ((0.1, -0.1, 0.3), False), (None, False)])
+def test_where_leaning_on_rewards_loses_by_the_log_s_own_propensities_no_test_is_advised_yet(change, warned):
+    change = None if change is None else dict(zip(("value", "low", "high"), change, strict=True))
+    estimates = [{"policy": "leaning on the reward", "outcome": "days", "change": change}]
+    assessment = judged("above", policies={"estimates": estimates})
+    then = in_short(assessment, SITUATIONS["supported"])[-1]
+    assert ("find out why leaning on them loses" in then) == warned
+    assert ("train a ranker on the rewards and try" in then) == (not warned)
+
+
+def test_where_training_gained_nothing_the_forecast_is_said_to_be_that_of_past_activity():
+    nothing = {"share": 0.0, "sentence": "Training gained nothing."}
+    assert in_short(judged("open"), None, nothing)[0].startswith("that of past activity alone, for training gained")
+    assert in_short(judged("open"), None, nothing | {"share": 0.5})[0].startswith("no better than past activity")
+
+
+def test_a_long_reason_is_cut_and_the_report_has_it_whole():
+    said = in_short(judged("above"), no_account("they need more: " + "one thing and another, " * 40))[1]
+    assert len(said) < 200
+    assert said.endswith(" ....")
+
+
+def test_a_table_shows_the_model_its_gain_with_the_interval_and_the_rivals():
+    console = Console(file=io.StringIO(), width=80)
+    assessment = example()[-1]
+    console.print(table_of(assessment))
+    header, *lines = console.file.getvalue().splitlines()
+    assert "gain over activity only, 95%" in header
+    names = [name for name in assessment["metrics"] if name not in ("base rate", "feedback only")]
+    assert [line.split("  ")[0].strip() for line in lines] == names
+    gain = assessment["carry"]["gains"]["activity only"]["LightGBM"]
+    line = next(line for line in lines if line.startswith("LightGBM"))
+    numbers = [float(it.strip("()").replace("−", "-")) for it in line.split()[1:] if it != "to"]
+    found = assessment["metrics"]["LightGBM"]
+    expected = [found["log_loss"]["value"], gain["value"], gain["low"], gain["high"], found["auc"]["value"]]
+    assert numbers == pytest.approx(expected, abs=6e-4)
+    assert "–" in next(line for line in lines if line.startswith("activity only"))
+
+
+@pytest.mark.parametrize("names", [("reward model",), ("reward model", "base rate")])
+def test_a_table_of_few_predictions_has_dashes_for_what_is_missing(names):
+    predictions, *rest = example()[:-1]
+    console = Console(file=io.StringIO(), width=100)
+    console.print(table_of(assessed({name: predictions[name] for name in names}, *rest, resamples=3)))
+    text = console.file.getvalue()
+    assert all(name in text for name in names)
+    assert "–" in text
+    assert "nan" not in text
+    assert "None" not in text
+
+
+def test_a_name_is_never_read_as_markup():
+    predictions, *rest, _ = example()
+    named = {"[red]model[/red]": predictions["reward model"]}
+    console = Console(file=io.StringIO(), width=100)
+    console.print(table_of(assessed(named, *rest, model="[red]model[/red]", resamples=3)))
+    assert "[red]model[/red]" in console.file.getvalue()
+
+
+def test_where_the_truth_is_known_one_line_says_how_near_it_is():
+    found = {"items": 83, "correlation": {"click rate": {"value": -0.604}, "learned reward": {"value": 0.805}}}
+    (line,) = beside_the_truth({"truth": found})
+    assert line == "correlation with the true effects of 83 items: click rate −0.60, learned reward 0.81"
+    none = {name: {"value": None} for name in found["correlation"]}
+    assert beside_the_truth({"truth": found | {"correlation": none}}) == beside_the_truth({}) == []
+
+
+def test_a_run_folder_names_what_is_there_and_nothing_else(run_folder):
+    (line,) = where_things_are(run_folder)
+    assert line == (
+        "in the run folder: evaluation/report.html (open it), reward (scoring function), metrics.json (every figure), "
+        "rejected.parquet (rows set aside)"
+    )
+    (run_folder / "rejected.parquet").unlink()
+    assert "rejected" not in where_things_are(run_folder)[0]
+
+
+@pytest.mark.parametrize("wanted", Verdict)
+def test_every_verdict_is_among_the_situations(wanted):
+    assert wanted in {verdict(found) for found in SITUATIONS.values()}
+
+
+def test_a_refit_says_what_it_was_and_whether_it_changes_the_verdict():
+    told = {"what": "effects", "until": "2024-03-01"}
+    good, none = SITUATIONS["supported"], SITUATIONS["no effect"]
+    assert what_was_refit(told, good, good) == "effects fitted again on all days, after the judging"
+    said = what_was_refit(told | {"what": "all"}, good, none)
+    assert said.startswith("network and effects fitted again")
+    assert said.endswith("; with these the verdict on effects is not detected, and was supported")
+
+
+def test_the_heads_are_those_of_the_sentences():
+    assert len(in_short(judged("open"), None)) == len(HEADS) == 3

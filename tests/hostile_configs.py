@@ -1,0 +1,254 @@
+"""Settings as nobody should give them, drawn at random over all of conf/, and what train.py makes of them.
+
+    python tests/hostile_configs.py --configs 600 --seed 1
+
+Each is composed and goes through all that train.py does before it trains, on a small log. It has to be refused in a
+sentence, or to pass; of those that pass, the whole run is made of every ``--train-every``-th one (0: of none).
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import random
+import sys
+import tempfile
+import traceback
+from collections import Counter
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+BASE = [
+    "data=log",
+    "data.feedback=[click]",
+    "data.context=[surface]",
+    "data.end=2024-03-21",
+    "outcome.horizon_days=5",
+    "split.train_days=12",
+    "split.validation_days=4",
+    "encoder.width=8",
+    "encoder.layers=1",
+    "encoder.heads=2",
+    "head.hidden=4",
+    "head.members=2",
+    "batches.max_events=16",
+    "batches.batch_rows=256",
+    "trainer.max_epochs=1",
+    "trainer.accelerator=cpu",
+    "evaluation.intervals.resamples=5",
+    "evaluation.boosting.max_trees=3",
+    "features.min_item_events=2",
+    "logger=csv",
+]
+VARIANTS: tuple[list[str], ...] = (
+    [],
+    ["consistency=td"],
+    ["effects=neural"],
+    ["encoder=mamba"],
+    ["encoder=hstu"],
+    ["also=[return_time,consumption]", "also.consumption.outcome.quantity=click"],
+    ["also=[habit]", "also.taken_up.outcome.active_if=click", "also.back_after.outcome.scope=item"],
+    ["outcome=return_time", "head=hazard", "objective=hazard"],
+)
+VALUES = [
+    *[
+        "-1",
+        "0",
+        "1",
+        "2",
+        "3",
+        "0.5",
+        "-0.5",
+        "1.5",
+        "1e-300",
+        "1e300",
+        "-1e300",
+        "nan",
+        "inf",
+        "-inf",
+        "99999999999999999999",
+        "1e9",
+        "4294967296",
+        "-0.0",
+        "01",
+        "1_000",
+    ],
+    *[
+        "null",
+        "true",
+        "false",
+        "text",
+        "''",
+        "[]",
+        "[1]",
+        "[-1]",
+        "[nan]",
+        "[[1]]",
+        "{}",
+        "{a:1}",
+        "[a,a]",
+        "[0,0]",
+        "[3,2,1]",
+        "0x10",
+        "???",
+        "é",
+        "'\\u0000'",
+    ],
+    *[
+        "click",
+        "surface",
+        "item_id",
+        "nothing_of_the_kind",
+        "2024-03-21",
+        "Mars",
+        "auto",
+        "${seed}",
+        "${nothing}",
+        "${seed.deeper}",
+        "${encoder}",
+    ],
+    *["reward.encoders.gru.GRU", "torch.nn.Linear", "builtins.dict", "os.system"],
+    "' '",
+    "'a b'",
+]
+GROUPS = [
+    *["encoder", "head", "outcome", "objective", "effects", "propensities", "balance"],
+    *["evaluation", "logger", "data", "split", "consistency", "also", "simulation"],
+]
+CHOICES = ("gruu", "gru", "trace", "", "null", "[gru,gru]", "..", "csv", "neural")
+_TYPOS = ("", "=", "=a=b", "=[1,", "={", "='", "=a,b")
+
+
+def hostile(draw: random.Random, paths: dict[str, object]) -> list[str]:
+    """The overrides of one config: one to three settings that are as they should not be."""
+    return [_one(draw, paths) for _ in range(draw.choice((1, 1, 1, 2, 3)))]
+
+
+def _one(draw: random.Random, paths: dict[str, object]) -> str:
+    path = draw.choice(list(paths))
+    kind = draw.random()
+    if kind < 0.62:  # a value of any sort, at any place
+        return f"{path}={draw.choice(VALUES)}"
+    if kind < 0.72:  # a number near the one that is there
+        value = paths[path]
+        number = value if isinstance(value, int | float) else 1
+        return f"{path}={draw.choice((number * -1, number * 10**6, number + 0.5, number * 0, number / 3, number + 1))}"
+    if kind < 0.82:  # a misspelt name
+        at = draw.randrange(len(path))
+        return f"{draw.choice(('', '+', '++'))}{path[:at]}{path[at + 1 :]}={draw.choice(VALUES)}"
+    if kind < 0.9:  # a choice that there is not, or in the wrong place
+        return f"{draw.choice(GROUPS)}={draw.choice(CHOICES)}"
+    if kind < 0.96:  # something taken away or put in
+        return draw.choice((f"~{path}", f"+{path}.more=1", f"++{path}={{more: 1}}", f"+{path}_more=1"))
+    return draw.choice((*(f"{path}{typo}" for typo in _TYPOS), f"={path}", "=", "-x=1"))
+
+
+def leaves(node: object, path: str = "") -> dict[str, object]:
+    """Every setting of a config, by its path, and the groups that hold them."""
+    found: dict[str, object] = {}
+    for name, value in node.items() if isinstance(node, dict) else ():
+        here = f"{path}.{name}" if path else str(name)
+        found[here] = value
+        found |= leaves(value, here)
+    return found
+
+
+def outcome(overrides: list[str], folder: Path) -> tuple[str, str]:
+    """What train.py makes of a command line before it trains: refused, passed, or a fault; and what it says."""
+    from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
+    import train
+    from reward.training.command_line import RefusedError, of_the_config, quoted, refusing, sentence
+    from reward.training.folder import RunFolder
+    from reward.training.settings import check_settings
+
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        try:
+            with refusing():
+                try:
+                    config = compose("train", overrides=quoted(overrides))
+                except Exception as error:
+                    if of_the_config(error):
+                        raise RefusedError(sentence(error)) from error
+                    raise
+                plain = train.plain_values(config)
+                check_settings(plain)
+                run = train.Run(config, plain, RunFolder.claim(folder, or_next=True), [])
+                try:
+                    with_log = train.prepare(run)
+                    assert with_log.model is not None
+                finally:
+                    run.folder.release()
+        except RefusedError as error:
+            return "refused", str(error)
+        except Exception:
+            return "fault", traceback.format_exc()
+    return "passed", ""
+
+
+def run_whole(overrides: list[str], folder: Path) -> tuple[int, str]:
+    """The exit code of a whole run in a process forked from this one, and what it printed."""
+    import subprocess
+
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "train.py"), *overrides, f"hydra.run.dir={folder}"],
+        capture_output=True,
+        text=True,
+        cwd=folder.parent,
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--configs", type=int, default=600)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--train-every", type=int, default=0)
+    parser.add_argument("--show", action="store_true", help="print what is said to each")
+    told = parser.parse_args()
+    os.environ["PYTHONWARNINGS"] = "ignore"
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    with tempfile.TemporaryDirectory() as scratch:
+        found = drawn(told.configs, told.seed, Path(scratch), every=told.train_every, show=told.show)
+    print(dict(found))
+    raise SystemExit(bool(found["fault"] or found["lost"]))
+
+
+def drawn(count: int, seed: int, place: Path, *, every: int = 0, show: bool = False) -> Counter[str]:
+    """How many of ``count`` configs were refused, passed, or showed a fault; faults are printed."""
+    from hydra import compose, initialize_config_dir
+    from omegaconf import OmegaConf
+
+    from benchmarks.kill_and_resume import small_log
+
+    small_log().write_parquet(place / "events.parquet")
+    draw, found = random.Random(seed), Counter[str]()
+    base = [*BASE, f"data.events={place / 'events.parquet'}"]
+    paths = {}
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        for variant in VARIANTS:
+            config = OmegaConf.to_container(compose("train", overrides=[*base, *variant]))
+            paths[tuple(variant)] = {path: it for path, it in leaves(config).items() if path != "data.events"}
+    for number in range(count):
+        variant = draw.choice(VARIANTS)
+        extra = hostile(draw, paths[tuple(variant)])
+        what, said = outcome([*base, *variant, *extra], place / "run")
+        found[what] += 1
+        if what == "fault" or show:
+            print(f"{number} {what}: {' '.join([*variant, *extra])}\n{said}", flush=True)
+        if what == "passed" and every and found["passed"] % every == 0:
+            code, printed = run_whole([*base, *variant, *extra], place / f"whole{number}")
+            found["whole runs"] += 1
+            if code:
+                found["lost"] += 1
+                print(f"{number} lost: {' '.join([*variant, *extra])}\n{printed[-3000:]}", flush=True)
+    return found
+
+
+if __name__ == "__main__":
+    main()
