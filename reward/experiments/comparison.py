@@ -62,7 +62,7 @@ def compare(
     found = confidence.difference(*sides, alpha=alpha)
     told = Difference(*(part * unit for part in found[:-1]), found.p_value)
     plain = sum((side.yy - side.y**2 / side.users) / (side.users - 1) / side.users for side in sides) ** 0.5
-    if not (np.isfinite(told).all() and found.se > _FLAT * plain):
+    if not (np.isfinite(told).all() and found.se > 10 * _FLAT * plain):
         raise ValueError(
             f"{metric} expected users who differ"
             + (" within an arm" if covariate is None else f" beyond what {covariate} says of them")
