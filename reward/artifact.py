@@ -36,6 +36,7 @@ from reward.sealed import (
     WEIGHTS,
     MissingError,
     Sealed,
+    holds_too_much,
     most_of_manifest,
     shown_error,
 )
@@ -162,11 +163,12 @@ def write_manifest(folder: Path, manifest: Mapping[str, Any], files: Sequence[st
     """Write what an artefact says of itself, with the hashes of its files, sealed."""
     hashes = {name: _sha256(folder / name) for name in files}
     text = _sealed({"format_version": FORMAT_VERSION, **manifest, "sha256": hashes}).encode()
-    most = most_of_manifest(sum((folder / name).stat().st_size for name in files if name != CARD))
-    if len(text) > most:
+    beside = sum((folder / name).stat().st_size for name in files if name != CARD)
+    most = most_of_manifest(beside)
+    if len(text) > most or holds_too_much(text, beside):
         raise ValueError(
-            f"{MANIFEST} would have {len(text)} bytes, and a reader takes {most} beside these weights and tables: "
-            "put less into facts, or make the effects' net smaller"
+            f"{MANIFEST} would have {len(text)} bytes, and a reader takes at most {most} beside these weights and "
+            "tables, and not as many values: put less into facts, or make the effects' net smaller"
         )
     (folder / MANIFEST).write_bytes(text)
 

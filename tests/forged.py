@@ -317,7 +317,7 @@ def _(folder, canary):
 
 @forgery("a composite with weights without end")
 def _(folder, canary):
-    composite(folder, {}, weights={str(k): 1.0 for k in range(40_000)})
+    composite(folder, {}, weights={str(k): 1.0 for k in range(200_000)})
 
 
 @forgery("a composite whose covariance is of another shape")
