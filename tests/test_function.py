@@ -360,7 +360,7 @@ def test_the_features_of_a_new_item_are_read_from_the_items_table(fn, events, hi
 
 
 def test_an_items_table_that_lacks_a_feature_is_refused(fn, events, history):
-    with pytest.raises(SchemaError, match="the items table does not fit: it has no column 'genre'"):
+    with pytest.raises(SchemaError, match="the items table does not fit: items has no column 'genre'"):
         fn.score_candidates(history, [777], items_table=pl.DataFrame({"item_id": [777]}))
 
 
