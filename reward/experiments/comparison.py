@@ -60,7 +60,8 @@ def compare(
     check_alpha(alpha)
     sides, unit = _moments(users, metric, control, treated, covariate)
     found = confidence.difference(*sides, alpha=alpha)
-    told = Difference(*(part * unit for part in found[:-1]), found.p_value)
+    effect, se, low, high = (part * unit for part in found[:4])
+    told = Difference(effect, se, low, high, found.p_value)
     if not (np.isfinite(told).all() and told.se > 0) or _foretold(sides) > 1 - _FLAT:
         raise ValueError(
             f"{metric} expected users who differ"
