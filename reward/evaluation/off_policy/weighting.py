@@ -40,7 +40,8 @@ def inverse_propensity(rows: Logged, target: npt.ArrayLike) -> Estimate:
 def self_normalised(rows: Logged, target: npt.ArrayLike) -> Estimate:
     """Self-normalised IPS: ``Σ w r / Σ w``, always within the rewards' range; biased by the order of 1 / n.
 
-    The mean weight may be any: it is divided by, and told. The standard error is that of a ratio: of the contributions ``v + w (r − v) / mean(w)``.
+    The mean weight may be any: it is divided by, and told. The standard error is that of a ratio: of the contributions
+    ``v + w (r − v) / mean(w)``.
 
     Args and Raises: as in `inverse_propensity`.
 
