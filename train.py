@@ -33,12 +33,13 @@ import reward
 from reward.artifact import save
 from reward.effects.account import account, no_account
 from reward.effects.personal import Personal
+from reward.effects.propensity_check import check_propensities
 from reward.effects.second_stage import ItemEffects
 from reward.effects.settings import check_effects
 from reward.evaluation.judge import judge
 from reward.evaluation.publish import publish
 from reward.evaluation.report import sentences
-from reward.evaluation.terminal import what_training_did, what_was_read, where_things_are
+from reward.evaluation.terminal import what_was_read, what_was_refit, where_things_are
 from reward.evaluation.truth import TRUTH, beside_truth
 from reward.function import RewardFunction
 from reward.model import RewardModel, Task
@@ -88,7 +89,8 @@ def main(config: DictConfig) -> float:
         finally:
             run.folder.release()
     except (RefusedError, JobError, TrainingError) as error:
-        _let_go(Path(job.runtime.output_dir))
+        if config.resume is None:
+            _let_go(Path(job.runtime.output_dir), named=_named(job))
         if job.mode is RunMode.RUN:
             raise SystemExit(str(error)) from error
         console.print(f"job {job.job.num} ({', '.join(job.overrides.task)}): {error}", markup=False)
@@ -104,12 +106,14 @@ class Run:
         plain: the same, resolved, as plain values.
         folder: where it is kept.
         given: what the command line set.
+        changed: settings that are others than when the run was started.
     """
 
     config: DictConfig
     plain: dict[str, Any]
     folder: RunFolder
     given: list[str]
+    changed: tuple[str, ...] = ()
 
     @property
     def path(self) -> Path:
@@ -159,24 +163,23 @@ def opened(config: DictConfig, job: Any) -> Run:
     if config.resume is None:
         plain = plain_values(config)
         check_settings(plain)
-        place = "hydra.run.dir=" if job.mode is RunMode.RUN else "hydra.sweep."
-        named = any(override.startswith(place) for override in job.overrides.hydra)
-        return Run(config, plain, RunFolder.claim(output, or_next=not named), given)
+        return Run(config, plain, RunFolder.claim(output, or_next=not _named(job)), given)
     if job.mode is not RunMode.RUN:
-        _let_go(output)  # the folder that a sweep makes for each of its jobs
+        _let_go(output, named=True)  # the folder that a sweep makes for each of its jobs
     folder = RunFolder.reopen(Path(config.resume), called="resume")
     try:
         saved: DictConfig = OmegaConf.load(folder.path / CONFIG)  # type: ignore[assignment]
         OmegaConf.set_struct(saved, False)
         told = (OmegaConf.to_container(it, resolve=False) for it in (config, saved))
-        for name, value in resumed(given, *told, has_artifact=folder.has_artifact).items():  # type: ignore[arg-type]
+        changed = resumed(given, *told, has_artifact=folder.has_artifact)  # type: ignore[arg-type]
+        for name, value in changed.items():
             OmegaConf.update(saved, name, value, merge=False, force_add=True)
         plain = plain_values(saved)
         check_settings(plain)
     except BaseException:
         folder.release()
         raise
-    return Run(saved, plain, folder, given)
+    return Run(saved, plain, folder, given, tuple(changed))
 
 
 def plain_values(config: DictConfig) -> dict[str, Any]:
@@ -188,6 +191,10 @@ def plain_values(config: DictConfig) -> dict[str, Any]:
 def train(run: Run, stages: Stages) -> float:
     """Everything between a log and the run folder: ``reward/``, ``metrics.json`` and ``checkpoints/``."""
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    if run.folder.ended and not run.changed:
+        say(f"This run has ended: nothing is left to do. python evaluate.py run={run.path} judges it again.")
+        print(run.path)
+        return best_loss(run.path)
     with refusing(), stages.timed("reading"):
         ready = prepare(run)
     identify(run, ready)
@@ -209,7 +216,9 @@ def train(run: Run, stages: Stages) -> float:
     stages.write(run.path)
     console.print(stages.line(), soft_wrap=True)
     print(run.path)
-    if stages.failed:
+    if not stages.failed:
+        run.folder.end()
+    else:
         raise JobError(f"not all of the run was done: {', '.join(stages.failed)} failed")
     return loss
 
@@ -233,6 +242,9 @@ def prepare(run: Run) -> Ready:
     if run.folder.has_artifact:
         return Ready(checked, log, window, None, partial(saved_function, run.folder), None, None)
     check_effects(run.plain, log)
+    unused = check_propensities(known_at(log, window.validation_end))
+    if unused is not None:
+        say(f"The log's propensities are not used, and estimated instead: {unused}.")
     return assembled(config, checked, log, window, source.timestamp_unit)
 
 
@@ -256,7 +268,7 @@ def assembled(config: DictConfig, checked: Checked, log: EventLog, window: Split
     check_windows(log, window, {"outcome.horizon_days": outcome.horizon_days} | further)
     features = Features.fit(known_at(log, window.train_end), **config.features)
     if quiet := [name for name in (*log.feedback, *log.context) if name in features.constant]:
-        say(f"not learned from, for they do not vary in the training days: {', '.join(quiet)}")
+        say(f"not learned from, for they never vary in training: {', '.join(quiet)}")
     data = StreamData(
         log, outcome, features, window, members=head.members, seed=config.seed, also=outcomes, **config.batches
     )
@@ -332,7 +344,6 @@ def learn(run: Run, ready: Ready, stages: Stages, logger: Any) -> tuple[RewardFu
             loss = fit(ready.model, ready.data, run.path, settings=run.plain["trainer"], logger=logger)
             forecast = weigh(run, ready.model, ready.data)
             ready.model.calibrate(ready.data.val_dataloader(), **config.calibration)
-        console.print(what_training_did(loss), highlight=False)
         function = ready.function()
         second = partial(estimate_effects, ready.log, ready.outcome, window, config, run.path)
         found, function.effects = stages.attempt("effects", second, folder=run.path) or (
@@ -418,7 +429,7 @@ def fit_again(run: Run, ready: Ready, judged: RewardFunction) -> None:
             effects.items.write_parquet(scratch)
     save(judged, run.path / JUDGED)
     save(shipped, folder.artifact)
-    say(shipped.facts["refit"]["sentence"])
+    say(what_was_refit(shipped.facts["refit"], judged.facts["effects"], found))
 
 
 def saved_function(folder: RunFolder) -> RewardFunction:
@@ -435,8 +446,10 @@ def sequential(outcome: Any) -> bool:
 
 def read(config: DictConfig, record: Mapping[str, Any] | None) -> tuple[EventLog, Checked, Split]:
     """The log as it came, checked, and its windows, which are those of ``record`` where the run goes on."""
-    source = placed(plain_values(config.data), (record or {}).get("started_in"))
+    source = placed(plain_values(config.data), (record or {}).get("started_in"), grown=record is not None)
     log = instantiate(source)
+    if not isinstance(log, EventLog):
+        raise TypeError(f"data: expected a source of an EventLog, {source['_target_']} gives {type(log).__name__}")
     checked = check(log)
     window = split(checked.log, **config.split) if record is None else window_of(record["window"])
     rejected = checked.rejected.height
@@ -452,7 +465,7 @@ def read(config: DictConfig, record: Mapping[str, Any] | None) -> tuple[EventLog
         console.print(line, highlight=False)
     if unread := unread_item_features(log):
         named = ",".join((*log.item_features, *unread))
-        say(f"not read of the items table: {', '.join(unread)}; to learn from them add 'data.item_features=[{named}]'")
+        say(f"not read of the items table: {', '.join(unread)}; to learn from them, 'data.item_features=[{named}]'")
     return log, checked, window
 
 
@@ -501,8 +514,8 @@ def second_stage(known: EventLog, outcome: Any, config: DictConfig) -> tuple[dic
     """
     if not isinstance(outcome, ActivityTrace) or outcome.scope != "user":
         raise SchemaError(f"they need outcome=active_days with outcome.scope=user, and it tells {outcome.unit}")
-    estimated = None
-    if PROPENSITY in known.events.collect_schema().names():
+    estimated, unused = None, check_propensities(known)
+    if unused is None and PROPENSITY in known.events.collect_schema().names():
         propensity = known.events.select(PROPENSITY).collect().to_series().to_numpy()
     else:
         estimated = instantiate(config.propensities, _convert_="all")(known)
@@ -515,7 +528,14 @@ def second_stage(known: EventLog, outcome: Any, config: DictConfig) -> tuple[dic
         unchecked = str(error)
     personal = None if effects.personal is None else (effects.personal.borne_out, effects.personal.personal_borne_out)
     found = account(
-        effects.borne_out, estimated, balance, personal=personal, pushed=effects.pushed, unchecked=unchecked
+        effects.borne_out,
+        estimated,
+        balance,
+        personal=personal,
+        pushed=effects.pushed,
+        unchecked=unchecked,
+        chosen=effects.chosen,
+        unused=unused,
     )
     return found, effects
 
@@ -538,10 +558,17 @@ def facts(ready: Ready, run: Run) -> dict[str, Any]:
     }
 
 
-def _let_go(folder: Path) -> None:
-    """Remove a folder that the config system made, where it is empty."""
-    with suppress(OSError):
-        folder.rmdir()
+def _named(job: Any) -> bool:
+    """Whether the command line says where the run is to be kept."""
+    place = "hydra.run.dir=" if job.mode is RunMode.RUN else "hydra.sweep."
+    return any(override.startswith(place) for override in job.overrides.hydra)
+
+
+def _let_go(folder: Path, *, named: bool) -> None:
+    """Remove a folder that the config system made, and those above that it named itself, where they are empty."""
+    for place in (folder,) if named else (folder, folder.parent, folder.parent.parent):
+        with suppress(OSError):
+            place.rmdir()
 
 
 if __name__ == "__main__":

@@ -29,13 +29,22 @@ import numpy as np
 import polars as pl
 
 ROOT = Path(__file__).parents[1]
-COMPARED = ("reward/weights.safetensors", "reward/effects.parquet", "effects.parquet", "metrics.csv")
+COMPARED = (
+    "reward/weights.safetensors",
+    "reward/effects.parquet",
+    "judged/weights.safetensors",
+    "judged/effects.parquet",
+    "effects.parquet",
+    "effects_all_days.parquet",
+    "metrics.csv",
+)
 SETTINGS = (
     "data=log 'data.feedback=[click]' 'data.context=[surface]' data.end=2024-03-21 outcome.horizon_days=5 "
     "split.train_days=12 split.validation_days=4 encoder.width=16 encoder.layers=1 encoder.heads=2 head.hidden=8 "
     "head.members=2 batches.max_events=16 batches.batch_rows=64 trainer.max_epochs=4 trainer.patience=4 "
-    "trainer.accelerator=cpu evaluation.intervals.resamples=5 evaluation.intervals.min_slice_users=5 "
-    "evaluation.boosting=null evaluation.logistic.strengths=[100] features.min_item_events=2 logger=csv"
+    "trainer.accelerator=cpu evaluation.intervals.resamples=2 evaluation.intervals.min_slice_users=5 "
+    "evaluation.boosting=null effects.personal=null evaluation.logistic.strengths=[100] "
+    "features.min_item_events=2 logger=csv"
 ).replace("'", "")
 
 
@@ -51,6 +60,7 @@ def small_log(users: int = 60, days: int = 20, seed: int = 0) -> pl.DataFrame:
             "item_id": draw.integers(0, 25, len(user)),
             "timestamp": [start + timedelta(seconds=int(second)) for second in seconds],
             "click": draw.random(len(user)) < 0.4,
+            "propensity": 1 / 25,
             "surface": draw.choice(["home", "search"], len(user)),
         }
     )
@@ -93,8 +103,9 @@ def end(process: int) -> int:
 
 
 def digests(folder: Path) -> dict[str, str]:
-    """What is compared."""
-    return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in COMPARED}
+    """What is compared, of that what is there."""
+    there = [name for name in COMPARED if (folder / name).is_file()]
+    return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in there}
 
 
 def furthest(folder: Path) -> str:
@@ -140,7 +151,8 @@ def one_kill(place: Path, fresh: list[str], *, moment: float, moved: bool, wante
         folder = folder.rename(place / "elsewhere" if not (place / "elsewhere").exists() else place / "elsewhere-2")
     again = [*fresh, f"hydra.run.dir={folder}"] if reached == "nothing" else [f"resume={folder}"]
     code = end(begin(again, log))
-    differs = ["it did not end well"] if code else [name for name, it in digests(folder).items() if it != wanted[name]]
+    found = {} if code else digests(folder)
+    differs = [name for name in {**wanted, **found} if found.get(name) != wanted.get(name)]
     left = [str(file.relative_to(folder)) for file in folder.rglob(".*") if file.name not in (".lock", ".hydra")]
     print(f"killed after {moment:5.1f} s ({reached}){', moved' if moved else ''}: {', '.join(differs) or 'the same'}")
     if code:

@@ -27,7 +27,7 @@ from rich.console import Console
 from rich.table import Table
 from worlds import ROOT, write_result
 
-from reward.evaluation.off_policy import Estimate, Logged, TooFewEffectiveRows, importance
+from reward.evaluation.off_policy import Estimate, Logged, Refusal, importance
 from reward.evaluation.off_policy import effective_rows as effective
 from reward.evaluation.off_policy.weighting import clipped, inverse_propensity, self_normalised
 
@@ -99,7 +99,7 @@ def measured(events: pl.DataFrame, campaign: str, policy: str) -> tuple[Rows, st
         judged = name in JUDGED
         try:
             found = estimator(rows, target)
-        except TooFewEffectiveRows as error:
+        except Refusal as error:
             why = str(error)
             table.append(
                 _row(

@@ -25,7 +25,7 @@ from rich.progress import track
 from rich.table import Table
 from worlds import ROOT, write_result
 
-from reward.evaluation.off_policy import Logged, TooFewEffectiveRows
+from reward.evaluation.off_policy import Logged, Refusal
 from reward.evaluation.off_policy.choice import choose
 from reward.evaluation.off_policy.regression import clipped_doubly_robust, doubly_robust
 from reward.evaluation.off_policy.weighting import inverse_propensity
@@ -61,7 +61,7 @@ CASES = (
 
 
 def simulated(case: Case, seed: int) -> dict[str, tuple[float, float]] | None:
-    """Error and half width of each kind of interval; None where too few rows are effective."""
+    """Error and half width of each kind of interval; None where the weights are refused."""
     draws = np.random.default_rng(seed)
     odds = np.exp(draws.normal(0, case.spread, (2, ITEMS)))
     logging = odds / odds.sum(axis=1, keepdims=True)
@@ -81,13 +81,13 @@ def simulated(case: Case, seed: int) -> dict[str, tuple[float, float]] | None:
         candidates[f"at {most:g}"] = lambda clipped=clipped: clipped().minus(ran)
     try:
         unclipped, chosen = candidates[UNCLIPPED](), choose(candidates, reference=UNCLIPPED)
-    except TooFewEffectiveRows:
+    except Refusal:
         return None
     true = float(policy @ worth - (logging[kind] @ worth).mean())
     z, guess = normal(LEVEL), chosen.estimate
     return {
-        UNCLIPPED: (unclipped.value - true, z * unclipped.standard_error),
-        CHOSEN: (guess.value - true, z * guess.standard_error),
+        UNCLIPPED: (unclipped.value - true, unclipped.interval(LEVEL)[1] - unclipped.value),
+        CHOSEN: (guess.value - true, guess.interval(LEVEL)[1] - guess.value),
         TOLD: (guess.value - true, z * chosen.squared_error[chosen.name] ** 0.5),
     }
 

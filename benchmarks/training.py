@@ -19,14 +19,21 @@ from reward.schema import EventLog
 from reward.sequences.datamodule import StreamData
 from reward.sequences.features import Features
 from reward.sequences.split import Split, known_at
-from reward.training.activity import fit_activity, keep_what_gained
+from reward.training.activity import Gain, fit_activity, keep_what_gained
 
 
 class Trained(NamedTuple):
-    """A calibrated scoring function without effects, of the last epoch, and the validation losses of all epochs."""
+    """A calibrated scoring function without effects, of the last epoch, and the validation losses of all epochs.
+
+    Attributes:
+        gain: what training added to past activity; None where the head does not correct that.
+    """
 
     function: RewardFunction
     losses: list[float]
+    model: RewardModel
+    data: StreamData
+    gain: Gain | None
 
 
 class _Losses(Callback):
@@ -94,8 +101,10 @@ def trained(config: DictConfig, log: EventLog, window: Split, *, epochs: int | N
         warnings.filterwarnings("ignore", message=".*LeafSpec.*")
         trainer.fit(model, data)
     model.cpu()
+    gain = None
     if network.activity is not None:
-        keep_what_gained(model, data, **config.correction, **config.calibration)
+        gain = keep_what_gained(model, data, **config.correction, **config.calibration)
     model.calibrate(data.val_dataloader(), **config.calibration)
     settings = {"max_events": config.batches.max_events, "timestamp_unit": None, "facts": {}}
-    return Trained(RewardFunction(network, features, outcome, also=outcomes, **settings), losses.found)
+    function = RewardFunction(network, features, outcome, also=outcomes, **settings)
+    return Trained(function, losses.found, model, data, gain)

@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.progress import track
 
 from reward.artifact import ArtifactError, load
+from reward.effects.account import no_push
 from reward.function import RewardFunction
 from reward.logs.files import scan
 from reward.outcomes import Outcome
@@ -192,7 +193,17 @@ def _score(options: argparse.Namespace, console: Console) -> int:
         markup=False,
         soft_wrap=True,
     )
+    if (caution := caution_of(function)) is not None:
+        console.print(caution, markup=False, soft_wrap=True)
     return 0
+
+
+def caution_of(function: object) -> str | None:
+    """What to say beside the rewards of a function whose verdict on effects does not carry them."""
+    if not isinstance(function, RewardFunction) or function.effects is None or not function.facts.get("effects"):
+        return None
+    why = no_push(function.facts["effects"])
+    return None if why is None else f"Warning: do not act on these rewards: {why}"
 
 
 if __name__ == "__main__":

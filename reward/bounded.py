@@ -18,7 +18,7 @@ _MOST_TENSORS = 10_000
 _MOST_DIMENSIONS = 8
 _ITEM_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
 _FREE = 1 << 18  # bytes that any table may take in memory
-_MOST_RATIO = 128  # of what a table takes in memory to its file: numbers in sequence, packed well, have about 60
+_MOST_RATIO = 256  # of what a table takes in memory to its file: numbers in sequence, packed well, have about 60
 _CELL = 16  # bytes of a value in memory, such as the view of a string
 _DATA, _DICTIONARY, _DATA_2 = 0, 2, 3  # kinds of pages
 
@@ -129,8 +129,6 @@ def _check_pages(peek: Peek, size: int, length: int) -> None:
         raise ValueError("its metadata counts its rows in two ways")
     for group in found.get(4, []):
         for column in group[1]:
-            if 1 in column:
-                raise ValueError("it names another file")
             chunk = column[3]
             start = min(place for place in (chunk[9], chunk.get(11)) if place)
             stop = start + chunk[7]
@@ -165,6 +163,8 @@ _MOST_PAGE_HEADER = 1 << 16
 class _Thrift:
     """Reads Thrift's compact protocol, in which parquet keeps its metadata: structs as tables by field number.
 
+    Of what is told only integers, structs and lists of structs are kept.
+
     Source: https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-protocol.md
     """
 
@@ -179,7 +179,9 @@ class _Thrift:
         while head := self._byte():
             number = number + (head >> 4) if head >> 4 else self._signed()
             kind = head & 15
-            fields[number] = kind == 1 if kind in (1, 2) else self._value(kind, depth)
+            value = None if kind in (1, 2) else self._value(kind, depth)
+            if value is not None:
+                fields[number] = value
         return fields
 
     def _value(self, kind: int, depth: int) -> Any:
@@ -187,18 +189,18 @@ class _Thrift:
             return self._byte()
         if kind in (4, 5, 6):
             return self._signed()
-        if kind == 7:
-            return self._bytes(8)
-        if kind == 8:
-            return self._bytes(self._unsigned())
+        if kind in (7, 8):
+            count = self._within(8 if kind == 7 else self._unsigned())
+            self.place += count
+            return None
         if kind in (9, 10):
             head = self._byte()
-            count = head >> 4 if head >> 4 < 15 else self._unsigned()
-            return [self._value(head & 15, depth + 1) for _ in range(self._within(count))]
-        if kind == 11:
-            count = self._within(self._unsigned())
-            kinds = self._byte() if count else 0
-            return [(self._value(kinds >> 4, depth + 1), self._value(kinds & 15, depth + 1)) for _ in range(count)]
+            count = self._within(head >> 4 if head >> 4 < 15 else self._unsigned())
+            if head & 15 == 12:
+                return [self.struct(depth + 1) for _ in range(count)]
+            for _ in range(count):
+                self._value(head & 15, depth + 1)
+            return None
         if kind == 12:
             return self.struct(depth + 1)
         raise ValueError("its metadata is broken")
@@ -211,10 +213,6 @@ class _Thrift:
     def _byte(self) -> int:
         self.place += 1
         return self.content[self.place - 1]
-
-    def _bytes(self, count: int) -> bytes:
-        self.place += self._within(count)
-        return self.content[self.place - count : self.place]
 
     def _unsigned(self) -> int:
         value = shift = 0

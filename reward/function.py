@@ -36,6 +36,7 @@ from reward.schema import (
     USER,
     EventLog,
     SchemaError,
+    SetAsideWarning,
     check,
     row_keys,
     slate_moment,
@@ -532,7 +533,8 @@ class RewardFunction(Frozen):
 
     def unknown_items(self, items: Ids, items_table: pl.DataFrame | None = None) -> int:
         """How many of ``items`` are not in the vocabulary: they are scored by their features alone."""
-        distinct, place = np.unique(self._ids_of(items), return_inverse=True)
+        known = items.drop_nulls() if isinstance(items, pl.Series) else items
+        distinct, place = np.unique(self._ids_of(known), return_inverse=True)
         return int((self._item_inputs(distinct, items_table).code[place] == 0).sum())
 
     @_eager
@@ -786,7 +788,7 @@ class RewardFunction(Frozen):
         told = f"{sum(counts.values())} of {rows} events cannot be scored: {reasons}"
         if sum(counts.values()) > allowed * rows:
             raise SchemaError(f"{told}. Mend or drop these rows first: at most {allowed:.2%} may be set aside here")
-        warnings.warn(f"{told}. They are set aside, as in training, and have no score", UserWarning, stacklevel=4)
+        warnings.warn(f"{told}. They are set aside, as in training, and have no score", SetAsideWarning, stacklevel=4)
 
     def _clean(self, events: pl.DataFrame, *, every_row: bool = False, set_aside: SetAside | None = None) -> _Read:
         """The rows in the schema and in the types that training saw, without those that it would have set aside.

@@ -24,6 +24,15 @@ PROPENSITY = "propensity"
 REASON = "reason"
 CLICKS = ("click", "is_click", "clicked")  # a feedback column of such a name is the click, unless another is named
 
+MADE = frozenset(  # names of the columns that the model's inputs are made in: no column of a log may have one
+    {
+        *("row", "is_event", "slate", "visible", "weekday", "no_history", "gap_hours", "days_since_last"),
+        *("new_session", "session_position", "session_minutes", "events_today", "events_per_day", "hour_sin"),
+        *("hour_cos", "trace", "code", "events"),
+        *(f"{kind}_{span}d" for kind in ("active", "known", "rate") for span in (2, 7, 28)),
+    }
+)
+UNKNOWN = " is missing"  # after a number's name: the column that flags where it is unknown
 _TICKS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}  # in a second
 _FIRST = int(datetime(1990, 1, 1, tzinfo=UTC).timestamp())
 _LAST = int(datetime(2101, 1, 1, tzinfo=UTC).timestamp()) - 1
@@ -39,6 +48,10 @@ DUPLICATE = f"another row has the same {USER}, {ITEM} and {TIMESTAMP}"
 
 class SchemaError(ValueError):
     """A log that does not fit the schema; the message lists every problem found, not the first one."""
+
+
+class SetAsideWarning(UserWarning):
+    """Some rows have no score, for training sets such rows aside; it counts them and says why."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +138,7 @@ def _cause(error: BaseException) -> str:
     )[0]
 
 
-def check(log: EventLog, *, least_users: int = 2) -> Checked:
+def check(log: EventLog, *, least_users: int = 2, strays: bool | None = None) -> Checked:
     """Reads a log once, brings it to its clean form and sets aside, with the reason, the rows that do not fit it.
 
     A naive datetime is taken as UTC, a date as noon in ``timezone``. Of rows that share user, item and timestamp the
@@ -134,6 +147,7 @@ def check(log: EventLog, *, least_users: int = 2) -> Checked:
     Args:
         log: the log as it came.
         least_users: users it must have: 2 to learn from, for users are what a model is validated on; 0 to score.
+        strays: set aside the few rows that lie years away from all others; None: where there must be users.
 
     Returns:
         The clean log, with ``timestamp_unit`` None, and the rejected rows.
@@ -144,7 +158,7 @@ def check(log: EventLog, *, least_users: int = 2) -> Checked:
     """
     problems = _settings(log)
     events = _without_repeats(_read("events", log.events, partial(_event_readers, log)))
-    if least_users:
+    if least_users > 0 if strays is None else strays:
         events = _without_strays(events)
     problems += events.problems
     items = None if log.items is None else _read("items", log.items, partial(_item_readers, log.item_features))
@@ -284,7 +298,8 @@ def _read(table: str, frame: pl.LazyFrame, readers_of: Callable[[pl.Schema], dic
     readers = readers_of(schema)
     for name, reader in readers.items():
         if name not in schema:
-            problems.append(f"{table} has no column {name!r}{_near(name, schema)}; its columns are {', '.join(schema)}")
+            there = ", ".join(schema) or "none"
+            problems.append(f"{table} has no column {name!r}{_near(name, schema)}; its columns are {there}")
             continue
         try:
             column, found = reader(name, schema[name])
@@ -473,6 +488,19 @@ def _settings(log: EventLog) -> list[str]:
     own = (USER, ITEM, TIMESTAMP, SESSION, REQUEST, POSITION, PROPENSITY, REASON)
     problems = _twice({"the schema's own": own, "feedback": log.feedback, "context": log.context})
     problems += _twice({"the schema's own": (ITEM,), "an item feature": log.item_features})
+    shared = sorted({*log.feedback, *log.context} & {*log.item_features})
+    every = {*log.feedback, *log.context, *log.item_features}
+    taken = sorted(every & {*MADE, *(it + UNKNOWN for it in every)} | ({"day"} & {*log.feedback}))
+    patterns = sorted(
+        it for it in {*log.feedback, *log.context, *log.item_features} if it == "*" or it[:1] + it[-1:] == "^$"
+    )
+    if patterns:
+        problems.append(f"{', '.join(patterns)}: expected the names of columns, and no patterns: name each of them")
+    if taken or shared:
+        problems.append(
+            f"{', '.join([*taken, *shared])}: a column's name is taken, by another column or by one that the model "
+            "makes; expected feedback, context and item features to differ from both: rename the column"
+        )
     if not log.feedback:
         problems.append("no feedback is named: expected at least one column with what the user did: name it")
     if log.items is None and log.item_features:
@@ -539,6 +567,8 @@ def _without_strays(events: _Table) -> _Table:
     times = events.clean[TIMESTAMP].filter(usable).sort()
     few = len(times) // _FEW or int(len(times) > 2 * _FEW // 10)
     far = (times.diff() > timedelta(days=365)).fill_null(value=False).arg_true()
+    if not len(far):
+        return events
     begins, ends = far.filter(far <= few), far.filter(far >= len(times) - few)
     first = times[int(begins[-1])] if len(begins) else times.min()
     last = times[int(ends[0]) - 1] if len(ends) else times.max()

@@ -22,14 +22,11 @@ EFFECTS = "effects.parquet"
 CARD = "README.md"
 NEEDED = (MANIFEST, WEIGHTS, ITEMS, CARD)
 READABLE = (1, 2, 3, 4, 5)  # 1 had no effects, 2 one head alone, 3 no frailty; 4 is read as 5 is
-_FREE, _MOST_RATIO, _MOST = (
-    2 << 20,
-    32,
-    512 << 20,
-)  # bytes of a manifest: whatever else is there, for a byte of it, ever
+_FREE, _RATIO = 2 << 20, 2  # bytes of a manifest: whatever else is there, and one for so many of it
+_MOST = 512 << 20
 _MOST_CARD = 4 << 20
-_MOST_VALUES = 1 << 17  # of a manifest, beside one for each byte of the other files
-_BLOCK = 1 << 20
+_FREE_VALUES, _BYTES_A_VALUE = 1 << 17, 16  # values of a manifest: the same
+_BLOCK = 1 << 16
 _SEAL = re.compile(rb',\n "seal": "([0-9a-f]{64})"\n\}\Z')
 _VERSION = re.compile(rb'\A\{\s*"format_version": (-?\d{1,9}|"[^"\\]{0,20}"|null|true|false|[\d.]{1,20})\s*[,}]')
 _OPEN = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
@@ -214,7 +211,7 @@ class Sealed:
             )
         if said is None or seal is None or _sealed_hash(content, seal.start()) != seal[1].decode():
             raise ArtifactError(broken)
-        if sum(map(content.count, (b",", b"[", b"{"))) > _MOST_VALUES + self._beside():
+        if holds_too_much(content, self._beside()):
             raise ArtifactError(f"{self.folder / MANIFEST} holds more values than its other files account for")
         try:
             manifest = parse(content)
@@ -235,7 +232,7 @@ class Sealed:
         return sum(self._size(name) for name in (WEIGHTS, ITEMS, EFFECTS))
 
     def _most(self) -> int:
-        return min(_FREE + _MOST_RATIO * self._beside(), _MOST)
+        return most_of_manifest(self._beside())
 
     def _size(self, name: str) -> int:
         try:
@@ -304,6 +301,16 @@ class Sealed:
             else f"cannot be opened: {error}"
         )
         return ArtifactError(f"{self.folder / name} {why}: copy the artefact again from where it was made")
+
+
+def most_of_manifest(beside: int) -> int:
+    """Bytes that a manifest may have, by those of the weights and tables beside it."""
+    return min(_FREE + beside // _RATIO, _MOST)
+
+
+def holds_too_much(content: bytes, beside: int) -> bool:
+    """Whether a manifest has more values than those weights and tables account for: each takes memory of its own."""
+    return sum(map(content.count, (b",", b"[", b"{"))) > _FREE_VALUES + beside // _BYTES_A_VALUE
 
 
 def _incomplete(folder: Path, missing: Sequence[str]) -> MissingError:

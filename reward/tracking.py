@@ -117,7 +117,8 @@ def _wandb_results(run: Any, numbers: Mapping[str, float], report: Path, artifac
         run.log({"report": wandb.Html(report.read_text(encoding="utf-8"), inject=False)})
     if artifact.is_dir():
         kept = wandb.Artifact("reward", type="scoring-function")
-        kept.add_dir(str(artifact.resolve()))
+        for file in sorted(artifact.resolve().iterdir()):  # add_dir would talk
+            kept.add_file(str(file), name=file.name)
         run.log_artifact(kept, aliases=["latest", str(run.id)])
 
 

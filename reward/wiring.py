@@ -67,6 +67,9 @@ def _nodes(node: Any, path: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 
 def _misfits(path: str, node: Mapping[str, Any]) -> Iterator[str]:
+    if not isinstance(node[TARGET], str):
+        yield f"{path}.{TARGET}: expected the full path of a class or function, got {node[TARGET]!r}"
+        return
     try:
         target = locate(node[TARGET])
     except TypeError as error:

@@ -9,6 +9,7 @@ sentence, or to pass; of those that pass, the whole run is made of every ``--tra
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import random
 import sys
@@ -211,6 +212,7 @@ def main() -> None:
     parser.add_argument("--show", action="store_true", help="print what is said to each")
     told = parser.parse_args()
     os.environ["PYTHONWARNINGS"] = "ignore"
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     with tempfile.TemporaryDirectory() as scratch:
         found = drawn(told.configs, told.seed, Path(scratch), every=told.train_every, show=told.show)
     print(dict(found))

@@ -3,6 +3,7 @@
 import pytest
 from situations import SITUATIONS
 
+from reward.__main__ import caution_of
 from reward.card import model_card
 from reward.effects.account import account_sentences, no_push, verdict
 from reward.function import RewardFunction
@@ -26,3 +27,14 @@ def test_a_card_has_the_verdict_the_warning_and_no_claim_beyond_them(function, s
         assert f"- {sentence}\n" in card
     assert (f"> **Warning.** {effects['warning']}" in card) == (effects["warning"] is not None)
     assert ("Do not act on the rewards of this artefact" in card) == (no_push(effects) is not None)
+
+
+@pytest.mark.parametrize("situation", SITUATIONS)
+def test_whoever_scores_is_told_not_to_act_on_rewards_that_the_verdict_does_not_carry(function, situation):
+    effects = SITUATIONS[situation]
+    function.facts["effects"] = effects
+    why = no_push(effects) if effects else None
+    assert caution_of(function) == (None if why is None else f"Warning: do not act on these rewards: {why}")
+    function.effects = None
+    assert caution_of(function) is None
+    assert caution_of(object()) is None

@@ -20,7 +20,7 @@ from reward.function import SCORES, RewardFunction
 from reward.heads.trace import TraceHead
 from reward.network import RewardNetwork
 from reward.outcomes.activity import ActivityTrace, local_day
-from reward.schema import SchemaError
+from reward.schema import SchemaError, SetAsideWarning
 
 NEAR = {"abs_tol": 1e-5, "rel_tol": 1e-5}
 TRANSFORMER = partial(Transformer, width=8, layers=2, heads=2, dropout=0.0)
@@ -204,12 +204,81 @@ def test_a_rows_own_feedback_moves_what_follows_it_alone(fn, events, scored):
         ("volume", math.inf, r"2 row\(s\): volume is infinite"),
     ],
 )
-def test_a_flawed_row_is_refused_for_every_row_given_is_scored(fn, events, column, value, message):
+def test_more_flawed_rows_than_training_allowed_are_refused(fn, events, column, value, message):
     two = pl.int_range(pl.len()).is_in([3, 9])
     flawed = events.with_columns(pl.when(two).then(pl.lit(value)).otherwise(column).alias(column))
     for read in (fn.score_events, partial(fn.encode, now=NOW)):
         with pytest.raises(SchemaError, match=message.replace("{rows}", str(events.height))):
             read(flawed)
+
+
+class TestRowsThatTrainingWouldSetAside:
+    FLAWS = (
+        ("click", math.nan, "click is not a finite number of at least 0"),
+        ("click", 45_000.0, "click is neither 0 nor 1"),
+        ("user_id", None, "user_id is null"),
+        ("timestamp", datetime(1971, 1, 1, tzinfo=UTC), "timestamp is before 1990"),
+        ("volume", math.inf, "volume is infinite"),
+    )
+
+    @staticmethod
+    def lenient(function_of):
+        found = function_of()
+        found.features = replace(found.features, max_rejected_share=0.01)
+        return found
+
+    @staticmethod
+    def flawed(events, column, value):
+        two = pl.int_range(pl.len()).is_in([3, 9])
+        return events.with_columns(pl.when(two).then(pl.lit(value)).otherwise(column).alias(column))
+
+    @pytest.mark.parametrize(("column", "value", "reason"), FLAWS)
+    def test_they_have_no_score_and_a_warning_counts_them(self, function_of, events, column, value, reason):
+        fn, flawed = self.lenient(function_of), self.flawed(events, column, value)
+        with pytest.warns(
+            UserWarning, match=rf"2 of {events.height} events cannot be scored: 2 row\(s\): {reason}.*no sco"
+        ):
+            found = fn.score_events(flawed)
+        assert_frame_equal(found.select(flawed.columns), flawed)
+        for name in SCORES:
+            assert found[name].is_null().arg_true().to_list() == [3, 9]
+        kept = [row for row in range(events.height) if row not in (3, 9)]
+        same_scores(found[kept], fn.score_events(flawed[kept]))
+
+    def test_what_reads_a_log_otherwise_does_the_same(self, function_of, events):
+        fn, flawed = self.lenient(function_of), self.flawed(events, "volume", math.inf)
+        for read in (fn.forecast, partial(fn.values_as_of, moments=[NOW + timedelta(days=90)])):
+            with pytest.warns(SetAsideWarning, match="2 row"):
+                found = read(flawed)
+            assert np.flatnonzero(np.isnan(found).any(1)).tolist() == [3, 9]
+        with pytest.warns(SetAsideWarning, match="2 row"):
+            history = fn.encode(flawed, now=NOW)
+        assert len(history) == events["user_id"].n_unique()
+
+    def test_a_flawed_row_with_the_key_of_a_sound_one_has_no_score_either(self, function_of, events):
+        fn = self.lenient(function_of)
+        twice = pl.concat([events, events.head(1).with_columns(listen_ms=pl.lit(-1.0))])
+        with pytest.warns(SetAsideWarning, match="1 of"):
+            found = fn.score_events(twice)
+        assert found["reward"].is_null().arg_true().to_list() == [events.height]
+
+    def test_a_slot_that_cannot_be_read_is_refused_for_it_is_to_be_answered(self, function_of, events):
+        slots = pl.DataFrame({"user_id": [3] * 200, "timestamp": [NOW] * 199 + [datetime(1971, 1, 1, tzinfo=UTC)]})
+        with pytest.raises(SchemaError, match=r"now does not fit: 1 of 200 events .* at most 0.00% may be set aside"):
+            self.lenient(function_of).encode(events, now=slots)
+
+
+class TestNamesThatTheLogHas:
+    def test_a_column_of_the_log_stays_and_the_score_goes_by_another_name(self, fn, events, scored):
+        log = events.with_columns(reward=pl.lit("x"), value_after=pl.lit(7), scored_reward=pl.lit(1))
+        found = fn.score_events(log)
+        assert_frame_equal(found.select(log.columns), log)
+        for name, as_ in (("reward", "scored_scored_reward"), ("value_after", "scored_value_after")):
+            assert found[as_].equals(scored[name])
+        assert found["reward_std"].equals(scored["reward_std"])
+
+    def test_the_scores_alone_have_their_own_names(self, fn, events, scored):
+        assert_frame_equal(fn.scores(events.with_columns(reward=pl.lit("x"))), scored.select(SCORES))
 
 
 @pytest.mark.parametrize("column", ["user_id", "item_id", "timestamp", "click", "surface"])
@@ -291,7 +360,7 @@ def test_the_features_of_a_new_item_are_read_from_the_items_table(fn, events, hi
 
 
 def test_an_items_table_that_lacks_a_feature_is_refused(fn, events, history):
-    with pytest.raises(SchemaError, match="the items table does not fit: it has no column 'genre'"):
+    with pytest.raises(SchemaError, match="the items table does not fit: items has no column 'genre'"):
         fn.score_candidates(history, [777], items_table=pl.DataFrame({"item_id": [777]}))
 
 

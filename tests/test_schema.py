@@ -1,4 +1,5 @@
 import math
+import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -8,7 +9,16 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from reward.schema import EventLog, SchemaError, check, row_keys
+from reward.schema import (
+    STRAY,
+    EventLog,
+    SchemaError,
+    check,
+    check_items,
+    minutes_of,
+    row_keys,
+    unread_item_features,
+)
 
 NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)
 
@@ -183,7 +193,7 @@ def test_an_identifier_beyond_64_bits_is_set_aside():
 
 def test_plausible_timestamps_reach_from_1990_to_2100():
     ends = datetime(1990, 1, 1, tzinfo=UTC), datetime(2100, 12, 31, 23, 59, 59, tzinfo=UTC)
-    assert check(log(put(events(), "timestamp", *ends))).rejected.is_empty()
+    assert check(log(put(events(), "timestamp", *ends)), least_users=0).rejected.is_empty()
 
 
 def test_a_shared_error_counts_every_reason_and_shows_the_first_rows_and_values():
@@ -356,7 +366,7 @@ def test_an_unknown_unit_is_refused():
         ({"timezone": "Europe/Stokholm"}, r"timezone='Europe/Stokholm' is unknown \(did you mean 'Europe/Stockholm'"),
         ({"timezone": ""}, "timezone='' is unknown: expected an IANA name"),
         ({"max_rejected_share": 1.5}, "max_rejected_share=1.5: expected a share between 0 and 1"),
-        ({"session_gap_minutes": 0}, "session_gap_minutes=0: expected more than 0"),
+        ({"session_gap_minutes": 0}, "session_gap_minutes=0: expected minutes, more than 0"),
         ({"end": datetime(2024, 5, 1, 12, 8)}, r"end=2024-05-01T12:08:00\+00:00 is before the last event, at .*12:09"),
     ],
 )
@@ -484,3 +494,182 @@ def test_row_keys_of_a_type_that_no_log_has_are_refused():
         row_keys(events().cast({"item_id": pl.Float64}), None)
     with pytest.raises(SchemaError, match="expected timestamp_unit to be one of s, ms, us, ns, got None"):
         row_keys(integers(1), None)
+
+
+class TestRolesOfFeedback:
+    @pytest.mark.parametrize(
+        ("names", "asked", "click"),
+        [
+            (("skip", "click"), None, "click"),
+            (("skip", "is_click"), None, "is_click"),
+            (("clicked", "skip"), None, "clicked"),
+            (("skip", "play"), None, None),
+            (("skip", "play"), "play", "play"),
+            (("click", "play"), "play", "play"),
+        ],
+    )
+    def test_the_click_is_the_one_named_or_called_so_and_never_the_first(self, names, asked, click):
+        frame = events().drop("click").with_columns(pl.lit(1.0).alias(name) for name in names)
+        assert check(log(frame, feedback=names, click=asked)).log.click == click
+
+    def test_a_click_that_is_no_feedback_is_refused(self):
+        with pytest.raises(SchemaError, match=r"click='clik' \(did you mean 'click'\?\): expected one of the feedback"):
+            check(log(events(), click="clik"))
+
+    def test_a_flag_is_boolean_or_holds_both_numbers_and_no_other(self):
+        columns = {
+            "bool": pl.lit(value=False),
+            "both": pl.int_range(pl.len()) % 2,
+            "never": pl.lit(0.0),
+            "always": pl.lit(1),
+            "count": pl.int_range(pl.len()) % 3,
+        }
+        frame = events().with_columns(**columns)
+        assert check(log(frame, feedback=tuple(columns))).log.flags == ("bool", "both")
+        assert check(log(frame, feedback=tuple(columns), flags=("never",))).log.flags == ("never",)
+
+    def test_what_a_flag_cannot_be_is_set_aside(self):
+        frame = put(events(60), "click", 2.0, math.nan)
+        found = check(log(frame, flags=("click",)))
+        assert found.reasons.drop_nulls().to_list() == [
+            "click is neither 0 nor 1",
+            "click is not a finite number of at least 0",
+        ]
+
+    def test_a_flag_that_turned_into_a_quantity_is_refused_by_name(self):
+        frame = events(60).with_columns(click=pl.lit(45_000.0))
+        with pytest.raises(SchemaError, match=r"60 of 60 events (.|\n)*60 row\(s\): click is neither 0 nor 1"):
+            check(log(frame, flags=("click",)))
+
+    def test_flags_that_are_no_feedback_are_refused(self):
+        with pytest.raises(SchemaError, match=r"flags=\['nope'\]: expected some of the feedback columns"):
+            check(log(events(), flags=("nope",)))
+
+
+@pytest.mark.parametrize("told", ["4", "24:00", "04:60", "4am", "", "04:00:00", "240"])
+def test_an_hour_at_which_no_day_starts_is_refused(told):
+    with pytest.raises(SchemaError, match=f"day_starts_at='{told}': expected a local time from 00:00 to 23:59"):
+        check(log(events(), day_starts_at=told))
+
+
+@pytest.mark.parametrize(("told", "minutes"), [("00:00", 0), ("4:00", 240), ("04:30", 270), ("23:59", 1439)])
+def test_minutes_after_midnight_by_hand(told, minutes):
+    assert minutes_of(told) == minutes
+
+
+@pytest.mark.parametrize("zone", ["UTC", "America/Los_Angeles", "Pacific/Auckland"])
+def test_a_date_is_in_its_own_day_in_the_logs_zone(zone):
+    frame = events().with_columns(timestamp=pl.lit(datetime(2024, 5, 1)).dt.date())
+    found = clean(frame, timezone=zone)["timestamp"].dt.convert_time_zone(zone)
+    assert found.dt.date().unique().to_list() == [datetime(2024, 5, 1).date()]
+    assert row_keys(frame, None, zone)["timestamp"].equals(clean(frame, timezone=zone)["timestamp"])
+
+
+@pytest.mark.parametrize(("unit", "per"), [("s", 1), ("ms", 10**3), ("us", 10**6), ("ns", 10**9)])
+def test_integers_without_a_unit_are_told_which_one_is_plausible(unit, per):
+    with pytest.raises(SchemaError, match=f"got None: set it; in {unit} most of them are around 2024-05-01"):
+        check(log(integers(per)))
+
+
+class TestFarAway:
+    def test_the_few_rows_that_are_years_from_all_others_are_set_aside(self):
+        frame = put(events(300), "timestamp", datetime(1990, 1, 1, tzinfo=UTC), datetime(2100, 5, 1, tzinfo=UTC))
+        found = check(log(frame))
+        assert found.rejected["reason"].to_list() == [STRAY] * 2
+        assert found.log.events.collect()["timestamp"].dt.year().unique().to_list() == [2024]
+
+    def test_they_are_scored_for_a_score_is_of_one_row(self):
+        frame = put(events(300), "timestamp", datetime(1990, 1, 1, tzinfo=UTC))
+        assert check(log(frame), least_users=0).rejected.is_empty()
+
+    def test_a_part_of_the_log_is_not_few_rows(self):
+        frame = put(events(300), "timestamp", *[datetime(2020, 1, 1, minute=it, tzinfo=UTC) for it in range(30)])
+        assert check(log(frame)).rejected.is_empty()
+
+    def test_more_than_thirty_years_are_refused(self):
+        frame = put(events(300), "timestamp", *[datetime(1990, 1, 1, minute=it, tzinfo=UTC) for it in range(30)])
+        with pytest.raises(SchemaError, match="events go from 1990-01-01 to 2024-05-01, over 12,539 days; expected at"):
+            check(log(frame))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("click", 1e300, r"click is over 1e\+19, too large for a sum"),
+        ("volume", -1e300, r"volume is beyond ±1e\+19, too large for a sum"),
+    ],
+)
+def test_numbers_that_no_sum_can_hold_are_set_aside(name, value, reason):
+    frame = put(events(60).with_columns(volume=pl.lit(1.0)), name, value)
+    assert re.fullmatch(reason, check(log(frame, context=("volume",))).reasons[0])
+
+
+def test_a_number_that_is_nan_is_unknown():
+    frame = put(events(60).with_columns(volume=pl.lit(1.0)), "volume", math.nan)
+    assert clean(frame, context=("volume",)).sort("timestamp")["volume"].to_list() == [None, *[1.0] * 59]
+
+
+def test_reasons_are_in_the_order_of_the_rows():
+    frame = put(events(60), "click", 0.0, math.nan)
+    reasons = check(log(frame)).reasons
+    assert reasons.is_not_null().arg_true().to_list() == [1]
+    assert len(reasons) == 60
+
+
+@pytest.mark.parametrize("dtype", [pl.Object, pl.Duration, pl.List(pl.Int64), pl.Struct({"a": pl.Int64})])
+@pytest.mark.parametrize("name", ["user_id", "item_id", "timestamp", "click", "surface", "session_id", "request_id"])
+def test_a_column_that_nothing_can_be_read_of_is_refused_by_name(name, dtype):
+    values = {pl.Object: object(), pl.Duration: timedelta(1), pl.List: [1], pl.Struct: {"a": 1}}[dtype.base_type()]
+    frame = events().with_columns(surface=pl.lit("home")).with_columns(pl.Series(name, [values] * 10, dtype=dtype))
+    with pytest.raises(SchemaError, match=f"events has '{name}' as .*: expected"):
+        check(log(frame, context=("surface",)))
+
+
+def test_sessions_may_be_named_by_bytes():
+    assert clean(events().with_columns(session_id=pl.lit(b"\xff\x00")))["session_id"][0] == "ff00"
+
+
+class TestItemFeatures:
+    ITEMS = pl.DataFrame(
+        {"item_id": range(10), "genre": ["a"] * 10, "minutes": [1.0] * 10, "vector": [[1.0, 2.0]] * 10}
+    )
+
+    def test_those_that_could_be_read_and_are_not_named_are_told(self):
+        items = self.ITEMS.with_columns(parts=pl.lit([1, 2])).lazy()
+        assert unread_item_features(log(events(), items=items, item_features=("genre",))) == ("minutes", "vector")
+        assert unread_item_features(log(events())) == ()
+
+    @pytest.mark.parametrize(
+        ("name", "value", "message"),
+        [
+            ("minutes", math.inf, r"1 row\(s\): minutes is infinite"),
+            ("minutes", 1e300, r"minutes is beyond ±1e\+19"),
+            ("vector", [math.nan, 1.0], "vector has elements that are not finite"),
+            ("vector", [None, 1.0], "vector has elements that are not finite"),
+            ("vector", [1e9, 1.0], r"vector has elements beyond ±1e\+06, scale it"),
+            ("item_id", None, "item_id is null"),
+        ],
+    )
+    def test_the_same_is_refused_in_training_and_in_scoring(self, name, value, message):
+        items = put(self.ITEMS, name, value)
+        with pytest.raises(SchemaError, match=message):
+            check(log(events(), items=items.lazy(), item_features=("genre", "minutes", "vector")))
+        with pytest.raises(SchemaError, match=f"the items table does not fit: .*{message}"):
+            check_items(items, ("genre", "minutes", "vector"))
+
+    def test_a_name_that_context_has_too_is_refused(self):
+        frame = events().with_columns(genre=pl.lit("a"))
+        with pytest.raises(SchemaError, match="genre: a column's name is taken, by another column"):
+            check(log(frame, items=self.ITEMS.lazy(), item_features=("genre",), context=("genre",)))
+
+
+def test_a_name_of_the_models_own_inputs_is_refused_before_training():
+    frame = events().with_columns(pl.lit(1.0).alias(name) for name in ("volume", "volume is missing", "gap_hours"))
+    with pytest.raises(SchemaError, match="gap_hours, volume is missing: a column's name is taken"):
+        check(log(frame, context=("volume", "volume is missing", "gap_hours")))
+
+
+@pytest.mark.parametrize("pattern", ["*", "^click.*$"])
+def test_a_pattern_is_no_name_of_a_column(pattern):
+    with pytest.raises(SchemaError, match="expected the names of columns, and no patterns"):
+        check(log(events(), context=(pattern,)))

@@ -3,8 +3,9 @@ import sys
 
 import pytest
 import wandb
+from pytorch_lightning.loggers.logger import DummyLogger
 
-from reward.tracking import csv_logger, wandb_logger
+from reward.tracking import csv_logger, finish, log_config, log_results, wandb_logger
 
 
 @pytest.fixture(autouse=True)
@@ -98,9 +99,86 @@ def test_a_login_file_that_cannot_be_read_is_no_key(started, tmp_path, content):
     assert mode(started, tmp_path) == "offline"
 
 
-def test_a_table_of_metrics_is_written_in_the_run_folder(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "wandb", None)  # it needs none
-    logger = csv_logger(folder=tmp_path / "run")
-    logger.log_metrics({"loss": 0.5}, step=3)
-    logger.save()
-    assert (tmp_path / "run" / "metrics.csv").read_text().split() == ["loss,step", "0.5,3"]
+def test_no_tracker_needs_no_tracker(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    assert csv_logger(folder=tmp_path / "run") is False
+
+
+def test_a_run_that_goes_on_in_its_folder_goes_on_under_its_id_even_where_that_was_moved(started, tmp_path):
+    def begun(folder):
+        _ = wandb_logger(folder=folder, project="mine").experiment
+        return next(it for it in reversed(started) if isinstance(it, dict))
+
+    first = begun(tmp_path / "run")["id"]
+    (tmp_path / "run").rename(tmp_path / "elsewhere")
+    assert begun(tmp_path / "elsewhere")["id"] == first
+    assert begun(tmp_path / "other")["id"] != first
+
+
+def test_the_jobs_of_a_sweep_are_runs_of_their_own_in_one_group(started, tmp_path):
+    for name in ("0", "1-1"):
+        _ = wandb_logger(folder=tmp_path / "sweep" / name, project="mine").experiment
+    told = [it for it in started if isinstance(it, dict)]
+    assert [it["name"] for it in told] == ["sweep-0", "sweep-1-1"]
+    assert {it["group"] for it in told} == {"sweep"}
+    assert len({it["id"] for it in told}) == 2
+
+
+@pytest.fixture
+def ready(tmp_path):
+    """A run folder with what a tracker is given."""
+    (tmp_path / "reward").mkdir()
+    (tmp_path / "reward" / "reward.json").write_text("{}")
+    (tmp_path / "report.html").write_text("<!doctype html>")
+    return {"report": tmp_path / "report.html", "artifact": tmp_path / "reward"}
+
+
+def test_each_run_of_a_process_is_told_its_config_and_results_and_ends(ready, tmp_path, monkeypatch):
+    monkeypatch.undo()  # wandb talks to a process of its own on this machine
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    found = []
+    for place in (tmp_path / "one", tmp_path / "two"):
+        logger = wandb_logger(folder=place, project="mine")
+        place.mkdir(exist_ok=True)
+        log_config(logger, {"seed": 3, "encoder": {"width": 8}})
+        run = logger.experiment
+        log_results(
+            logger, {"metrics": {"model": {"auc": {"value": 0.7, "low": None}}}, "validation/loss": 0.5}, **ready
+        )
+        assert dict(run.config) == {"seed": 3, "encoder": {"width": 8}}
+        told = dict(run.summary)
+        assert (told["final/metrics/model/auc"], told["final/validation/loss"]) == (0.7, 0.5)
+        assert "report" in told
+        found.append(run.id)
+        finish(logger)
+        assert wandb.run is None
+        assert len(list(place.glob("wandb/offline-run-*"))) == 1
+    assert len(set(found)) == 2
+
+
+def test_another_tracker_gets_the_numbers_and_its_end(ready):
+    class Kept(DummyLogger):
+        def __init__(self):
+            super().__init__()
+            self.told = []
+
+        def log_hyperparams(self, params):
+            self.told.append(params)
+
+        def log_metrics(self, metrics):
+            self.told.append(metrics)
+
+        def save(self):
+            self.told.append("saved")
+
+        def finalize(self, status):
+            self.told.append(status)
+
+    logger = Kept()
+    log_config(logger, {"seed": 3})
+    log_results(logger, {"loss": 0.5, "name": "x", "flag": True}, **ready)
+    finish(logger, failed=True)
+    assert logger.told == [{"seed": 3}, {"final/loss": 0.5}, "saved", "failed"]
+    log_config(False, {})
+    log_results(False, {}, **ready)
+    finish(False)

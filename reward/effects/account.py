@@ -9,12 +9,13 @@ from typing import Any
 
 from reward.effects.anchors import HeldOut
 from reward.effects.balance import Balance
+from reward.effects.choosing import Chosen
 from reward.effects.propensities import Propensities
 from reward.effects.pushing import Push
 
 LOGGED, ESTIMATED = "logged", "estimated"
 _NOT_LOGGED = (
-    "The log has no propensities. They were estimated from it, and are right only as far as the service chose items by "
+    "They were estimated from the log, and are right only as far as the service chose items by "
     "what the log shows. Expect much less of the effects of items than with logged propensities, whatever their "
     "standard deviations say, and run an experiment before anything depends on them."
 )
@@ -46,6 +47,8 @@ def account(
     personal: tuple[HeldOut, HeldOut] | None = None,
     pushed: Mapping[float, Push] | None = None,
     unchecked: str = "",
+    chosen: Chosen | None = None,
+    unused: str | None = None,
 ) -> dict[str, Any]:
     """What was found, as values that go into JSON.
 
@@ -57,13 +60,16 @@ def account(
         pushed: how far a ranker may lean on the rewards, or where ``personal`` is None on the effects, by
             pessimism; None: not looked at.
         unchecked: why the check could not be made.
+        chosen: what opens an effect, which answers are rare and what items are pooled over; None: not told.
+        unused: why propensities that the log has were not used and others were estimated; None: they were, or it has
+            none.
 
     Returns:
         ``propensities`` (logged or estimated), ``slope``, ``se`` and ``interval`` (95%; null where nothing was
         predicted), the same three of the ``rewards`` and of their ``personal`` part (null where not fitted),
         ``policy`` (what `Propensities.statement` says; null where logged), ``balance`` (``flagged``, null where not
         checked, and ``sentences``), ``push`` (by pessimism, what `Push.values` says; null where not looked at),
-        ``warning``, a text or null, and ``reason``, null.
+        ``chosen`` (what `Chosen.values` says; null where not told), ``warning``, a text or null, and ``reason``, null.
     """
     rewards, added = (None, None) if personal is None else map(_values, personal)
     return {
@@ -77,15 +83,16 @@ def account(
             "sentences": [f"Balance was not checked: {unchecked}."] if balance is None else balance.sentences(),
         },
         "push": None if pushed is None else {f"{kappa:g}": push.values() for kappa, push in pushed.items()},
-        "warning": _warning(estimated, balance),
+        "chosen": None if chosen is None else chosen.values(),
+        "warning": _warning(estimated, balance, unused),
         "reason": None,
     }
 
 
 def no_account(reason: str) -> dict[str, Any]:
     """The same of a log whose effects could not be estimated, with the reason."""
-    keys = ("propensities", "slope", "se", "interval", "rewards", "personal", "policy", "balance", "push", "warning")
-    return {**dict.fromkeys(keys), "reason": reason}
+    keys = ("propensities", "slope", "se", "interval", "rewards", "personal", "policy", "balance", "push", "chosen")
+    return {**dict.fromkeys((*keys, "warning")), "reason": reason}
 
 
 def verdict(found: Mapping[str, Any] | None) -> Verdict:
@@ -120,13 +127,14 @@ def account_sentences(found: dict[str, Any]) -> list[str]:
     """An account in plain words, the verdict first, the warning apart."""
     if found["reason"] is not None:
         return [f"Effects of items were not estimated: {found['reason']}"]
-    policy, personal = found["policy"], found.get("personal")
+    policy, personal, chosen = found["policy"], found.get("personal"), (found.get("chosen") or {}).get("sentence")
     return [
         _of_items(found),
         *([] if personal is None else [_of_users(found["rewards"], personal, found["balance"]["flagged"])]),
         *([] if not found.get("push") else [_pushed(found)]),
         *([] if policy is None else [_calibration(policy)]),
         *found["balance"]["sentences"],
+        *([chosen] if chosen else []),
     ]
 
 
@@ -219,9 +227,12 @@ def _calibration(policy: dict[str, Any]) -> str:
     )
 
 
-def _warning(estimated: Propensities | None, balance: Balance | None) -> str | None:
+def _warning(estimated: Propensities | None, balance: Balance | None, unused: str | None) -> str | None:
     """None where propensities are logged and no check speaks against them."""
-    said = [] if estimated is None else [_NOT_LOGGED]
+    said = []
+    if estimated is not None:
+        why = "The log has no propensities." if unused is None else f"The log's propensities were not used: {unused}."
+        said.append(f"{why} {_NOT_LOGGED}")
     if estimated is not None and estimated.calibration.flagged:
         said.append("The model that they come from does not hold for held-out users.")
     if balance is not None and balance.flagged:

@@ -41,6 +41,8 @@ class Pooled:
         own_lift: (items, columns) what the item's own part loses.
         own_carry: (items,) what the item's own part loses for a unit of its group's.
         spreads: standard deviations found: own, group, described, answered; days behind the gate.
+        evidence: log-likelihood of the anchors with all parts integrated out but the intercepts, which are at their
+            best; in nats up to a constant of the anchors.
     """
 
     coefficients: Doubles
@@ -53,6 +55,7 @@ class Pooled:
     own_lift: Doubles
     own_carry: Doubles
     spreads: tuple[float, float, float, float]
+    evidence: float
 
     def effects(self, traits: Traits, groups: Ints, row: int = -1) -> tuple[Doubles, Doubles]:
         """(items,) posterior means and standard deviations in days, with the traits of ``row``."""
@@ -112,12 +115,12 @@ def pooled_effects(anchors: Anchors, traits: Traits, groups: Ints, *, without: i
         block=np.array([0, 0] + [1] * traits.described.shape[1] + [2] * answered),
         doubt=np.zeros(len(groups)),
     )
-    made = _fitted(facts, np.full(4, _START_DAYS))
+    made = plain = _fitted(facts, np.full(4, _START_DAYS))
     for _ in range(_DOUBT_ROUNDS if traits.doubt.any() else 0):
         mine = slice(width - answered, None)
         size = made.coefficients[mine] ** 2 + made.covariance.diagonal()[mine]
         made = _fitted(replace(facts, doubt=traits.doubt @ size), np.array(made.spreads))
-    return made
+    return replace(made, evidence=plain.evidence)  # doubts come of the fit and are not its parameters
 
 
 def _fitted(facts: _Facts, start: Doubles) -> Pooled:
@@ -277,7 +280,15 @@ def _posterior(facts: _Facts, log_spread: Doubles) -> Pooled:
         own_lift=taken[:, None] * facts.items[:, 2:],
         own_carry=carry,
         spreads=(spreads[0], spreads[1], spreads[2], spreads[3]),
+        evidence=_evidence(facts, made, log_spread),
     )
+
+
+def _evidence(facts: _Facts, made: _Solved, log_spread: Doubles) -> float:
+    """The likelihood with the two intercepts at their best: a wide prior would charge a gate for the second of them."""
+    free = np.flatnonzero(facts.block == 0)
+    left = np.linalg.slogdet(made.covariance[np.ix_(free, free)] / _FREE_VARIANCE)[1]
+    return -(made.loss + float(log_spread.sum()) + 0.5 * float(left))
 
 
 def _columns(traits: Traits, row: int) -> Doubles:

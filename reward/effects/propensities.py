@@ -27,8 +27,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from reward.effects.balance import agreement
+from reward.effects.settings import AUTO
 from reward.effects.slates import HALVES, Doubles, Floats, Ints, Slates, halves, past_activity, past_liking, slates_of
-from reward.schema import ITEM, EventLog, SchemaError
+from reward.schema import ITEM, EventLog, SchemaError, click_of
 
 _GOLDEN = 0.6180339887498949  # its multiples are spread evenly between 0 and 1
 _LONGEST = 1.0  # step of a score
@@ -135,7 +136,8 @@ def estimate_propensities(
 
     Args:
         log: a checked log. Without an items table the items' features are learned from who gated what.
-        gate: feedback column that says a user took an item up (above 0); None: being shown counts.
+        gate: feedback column that says a user took an item up (above 0); None: being shown counts; ``auto``: the log's
+            click, where it has one.
         spans_days: memories of the past activity that the policy may follow; none: it follows no activity.
         prior_days: days of average activity a new user is thought to have had.
         memory_clicks: memories, in gated items, of the liking that the policy may follow; none: it follows no liking.
@@ -158,6 +160,7 @@ def estimate_propensities(
         SchemaError: ``gate`` is no feedback column, or ``context`` no context column.
         ValueError: a setting is out of its range.
     """
+    gate = click_of(log) if gate == AUTO else gate
     settings = {
         name: list(it) if isinstance(it, tuple | list) else it for name, it in locals().items() if name != "log"
     }
@@ -343,9 +346,10 @@ def _standard(values: NDArray[np.floating]) -> Floats:
 
 
 def _one_hot(column: pl.Series, levels: int) -> Floats:
-    common = column.drop_nulls().value_counts(sort=True, name="n").sort(["n", column.name], descending=[True, False])
+    counts = column.drop_nulls().alias("value").value_counts(name="n")
+    common = counts.sort(["n", "value"], descending=[True, False])
     return np.stack(
-        [(column == name).fill_null(False).to_numpy() for name in common[column.name].head(levels)]
+        [(column == name).fill_null(False).to_numpy() for name in common["value"].head(levels)]
         or [np.zeros(len(column))],
         axis=1,
     ).astype(np.float32)

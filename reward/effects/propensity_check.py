@@ -42,8 +42,8 @@ def impossible(propensity: Doubles, rows: int) -> str | None:
 def check_propensities(log: EventLog) -> str | None:
     """Why the column ``propensity`` of a log cannot hold the probabilities with which its rows were shown.
 
-    If x is drawn with probability p(x), then Σ s(x) over all that could be drawn, which is 1, is the mean of s(x) / p(x)
-    over draws, for any shares s. Here s is the item's share of what other users were shown on that day in the same
+    If x is drawn with probability p(x), then for any shares s the mean of s(x) / p(x) over draws is Σ s(x) over all
+    that could be drawn, which is 1. Here s is the item's share of what other users were shown on that day in the same
     context, less in a slate what stands above; the mean is over rows, with a standard error clustered by user. A column
     of ones gives the chance that two users see the same item, one that holds chances of being anywhere in a slate of k
     gives 1 / k. Where only one item could be shown, 1 is right and passes.

@@ -10,6 +10,7 @@ import polars as pl
 
 from reward.effects.anchors import Anchors, HeldOut, anchors, effect_curve, held_out, inverse_weights
 from reward.effects.answers import Answers
+from reward.effects.choosing import Chooser, Chosen, groups_of
 from reward.effects.personal import Newcomers, Personal
 from reward.effects.pooling import Pooled, pooled_effects
 from reward.effects.propensity_check import impossible
@@ -18,7 +19,7 @@ from reward.effects.residuals import Doubles, Ints, covariances, day_effects, us
 from reward.effects.settings import name_problems
 from reward.effects.traits import Column, Traits, described, describing, rates
 from reward.outcomes.activity import ActivityTrace
-from reward.schema import ITEM, PROPENSITY, EventLog, SchemaError
+from reward.schema import ITEM, PROPENSITY, EventLog, SchemaError, click_of
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class ItemEffects:
         personal: how effects depend on what a user likes and has seen; None where not asked for.
         pushed: how far a ranker may be pushed, by how pessimistic it is: on rewards (`slot_pushes`) where there is a
             personal part, else on the effects of items (`pushes`).
+        chosen: what opens an effect, which answers are rare and what items are pooled over, and why.
     """
 
     items: pl.DataFrame
@@ -43,6 +45,7 @@ class ItemEffects:
     borne_out: HeldOut
     personal: Personal | None
     pushed: Mapping[float, Push]
+    chosen: Chosen
 
     def reward(self, items: pl.Series, *, pessimism: float = 0.0) -> pl.Series:
         """Mean − ``pessimism`` · std for each of ``items``; 0, an average exposure, for those not known."""
@@ -55,7 +58,7 @@ def fit_effects(
     outcome: ActivityTrace,
     *,
     gate: str | None,
-    rare: Sequence[str],
+    rare: Sequence[str] | str | None,
     group: str | None,
     folds: int,
     most_weight: float,
@@ -77,9 +80,10 @@ def fit_effects(
     Args:
         log: a checked log, cut where it is to be known.
         outcome: whose traces.
-        gate: feedback without which an exposure does nothing, such as the click; None: there is none.
-        rare: feedback where 0 means that nothing was asked, such as a survey.
-        group: a category of the items table to pool over, such as the creator; None: none.
+        gate: feedback without which an exposure does nothing, such as the click; None: there is none; ``auto``: as
+            the log's own evidence says, see `choosing`.
+        rare: feedback where 0 means that nothing was asked, such as a survey; ``auto``: the same.
+        group: a category of the items table to pool over, such as the creator; None: none; ``auto``: the same.
         folds: groups of users for cross-fitting.
         most_weight: clip of the inverse-propensity weights, in multiples of an item's mean.
         smooth_days: stiffness of the effect curve, see `effect_curve`.
@@ -107,23 +111,19 @@ def fit_effects(
     covariance = covariances(days)
     shares = events[PROPENSITY].to_numpy() if propensity is None else propensity
     weight = inverse_weights(shares, item, size, most=most_weight)
-    answered, opened, doubt, _ = rates(
-        events,
-        item,
-        days.fold[days.user[days.row]],
-        size,
-        folds,
-        feedback=log.feedback,
-        gate=gate,
-        rare=rare,
-    )
-    features = [name for name in log.item_features if name in table.columns]
-    columns = describing(table, features, group)
-    traits = Traits(described(table, columns), answered, opened, doubt)
-    groups = _groups(table, group)
     curve = np.full(outcome.horizon_days, 1 / outcome.horizon_days)
     effect = day_effects(days, covariance, curve)
     anchor = anchors(days, effect, item, weight, size, rounds=joint_rounds)
+    fold = days.fold[days.user[days.row]]
+    features = [name for name in log.item_features if name in table.columns]
+    chosen = Chooser(events, item, fold, table, features, log.feedback, click_of(log), anchor).choose(gate, rare, group)
+    roles = chosen.roles
+    answered, opened, doubt, _ = rates(
+        events, item, fold, size, folds, feedback=log.feedback, gate=roles.gate, rare=roles.rare
+    )
+    columns = describing(table, features, roles.group)
+    traits = Traits(described(table, columns), answered, opened, doubt)
+    groups = groups_of(table, roles.group)
     predicted, _ = _effects(_left_out(anchor, traits, groups), traits, groups)
     borne_out = held_out(days, effect, item, weight, predicted)
     for done in range(curve_rounds):
@@ -151,7 +151,7 @@ def fit_effects(
     apart = _left_out(anchor, traits, groups)
     if personal is None:
         pushed = pushes(shown.astype(np.float64), *_effects(apart, traits, groups), anchor)
-        return ItemEffects(frame, curve, pooled.spreads, borne_out, None, pushed)
+        return ItemEffects(frame, curve, pooled.spreads, borne_out, None, pushed, chosen)
     found, pushed = personal(
         events,
         days,
@@ -165,18 +165,18 @@ def fit_effects(
         traits=traits.described,
         group=groups,
         propensity=shares,
-        answers=Answers.fit(events, item, size, feedback=log.feedback, gate=gate, rare=rare),
-        newcomers=_newcomers(table, columns, group, groups, pooled),
+        answers=Answers.fit(events, item, size, feedback=log.feedback, gate=roles.gate, rare=roles.rare),
+        newcomers=_newcomers(table, columns, roles.group, groups, pooled),
         seed=seed,
     )
-    return ItemEffects(frame, curve, pooled.spreads, borne_out, found, pushed)
+    return ItemEffects(frame, curve, pooled.spreads, borne_out, found, pushed, chosen)
 
 
 def _check(
     log: EventLog,
     events: pl.DataFrame,
     gate: str | None,
-    rare: Sequence[str],
+    rare: Sequence[str] | str | None,
     group: str | None,
     propensity: Doubles | None,
 ) -> None:
@@ -197,16 +197,6 @@ def _table(log: EventLog, events: pl.DataFrame) -> pl.DataFrame:
     if log.items is None:
         return shown.sort(ITEM)
     return log.items.collect().join(shown, on=ITEM, how="full", coalesce=True).sort(ITEM)
-
-
-def _groups(table: pl.DataFrame, group: str | None) -> Ints:
-    """(items,) group of each item from 0; one of its own for an item without."""
-    if group is None:
-        return np.arange(len(table))
-    code = table[group].cast(pl.String).rank("dense").cast(pl.Int64).to_frame("code") - 1
-    alone = pl.col("code").is_null()
-    own = alone.cum_sum() + pl.col("code").max().fill_null(-1)
-    return code.select(pl.when(alone).then(own).otherwise("code")).to_series().to_numpy().astype(np.int64)
 
 
 def _newcomers(

@@ -90,16 +90,19 @@ def check_effects(config: Mapping[str, Any], log: EventLog) -> None:
 
 
 def name_problems(
-    log: EventLog, *, gate: str | None, rare: Iterable[str], group: str | None, path: str = "effects"
+    log: EventLog, *, gate: str | None, rare: Iterable[str] | str | None, group: str | None, path: str = "effects"
 ) -> Iterator[str]:
     """What is wrong with names of columns: ``gate`` and ``rare`` of the feedback, ``group`` of the items table."""
-    named = [*([] if gate is None else [("gate", gate)]), *(("rare", name) for name in rare)]
+    if isinstance(rare, str) and rare != AUTO:
+        yield f"{path}.rare={rare!r}: expected {AUTO} or a list of feedback columns, such as [{rare}]"
+    listed = () if rare is None or isinstance(rare, str) else rare
+    named = [*([] if gate in (None, AUTO) else [("gate", gate)]), *(("rare", name) for name in listed)]
     yield from (
         _unknown(f"{path}.{key}", name, "feedback column", log.feedback)
         for key, name in named
         if name not in log.feedback
     )
-    if group is None:
+    if group is None or group == AUTO:
         return
     if group not in log.item_features:
         yield _unknown(f"{path}.group", group, "item feature", log.item_features)
@@ -110,14 +113,7 @@ def name_problems(
 def _names(config: Mapping[str, Any], log: EventLog) -> Iterator[str]:
     effects, policy = config.get("effects") or {}, config.get("propensities") or {}
     gate, rare, group = (effects.get(name) for name in ("gate", "rare", "group"))
-    if isinstance(rare, str) and rare != AUTO:
-        yield f"effects.rare={rare!r}: expected {AUTO} or a list of feedback columns, such as [{rare}]"
-    yield from name_problems(
-        log,
-        gate=None if gate == AUTO else gate,
-        rare=() if rare is None or isinstance(rare, str) else rare,
-        group=None if group == AUTO else group,
-    )
+    yield from name_problems(log, gate=gate, rare=rare, group=group)
     own = policy.get("gate")
     if own not in (None, AUTO, gate):
         yield from name_problems(log, gate=own, rare=(), group=None, path="propensities")

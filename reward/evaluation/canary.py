@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from reward.evaluation.assessment import Json
+from reward.evaluation.assessment import Json, of_log
 from reward.outcomes.activity import DAY, day_of
 from reward.schema import ITEM, USER, EventLog, SchemaError
 
@@ -73,9 +73,11 @@ def canary(log: EventLog, *, days: int, seed: int) -> list[Suspect]:
         SchemaError: the log has no rows with so many days before and after them.
     """
     features = [] if log.items is None else [it for it in log.item_features if not _is_list(log.items, it)]
-    events = log.events.with_columns(day_of(log)).select(USER, ITEM, DAY, *log.feedback, *log.context)
+    own = [pl.col(name).alias(of_log(name)) for name in (*log.feedback, *log.context)]
+    events = log.events.select(USER, ITEM, day_of(log), *own)
     if features and log.items is not None:
-        events = events.join(log.items.select(ITEM, *features), on=ITEM, how="left")
+        traits = log.items.select(ITEM, *(pl.col(name).alias(of_log(name)) for name in features))
+        events = events.join(traits, on=ITEM, how="left")
     frame = events.collect().with_columns((pl.col(USER).rank("dense") - 1).cast(pl.Int64).alias("who"))
     who, day = frame["who"].to_numpy(), frame[DAY].to_numpy().astype(np.int64)
     day = day - day.min()
@@ -94,7 +96,7 @@ def canary(log: EventLog, *, days: int, seed: int) -> list[Suspect]:
     after, before = ((upto[last] - upto[first]).astype(np.float64) for first, last in ((1, days + 1), (-days, 0)))
     half = (rng.permutation(users) % 2)[user]
     found = [
-        _suspect(name, _groups(frame[name].gather(rows)), after, before, user, half)
+        _suspect(name, _groups(frame[of_log(name)].gather(rows)), after, before, user, half)
         for name in (*log.feedback, *log.context, *features)
     ]
     return sorted(found, key=lambda it: it.before - it.after)

@@ -44,8 +44,9 @@ def what_items_do(effects: Mapping[str, Any] | None) -> str:
     )
     if not effects:
         return section(EFFECTS, lead, "<p>The artefact keeps no account of effects.</p>")
-    warned = f'<p class="warning"><b>Warning.</b> {escape(effects["warning"])}</p>' if effects.get("warning") else ""
-    said = f"<p><b>Verdict: {verdict(effects)}.</b></p>"
+    warning = effects.get("warning")
+    warned = f'<p class="warning"><strong>Warning.</strong> {escape(warning)}</p>' if warning else ""
+    said = f"<p><strong>Verdict: {verdict(effects)}.</strong></p>"
     return section(EFFECTS, lead, warned, said, bullets(account_sentences(dict(effects))))
 
 

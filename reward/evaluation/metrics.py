@@ -163,8 +163,10 @@ def over_horizon(by_day: Floats, observed: Bools, *, weights: npt.ArrayLike | No
             f"expected by_day (H,) and observed (n, H), got {by_day.shape} and {observed.shape}: "
             "pass what a metric returned for these rows"
         )
-    if observed.dtype != np.bool_:
-        raise ValueError(f"expected observed bool, got {observed.dtype}")
+    if observed.dtype != np.bool_ or (np.abs(by_day[np.isfinite(by_day)]) > _MOST_WEIGHT).any():
+        raise ValueError(
+            f"expected observed bool and values up to {_MOST_WEIGHT:g}, got {observed.dtype} or larger ones"
+        )
     bits = _row_weights(weights, len(observed)) @ observed
     if not bits.any():
         raise ValueError(_NOTHING_OBSERVED)
@@ -689,7 +691,8 @@ def _row_weights(weights: npt.ArrayLike | None, rows: int) -> Floats:
     mass = np.asarray(weights, np.float64)
     if mass.shape != (rows,) or not ((mass >= 0) & (mass < _MOST_WEIGHT)).all():
         raise ValueError(
-            f"expected a finite weight from 0 to {_MOST_WEIGHT:g} for each of the {rows} rows, got shape {mass.shape}"
+            f"expected a finite weight of at least 0 for each of the {rows} rows, got shape {mass.shape}"
             + (f" with smallest {mass.min()} and largest {mass.max()}" if mass.size else "")
         )
-    return mass
+    largest = mass.max(initial=0.0)
+    return mass if largest == 0 or largest > 1 / _MOST_WEIGHT else np.ldexp(mass, -np.frexp(largest)[1])

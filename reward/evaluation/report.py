@@ -209,7 +209,7 @@ def _colour(assessment: Json, name: str) -> str:
 
 def _in_short(assessment: Json, effects: Mapping[str, Any] | None, forecast: Mapping[str, Any] | None) -> str:
     said = "".join(
-        f"<p><b>{head}.</b> {escape(text[0].upper() + text[1:])}</p>"
+        f"<p><strong>{head}.</strong> {escape(text[0].upper() + text[1:])}</p>"
         for head, text in zip(HEADS, in_short(assessment, effects, forecast), strict=True)
     )
     return section("In short", "What this run found, and what to do next. Each sentence holds for its interval.", said)

@@ -178,8 +178,9 @@ def clustered_error(*samples: tuple[Ints, Floats]) -> float:
     """
     for user, values in samples:
         check_codes(user, len(values))
-    users = max((int(user.max(initial=-1)) for user, _ in samples), default=-1) + 1
-    if users < 2 or not all(len(values) for _, values in samples):
+    whole = all(len(values) for _, values in samples)
+    users = max((int(user.max()) for user, _ in samples), default=-1) + 1 if whole else 0
+    if users < 2:
         raise ValueError(
             f"a clustered error expected rows of at least 2 users, got {users}: more users have to be seen"
         )

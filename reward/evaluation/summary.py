@@ -9,7 +9,7 @@ from typing import Any
 from reward.effects.account import LOGGED, Verdict, no_push, verdict
 from reward.evaluation.assessment import ACTIVITY, Json
 from reward.evaluation.policies import LEANING
-from reward.evaluation.wording import Estimate, amount, negated, side_of_zero
+from reward.evaluation.wording import Estimate, amount, negated, places, readable, side_of_zero
 
 HEADS = ("Forecast", "Effects", "Next")
 
@@ -45,9 +45,9 @@ def _forecast(gain: Estimate | None, assessment: Json, forecast: Mapping[str, An
     told = amount(gain, unit=" nats a day", level=assessment["level"])
     days = f"the next {assessment['horizon_days']} days" if assessment["horizon_days"] > 1 else "the next day"
     return {
-        "above": f"better than past activity alone: what users see and do helps to forecast {days} (gain {told}).",
-        "open": f"no better than past activity alone, as far as this log shows, over {days} (gain {told}).",
-        "below": f"worse than past activity alone, which forecasts {days} better (gain {told}).",
+        "above": f"better than past activity alone over {days} (gain {told}).",
+        "open": f"no better than past activity alone over {days}, as far as this log shows (gain {told}).",
+        "below": f"worse than past activity alone over {days} (gain {told}).",
         "unknown": f"whether it is better than past activity alone cannot be said from so few users (gain {told}).",
     }[side_of_zero(gain)]
 
@@ -58,21 +58,21 @@ def _effects(found: Mapping[str, Any] | None) -> str:
         why = (found or {}).get("reason") or "the artefact keeps no account of them"
         return f"not estimated. {shorten(why[0].upper() + why[1:].rstrip('.'), 170, placeholder=' ...')}."
     evidence = _evidence(found)
-    doubt = "they rest on estimated propensities" if found["propensities"] != LOGGED else "balance was not checked"
+    doubt = "propensities are estimated" if found["propensities"] != LOGGED else "balance was not checked"
     return {
-        Verdict.SUPPORTED: f"showing an item changes how often users come back; held-out users confirm it{evidence}.",
+        Verdict.SUPPORTED: f"showing an item changes how often users come back{evidence}.",
         Verdict.TO_BE_TESTED: f"showing an item seems to change how often users come back{evidence}, but {doubt}.",
         Verdict.CONFOUNDED: "none is claimed. Who is shown what follows something that the propensities leave out, so "
         "differences need not come from the items.",
         Verdict.NOT_DETECTED: f"none that this log can tell from zero{evidence}, so do not push on them.",
-        Verdict.CONTRADICTED: f"held-out users contradict what was estimated{evidence}, so do not push on it.",
+        Verdict.CONTRADICTED: f"contradicted{evidence}, so do not push on them.",
     }[said]
 
 
 def _evidence(found: Mapping[str, Any]) -> str:
     """What held-out users show: of rewards, or of the effects of items where these decide the verdict."""
     rewards, personal = found.get("rewards"), found.get("personal")
-    candidates = [("reward", rewards), ("effect of items", found), ("personal effect", personal)]
+    candidates = [("reward", rewards), ("effect", found), ("personal effect", personal)]
     there = [(name, it) for name, it in candidates if it is not None and it["interval"] is not None]
     weak = [(name, it) for name, it in there if it["interval"][0] <= 0 and name != "personal effect"]
     against = [(name, it) for name, it in there if it["interval"][1] < 0]
@@ -80,8 +80,9 @@ def _evidence(found: Mapping[str, Any]) -> str:
         return ": all estimates are the same"
     name, it = (against or weak or there)[0]
     low, high = it["interval"]
-    told = amount({"value": it["slope"], "low": low, "high": high}, unit="", level=0.95)
-    return f" (observed days for each predicted day of {name}: {told})"
+    decimals = min(places([{"value": it["slope"], "low": low, "high": high}]), 2)
+    slope, low, high = (readable(number, decimals) for number in (it["slope"], low, high))
+    return f": held-out users show {slope} days for each day of {name} (95% interval {low} to {high})"
 
 
 def _next(gain: Estimate | None, assessment: Json, found: Mapping[str, Any] | None) -> str:
@@ -100,12 +101,12 @@ def _next(gain: Estimate | None, assessment: Json, found: Mapping[str, Any] | No
             "policies in the report)."
         )
     until = "until then, use the forecasts and not the rewards" if forecasts else "until then, do not use the rewards"
-    log_them = "log the probability with which the service chose each item (propensity) and train again"
+    log_them = "log the chance of each item shown (propensity) and train again"
     explore = "log more days, or let the service try more items at random, and train again"
     return {
         Verdict.SUPPORTED: f"train a ranker on the rewards and try it in an A/B test{_limit(found)}.",
-        Verdict.TO_BE_TESTED: f"try the rewards in a small A/B test before anything depends on them{_limit(found)}"
-        + (", and log more days so that balance can be checked." if logged else f"; {log_them}."),
+        Verdict.TO_BE_TESTED: f"try the rewards in a small A/B test{_limit(found)}"
+        + ("; log more days so that balance can be checked." if logged else f"; {log_them}."),
         Verdict.CONFOUNDED: f"find what the service follows that its propensities leave out; {until}."
         if logged
         else f"{log_them}; {until}.",

@@ -9,6 +9,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from reward.effects.account import verdict
 from reward.evaluation.assessment import ACTIVITY, BASE_RATE, FEEDBACK_ONLY, Json
 from reward.evaluation.summary import HEADS, in_short
 from reward.evaluation.wording import Estimate, places, readable
@@ -35,9 +36,20 @@ def what_was_read(*, rows: int, users: int, items: int, rejected: int, days: Seq
     ]
 
 
-def what_training_did(best_loss: float) -> str:
-    """What validation said of the weights that are kept."""
-    return f"trained; best validation loss {best_loss:.4f}"
+def what_was_refit(
+    refit: Mapping[str, Any], judged: Mapping[str, Any] | None, shipped: Mapping[str, Any] | None
+) -> str:
+    """What of the scoring function was fitted again after the judging, and the verdict on that where it is another.
+
+    Args:
+        refit: what the artefact says of its refit.
+        judged: the account of effects that the report has.
+        shipped: that of the artefact.
+    """
+    what = "network and effects" if refit["what"] == "all" else "effects"
+    before, after = verdict(judged), verdict(shipped)
+    another = "" if before is after else f"; with these the verdict on effects is {after}, and was {before}"
+    return f"{what} fitted again on all days, after the judging{another}"
 
 
 def table_of(assessment: Json) -> Table:
@@ -88,10 +100,10 @@ def beside_the_truth(assessment: Json) -> list[str]:
 def where_things_are(folder: Path) -> list[str]:
     """What a run folder holds of what people look for, by names inside it."""
     there = {
-        "evaluation/report.html": "the report",
-        "reward": "the scoring function",
+        "evaluation/report.html": "open it",
+        "reward": "scoring function",
         "metrics.json": "every figure",
-        "rejected.parquet": "rows set aside, with reasons",
+        "rejected.parquet": "rows set aside",
     }
     named = [f"{name} ({what})" for name, what in there.items() if (folder / name).exists()]
     return [f"in the run folder: {', '.join(named)}"] if named else []

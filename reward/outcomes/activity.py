@@ -233,7 +233,7 @@ class ActivityTrace:
                     f"{columns or 'not been given'}; name the column in data.item_features so that it is read"
                 )
             groups = log.items.select(ITEM, self.scope)
-            events = events.join(groups, on=ITEM, how="left", maintain_order="left")
+            events = events.drop(self.scope, strict=False).join(groups, on=ITEM, how="left", maintain_order="left")
         if self.active_if is not None and self.active_if not in log.feedback:
             raise SchemaError(
                 f"outcome.active_if={self.active_if!r} expected one of the feedback columns {list(log.feedback)}"

@@ -63,18 +63,26 @@ class _Examples(Dataset[Example]):
 
 
 class _Epochs(Sampler[Index]):
-    """Batches of windows, drawn anew each epoch from the seed and the steps done before it."""
+    """Batches of windows, drawn anew each epoch from the seed and the steps done before it.
 
-    def __init__(self, windows: Windows, batch_rows: int, seed: int | None, step: Callable[[], int]) -> None:
+    Of several processes each takes every so many-th batch of the same draw; the first batches are taken again where
+    they do not come out even, for all take as many steps. Without a seed each takes all.
+    """
+
+    def __init__(
+        self, windows: Windows, batch_rows: int, seed: int | None, step: Callable[[], int], place: tuple[int, int]
+    ) -> None:
         self.windows, self.batch_rows, self.seed, self.step = windows, batch_rows, seed, step
-        self.count = len(windows.batches(batch_rows))
+        self.rank, self.processes = place if seed is not None else (0, 1)
+        self.count = -(-len(windows.batches(batch_rows)) // self.processes)
 
     def __len__(self) -> int:
         return self.count
 
     def __iter__(self) -> Iterator[Index]:
         shuffle = None if self.seed is None else np.random.default_rng([self.seed, self.step()])
-        yield from self.windows.batches(self.batch_rows, shuffle)
+        batches = self.windows.batches(self.batch_rows, shuffle)
+        yield from (batches[at % len(batches)] for at in range(self.rank, self.count * self.processes, self.processes))
 
 
 class StreamData(LightningDataModule):
@@ -162,5 +170,6 @@ class StreamData(LightningDataModule):
         return 0 if self.trainer is None else self.trainer.global_step
 
     def _loader(self, examples: _Examples, seed: int | None) -> DataLoader[Example]:
-        sampler = _Epochs(examples.windows, self.batch_rows, seed, self._step)
+        place = (getattr(self.trainer, "global_rank", 0), getattr(self.trainer, "world_size", 1))
+        sampler = _Epochs(examples.windows, self.batch_rows, seed, self._step, place)
         return DataLoader(examples, batch_size=None, sampler=sampler)

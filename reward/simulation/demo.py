@@ -291,14 +291,16 @@ def _forecaster(log: EventLog, horizon: ActivityTrace, told: Settings, seed: int
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Lightning advises on workers, loggers and devices
         logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
-        quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
         trainer = Trainer(
             max_epochs=1,
             limit_train_batches=it["batches"],
             limit_val_batches=0,
             accelerator="cpu",
             gradient_clip_val=1.0,
-            **quiet,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
         )
         trainer.fit(model, data)
     model.calibrate(data.val_dataloader(), prior_events=it["prior_events"])

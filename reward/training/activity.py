@@ -29,7 +29,7 @@ class Gain(NamedTuple):
     Attributes:
         share: how much of the network's correction is kept: 0 is past activity alone, 1 the network alone.
         activity: log-loss of past activity alone, in nats a day.
-        tried: the share of those tried that forecast best.
+        tried: the share whose gain is surest, of those tried.
         gain: nats a day by which it forecast better than past activity alone.
         gain_std: standard error of that, over users.
     """
@@ -46,7 +46,7 @@ class Gain(NamedTuple):
         if self.share == 0:
             return (
                 "Training gained nothing over past activity on the validation days, so the forecast is that of past "
-                f"activity alone; tried: {what}, whose best share, {self.tried:.0%}, gained {size}."
+                f"activity alone; tried: {what}, of which the surest share, {self.tried:.0%}, gained {size}."
             )
         return (
             f"On the validation days {what} forecasts better than past activity alone, by {size}; "
@@ -108,8 +108,9 @@ def keep_what_gained(
 ) -> Gain:
     """Set how much of the network's correction the head keeps, by the log-loss on the validation days.
 
-    Each share is calibrated and its loss compared with that of past activity alone, user by user. The best is kept if
-    it gains at least ``least_gain`` standard errors; otherwise past activity alone is.
+    Each share is calibrated and its loss compared with that of past activity alone, user by user. That share is kept
+    whose gain less ``least_gain`` of its standard errors is the largest; where that is not above 0, past activity is
+    left alone.
 
     Args:
         model: trained, with a head that corrects past activity.
@@ -152,9 +153,12 @@ def keep_what_gained(
         return torch.zeros_like(count).index_add(0, user, loss.sum(1))
 
     alone = losses(0.0)
-    share, best = min(((share, losses(share)) for share in shares), key=lambda found: float(found[1].sum()))
-    gain = (alone - best).sum() / count.sum()
-    spread = (alone - best - gain * count).square().sum().sqrt() / count.sum()
-    kept = share if gain > least_gain * spread else 0.0
+    found = []
+    for share in shares:
+        saved = alone - losses(share)
+        gain = saved.sum() / count.sum()
+        found.append((share, float(gain), float((saved - gain * count).square().sum().sqrt() / count.sum())))
+    share, gained, gain_std = max(found, key=lambda it: it[1] - least_gain * it[2])
+    kept = share if gained > least_gain * gain_std else 0.0
     head.correction.fill_(kept)
-    return Gain(kept, float(alone.sum() / count.sum()), share, float(gain), float(spread))
+    return Gain(kept, float(alone.sum() / count.sum()), share, gained, gain_std)

@@ -88,6 +88,15 @@ PARTS: dict[str, tuple[bool, bool | None]] = {
     "also.*.objective": (True, True),
 }
 
+# what parts that are called after training are given then: how many arguments by place, and which by name
+CALLS: dict[str, tuple[int, tuple[str, ...]]] = {
+    "effects": (2, ("seed", "propensity")),
+    "propensities": (1, ()),
+    "balance": (2, ("half",)),
+    "truth": (0, ()),
+    "consistency": (1, ()),
+}
+
 _TASK: dict[str, Kind] = {
     "outcome.horizon_days": HORIZON,
     "outcome.scope": Text("user, item, or a column of the items table"),

@@ -91,6 +91,8 @@ def sentence(error: BaseException) -> str:
     if name in ("InterpolationToMissingValueError", "MissingMandatoryValue"):
         needed = str(error).splitlines()[0].rpartition(": ")[2]
         return f"{needed} expected a value, it was given none: set {needed}=..."
+    if "group override must be" in str(error):
+        return f"a group expected the name of a choice, as in encoder=gru, got none: {_first(error)}"
     if of_the_config(error):
         key = getattr(error, "full_key", None)
         return f"{key}: {_first(error)}" if key and key not in _first(error) else _first(error)

@@ -16,6 +16,7 @@ from pytorch_lightning.loggers import Logger
 
 from reward.model import RewardModel
 from reward.sequences.datamodule import StreamData
+from reward.training.checkpoints import WholeCheckpoints
 from reward.training.terminal import console
 from reward.writing import whole
 
@@ -177,6 +178,8 @@ def make_trainer(settings: Mapping[str, Any], **more: Any) -> Trainer:
     """A trainer; on several devices it trains in processes of its own, so that all else is done once, in this one."""
     told = {name: value for name, value in settings.items() if name != "patience"} | more
     fixed: dict[str, Any] = {"enable_model_summary": False, "num_sanity_val_steps": 0, "log_every_n_steps": 1}
+    if "plugins" not in told:
+        fixed["plugins"] = [WholeCheckpoints()]
     trainer = Trainer(**told, **fixed)
     if trainer.num_devices > 1 and "strategy" not in told:
         trainer = Trainer(**told, **fixed, strategy="ddp_spawn", use_distributed_sampler=False)

@@ -124,13 +124,24 @@ class RunFolder:
                 scratch.write_text(text, encoding="utf-8")
         write_json(self.path / RECORD, record)
 
+    @property
+    def ended(self) -> bool:
+        """Whether all of the run was done, and what it made is there."""
+        return self.has_artifact and bool((self.record or {}).get("ended"))
+
+    def end(self) -> None:
+        """Write that all of the run was done."""
+        write_json(self.path / RECORD, {**(self.record or {}), "ended": True})
+
     def release(self) -> None:
         """Let go of the folder; where nothing ran in it nothing of it stays."""
         if not any((self.path / name).exists() for name in _OF_A_RUN):
             (self.path / _LOCK).unlink(missing_ok=True)
             with suppress(OSError):  # it holds something else
                 self.path.rmdir()
-        os.close(self._lock)
+        if self._lock >= 0:
+            os.close(self._lock)
+        self._lock = -1
 
 
 def _names(path: Path) -> Iterator[Path]:

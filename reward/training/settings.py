@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from reward.training.bounds import BOUNDS, OPTIONAL, PARTS, SECTIONS
+from reward.training.bounds import BOUNDS, CALLS, OPTIONAL, PARTS, SECTIONS
 from reward.training.command_line import near
 from reward.training.kinds import Kind
 from reward.wiring import TARGET, UNSET, locate, misfits
@@ -38,7 +38,7 @@ def check_settings(config: Mapping[str, Any], *, command: str = "train") -> None
     if not problems:
         problems = [*misfits(config), *_values(config, ())]
     if not problems and command == "train":
-        problems = list(_agreements(config))
+        problems = [*_uncallable(config), *_agreements(config)]
     if problems:
         problems = list(dict.fromkeys(problems))
         lines = "\n".join(f"  - {line}" for line in problems) if len(problems) > 1 else problems[0]
@@ -119,6 +119,19 @@ def _values(node: Any, path: tuple[str, ...], target: str = _KNOWN) -> Iterator[
     elif path and target.startswith(_KNOWN) and not (node is None and name in OPTIONAL) and _taken(target, path[-1]):
         known = [it.split(".")[-1 if path[1:] else 0] for it in BOUNDS if it.startswith(".".join((*path[:-1], "")))]
         yield f"there is no setting {name}{near(path[-1], known)}"
+
+
+def _uncallable(config: Mapping[str, Any]) -> Iterator[str]:
+    """Parts of later stages that do not take what they will be called with."""
+    for name, (places, given) in CALLS.items():
+        node = config.get(name)
+        if node is None:
+            continue
+        names = {key for key in node if not key.startswith("_")} | set(given)
+        try:
+            inspect.signature(locate(node[TARGET])).bind(*range(places), **dict.fromkeys(names))
+        except (TypeError, ValueError) as error:
+            yield f"{name}: {node[TARGET]} cannot be called as {name} is: {error}"
 
 
 def _taken(target: str, name: str) -> bool:

@@ -29,7 +29,7 @@ def own_warnings_only(say: Callable[[str], object]) -> None:
         if category.__module__.partition(".")[0] == "reward":
             say(f"Warning: {message}")
 
-    warnings.showwarning = show  # type: ignore[assignment]
+    warnings.showwarning = show
 
 
 def say(text: str) -> None:

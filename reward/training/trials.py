@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -40,6 +41,11 @@ def try_trainer(settings: Mapping[str, Any]) -> None:
     Raises:
         TrialError: it does not take its settings.
     """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 or "LOCAL_RANK" in os.environ:
+        raise TrialError(
+            "train.py was started in several processes (LOCAL_RANK or WORLD_SIZE is set), but it starts them itself: "
+            "start it once, with trainer.devices=N"
+        )
     told = ", ".join(f"{name}={settings[name]}" for name in ("accelerator", "devices", "precision") if name in settings)
     with _trying(f"trainer ({told})"):
         make_trainer(settings, logger=False, enable_checkpointing=False, enable_progress_bar=False)

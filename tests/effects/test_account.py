@@ -8,6 +8,7 @@ import pytest
 from reward.effects.account import Verdict, account, account_sentences, no_account, no_push, verdict
 from reward.effects.anchors import HeldOut
 from reward.effects.balance import Balance
+from reward.effects.choosing import Chosen, Roles
 from reward.effects.propensities import Calibration, Propensities
 from reward.effects.pushing import Push
 
@@ -36,6 +37,21 @@ def test_logged_propensities_that_balance_are_warned_of_by_nobody():
     assert found["interval"] == pytest.approx([1 - 0.392, 1 + 0.392])
     assert found["warning"] is None
     assert found["policy"] is None
+
+
+def test_logged_propensities_that_were_not_used_are_warned_of_with_the_reason():
+    warning = account(THERE, ESTIMATED, BALANCED, unused="propensity is 1 in every row")["warning"]
+    assert warning.startswith("The log's propensities were not used: propensity is 1 in every row. They were estimated")
+    assert "has no propensities" not in warning
+
+
+def test_what_was_chosen_is_told_last():
+    chosen = Chosen(Roles("click", (), None), ("gate",), {"gate": {"click": 4.0}})
+    found = account(THERE, None, BALANCED, chosen=chosen)
+    assert found["chosen"] == json.loads(json.dumps(chosen.values()))
+    assert account_sentences(found)[-1] == chosen.sentence()
+    assert "click is above 0 (which explains the items' effects by +4.0 nats)" in chosen.sentence()
+    assert no_account("too short")["chosen"] is None
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,9 @@ import polars as pl
 import pytest
 import torch
 
+from reward.effects.choosing import groups_of
 from reward.effects.personal import fit_personal
-from reward.effects.second_stage import _groups, fit_effects
+from reward.effects.second_stage import fit_effects
 from reward.effects.storage import from_values, to_table, to_values
 from reward.outcomes.activity import ActivityTrace
 from reward.schema import EventLog, check
@@ -115,9 +116,9 @@ def test_one_long_id_among_many_rows_takes_no_room_in_the_others(numbered):
 def test_groups_are_those_of_the_table_and_an_item_without_one_has_its_own():
     log = log_of(sorted(STRANGE))
     table = log.items.collect()
-    codes = _groups(table, "creator").tolist()
+    codes = groups_of(table, "creator").tolist()
     assert codes[3] == codes[5]
     assert codes[2] == codes[7]
     assert len(set(codes)) == 3 + 3
     assert sorted(set(codes)) == list(range(6))
-    assert _groups(table, None).tolist() == list(range(ITEMS))
+    assert groups_of(table, None).tolist() == list(range(ITEMS))

@@ -15,8 +15,8 @@ from reward.evaluation.terminal import (
     beside_the_truth,
     sentences,
     table_of,
-    what_training_did,
     what_was_read,
+    what_was_refit,
     where_things_are,
 )
 
@@ -43,7 +43,7 @@ def screen(assessment, effects, folder, width):
     days = ["2024-01-01", "2024-02-06", "2024-02-15"]
     for line in what_was_read(rows=12_345_678, users=1_234_567, items=123_456, rejected=12_345, days=days):
         console.print(line)
-    console.print(what_training_did(1.2345))
+    console.print(what_was_refit({"what": "all", "until": "2024-03-01"}, effects, effects))
     console.print(table_of(assessment))
     for sentence in sentences(assessment, effects):
         console.print(sentence)
@@ -63,10 +63,10 @@ def run_folder(tmp_path):
 
 @pytest.mark.parametrize("width", [80, 100, 120])
 @pytest.mark.parametrize("situation", SITUATIONS)
-def test_the_first_screen_leaves_room_for_the_time_and_the_folder(situation, width, run_folder):
+def test_the_first_screen_leaves_room_for_what_is_not_read_the_time_and_the_folder(situation, width, run_folder):
     for gain, canary in itertools.product(GAINS, ({}, LEAK)):
         lines = screen(judged(gain, canary=canary), SITUATIONS[situation], run_folder, width)
-        assert len(lines) <= MOST_LINES - 3, "\n".join(lines)
+        assert len(lines) <= MOST_LINES - 7, "\n".join(lines)  # columns that are not read, the time, the folder
         assert max(map(len, lines)) <= width
 
 
@@ -96,18 +96,30 @@ def test_three_sentences_say_the_verdict_and_advise_nothing_that_it_does_not_car
 
 
 WORDS = {
-    "supported": ("held-out users confirm it (observed days for each predicted day of reward: 0.90", "train a ranker"),
-    "supported, to be pushed": ("held-out users confirm it", "at most 0.1 nats from what is shown today"),
-    "supported, nothing to gain from leaning": ("confirm it", "no gain from leaning is certain"),
-    "estimated propensities": ("but they rest on estimated propensities", "small A/B test"),
+    "supported": (
+        "how often users come back: held-out users show 0.90 days for each day of reward (95",
+        "train a ranker",
+    ),
+    "supported, to be pushed": ("held-out users show 0.90 days", "at most 0.1 nats from what is shown today"),
+    "supported, nothing to gain from leaning": (
+        "held-out users show 0.90 days for each day of effect",
+        "no gain from leaning is certain",
+    ),
+    "estimated propensities": ("but propensities are estimated", "small A/B test"),
     "balance not checked": ("but balance was not checked", "log more days so that balance can be checked"),
     "flagged": ("none is claimed", "find what the service follows"),
-    "estimated and flagged": ("none is claimed", "log the probability"),
-    "no effect": ("none that this log can tell from zero (observed days for each predicted day of effect", "try more"),
-    "rewards add nothing certain": ("tell from zero (observed days for each predicted day of reward: 0.1", "try more"),
+    "estimated and flagged": ("none is claimed", "log the chance of each item shown"),
+    "no effect": (
+        "none that this log can tell from zero: held-out users show 0.10 days for each day of effect",
+        "try more",
+    ),
+    "rewards add nothing certain": ("from zero: held-out users show 0.10 days for each day of reward", "try more"),
     "all alike": ("none that this log can tell from zero: all estimates are the same", "try more"),
-    "contradicted": ("held-out users contradict what was estimated", "check how propensities are logged"),
-    "personal part contradicted": ("of personal effect: −1.0", "check how propensities are logged"),
+    "contradicted": ("contradicted: held-out users show −1.0", "check how propensities are logged"),
+    "personal part contradicted": (
+        "contradicted: held-out users show −1.00 days for each day of personal effect",
+        "check how propensities are logged",
+    ),
     "not estimated": ("not estimated. They need outcome.scope=user.", "use the forecasts"),
     "no account": ("not estimated. The artefact keeps no account", "use the forecasts"),
 }
@@ -201,8 +213,8 @@ def test_where_the_truth_is_known_one_line_says_how_near_it_is():
 def test_a_run_folder_names_what_is_there_and_nothing_else(run_folder):
     (line,) = where_things_are(run_folder)
     assert line == (
-        "in the run folder: evaluation/report.html (the report), reward (the scoring function), metrics.json (every "
-        "figure), rejected.parquet (rows set aside, with reasons)"
+        "in the run folder: evaluation/report.html (open it), reward (scoring function), metrics.json (every figure), "
+        "rejected.parquet (rows set aside)"
     )
     (run_folder / "rejected.parquet").unlink()
     assert "rejected" not in where_things_are(run_folder)[0]
@@ -211,6 +223,15 @@ def test_a_run_folder_names_what_is_there_and_nothing_else(run_folder):
 @pytest.mark.parametrize("wanted", Verdict)
 def test_every_verdict_is_among_the_situations(wanted):
     assert wanted in {verdict(found) for found in SITUATIONS.values()}
+
+
+def test_a_refit_says_what_it_was_and_whether_it_changes_the_verdict():
+    told = {"what": "effects", "until": "2024-03-01"}
+    good, none = SITUATIONS["supported"], SITUATIONS["no effect"]
+    assert what_was_refit(told, good, good) == "effects fitted again on all days, after the judging"
+    said = what_was_refit(told | {"what": "all"}, good, none)
+    assert said.startswith("network and effects fitted again")
+    assert said.endswith("; with these the verdict on effects is not detected, and was supported")
 
 
 def test_the_heads_are_those_of_the_sentences():

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from reward.outcomes.activity import ActivityTrace, activity_words, local_day
-from reward.schema import SchemaError
+from reward.schema import SchemaError, check
 
 EPOCH = date(1970, 1, 1)
 
@@ -201,3 +201,82 @@ def test_the_unit_says_what_is_counted():
     assert (
         ActivityTrace(7, scope="creator", active_if="click").unit == "days back to the same creator in the next 7 days"
     )
+
+
+class TestWholeSessions:
+    """A session belongs to the day on which it began."""
+
+    @staticmethod
+    def traces(log, horizon_days=3, **changes):
+        outcome = ActivityTrace(horizon_days, whole_sessions=True, **changes)
+        return outcome.label(log, 100_000).collect()["trace"].to_list()
+
+    def test_a_session_that_goes_on_past_midnight_is_not_its_own_return(self, small):
+        log = small([(1, "2024-05-01T23:50"), (1, "2024-05-02T00:10")])
+        assert self.traces(log) == [0, 0]
+        assert ActivityTrace(3).label(log, 100_000).collect()["trace"].to_list() == [1, 0]
+
+    def test_nor_of_what_was_seen_earlier_that_day(self, small):
+        log = small([(1, "2024-05-01T12:00"), (1, "2024-05-01T23:50"), (1, "2024-05-02T00:10")])
+        assert self.traces(log) == [0, 0, 0]
+
+    def test_the_day_counts_for_those_of_days_before_on_which_the_session_began_later(self, small):
+        log = small([(1, "2024-04-30T12:00"), (1, "2024-05-01T23:50"), (1, "2024-05-02T00:10")])
+        assert self.traces(log) == [0b11, 0, 0]
+
+    def test_a_session_that_begins_on_the_day_is_a_return(self, small):
+        log = small([(1, "2024-05-01T23:50"), (1, "2024-05-02T00:10"), (1, "2024-05-02T20:00")])
+        assert self.traces(log) == [1, 0, 0]
+
+    def test_idleness_over_the_gap_ends_a_session(self, small):
+        log = small([(1, "2024-05-01T23:50"), (1, "2024-05-02T00:21")])
+        assert self.traces(log) == [1, 0]
+        assert self.traces(replace(log, session_gap_minutes=31)) == [0, 0]
+
+    @pytest.mark.parametrize(
+        ("later", "sessions", "trace"),
+        [
+            ("2024-05-02T01:00", ["a", "a"], [0, 0]),
+            ("2024-05-02T00:10", ["a", "b"], [1, 0]),
+            ("2024-05-02T04:00", ["a", "a"], [1, 0]),
+        ],
+        ids=["one session", "another", "an id of a device"],
+    )
+    def test_session_ids_say_what_a_session_is(self, small, later, sessions, trace):
+        log = small([(1, "2024-05-01T23:50"), (1, later)], session_id=sessions)
+        assert self.traces(log) == trace
+
+    def test_of_several_days_none_is_a_return(self, small):
+        moments = [datetime(2024, 5, 1, 12) + timedelta(minutes=25 * step) for step in range(200)]
+        assert set(self.traces(small([(1, it.isoformat()) for it in moments]))) == {0}
+
+    def test_users_are_kept_apart(self, small):
+        log = small([(1, "2024-05-01T23:50"), (2, "2024-05-02T00:10"), (1, "2024-05-02T12:00")])
+        log = check(replace(log, events=log.events, max_rejected_share=0.0)).log
+        assert self.traces(log) == [1, 0, 0]
+
+    def test_a_day_may_start_at_another_hour(self, small):
+        log = replace(small([(1, "2024-05-01T23:50"), (1, "2024-05-02T01:30")]), day_starts_at="04:00")
+        assert self.traces(log) == [0, 0]
+        log = replace(small([(1, "2024-05-02T03:50"), (1, "2024-05-02T04:10")]), day_starts_at="04:00")
+        assert self.traces(log) == [0, 0]
+        assert ActivityTrace(3).label(log, 100_000).collect()["trace"].to_list() == [1, 0]
+
+    def test_coming_back_to_an_item_is_read_alike(self, small):
+        log = small([(1, "2024-05-01T23:50"), (1, "2024-05-02T00:10")], item_id=[7, 7])
+        assert self.traces(log, scope="item", active_if="click") == [0, 0]
+
+    def test_against_a_loop_over_a_log(self, log):
+        outcome = ActivityTrace(7, whole_sessions=True)
+        labels = outcome.label(log, 100_000).collect()
+        rows = labels.select("user_id", "timestamp", "day", "session_id").rows()
+        begun, previous = [], None
+        for row in rows:
+            same = previous is not None and row[0] == previous[0] and row[3] == previous[3]
+            same = same and row[1] - previous[1] <= timedelta(hours=4)
+            begun.append(begun[-1] if same else row[2])
+            previous = row
+        for row, trace in zip(rows, labels["trace"], strict=True):
+            days = {other[2] for other, since in zip(rows, begun, strict=True) if other[0] == row[0] and since > row[2]}
+            assert trace == sum(1 << (day - row[2] - 1) for day in days if 1 <= day - row[2] <= 7)
+        assert labels["trace"].to_list() != ActivityTrace(7).label(log, 100_000).collect()["trace"].to_list()

@@ -154,3 +154,21 @@ def test_a_horizon_of_63_days_uses_the_whole_word(prepared):
     observed = torch.tensor(targets_by_row(data.val_dataloader(), "event_targets", "observed"))
     assert observed.dtype == torch.int64
     assert observed.max() == 0b111 << 11
+
+
+def test_of_several_processes_each_takes_its_share_of_the_same_draw(prepared):
+    def drawn(rank, processes):
+        data = prepared()
+        data.trainer = SimpleNamespace(global_step=7, global_rank=rank, world_size=processes)
+        return data.train_dataloader(), data.val_dataloader()
+
+    alone, judged = drawn(0, 1)
+    whole = [set(index.tolist()) for index in alone.sampler]
+    assert len(whole) % 2 == 1
+    shares = [drawn(rank, 2)[0] for rank in range(2)]
+    found = [[set(index.tolist()) for index in share.sampler] for share in shares]
+    assert [len(share) for share in shares] == [len(it) for it in found] == [len(whole) // 2 + 1] * 2
+    assert found[0] == whole[::2]
+    assert found[1] == [*whole[1::2], whole[0]]  # an odd one out: both take as many steps
+    for rank in range(2):
+        assert len(drawn(rank, 2)[1]) == len(judged)

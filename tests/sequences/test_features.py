@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from reward.schema import SchemaError
+from reward.schema import MADE, SchemaError
 from reward.sequences.features import Features
 from reward.sequences.slots import OWN_COLUMNS, slots
 from reward.sequences.split import known_at
@@ -247,6 +247,7 @@ def test_a_column_with_a_name_that_is_taken_is_refused(log, fit, name):
 def test_every_column_that_slots_make_is_a_taken_name(log, features):
     made = set(frame_of(log, features).columns) - set(log.events.collect_schema().names())
     assert made == set(OWN_COLUMNS)
+    assert made <= MADE  # so that the check of a log refuses them
 
 
 def test_flags_enter_as_they_are_and_quantities_as_standardised_logarithms(frame, features):

@@ -207,6 +207,27 @@ def test_the_gain_is_the_difference_of_calibrated_losses_over_users(network, mod
     assert gain.activity == pytest.approx(losses[0.0].sum() / count.sum())
 
 
+def test_the_share_with_the_surest_gain_is_kept(network, model_of, data):
+    """That whose gain less two standard errors is the largest, be its gain the largest or not."""
+    trainer = Trainer(
+        max_epochs=3,
+        accelerator="cpu",
+        num_sanity_val_steps=0,
+        **dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False),
+    )
+    network.head.correction.fill_(1.0)
+    model = model_of(network)
+    trainer.fit(model.train(), data)
+
+    def tried(*shares):
+        return keep_what_gained(model, data, shares=shares, least_gain=2.0, **CALIBRATION)
+
+    alone = [tried(share) for share in (0.1, 0.5, 1.0)]
+    surest = max(alone, key=lambda found: found.gain - 2 * found.gain_std)
+    assert tried(1.0, 0.1, 0.5) == surest
+    assert all((found.share > 0) == (found.gain > 2 * found.gain_std) for found in alone)
+
+
 def test_the_card_says_what_training_gained(network, function_of):
     nothing = Gain(share=0.0, activity=0.6, tried=0.25, gain=-0.001, gain_std=0.002)
     function = function_of(network)

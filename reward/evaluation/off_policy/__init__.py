@@ -23,7 +23,6 @@ from reward.schema import PROPENSITY, USER
 
 TOP = 0.01  # of the rows, whose share of the weight is told
 MOST_OFF, MOST_ERRORS = 0.05, 2.0  # of the mean weight from 1: within either of them it is near
-_MOST_WEIGHT = 1e150  # whose square is a number
 _UNSEEN = 3.0  # rows as heavy as the heaviest that may be missing: what was never seen has this bound at 95%
 
 
@@ -285,7 +284,8 @@ def top_share(weight: npt.ArrayLike) -> Floats:
     0.75
 
     """
-    mass = np.sort(_mass(weight), axis=0)
+    mass = _mass(weight)
+    mass = np.sort(np.ldexp(mass, -np.frexp(mass.max(axis=0))[1]), axis=0)
     total, top = mass.sum(axis=0), mass[-int(np.ceil(TOP * len(mass))) :].sum(axis=0)
     return np.divide(top, total, out=np.ones_like(total), where=total > 0)
 
@@ -315,7 +315,7 @@ def importance(rows: Logged, target: npt.ArrayLike) -> Floats:
         )
     with np.errstate(over="ignore"):
         weight = chance / rows.propensity
-    if not (weight < _MOST_WEIGHT).all():
+    if not np.isfinite(weight).all():
         raise ValueError(
             f"expected propensities that an action can have, got weights up to {weight.max():.3g} of a propensity of "
             f"{rows.propensity.min():.3g}: log the chance with which the action was taken"
@@ -331,6 +331,7 @@ def estimate(
     residual: Floats | None = None,
     moved: Floats | None = None,
     lowered: bool = False,
+    normalised: bool = False,
 ) -> Estimate:
     """The mean of contributions, or a refusal.
 
@@ -345,6 +346,7 @@ def estimate(
         residual: ρ of ``moved``'s shape, what is weighted; None: the contribution over the weight.
         moved: (n,) or (n, k) weights of ``residual``; None: ``weight``.
         lowered: weights were clipped and average less than 1 by design: only more than 1 is refused.
+        normalised: weights are over their mean, which may be any.
 
     Raises:
         TooFewEffectiveRows: the weights leave fewer than the log asks for.
@@ -360,7 +362,8 @@ def estimate(
     if not told.effective_rows >= rows.least_effective_rows:
         raise TooFewEffectiveRows(told, rows.least_effective_rows)
     off = told.mean_weight - 1
-    if (off if lowered else abs(off)) > max(rows.most_off, MOST_ERRORS * told.mean_error):
+    allowed = max(rows.most_off, MOST_ERRORS * told.mean_error)
+    if not normalised and not (off if lowered else abs(off)) <= allowed:
         raise MeanWeightOff(told)
     mass = np.abs(columns if moved is None else moved.reshape(len(moved), -1))
     if residual is None:
@@ -375,8 +378,9 @@ def estimate(
 
 def _weights(rows: Logged, columns: Floats) -> Weights:
     """Of the position that is worst off in each respect; the mean's is the one farthest from 1 by what is allowed."""
-    means = columns.mean(axis=0)
-    errors = np.array([clustered_error((rows.cluster[1], column)) for column in columns.T])
+    with np.errstate(over="ignore", invalid="ignore"):  # of weights that leave one row, and are refused for that
+        means = columns.mean(axis=0)
+        errors = np.array([clustered_error((rows.cluster[1], column)) for column in columns.T])
     far = int((np.abs(means - 1) / np.maximum(rows.most_off, MOST_ERRORS * errors)).argmax()) if len(means) > 1 else 0
     return Weights(
         float(effective_rows(columns).min()),
@@ -398,7 +402,7 @@ def _unseen(mass: Floats, residual: Floats) -> float:
 def _mass(weight: npt.ArrayLike) -> Floats:
     """Weights that are at least 0 and finite."""
     mass = np.asarray(weight, np.float64)
-    if not len(mass) or not ((mass >= 0) & (mass < np.inf)).all():
+    if not mass.ndim or not len(mass) or not ((mass >= 0) & (mass < np.inf)).all():
         raise ValueError(
             f"expected finite weights of at least 0, got shape {mass.shape}"
             + (f" from {mass.min()} to {mass.max()}" if mass.size else "")

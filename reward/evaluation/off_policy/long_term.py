@@ -128,12 +128,12 @@ def action_posterior(
     Raises:
         ValueError: as `action_regression`, ``widened`` not above 0, or a logging policy whose rows do not sum to 1.
     """
-    if not 0 < widened < np.inf:
+    if not 1e-6 <= widened < np.inf:
         raise ValueError(f"expected widened above 0, got {widened}: 1 takes the short-term rewards' noise as it is")
     prior = distribution("logging", logging)
-    if np.ndim(short_term) != 2 or prior.shape != (len(short_term), len(actions)):
+    if np.ndim(short_term) != 2 or np.ndim(actions) != 2 or prior.shape != (len(short_term), len(actions)):
         raise ValueError(
-            f"expected short_term (n, rewards) and logging (n, actions) for {len(actions)} actions, got "
+            f"expected short_term (n, rewards) and logging (n, actions) for actions of shape {np.shape(actions)}, got "
             f"{np.shape(short_term)} and {prior.shape}"
         )
     told = np.stack(
@@ -156,6 +156,11 @@ def action_posterior(
 def distribution(name: str, matrix: npt.ArrayLike) -> Floats:
     """(n, actions), at least 0, whose rows sum to 1."""
     chance = np.asarray(matrix, np.float64)
-    if chance.ndim != 2 or not (chance >= 0).all() or not np.allclose(chance.sum(axis=1), 1, atol=1e-6):
+    if (
+        chance.ndim != 2
+        or not (chance >= 0).all()
+        or not (chance <= 1 + 1e-6).all()
+        or not np.allclose(chance.sum(axis=1), 1, atol=1e-6)
+    ):
         raise ValueError(f"expected {name} (n, actions) of rows that sum to 1, got shape {chance.shape}")
     return chance

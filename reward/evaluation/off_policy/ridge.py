@@ -48,19 +48,22 @@ def action_regression(
 
     """
     x, e, r = (np.asarray(part, np.float64) for part in (context, actions, reward))
-    if x.ndim != 2 or e.ndim != 2 or not len(x) == len(action) == len(r) == len(fold) or r.ndim != 1:
+    shapes = {r.shape, np.shape(action), np.shape(fold)}
+    if x.ndim != 2 or e.ndim != 2 or shapes != {(len(x),)}:
         raise ValueError(
             "expected context (n, p), actions (actions, q), and action, reward and fold (n,), got "
             f"{x.shape}, {e.shape}, {np.shape(action)}, {r.shape} and {np.shape(fold)}"
         )
     if not len(x) or not all(np.isfinite(part).all() and np.abs(part).max(initial=0) < _MOST for part in (x, e, r)):
         raise ValueError(
-            f"expected rows of finite context, action features and rewards below {_MOST:g}, got {len(x)} rows or others: "
-            "set rows aside whose reward is not yet known"
+            f"expected rows of finite context, action features and rewards below {_MOST:g}, got {len(x)} rows or "
+            "others: set rows aside whose reward is not yet known"
         )
+    if np.asarray(action).dtype.kind not in "iu":
+        raise ValueError(f"expected action codes that are integers, got {np.asarray(action).dtype}")
     if not 0 <= action.min() <= action.max() < len(e):
         raise ValueError(f"expected action codes from 0 to {len(e) - 1}, got up to {action.max()}: one row an action")
-    if not 0 < strength < np.inf:
+    if not 0 < strength < _MOST:
         raise ValueError(f"expected a strength above 0, got {strength}: 1 is that of empirical Bayes")
     parts = np.unique(fold)
     if len(parts) < 2:

@@ -7,6 +7,8 @@ import numpy.typing as npt
 
 from reward.evaluation.off_policy import Estimate, Logged, estimate, importance
 
+_LEAST_MEAN = 1e-100  # of weights: with less, estimate refuses
+
 
 def inverse_propensity(rows: Logged, target: npt.ArrayLike) -> Estimate:
     """Inverse propensity score (IPS): ``mean(w r)`` with ``w = target / propensity``.
@@ -38,7 +40,8 @@ def inverse_propensity(rows: Logged, target: npt.ArrayLike) -> Estimate:
 def self_normalised(rows: Logged, target: npt.ArrayLike) -> Estimate:
     """Self-normalised IPS: ``Σ w r / Σ w``, always within the rewards' range; biased by the order of 1 / n.
 
-    The standard error is that of a ratio: of the contributions ``v + w (r − v) / mean(w)``.
+    The mean weight may be any: it is divided by, and told. The standard error is that of a ratio: of the contributions
+    ``v + w (r − v) / mean(w)``.
 
     Args and Raises: as in `inverse_propensity`.
 
@@ -53,8 +56,8 @@ def self_normalised(rows: Logged, target: npt.ArrayLike) -> Estimate:
     reward, weight = single(rows), importance(rows, target)
     mean = weight.mean()
     value = (weight * reward).mean() / mean if mean > 0 else 0.0  # of no weight: estimate refuses
-    rest = (reward - value) / (mean if mean > 0 else 1.0)
-    return estimate(rows, value + weight * rest, weight, residual=rest)
+    rest = (reward - value) / max(mean, _LEAST_MEAN)
+    return estimate(rows, value + weight * rest, weight, residual=rest, normalised=True)
 
 
 def clipped(rows: Logged, target: npt.ArrayLike, *, most: float) -> Estimate:

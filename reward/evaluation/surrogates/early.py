@@ -20,7 +20,7 @@ from reward.sequences.split import midnight
 
 MEASURES = ("consistent", "recall", "precision", "reversals", "sensitivity")
 
-_MOST = 1e150  # of a number that is squared
+_MOST, _LARGEST = 1e150, 1e60  # of a number that is squared once, and twice
 
 
 class Effects(NamedTuple):
@@ -42,11 +42,16 @@ def described(seen: npt.NDArray[Any]) -> Floats:
     Returns:
         (n, k + 1): the days, and the days since the last active one, k where there was none.
 
+    Raises:
+        ValueError: another shape.
+
     >>> described(np.array([[True, True, False], [False, False, False]]))
     array([[1., 1., 0., 1.],
            [0., 0., 0., 3.]])
 
     """
+    if seen.ndim != 2:
+        raise ValueError(f"expected the days of each user, (n, k), got shape {seen.shape}")
     days = seen.shape[1]
     active = seen != 0
     silent = np.where(active.any(1), active[:, ::-1].argmax(1), days) if days else np.zeros(len(seen), np.int64)
@@ -77,7 +82,7 @@ def auto_surrogate(
     Source: Zhang, Zhao, Le, Dimakopoulou and Kallus 2023, Evaluating the surrogate index as a decision-making tool
     using 200 A/B tests at Netflix.
     """
-    if past.ndim != 2 or not len(past) or not np.isfinite(past).all():
+    if past.ndim != 2 or not len(past) or not (np.abs(past) < _LARGEST).all():
         raise ValueError(
             f"past expected a row of finite days for each user, got shape {past.shape} or others: leave out users "
             "whose horizon has not passed"
@@ -164,20 +169,27 @@ def effects_by_test(test: Ints, treated: npt.NDArray[np.bool_], values: npt.Arra
 
     """
     given = np.asarray(values, np.float64)
-    if given.ndim not in (1, 2) or not len(test) == len(treated) == len(given):
+    if (
+        given.ndim not in (1, 2)
+        or np.ndim(test) != 1
+        or np.ndim(treated) != 1
+        or not len(test) == len(treated) == len(given)
+    ):
         raise ValueError(
-            f"expected a test, an arm and values for each row, got {len(test)}, {len(treated)} and shape {given.shape}"
+            "expected a test, an arm and values for each row, got shapes "
+            f"{np.shape(test)}, {np.shape(treated)} and {given.shape}"
         )
     if not (np.abs(given) < _MOST).all():
-        raise ValueError(f"values expected finite numbers: a user whose days are not known yet has no outcome")
+        raise ValueError("values expected finite numbers: a user whose days are not known yet has no outcome")
     check_codes(test, len(given))
+    test = test.astype(np.int64)
     if treated.dtype != np.bool_:
         raise ValueError(f"treated expected booleans, got {treated.dtype}: compare the arm with its name")
     columns = given.reshape(len(given), -1)
     tests = int(test.max(initial=-1)) + 1
     if tests > len(given):
         raise ValueError(f"expected codes of tests from 0 without gaps, got {tests - 1} among {len(given)} rows")
-    arm = 2 * test.astype(np.int64) + treated
+    arm = 2 * test + treated
     count = np.bincount(arm, minlength=2 * tests).astype(np.float64)
     if not tests or count.min() < 2:
         raise ValueError(f"expected at least 2 users in each arm of each test, got {int(min(count, default=0))}")
@@ -245,7 +257,12 @@ def agreement(
 
     Source: Zhang et al. 2023, as `auto_surrogate`.
     """
-    tests, shape = len(outcome.effect), (len(outcome.effect), len(days))
+    read = np.asarray(days)
+    if read.ndim != 1 or read.dtype.kind not in "iu" or outcome.effect.ndim != 1:
+        raise ValueError(
+            f"expected whole days and one effect a test, got days {days!r} and effects of shape {outcome.effect.shape}"
+        )
+    tests, shape = len(outcome.effect), (len(outcome.effect), len(read))
     group = np.arange(tests) if cluster is None else cluster
     if group.shape != (tests,):
         raise ValueError(f"cluster expected a code for each of {tests} tests, got shape {group.shape}")

@@ -257,7 +257,7 @@ class SurrogateIndex:
         seed: draws the folds.
 
     Raises:
-        ValueError: fewer than 2 folds.
+        ValueError: fewer than 2 folds, a negative penalty, or another degree.
     """
 
     regression: Regression
@@ -267,6 +267,7 @@ class SurrogateIndex:
     seed: int
 
     def __post_init__(self) -> None:
+        linear(ridge=self.ridge, degree=self.degree)
         if not self.folds >= 2:
             raise ValueError(f"folds expected at least 2, got {self.folds}: a row is foretold by others' users")
 
@@ -389,8 +390,11 @@ def violations(direct: npt.ArrayLike, se: npt.ArrayLike) -> Violations:
             f"expected direct effects of at least 5 tests and as many standard errors above 0, got shapes "
             f"{found.shape} and {errors.shape}"
         )
-    unit = float(errors.min())
-    found, errors = found / unit, errors / unit
+    unit = float(errors.max())
+    with np.errstate(over="ignore"):
+        found, errors = found / unit, errors / unit
+    if not (errors > _LEAST_SCALE).all() or not (np.abs(found) < _MOST).all() or not unit > _LEAST_SCALE:
+        raise ValueError("expected direct effects and standard errors of one order, got some beyond all others")
     weight = errors**-2
     apart = weight @ (found - weight @ found / weight.sum()) ** 2
     spread = math.sqrt(max(0.0, (apart - (len(found) - 1)) / (weight.sum() - (weight**2).sum() / weight.sum())))
@@ -471,6 +475,8 @@ def _joined(surrogates: Floats, covariates: Floats | None) -> Floats:
 
 
 def _check(user: npt.NDArray[Any], surrogates: Floats, covariates: Floats | None, **columns: npt.NDArray[Any]) -> None:
+    if np.ndim(user) != 1:
+        raise ValueError(f"user expected shape (rows,), one for each row, got {np.shape(user)}")
     rows = len(user)
     matrices = {"surrogates": surrogates} | ({} if covariates is None else {"covariates": covariates})
     for name, values in matrices.items():

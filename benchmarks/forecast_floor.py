@@ -1,0 +1,159 @@
+"""Is a forecast ever worse than that of past activity alone?
+
+Each log is trained on with the settings of conf/, a world with few users. Told is, on the test days, the log-loss of
+past activity alone less that of a forecast, in nats a day, with a 95% interval from resampled users: of the network
+alone, which is what was shipped before forecasts corrected past activity, and of the share of its correction that the
+validation days keep. All three are calibrated alike.
+
+The shares tried and the two standard errors were chosen on the newcomers' log and a quarter of the bundled log's users,
+both with seed 0. The figures are of seed 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+from numpy.typing import NDArray
+from omegaconf import OmegaConf
+from rich.console import Console
+from rich.table import Table
+from training import Trained, trained
+from worlds import ROOT, write_result
+
+from reward.outcomes import days_of
+from reward.outcomes.activity import DAY, OBSERVED, TRACE
+from reward.schema import ITEM, USER, EventLog, check
+from reward.sequences.split import Split, split
+
+RESAMPLES = 1000
+ALONE, NETWORK, SHIPPED = "past activity alone", "network alone", "shipped"
+LATE_LISTENERS = ["data=log", "data.feedback=[skip,complete,ms_played]", "data.timezone=Europe/Stockholm"]
+REAL = ["data=log", "data.max_rejected_share=0.05"]
+LOGS: dict[str, tuple[str | None, list[str]]] = {
+    "music, 120 users, 30 days": ("cases/newcomer/log.parquet", [*LATE_LISTENERS, "data.context=[surface,device]"]),
+    "music, 60 users, 30 days": ("cases/newcomer/micro.parquet", [*LATE_LISTENERS, "data.context=[surface,device]"]),
+    "music, 118 users, 12 days": ("cases/newcomer/log_12days.parquet", [*LATE_LISTENERS, "outcome.horizon_days=5"]),
+    "CDNOW": ("data/cdnow/events.parquet", [*REAL, "data.feedback=[n_cds,dollars]", "outcome.horizon_days=30"]),
+    "KuaiRand, bundled": (None, ["data=kuairand"]),
+    "KuaiRand-Pure, two weeks": (
+        "data/kuairand_pure/events.parquet",
+        [
+            *REAL,
+            "data.feedback=[is_click,long_view,is_like,play_time_ms]",
+            "data.timezone=Asia/Shanghai",
+            "outcome.horizon_days=7",
+            "batches.max_events=16",
+        ],
+    ),
+}
+
+
+class Loss(NamedTuple):
+    """Log-loss of each user's known test days, and how many of these there are: (users,) each."""
+
+    sums: NDArray[np.float64]
+    days: NDArray[np.int64]
+
+
+def read(overrides: list[str], events: Path | None) -> tuple[OmegaConf, EventLog, Split]:
+    """A config, its checked log and the split."""
+    told = [*overrides, *([] if events is None else [f"data.events={events}"])]
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        config = compose("train", overrides=told)
+    log = instantiate(config.data)
+    if ITEM not in log.events.collect_schema().names():  # purchases: one item
+        log = replace(log, events=log.events.with_columns(pl.lit(0, pl.Int64).alias(ITEM)))
+    log = check(log).log
+    return config, log, split(log, **config.split)
+
+
+def test_loss(made: Trained, share: float, log: EventLog, window: Split, prior_events: float) -> Loss:
+    """What a share of the network's correction loses on the test days, calibrated on validation."""
+    function = made.function
+    function.network.head.correction.fill_(share)
+    made.model.calibrate(made.data.val_dataloader(), prior_events=prior_events)
+    events = log.events.collect()
+    labels = function.outcome.label(log, window.end).collect()
+    test = ((labels[DAY] >= window.validation_end) & (labels[OBSERVED] > 0)).to_numpy()
+    trace, known = (days_of(labels[name], function.horizon_days)[test] for name in (TRACE, OBSERVED))
+    chance = function.forecast(events)[test].clip(1e-9, 1 - 1e-9)
+    loss = -np.where(trace, np.log(chance), np.log1p(-chance)) * known
+    user = events[USER].rank("dense").to_numpy()[test] - 1
+    size = int(user.max()) + 1
+    return Loss(np.bincount(user, loss.sum(1), size), np.bincount(user, known.sum(1), size).astype(np.int64))
+
+
+def gain(before: Loss, after: Loss, seed: int) -> tuple[float, float, float]:
+    """Nats a day that ``after`` saves on ``before``, and the 95% interval over resampled users."""
+    saved = before.sums - after.sums
+    weight = np.random.default_rng(seed).poisson(1.0, (RESAMPLES, len(saved)))
+    low, high = np.quantile(weight @ saved / np.maximum(weight @ before.days, 1), [0.025, 0.975])
+    return float(saved.sum() / before.days.sum()), float(low), float(high)
+
+
+def rows_of(what: str, overrides: list[str], events: Path | None, seed: int) -> list[dict[str, object]]:
+    """The figures of one log."""
+    config, log, window = read([*overrides, f"seed={seed}"], events)
+    made = trained(config, log, window)
+    assert made.gain is not None
+    shares = {ALONE: 0.0, NETWORK: 1.0, SHIPPED: made.gain.share}
+    losses = {name: test_loss(made, share, log, window, **config.calibration) for name, share in shares.items()}
+    base = losses[ALONE]
+
+    def row(metric: str, value: float, met: bool | None = None, goal: str | None = None) -> dict[str, object]:
+        return {"what": what, "metric": metric, "ours": value, "se": None, "peers": {}, "goal": goal, "met": met}
+
+    rows = [row(f"log-loss, {ALONE}", float(base.sums.sum() / base.days.sum()))]
+    for name in (NETWORK, SHIPPED):
+        value, low, high = gain(base, losses[name], seed)
+        floor = name == SHIPPED
+        rows.append(row(f"gain over {ALONE}, {name}", value))
+        rows.append(row(f"gain over {ALONE}, {name}, low", low))
+        rows.append(
+            row(f"gain over {ALONE}, {name}, high", high, high > -1e-6 if floor else None, ">= 0" if floor else None)
+        )
+    return [*rows, row("share of the correction that is kept", made.gain.share)]
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--shared", type=Path, default=ROOT.parent / "shared", help="where the logs are that are not bundled"
+    )
+    parser.add_argument("--logs", nargs="*", default=list(LOGS), help="of those by name")
+    parser.add_argument("--worlds", nargs="*", default=["clickbait", "confounded", "no_effect"])
+    parser.add_argument("--users", type=int, default=500, help="of a world")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "forecast_floor.json")
+    chosen = parser.parse_args(arguments)
+    OmegaConf.register_new_resolver("run_folder", lambda resume, fresh: fresh, replace=True)  # noqa: ARG005
+    torch.set_num_threads(1)
+    console, rows = Console(width=max(Console().width, 120)), []
+    small = {
+        f"world {name}": (None, ["data=world", f"simulation={name}", f"simulation.users={chosen.users}"])
+        for name in chosen.worlds
+    }
+    for what, (file, overrides) in ({name: LOGS[name] for name in chosen.logs} | small).items():
+        events = None if file is None else chosen.shared / file
+        if events is not None and not events.is_file():
+            console.print(f"{what}: left out, {events} is not there")
+            continue
+        rows += rows_of(what, overrides, events, chosen.seed)
+        console.print({row["metric"]: round(float(row["ours"]), 4) for row in rows if row["what"] == what})
+        write_result(chosen.out, rows)
+    table = Table("log", "metric", "value", "goal met")
+    for row in rows:
+        table.add_row(row["what"], row["metric"], f"{row['ours']:.4f}", "" if row["met"] is None else str(row["met"]))
+    console.print(table)
+
+
+if __name__ == "__main__":
+    main()
