@@ -99,8 +99,9 @@ def read(folder: RunFolder, training: DictConfig, moved: dict[str, Any]) -> tupl
     function = reward.load(folder.judged)
     source: dict[str, Any] = OmegaConf.to_container(training.data, resolve=True)  # type: ignore[assignment]
     source |= {name: path for name, path in moved.items() if path is not None}
-    log = check(instantiate(placed(source, (folder.record or {}).get("started_in")))).log
     dates = function.facts.get("window")
+    source = placed(source, (folder.record or {}).get("started_in"), grown=dates is not None)
+    log = check(instantiate(source)).log
     window = split(log, **training.split) if dates is None else window_of(dates)
     log, changed = same_log(log, window, function.facts.get("fingerprints"), to_train=False)
     if changed is not None:

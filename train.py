@@ -89,7 +89,8 @@ def main(config: DictConfig) -> float:
         finally:
             run.folder.release()
     except (RefusedError, JobError, TrainingError) as error:
-        _let_go(Path(job.runtime.output_dir))
+        if config.resume is None:
+            _let_go(Path(job.runtime.output_dir), named=_named(job))
         if job.mode is RunMode.RUN:
             raise SystemExit(str(error)) from error
         console.print(f"job {job.job.num} ({', '.join(job.overrides.task)}): {error}", markup=False)
@@ -162,11 +163,9 @@ def opened(config: DictConfig, job: Any) -> Run:
     if config.resume is None:
         plain = plain_values(config)
         check_settings(plain)
-        place = "hydra.run.dir=" if job.mode is RunMode.RUN else "hydra.sweep."
-        named = any(override.startswith(place) for override in job.overrides.hydra)
-        return Run(config, plain, RunFolder.claim(output, or_next=not named), given)
+        return Run(config, plain, RunFolder.claim(output, or_next=not _named(job)), given)
     if job.mode is not RunMode.RUN:
-        _let_go(output)  # the folder that a sweep makes for each of its jobs
+        _let_go(output, named=True)  # the folder that a sweep makes for each of its jobs
     folder = RunFolder.reopen(Path(config.resume), called="resume")
     try:
         saved: DictConfig = OmegaConf.load(folder.path / CONFIG)  # type: ignore[assignment]
@@ -447,7 +446,7 @@ def sequential(outcome: Any) -> bool:
 
 def read(config: DictConfig, record: Mapping[str, Any] | None) -> tuple[EventLog, Checked, Split]:
     """The log as it came, checked, and its windows, which are those of ``record`` where the run goes on."""
-    source = placed(plain_values(config.data), (record or {}).get("started_in"))
+    source = placed(plain_values(config.data), (record or {}).get("started_in"), grown=record is not None)
     log = instantiate(source)
     if not isinstance(log, EventLog):
         raise TypeError(f"data: expected a source of an EventLog, {source['_target_']} gives {type(log).__name__}")
@@ -559,10 +558,17 @@ def facts(ready: Ready, run: Run) -> dict[str, Any]:
     }
 
 
-def _let_go(folder: Path) -> None:
-    """Remove a folder that the config system made, where it is empty."""
-    with suppress(OSError):
-        folder.rmdir()
+def _named(job: Any) -> bool:
+    """Whether the command line says where the run is to be kept."""
+    place = "hydra.run.dir=" if job.mode is RunMode.RUN else "hydra.sweep."
+    return any(override.startswith(place) for override in job.overrides.hydra)
+
+
+def _let_go(folder: Path, *, named: bool) -> None:
+    """Remove a folder that the config system made, and those above that it named itself, where they are empty."""
+    for place in (folder,) if named else (folder, folder.parent, folder.parent.parent):
+        with suppress(OSError):
+            place.rmdir()
 
 
 if __name__ == "__main__":

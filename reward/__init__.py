@@ -10,7 +10,7 @@ from reward.artifact import ArtifactError, ArtifactWarning, load
 from reward.effects.exposure import Rewards
 from reward.function import History, RewardFunction
 from reward.logs.files import check
-from reward.schema import SchemaError
+from reward.schema import SchemaError, SetAsideWarning
 
 __all__ = [
     "ArtifactError",
@@ -19,6 +19,7 @@ __all__ = [
     "RewardFunction",
     "Rewards",
     "SchemaError",
+    "SetAsideWarning",
     "check",
     "load",
     "ranking",

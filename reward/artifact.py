@@ -36,6 +36,7 @@ from reward.sealed import (
     WEIGHTS,
     MissingError,
     Sealed,
+    holds_too_much,
     most_of_manifest,
     shown_error,
 )
@@ -160,13 +161,14 @@ def fresh_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
 
 def write_manifest(folder: Path, manifest: Mapping[str, Any], files: Sequence[str]) -> None:
     """Write what an artefact says of itself, with the hashes of its files, sealed."""
-    hashes = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in files}
+    hashes = {name: _sha256(folder / name) for name in files}
     text = _sealed({"format_version": FORMAT_VERSION, **manifest, "sha256": hashes}).encode()
-    most = most_of_manifest(sum((folder / name).stat().st_size for name in files if name != CARD))
-    if len(text) > most:
+    beside = sum((folder / name).stat().st_size for name in files if name != CARD)
+    most = most_of_manifest(beside)
+    if len(text) > most or holds_too_much(text, beside):
         raise ValueError(
-            f"{MANIFEST} would have {len(text)} bytes, and a reader takes {most} beside these weights and tables: "
-            "put less into facts, or make the effects' net smaller"
+            f"{MANIFEST} would have {len(text)} bytes, and a reader takes at most {most} beside these weights and "
+            "tables, and not as many values: put less into facts, or make the effects' net smaller"
         )
     (folder / MANIFEST).write_bytes(text)
 
@@ -275,7 +277,7 @@ def _read_whole(folder: Path, links_to: Path | None, trust: frozenset[str], sour
             if left and replaced:
                 continue
             raise ArtifactError(
-                f"{source} is no artefact that can be read: {shown_error(error)}: copy it again from where it was made"
+                f"{source} cannot be loaded: {shown_error(error)}; get it again from where it was made, or train again"
             ) from error
     raise AssertionError
 
@@ -412,3 +414,8 @@ def _sealed(manifest: Mapping[str, Any]) -> str:
     """The manifest as text, with the hash of itself at its end."""
     text = json.dumps(manifest, indent=1, ensure_ascii=False, allow_nan=False)
     return json.dumps({**manifest, "seal": hashlib.sha256(text.encode()).hexdigest()}, indent=1, ensure_ascii=False)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -18,7 +18,7 @@ _MOST_TENSORS = 10_000
 _MOST_DIMENSIONS = 8
 _ITEM_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
 _FREE = 1 << 18  # bytes that any table may take in memory
-_MOST_RATIO = 128  # of what a table takes in memory to its file: numbers in sequence, packed well, have about 60
+_MOST_RATIO = 256  # of what a table takes in memory to its file: numbers in sequence, packed well, have about 60
 _CELL = 16  # bytes of a value in memory, such as the view of a string
 _DATA, _DICTIONARY, _DATA_2 = 0, 2, 3  # kinds of pages
 

@@ -15,6 +15,7 @@ import polars as pl
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch._compile import _disable_dynamo
 
 from reward.effects.exposure import Rewards, exposure
 from reward.effects.personal import Personal, days_since_1970
@@ -35,6 +36,7 @@ from reward.schema import (
     USER,
     EventLog,
     SchemaError,
+    SetAsideWarning,
     check,
     row_keys,
     slate_moment,
@@ -59,8 +61,11 @@ _Method = TypeVar("_Method", bound=Callable[..., Any])
 
 
 def _eager(method: _Method) -> _Method:
-    """Leave ``method`` out of torch.compile, which cannot trace a data frame."""
-    return cast(_Method, torch.compiler.disable(method))
+    """Leave ``method`` out of torch.compile, which cannot trace a data frame.
+
+    As `torch.compiler.disable` does, and without loading the compiler before the method is called.
+    """
+    return cast(_Method, _disable_dynamo(method))
 
 
 @dataclass(frozen=True)
@@ -300,6 +305,37 @@ class RewardFunction(Frozen):
         Arguments and errors are its, and ``set_aside``: called with this function and how many rows training would set
         aside for which reason, where the rows are a part of a log, in place of `judge_set_aside`.
         """
+        return self._read_scores(
+            events,
+            also=also,
+            habit=habit,
+            as_of=as_of,
+            items_table=items_table,
+            history_start=history_start,
+            progress=progress,
+            set_aside=set_aside,
+        )[0]
+
+    @as_trained
+    def scores_and_forecast(self, events: pl.DataFrame) -> tuple[pl.DataFrame, NDArray[np.float64]]:
+        """What `scores` and `forecast` tell of a log, from one reading of it."""
+        return self._read_scores(events, forecast=True)
+
+    def _read_scores(
+        self,
+        events: pl.DataFrame,
+        *,
+        also: Sequence[str] = (),
+        habit: str | None = None,
+        as_of: datetime | None = None,
+        items_table: pl.DataFrame | None = None,
+        history_start: date | None = None,
+        progress: Progress = iter,
+        set_aside: SetAside | None = None,
+        forecast: bool = False,
+    ) -> tuple[pl.DataFrame, NDArray[np.float64]]:
+        """See `scores`, and `forecast` where it is asked for: else of no days."""
+        days = self.horizon_days if forecast else 0
         if as_of is not None:
             self._forecasts_open_days()
         self._known_outcomes(also)
@@ -312,11 +348,12 @@ class RewardFunction(Frozen):
             *(() if as_of is None else (AS_OF,)),
         )
         if events.is_empty():
-            return pl.DataFrame(schema=dict.fromkeys(names, pl.Float64))
+            return pl.DataFrame(schema=dict.fromkeys(names, pl.Float64)), np.zeros((0, days))
         read = self._clean(events, set_aside=set_aside)
         clean = read.events
         windows = self._windows(clean, None, items_table, history_start)
         scores = torch.full((len(names), len(windows.stream.events)), torch.nan, dtype=torch.float64)
+        chances = torch.zeros(len(windows.stream.events), days, dtype=torch.float64)
         own = self._own_groups(windows.stream.events.items, [*also, *(parts or ())])
         for batch in self._batches(windows, progress):
             asked = {scope: items.at(batch.slots.row) for scope, items in own.items()}
@@ -327,6 +364,9 @@ class RewardFunction(Frozen):
             columns = torch.stack([before.mean(-1), exposed.mean(-1), rewards.mean, rewards.std])
             scores[torch.tensor([0, 1, 3, 4]).unsqueeze(1), row[row >= 0].cpu()] = columns[:, row >= 0].cpu().double()
             scores[2, happened[happened >= 0].cpu()] = after.mean(-1)[happened >= 0].cpu().double()
+            if forecast:
+                told = self.network.head.probabilities(states["after"][happened >= 0])
+                chances[happened[happened >= 0].cpu()] = told.cpu().double()
             for column, (name, which) in enumerate(further, len(SCORES)):
                 place = happened if which == "after" else row
                 state = states[self._scope(name) if which == ABSENT else which]
@@ -341,7 +381,8 @@ class RewardFunction(Frozen):
             scores[3:5] = self._effects_of(self.effects, clean, items_table)[:, place]
         if as_of is not None:
             scores[-1] = torch.from_numpy(self._as_of(clean, windows, [as_of])[:, 0])
-        return self._in_order(events, read, windows.stream, dict(zip(names, scores.numpy(), strict=True)))
+        found = self._in_order(events, read, windows.stream, dict(zip(names, scores.numpy(), strict=True)))
+        return found, self._table(events, read, windows.stream, chances.numpy()) if forecast else chances.numpy()
 
     @as_trained
     def forecast(
@@ -747,7 +788,7 @@ class RewardFunction(Frozen):
         told = f"{sum(counts.values())} of {rows} events cannot be scored: {reasons}"
         if sum(counts.values()) > allowed * rows:
             raise SchemaError(f"{told}. Mend or drop these rows first: at most {allowed:.2%} may be set aside here")
-        warnings.warn(f"{told}. They are set aside, as in training, and have no score", UserWarning, stacklevel=4)
+        warnings.warn(f"{told}. They are set aside, as in training, and have no score", SetAsideWarning, stacklevel=4)
 
     def _clean(self, events: pl.DataFrame, *, every_row: bool = False, set_aside: SetAside | None = None) -> _Read:
         """The rows in the schema and in the types that training saw, without those that it would have set aside.

@@ -32,6 +32,7 @@ MADE = frozenset(  # names of the columns that the model's inputs are made in: n
         *(f"{kind}_{span}d" for kind in ("active", "known", "rate") for span in (2, 7, 28)),
     }
 )
+UNKNOWN = " is missing"  # after a number's name: the column that flags where it is unknown
 _TICKS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}  # in a second
 _FIRST = int(datetime(1990, 1, 1, tzinfo=UTC).timestamp())
 _LAST = int(datetime(2101, 1, 1, tzinfo=UTC).timestamp()) - 1
@@ -47,6 +48,10 @@ DUPLICATE = f"another row has the same {USER}, {ITEM} and {TIMESTAMP}"
 
 class SchemaError(ValueError):
     """A log that does not fit the schema; the message lists every problem found, not the first one."""
+
+
+class SetAsideWarning(UserWarning):
+    """Some rows have no score, for training sets such rows aside; it counts them and says why."""
 
 
 @dataclass(frozen=True)
@@ -484,7 +489,13 @@ def _settings(log: EventLog) -> list[str]:
     problems = _twice({"the schema's own": own, "feedback": log.feedback, "context": log.context})
     problems += _twice({"the schema's own": (ITEM,), "an item feature": log.item_features})
     shared = sorted({*log.feedback, *log.context} & {*log.item_features})
-    taken = sorted((MADE & {*log.feedback, *log.context, *log.item_features}) | ({"day"} & {*log.feedback}))
+    every = {*log.feedback, *log.context, *log.item_features}
+    taken = sorted(every & {*MADE, *(it + UNKNOWN for it in every)} | ({"day"} & {*log.feedback}))
+    patterns = sorted(
+        it for it in {*log.feedback, *log.context, *log.item_features} if it == "*" or it[:1] + it[-1:] == "^$"
+    )
+    if patterns:
+        problems.append(f"{', '.join(patterns)}: expected the names of columns, and no patterns: name each of them")
     if taken or shared:
         problems.append(
             f"{', '.join([*taken, *shared])}: a column's name is taken, by another column or by one that the model "

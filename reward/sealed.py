@@ -25,7 +25,7 @@ READABLE = (1, 2, 3, 4, 5)  # 1 had no effects, 2 one head alone, 3 no frailty; 
 _FREE, _RATIO = 2 << 20, 2  # bytes of a manifest: whatever else is there, and one for so many of it
 _MOST = 512 << 20
 _MOST_CARD = 4 << 20
-_MOST_VALUES = 1 << 14  # of a manifest, beside one for each byte of the other files
+_FREE_VALUES, _BYTES_A_VALUE = 1 << 17, 16  # values of a manifest: the same
 _BLOCK = 1 << 16
 _SEAL = re.compile(rb',\n "seal": "([0-9a-f]{64})"\n\}\Z')
 _VERSION = re.compile(rb'\A\{\s*"format_version": (-?\d{1,9}|"[^"\\]{0,20}"|null|true|false|[\d.]{1,20})\s*[,}]')
@@ -211,7 +211,7 @@ class Sealed:
             )
         if said is None or seal is None or _sealed_hash(content, seal.start()) != seal[1].decode():
             raise ArtifactError(broken)
-        if sum(map(content.count, (b",", b"[", b"{"))) > _MOST_VALUES + self._beside():
+        if holds_too_much(content, self._beside()):
             raise ArtifactError(f"{self.folder / MANIFEST} holds more values than its other files account for")
         try:
             manifest = parse(content)
@@ -306,6 +306,11 @@ class Sealed:
 def most_of_manifest(beside: int) -> int:
     """Bytes that a manifest may have, by those of the weights and tables beside it."""
     return min(_FREE + beside // _RATIO, _MOST)
+
+
+def holds_too_much(content: bytes, beside: int) -> bool:
+    """Whether a manifest has more values than those weights and tables account for: each takes memory of its own."""
+    return sum(map(content.count, (b",", b"[", b"{"))) > _FREE_VALUES + beside // _BYTES_A_VALUE
 
 
 def _incomplete(folder: Path, missing: Sequence[str]) -> MissingError:

@@ -164,7 +164,7 @@ forgery("an outcome of 64 days")(changed(put("parts", "outcome", "horizon_days",
 forgery("an outcome whose scope is a book")(changed(put("parts", "outcome", "scope", value="a" * 100_000)))
 forgery("another horizon in the manifest")(changed(put("horizon_days", value=8)))
 forgery("an unknown unit of time")(changed(put("columns", "timestamp_unit", value=3)))
-forgery("half-lives without end")(changed(put("parts", "recall_days", value=[1.0] * 50_000)))
+forgery("half-lives without end")(changed(put("parts", "recall_days", value=[1.0] * 10_000)))
 forgery("a half-life of nothing")(changed(put("parts", "recall_days", value=[0.0])))
 forgery("further outcomes without end")(
     changed(put("parts", "also", value={str(k): {"head": {}, "outcome": {}} for k in range(500)}))
@@ -317,7 +317,7 @@ def _(folder, canary):
 
 @forgery("a composite with weights without end")
 def _(folder, canary):
-    composite(folder, {}, weights={str(k): 1.0 for k in range(40_000)})
+    composite(folder, {}, weights={str(k): 1.0 for k in range(200_000)})
 
 
 @forgery("a composite whose covariance is of another shape")

@@ -1,8 +1,10 @@
 import hashlib
 import json
 import math
+import os
 import shutil
 import sys
+import threading
 import warnings
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -17,7 +19,7 @@ from polars.testing import assert_frame_equal
 from safetensors.torch import save_file
 
 import reward
-from reward import writing
+from reward import sealed, writing
 from reward.artifact import ArtifactError, ArtifactWarning, load, save
 from reward.card import model_card
 from reward.function import RewardFunction
@@ -383,3 +385,128 @@ def test_an_artefact_of_a_tracked_run_is_downloaded(folder, monkeypatch, tmp_pat
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     assert isinstance(load("wandb://entity/project/name:best"), RewardFunction)
     assert asked == ["entity/project/name:best"]
+
+
+@pytest.mark.parametrize("kind", [ValueError, OSError, RuntimeError, KeyError])
+def test_a_download_that_fails_is_one_kind_of_error(monkeypatch, kind):
+    def fail(*given, **more):
+        raise kind("the network\nis down")
+
+    hub, wandb = ModuleType("huggingface_hub"), ModuleType("wandb")
+    hub.snapshot_download = wandb.Api = fail
+    monkeypatch.setitem(sys.modules, "huggingface_hub", hub)
+    monkeypatch.setitem(sys.modules, "wandb", wandb)
+    for source in ("hf://org/name", "wandb://entity/project/name:best"):
+        with pytest.raises(
+            ArtifactError, match=f"{source} could not be downloaded: {kind.__name__}: .*the network"
+        ) as told:
+            load(source)
+        assert len(str(told.value).splitlines()) == 1
+
+
+def test_files_of_the_hubs_cache_are_links_to_its_own_blobs_and_to_nothing_else(fn, folder, monkeypatch, tmp_path):
+    cache = tmp_path / "models--org--name"
+    (cache / "blobs").mkdir(parents=True)
+    snapshot = cache / "snapshots" / "abc"
+    snapshot.mkdir(parents=True)
+    for number, name in enumerate(FILES):
+        shutil.copy(folder / name, cache / "blobs" / str(number))
+        (snapshot / name).symlink_to(f"../../blobs/{number}")
+    hub = ModuleType("huggingface_hub")
+    hub.snapshot_download = lambda name, *, revision: str(snapshot)
+    monkeypatch.setitem(sys.modules, "huggingface_hub", hub)
+    assert load("hf://org/name").fingerprint == fn.fingerprint
+    with pytest.raises(ArtifactError, match=r"reward.json is a link, and files of an artefact are none"):
+        load(snapshot)
+    (snapshot / "items.parquet").unlink()
+    (snapshot / "items.parquet").symlink_to(folder / "items.parquet")
+    with pytest.raises(ArtifactError, match=r"items.parquet is a link to outside of it: do not load it"):
+        load("hf://org/name")
+
+
+def test_no_name_is_no_artefact():
+    with pytest.raises(ArtifactError, match=r"expected a folder, hf://org/name or .*, got ''"):
+        load("")
+
+
+def test_an_artefact_that_is_replaced_while_it_is_read_is_the_one_or_the_other(
+    fn, folder, network_of, features, outcome
+):
+    """Each loads with its own facts and weights, however its reader is overtaken."""
+    more = {"max_events": 16, "timestamp_unit": None}
+    kinds = {
+        seed: RewardFunction(network_of(seed=seed), features, outcome, facts={"seed": seed}, **more) for seed in (3, 4)
+    }
+    save(kinds[3], folder)
+    stop = threading.Event()
+
+    def write():
+        for turn in range(1000):
+            if stop.is_set():
+                return
+            save(kinds[3 + turn % 2], folder)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        for _ in range(15):
+            found = load(folder)
+            assert found.fingerprint == kinds[found.facts["seed"]].fingerprint
+    finally:
+        stop.set()
+        writer.join()
+    assert names_in(folder.parent) == ["reward"]
+
+
+def test_a_reader_that_is_overtaken_between_two_files_reads_the_new_artefact(fn, folder, monkeypatch):
+    read, done = sealed.Sealed.read, []
+
+    def overtaken(self, name, check):
+        if not done:
+            done.append(name)
+            fn.facts = {"new": True}
+            save(fn, folder)
+        return read(self, name, check)
+
+    monkeypatch.setattr(sealed.Sealed, "read", overtaken)
+    assert load(folder).facts == {"new": True}
+
+
+def test_what_a_writer_had_moved_away_when_it_was_killed_is_read(fn, folder):
+    folder.rename(folder.with_name(".reward-0123abcd.old"))
+    assert load(folder).fingerprint == fn.fingerprint
+    assert names_in(folder.parent) == ["reward"]
+
+
+def test_a_manifest_that_no_reader_would_take_is_not_written(fn, folder):
+    before = contents(folder.parent)
+    fn.facts = {"much": "a" * 3_000_000}
+    with pytest.raises(ValueError, match=r"reward.json would have 30\d+ bytes, and a reader takes at most \d+ beside"):
+        save(fn, folder)
+    assert contents(folder.parent) == before
+
+
+def test_modes_follow_the_umask(fn, tmp_path):
+    before = os.umask(0o027)
+    try:
+        folder = save(fn, tmp_path / "reward")
+    finally:
+        os.umask(before)
+    assert {path.name: oct(path.stat().st_mode & 0o777) for path in [folder, *folder.iterdir()]} == {
+        "reward": "0o750",
+        **dict.fromkeys(FILES, "0o640"),
+    }
+
+
+def test_the_first_file_read_is_the_only_one_that_counts(fn, folder, monkeypatch):
+    """What is parsed is what was hashed: a file that changes under the reader is the old one or an error."""
+    whole = sealed._content
+
+    def then_changed(handle, size):
+        content = whole(handle, size)
+        (folder / "weights.safetensors").write_bytes(b"changed")
+        return content
+
+    monkeypatch.setattr(sealed, "_content", then_changed)
+    with pytest.raises(ArtifactError, match=r"weights.safetensors was changed after it was written"):
+        load(folder)

@@ -20,7 +20,7 @@ from reward.function import SCORES, RewardFunction
 from reward.heads.trace import TraceHead
 from reward.network import RewardNetwork
 from reward.outcomes.activity import ActivityTrace, local_day
-from reward.schema import SchemaError
+from reward.schema import SchemaError, SetAsideWarning
 
 NEAR = {"abs_tol": 1e-5, "rel_tol": 1e-5}
 TRANSFORMER = partial(Transformer, width=8, layers=2, heads=2, dropout=0.0)
@@ -248,17 +248,17 @@ class TestRowsThatTrainingWouldSetAside:
     def test_what_reads_a_log_otherwise_does_the_same(self, function_of, events):
         fn, flawed = self.lenient(function_of), self.flawed(events, "volume", math.inf)
         for read in (fn.forecast, partial(fn.values_as_of, moments=[NOW + timedelta(days=90)])):
-            with pytest.warns(UserWarning, match="2 row"):
+            with pytest.warns(SetAsideWarning, match="2 row"):
                 found = read(flawed)
             assert np.flatnonzero(np.isnan(found).any(1)).tolist() == [3, 9]
-        with pytest.warns(UserWarning, match="2 row"):
+        with pytest.warns(SetAsideWarning, match="2 row"):
             history = fn.encode(flawed, now=NOW)
         assert len(history) == events["user_id"].n_unique()
 
     def test_a_flawed_row_with_the_key_of_a_sound_one_has_no_score_either(self, function_of, events):
         fn = self.lenient(function_of)
         twice = pl.concat([events, events.head(1).with_columns(listen_ms=pl.lit(-1.0))])
-        with pytest.warns(UserWarning, match="1 of"):
+        with pytest.warns(SetAsideWarning, match="1 of"):
             found = fn.score_events(twice)
         assert found["reward"].is_null().arg_true().to_list() == [events.height]
 
@@ -360,7 +360,7 @@ def test_the_features_of_a_new_item_are_read_from_the_items_table(fn, events, hi
 
 
 def test_an_items_table_that_lacks_a_feature_is_refused(fn, events, history):
-    with pytest.raises(SchemaError, match="the items table does not fit: it has no column 'genre'"):
+    with pytest.raises(SchemaError, match="the items table does not fit: items has no column 'genre'"):
         fn.score_candidates(history, [777], items_table=pl.DataFrame({"item_id": [777]}))
 
 

@@ -377,3 +377,33 @@ def test_what_does_not_fit_is_said(prior):
         prior.belief(prior.evidence(one, one, one, items=1)).quantile(1)
     with pytest.raises(ValueError, match="evidence about 3 items"):
         own.belief(own.evidence(one, one, one, items=1))
+
+
+@pytest.mark.parametrize(("word", "days"), [(0, 0.0), (2**10 - 1, 10.0)])
+def test_items_whose_users_are_all_alike_are_believed_and_surely_so(word, days):
+    item, seen = np.repeat(np.arange(30), 50), np.full(1500, 2**10 - 1)
+    prior = ItemPrior.learn(item, np.full(1500, word), seen, horizon_days=10)
+    for observed in (0, 7, 2**10 - 1):
+        belief = prior.belief(prior.evidence(np.zeros(5, int), np.zeros(5, int), np.full(5, observed), items=2))
+        assert belief.mean == pytest.approx(days, abs=1e-3)
+        assert belief.std == pytest.approx(0, abs=1e-3)
+        assert np.isfinite(belief.quantile(0.9)).all()
+        assert np.isfinite(belief.trace).all()
+
+
+@pytest.mark.parametrize("kind", [np.int32, np.uint64, np.int16])
+def test_words_of_another_size_are_read_as_64_bits(kind):
+    rng = np.random.default_rng(0)
+    item, trace, seen = np.repeat(np.arange(9), 40), rng.integers(0, 2**12, 360), np.full(360, 2**12 - 1)
+    one, two = (ItemPrior.learn(item, trace.astype(k), seen.astype(k), horizon_days=12) for k in (kind, np.int64))
+    np.testing.assert_array_equal(one.usual, two.usual)
+    with pytest.raises(ValueError, match="items and words of integers, got int64, float64"):
+        ItemPrior.learn(item, trace.astype(float), seen, horizon_days=12)
+
+
+def test_items_beyond_all_numbers_are_refused():
+    with pytest.raises(ValueError, match="expected items numbered from 0, got 1099511627776 among 6 users"):
+        ItemPrior.learn(np.array([0, 0, 1, 1, 2, 2**40]), np.zeros(6, int), np.full(6, 3), horizon_days=2)
+    prior = ItemPrior.learn(np.repeat(np.arange(9), 4), np.arange(36) % 4, np.full(36, 3), horizon_days=2)
+    with pytest.raises(ValueError, match="a number of items that fits the memory"):
+        prior.evidence(np.zeros(1, int), np.zeros(1, int), np.ones(1, int), items=2**40)

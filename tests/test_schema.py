@@ -661,3 +661,15 @@ class TestItemFeatures:
         frame = events().with_columns(genre=pl.lit("a"))
         with pytest.raises(SchemaError, match="genre: a column's name is taken, by another column"):
             check(log(frame, items=self.ITEMS.lazy(), item_features=("genre",), context=("genre",)))
+
+
+def test_a_name_of_the_models_own_inputs_is_refused_before_training():
+    frame = events().with_columns(pl.lit(1.0).alias(name) for name in ("volume", "volume is missing", "gap_hours"))
+    with pytest.raises(SchemaError, match="gap_hours, volume is missing: a column's name is taken"):
+        check(log(frame, context=("volume", "volume is missing", "gap_hours")))
+
+
+@pytest.mark.parametrize("pattern", ["*", "^click.*$"])
+def test_a_pattern_is_no_name_of_a_column(pattern):
+    with pytest.raises(SchemaError, match="expected the names of columns, and no patterns"):
+        check(log(events(), context=(pattern,)))

@@ -342,6 +342,31 @@ def test_a_log_or_config_that_does_not_do_is_one_clear_error(change, overrides, 
     assert not (tmp_path / "run" / "metrics.json").exists()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("encoder", ["transformer", "hstu", "mamba"])
+def test_on_two_devices_all_but_the_training_is_done_once(place, encoder):
+    folder = place / f"two-{encoder}"
+    settings = ["trainer.devices=2", "trainer.max_epochs=1", f"encoder={encoder}", "consistency=td"]
+    done = trained(folder, place / "events.parquet", *settings, cwd=place)
+    assert done.stdout.count("events of") == 1
+    assert (folder / "metrics.csv").read_text().count("\n") == 2
+    assert json.loads((folder / "metrics.json").read_text())["metrics"]["reward model"]
+
+
+def test_a_folder_that_holds_a_run_is_refused_to_another_and_settings_beside_resume_by_name(run, place):
+    before = weights(run)
+    events = f"data.events={place / 'events.parquet'}"
+    for arguments, message in (
+        ([*SMALL, events, f"hydra.run.dir={run}", "seed=1"], "holds another run"),
+        ([f"resume={run}", "encoder=gru"], "cannot be changed to encoder"),
+    ):
+        done = command("train.py", *arguments, cwd=place)
+        assert done.returncode == 1
+        assert message in done.stderr
+        assert "Traceback" not in done.stderr
+    assert_same(before, weights(run))
+
+
 @pytest.mark.parametrize(("script", "argument"), [("train.py", "resume"), ("evaluate.py", "run")])
 def test_a_run_folder_that_is_none_is_named_and_not_made(script, argument, tmp_path):
     done = command(script, f"{argument}={tmp_path / 'nowhere'}", cwd=tmp_path)

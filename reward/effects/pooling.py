@@ -115,12 +115,12 @@ def pooled_effects(anchors: Anchors, traits: Traits, groups: Ints, *, without: i
         block=np.array([0, 0] + [1] * traits.described.shape[1] + [2] * answered),
         doubt=np.zeros(len(groups)),
     )
-    made = _fitted(facts, np.full(4, _START_DAYS))
+    made = plain = _fitted(facts, np.full(4, _START_DAYS))
     for _ in range(_DOUBT_ROUNDS if traits.doubt.any() else 0):
         mine = slice(width - answered, None)
         size = made.coefficients[mine] ** 2 + made.covariance.diagonal()[mine]
         made = _fitted(replace(facts, doubt=traits.doubt @ size), np.array(made.spreads))
-    return made
+    return replace(made, evidence=plain.evidence)  # doubts come of the fit and are not its parameters
 
 
 def _fitted(facts: _Facts, start: Doubles) -> Pooled:

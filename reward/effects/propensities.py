@@ -346,9 +346,10 @@ def _standard(values: NDArray[np.floating]) -> Floats:
 
 
 def _one_hot(column: pl.Series, levels: int) -> Floats:
-    common = column.drop_nulls().value_counts(sort=True, name="n").sort(["n", column.name], descending=[True, False])
+    counts = column.drop_nulls().alias("value").value_counts(name="n")
+    common = counts.sort(["n", "value"], descending=[True, False])
     return np.stack(
-        [(column == name).fill_null(False).to_numpy() for name in common[column.name].head(levels)]
+        [(column == name).fill_null(False).to_numpy() for name in common["value"].head(levels)]
         or [np.zeros(len(column))],
         axis=1,
     ).astype(np.float32)

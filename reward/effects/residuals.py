@@ -180,10 +180,10 @@ def _must_vary(trace: NDArray[np.float32], observed: NDArray[np.bool_]) -> None:
 
 def _volumes(log: EventLog) -> pl.DataFrame:
     """For each user-day, sorted, what was shown on earlier days and what came back: decayed sums."""
-    sums = [pl.col(name).log1p().sum() for name in log.feedback]
+    came = {f"sum of {name}": pl.col(name).log1p().sum() for name in log.feedback}  # whatever its name is
     days = (
         log.events.group_by(USER, day_of(log))
-        .agg(pl.len().cast(pl.Float64).alias("shown"), pl.lit(1.0).alias("days"), *sums)
+        .agg(pl.len().cast(pl.Float64).alias("shown"), pl.lit(1.0).alias("days"), **came)
         .sort(USER, DAY)
         .collect()
     )
@@ -195,7 +195,7 @@ def _volumes(log: EventLog) -> pl.DataFrame:
     fades = np.exp(-since / _VOLUME_DAYS)
     sums_before = {
         name: decayed(days[name].to_numpy().copy(), day, first, _VOLUME_DAYS)[earlier] * fades
-        for name in ("days", "shown", *log.feedback)
+        for name in ("days", "shown", *came)
     }
     return days.select(USER, DAY).with_columns(**sums_before)
 

@@ -59,8 +59,8 @@ def to_table(personal: Personal) -> pl.DataFrame:
         {
             ITEM: ids.extend_constant(None, 1),
             **{name: getattr(facts, name).numpy() for name in NUMBERS},
-            "taste": pl.Series(facts.taste.numpy().tolist(), dtype=pl.List(pl.Float64)),
-            "answers": pl.Series(personal.answers.mean.tolist(), dtype=pl.List(pl.Float64)),
+            "taste": _lists(facts.taste.numpy()),
+            "answers": _lists(personal.answers.mean),
         }
     )
 
@@ -111,6 +111,13 @@ def from_values(values: Mapping[str, Any], table: pl.DataFrame) -> Personal:
         personal_borne_out=_held_out(values["personal_borne_out"]),
         net_borne_out=None if values.get("net_borne_out") is None else _held_out(values["net_borne_out"]),
     )
+
+
+def _lists(rows: NDArray[np.float64]) -> pl.Series:
+    """(n, k) as n lists."""
+    if not rows.shape[1]:
+        return pl.Series([[]] * len(rows), dtype=pl.List(pl.Float64))
+    return pl.Series(np.ascontiguousarray(rows)).arr.to_list()
 
 
 def digest(personal: Personal) -> str:

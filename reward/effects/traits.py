@@ -58,8 +58,8 @@ def describing(items: pl.DataFrame, features: Sequence[str], group: str | None) 
             continue
         parts: list[int | str | None] = [None]
         if column.dtype == pl.String:
-            counts = column.drop_nulls().value_counts(sort=True).head(_MOST_CATEGORIES)
-            parts = sorted(counts.filter(pl.col("count") > 1)[name])
+            counts = column.drop_nulls().alias("value").value_counts(sort=True, name="rows").head(_MOST_CATEGORIES)
+            parts = sorted(counts.filter(pl.col("rows") > 1)["value"])
         elif column.dtype.is_nested():
             parts = list(range(int(column.list.len().max() or 0)))  # type: ignore[arg-type]
         for part in parts:

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -36,6 +36,8 @@ ACTIVITY = "activity"
 FEEDBACK = "feedback"
 ITEMS = "items"
 
+_VARIANCE = 0.2  # of a bit that is neither rare nor sure
+
 
 class Columns(NamedTuple):
     """Numbers (rows, ·), float32, and categories as codes (rows, ·), with 0 for unknown."""
@@ -45,7 +47,13 @@ class Columns(NamedTuple):
 
 
 Inputs = Mapping[str, Columns]
-Forecast = Callable[[Inputs], Floats]  # engineered inputs -> (rows, H), logits before `calibrated` and chances after
+
+
+class Forecast(Protocol):
+    """(rows, H) from engineered inputs: logits before `calibrated`, and chances after."""
+
+    def __call__(self, inputs: Inputs, asked: Bools | None = None) -> Floats:
+        """``asked``, (rows, H) bool, says which days are wanted; what stands at others is of no account."""
 
 
 def engineered(stream: Stream) -> dict[str, Columns]:
@@ -116,7 +124,7 @@ def base_rate(training: Examples) -> Forecast:
     overall = (active.sum() + 0.5) / (known.sum() + 1)
     rate = (active + overall) / (known + 1)
     logits = np.log(rate) - np.log1p(-rate)
-    return lambda inputs: np.tile(logits, (len(inputs[ACTIVITY].numbers), 1))
+    return lambda inputs, asked=None: np.tile(logits, (len(inputs[ACTIVITY].numbers), 1))  # noqa: ARG005
 
 
 def logistic_regression(
@@ -158,7 +166,7 @@ def logistic_regression(
         if not loss < least:
             break
         chosen, least = weights, loss
-    return lambda inputs: (design(inputs) @ chosen).numpy()
+    return lambda inputs, asked=None: (design(inputs) @ chosen).numpy()  # noqa: ARG005
 
 
 def boosting_with(
@@ -235,12 +243,13 @@ def boosted_trees(
         callbacks=[lightgbm.early_stopping(patience, verbose=False)],
     )
 
-    def forecast(inputs: Inputs) -> Floats:
+    def forecast(inputs: Inputs, asked: Bools | None = None) -> Floats:
         columns = np.column_stack([_plain(inputs), np.zeros(len(inputs[ACTIVITY].numbers), np.float32)])
-        logits = np.empty((len(columns), training.trace.shape[1]))
-        for day in range(logits.shape[1]):
+        logits = np.zeros((len(columns), training.trace.shape[1]))
+        for day, rows in enumerate(np.ones(logits.shape, bool).T if asked is None else asked.T):
             columns[:, -1] = day
-            logits[:, day] = booster.predict(columns, raw_score=True, num_threads=num_threads)
+            if rows.any():  # trees cost by the row and day
+                logits[rows, day] = booster.predict(columns[rows], raw_score=True, num_threads=num_threads)
         return logits
 
     return forecast
@@ -248,10 +257,15 @@ def boosted_trees(
 
 def calibrated(forecast: Forecast, validation: Examples, *, prior_events: float) -> Forecast:
     """Turn logits into chances, scaled and moved as the reward model's are, by `platt` on validation."""
-    logits = torch.from_numpy(forecast(validation.inputs)).unsqueeze(1)
+    logits = torch.from_numpy(forecast(validation.inputs, validation.observed)).unsqueeze(1)
     trace, observed = torch.from_numpy(validation.trace), torch.from_numpy(validation.observed)
     scale, offset = platt(logits, trace, observed, prior_events=prior_events)
-    return lambda inputs: (scale * torch.from_numpy(forecast(inputs)) + offset).sigmoid().numpy()
+
+    def chances(inputs: Inputs, asked: Bools | None = None) -> Floats:
+        found = (scale * torch.from_numpy(forecast(inputs, asked)) + offset).sigmoid().numpy()
+        return found if asked is None else np.where(asked, found, np.nan)
+
+    return chances
 
 
 @dataclass(frozen=True)
@@ -293,6 +307,7 @@ def baselines(
     prior_events: float,
     seed: int,
     rows: Bools | None = None,
+    asked: Bools | None = None,
 ) -> dict[str, Floats]:
     """Fit every baseline and forecast a log with it.
 
@@ -306,6 +321,7 @@ def baselines(
         prior_events: weight of "no correction" in the calibration, see `platt`.
         seed: of the boosted trees.
         rows: (events,) bool, which of the log's events to forecast; None: all.
+        asked: (rows, H) bool, which days of them; None: all. Nan elsewhere.
 
     Returns:
         By name, the chance of being active on each of the next H days after each event, (rows, H), in the order of
@@ -336,7 +352,7 @@ def baselines(
     place = np.argsort(stream.events.source)[slice(None) if rows is None else rows]
     inputs = {name: Columns(numbers[place], codes[place]) for name, (numbers, codes) in engineered(stream).items()}
     return {
-        name: calibrated(forecast, validation, prior_events=prior_events)(inputs)
+        name: calibrated(forecast, validation, prior_events=prior_events)(inputs, asked)
         for name, forecast in forecasts.items()
     }
 
@@ -382,21 +398,33 @@ def _log_loss(weights: Tensor, x: Tensor, y: Tensor, known: Tensor) -> Tensor:
 
 
 def _ridge(start: Tensor, x: Tensor, y: Tensor, known: Tensor, strength: float) -> Tensor:
-    """Weights (columns, H), the last row the intercepts, from ``start`` on."""
-    weights = start.clone().requires_grad_()
+    """Weights (columns, H), the last row the intercepts, from ``start`` on.
+
+    Searched for in coordinates in which the curvature is about 1 whatever the columns have in common: some ten steps.
+    """
+    bits = known.sum()
+    ridge = torch.full((x.shape[1],), strength, dtype=x.dtype)
+    ridge[-1] = 0
+    curvature = _VARIANCE * bits / known.numel() * (x.T @ x) + torch.diag(ridge) + torch.eye(len(ridge), dtype=x.dtype)
+    lower = torch.linalg.cholesky(curvature / bits)
+
+    def weights_at(place: Tensor) -> Tensor:
+        return torch.linalg.solve_triangular(lower.T, place, upper=True)
+
+    place = (lower.T @ start).requires_grad_()
     solver = torch.optim.LBFGS(
-        [weights], max_iter=500, tolerance_grad=1e-6, tolerance_change=1e-10, line_search_fn="strong_wolfe"
+        [place], max_iter=500, tolerance_grad=1e-5, tolerance_change=1e-9, line_search_fn="strong_wolfe"
     )
-    penalty = 0.5 * strength / known.sum()
 
     def closure() -> Tensor:
         solver.zero_grad()
-        loss = _log_loss(weights, x, y, known) + penalty * weights[:-1].square().sum()
+        weights = weights_at(place)
+        loss = _log_loss(weights, x, y, known) + 0.5 / bits * (ridge @ weights.square()).sum()
         loss.backward()
         return loss
 
     solver.step(closure)
-    return weights.detach()
+    return weights_at(place.detach())
 
 
 def _plain(inputs: Inputs) -> npt.NDArray[np.float32]:

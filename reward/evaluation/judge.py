@@ -62,11 +62,12 @@ def judge(
     """
     events = log.events.collect()
     labelled = function.outcome.label(log, window.end).collect()
+    scores, forecast = function.scores_and_forecast(events)
     # the log's columns apart from the scores and the labels, whose names they may have
     keys = [name for name in (USER, ITEM, TIMESTAMP, PROPENSITY) if name in events.columns]
     rows = (
         events.select(*keys, *(pl.col(name).alias(of_log(name)) for name in log.feedback))
-        .hstack(function.scores(events))
+        .hstack(scores)
         .with_columns(labelled[DAY])
         .with_columns(pl.col("value_after").shift(1).over(USER).alias(PREVIOUS), *_slices(window))
     )
@@ -100,10 +101,11 @@ def judge(
         boosting=boosting,
         seed=seed,
         rows=test,
+        asked=observed,
         **calibration,
     )
     assessment = assess(
-        {MODEL: function.forecast(events)[test], **others},
+        {MODEL: forecast[test], **others},
         trace,
         observed,
         rows=rows.filter(test),

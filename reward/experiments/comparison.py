@@ -60,8 +60,9 @@ def compare(
     check_alpha(alpha)
     sides, unit = _moments(users, metric, control, treated, covariate)
     found = confidence.difference(*sides, alpha=alpha)
-    told = Difference(*(part * unit for part in found[:-1]), found.p_value)
-    if not (np.isfinite(told).all() and told.se > 0):
+    effect, se, low, high = (part * unit for part in found[:4])
+    told = Difference(effect, se, low, high, found.p_value)
+    if not (np.isfinite(told).all() and told.se > 0) or _foretold(sides) > 1 - _FLAT:
         raise ValueError(
             f"{metric} expected users who differ"
             + (" within an arm" if covariate is None else f" beyond what {covariate} says of them")
@@ -216,6 +217,14 @@ def _moments(
     if covariate is not None:
         columns.append(_known(both[covariate]))
     return tuple(_sums(*(column[of] for column in columns)) for of in (~on, on)), unit  # type: ignore[return-value]
+
+
+def _foretold(sides: tuple[Moments, Moments]) -> float:
+    """Share of the metric's variance that goes with the covariate, over both arms; 0 without one."""
+    users = sum(side.users for side in sides)
+    y, yy, x, xx, xy = (sum(getattr(side, name) or 0.0 for side in sides) for name in ("y", "yy", "x", "xx", "xy"))
+    spread = (yy - y**2 / users) * (xx - x**2 / users)
+    return float((xy - x * y / users) ** 2 / spread) if spread > 0 else 0.0
 
 
 def _known(covariate: pl.Series) -> Floats:

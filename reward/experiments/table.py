@@ -163,7 +163,7 @@ def from_arms(arms: pl.DataFrame, metrics: Sequence[str]) -> Experiments:
     _no_nulls(arms.select(EXPERIMENT, SIZE, COVARIANCE, *metrics), "a table of arms")
     check_numbers(arms.schema, [*metrics, SIZE], "a table of arms")
     kind = arms.schema[COVARIANCE]
-    if not isinstance(kind, pl.List | pl.Array) or not kind.inner.is_numeric():  # type: ignore[union-attr]
+    if not isinstance(kind, pl.List | pl.Array) or not kind.inner.is_numeric():
         raise ValueError(f"covariance expected lists of numbers, got {kind}")
     square = len(metrics) ** 2
     lengths = arms[COVARIANCE].cast(pl.List(pl.Float64)).list.len()

@@ -170,6 +170,6 @@ class StreamData(LightningDataModule):
         return 0 if self.trainer is None else self.trainer.global_step
 
     def _loader(self, examples: _Examples, seed: int | None) -> DataLoader[Example]:
-        place = (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
+        place = (getattr(self.trainer, "global_rank", 0), getattr(self.trainer, "world_size", 1))
         sampler = _Epochs(examples.windows, self.batch_rows, seed, self._step, place)
         return DataLoader(examples, batch_size=None, sampler=sampler)

@@ -11,11 +11,10 @@ import polars as pl
 from numpy.typing import NDArray
 
 from reward.outcomes.activity import day_of
-from reward.schema import CLICKS, ITEM, MADE, EventLog, SchemaError, check_items
+from reward.schema import CLICKS, ITEM, MADE, UNKNOWN, EventLog, SchemaError, check_items
 from reward.sequences.slots import RATE_DAYS, TIMING, slots
 
 CODE = "code"
-_UNKNOWN = " is missing"  # after a number's name: the column that flags where it is unknown
 COUNTS = (
     "gap_hours",
     "days_since_last",
@@ -178,7 +177,7 @@ class Features:
         """The columns of `slot_numbers`: timing, rates of past activity, then context numbers and their flags."""
         numbers = [name for name in self.context if name not in self.vocabularies]
         rates = [f"rate_{span}d" for span in RATE_DAYS]
-        return (*TIMING, *rates, *numbers, *(name + _UNKNOWN for name in numbers))
+        return (*TIMING, *rates, *numbers, *(name + UNKNOWN for name in numbers))
 
     @property
     def slot_categories(self) -> tuple[str, ...]:
@@ -196,7 +195,7 @@ class Features:
         """Columns of an item's numeric input: numbers, their missing flags, then the embeddings' entries."""
         names = [name for name in self.item_features if name not in {**self.vocabularies, **self.embedding_sizes}]
         entries = [f"{name}_{place}" for name, size in self.embedding_sizes.items() for place in range(size)]
-        return (*names, *(name + _UNKNOWN for name in names), *entries)
+        return (*names, *(name + UNKNOWN for name in names), *entries)
 
     def sizes(self) -> dict[str, Any]:
         """The widths of the inputs: what a network needs to know to read them."""
@@ -353,7 +352,7 @@ class Features:
         return [*(pl.col(name).arcsinh() for name in names), *_missing(names)]
 
     def _standard(self, names: list[str]) -> list[pl.Expr]:
-        plain = {*self.flags, *(name for name in names if name.endswith(_UNKNOWN))}
+        plain = {*self.flags, *(name for name in names if name.endswith(UNKNOWN))}
         return [
             pl.repeat(0.0, pl.len()).alias(name)
             if name in self.constant
@@ -376,7 +375,7 @@ def _of_numbers(dtype: pl.DataType) -> bool:
 
 def _refuse_taken_names(log: EventLog) -> None:
     named = [*log.feedback, *log.context, *log.item_features]
-    own = {*MADE, *(name + _UNKNOWN for name in named)}
+    own = {*MADE, *(name + UNKNOWN for name in named)}
     taken = sorted({name for name in named if name in own or named.count(name) > 1})
     if taken:
         raise SchemaError(
@@ -391,7 +390,7 @@ def _values(column: pl.Series, least: int) -> tuple[str, ...]:
 
 
 def _missing(names: list[str]) -> list[pl.Expr]:
-    return [pl.col(name).is_null().cast(pl.Float64).alias(name + _UNKNOWN) for name in names]
+    return [pl.col(name).is_null().cast(pl.Float64).alias(name + UNKNOWN) for name in names]
 
 
 def _matrix(frame: pl.DataFrame, dtype: type, rows: int | None = None) -> NDArray[Any]:

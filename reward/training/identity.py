@@ -99,7 +99,7 @@ def same_log(
     )
 
 
-def placed(data: Mapping[str, Any], started_in: str | None) -> dict[str, Any]:
+def placed(data: Mapping[str, Any], started_in: str | None, *, grown: bool) -> dict[str, Any]:
     """The settings of a log source with relative paths that hold from here.
 
     A path is first looked for from where this process was started, then from where the run was.
@@ -107,8 +107,12 @@ def placed(data: Mapping[str, Any], started_in: str | None) -> dict[str, Any]:
     Args:
         data: the settings.
         started_in: the working folder of the run; None: unknown.
+        grown: whether the log may have grown since the run, whose days are known: up to where it was complete then,
+            ``end``, is left out.
     """
     found = dict(data)
+    if grown and "end" in found:
+        found["end"] = None
     for name in _PATHS:
         path = found.get(name)
         if isinstance(path, str) and "://" not in path and started_in is not None and not _there(path):

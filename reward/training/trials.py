@@ -43,8 +43,8 @@ def try_trainer(settings: Mapping[str, Any]) -> None:
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 or "LOCAL_RANK" in os.environ:
         raise TrialError(
-            "train.py was started in several processes (LOCAL_RANK or WORLD_SIZE is set), and starts them itself: start "
-            "it once, with trainer.devices=N"
+            "train.py was started in several processes (LOCAL_RANK or WORLD_SIZE is set), but it starts them itself: "
+            "start it once, with trainer.devices=N"
         )
     told = ", ".join(f"{name}={settings[name]}" for name in ("accelerator", "devices", "precision") if name in settings)
     with _trying(f"trainer ({told})"):

@@ -23,7 +23,7 @@ FIRST = datetime(2024, 3, 1, tzinfo=UTC)
 USERS, DAYS, ITEMS = 40, 16, 15
 CODES = np.arange(ITEMS)
 ROWS = pl.int_range(pl.len())
-HUGE = pl.when(ROWS % 9 == 0).then(1e308).otherwise(0.0)
+HUGE = pl.when(ROWS % 9 == 0).then(1e19).otherwise(0.0)
 SETTINGS = {
     "gate": "click",
     "rare": [],
@@ -124,9 +124,9 @@ LOGS = {
     "one click": (U.with_columns(click=(ROWS == 100).cast(pl.Float64)), None, {}, None),
     "every row clicked": (U.with_columns(click=1.0), None, {}, None),
     "a constant quantity": (U.with_columns(listen_ms=5.0), None, {}, None),
-    "quantities of 1e308": (U.with_columns(listen_ms=HUGE), None, {}, None),
-    "a gate of 1e308": (U.with_columns(click=HUGE), None, {}, None),
-    "rare answers of 1e308": (
+    "quantities of 1e19": (U.with_columns(listen_ms=HUGE), None, {}, None),
+    "a gate of 1e19": (U.with_columns(click=HUGE), None, {}, None),
+    "rare answers of 1e19": (
         U.with_columns(listen_ms=HUGE),
         None,
         {"rare": ["listen_ms"]},
@@ -291,6 +291,27 @@ def test_effects_are_numbers_or_a_sentence_says_why_there_are_none(name, policy,
     rewards = personal.score(standing, personal.known(ids).of(torch.arange(len(ids))[None]))
     assert rewards.mean.isfinite().all()
     assert rewards.std.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "one item",
+        "no click",
+        "one click",
+        "every row clicked",
+        "quantities of 1e19",
+        "a group for each",
+        "embeddings of length 0",
+        "propensity 1e-50 in a row",
+    ],
+)
+def test_what_feedback_does_can_be_chosen_there_too(name, policy, checks):
+    events, items, _, _ = LOGS[name]
+    _, found, _ = stage(events, items, {"gate": "auto", "rare": "auto", "group": "auto"}, policy, checks)
+    assert found.items["mean"].is_finite().all()
+    assert all(map(np.isfinite, [nats for tried in found.chosen.evidence.values() for nats in tried.values()]))
+    assert found.chosen.sentence().startswith("Chosen by what the log shows: ")
 
 
 def test_a_stretch_without_anybody_does_not_make_a_log_as_long_as_it_is():

@@ -13,10 +13,10 @@ from reward.schema import EventLog, check
 USERS, ITEMS = 300, 20
 
 
-def log_of(propensity=None, *, contexts=False, slate=1, seed=0):
+def log_of(propensity=None, *, contexts=False, slate=1, seed=0, even=False):
     """Slates drawn one after the other, without replacement, with chances of a user's own; and these chances."""
     rng = np.random.default_rng(seed)
-    chance = rng.dirichlet(np.full(ITEMS, 0.7), USERS)
+    chance = np.full((USERS, ITEMS), 1 / ITEMS) if even else rng.dirichlet(np.full(ITEMS, 0.7), USERS)
     rows = []
     for day in range(5):
         order = np.argsort(np.log(chance) + rng.gumbel(size=chance.shape), axis=1)[:, ::-1][:, :slate]
@@ -29,7 +29,7 @@ def log_of(propensity=None, *, contexts=False, slate=1, seed=0):
                     {
                         "user_id": np.arange(USERS),
                         "item_id": np.where(surface == "home", 0, 1) if contexts else order[:, place],
-                        "timestamp": np.datetime64("2024-01-01T12:00", "us") + np.timedelta64(day, "D"),
+                        "timestamp": np.full(USERS, np.datetime64(f"2024-01-0{day + 1}T12:00", "us")),
                         "request_id": [f"{day}"] * USERS,
                         "position": place,
                         "surface": surface,
@@ -64,9 +64,8 @@ def test_a_constant_that_is_the_chance_passes():
 
 
 def test_chances_of_being_anywhere_in_a_slate_are_named():
-    log = log_of(slate=4)
-    scaled = log.events.with_columns((4 * pl.col("propensity")).clip(upper_bound=1.0))
-    assert "are to be divided by its length" in check_propensities(replace(log, events=scaled))
+    assert check_propensities(log_of(slate=4, even=True)) is None
+    assert "are to be divided by its length" in check_propensities(log_of(4 / ITEMS, slate=4, even=True))
 
 
 def test_1_is_right_where_a_context_has_one_item_alone():

@@ -134,3 +134,32 @@ def test_columns_may_have_the_names_of_what_is_counted(plain):
     for it in canary(log, days=7, seed=0):
         before = next((old for old, new in renamed.items() if new == it.column), it.column)
         assert replace(it, column=before) == told[before]
+
+
+def test_a_column_that_is_nan_is_unknown_and_infinity_is_a_large_number(plain):
+    rng = np.random.default_rng(0)
+    events = plain.events.collect()
+    odd = rng.choice(3, len(events))
+    level = pl.Series(np.where(odd == 0, np.nan, np.where(odd == 1, np.inf, rng.normal(size=len(events)))))
+    told = [
+        {
+            it.column: it
+            for it in canary(replace(plain, events=events.with_columns(x=each).lazy(), context=("x",)), days=7, seed=0)
+        }
+        for each in (level, level.fill_nan(None))
+    ]
+    for name, suspect in told[0].items():
+        assert list(vars(suspect).values())[1:] == pytest.approx(list(vars(told[1][name]).values())[1:])
+    assert not told[0]["x"].leaks
+
+
+def test_a_row_of_long_ago_costs_no_memory(plain):
+    old = (
+        plain.events.collect()
+        .head(1)
+        .with_columns(timestamp=pl.lit(BEGIN - timedelta(days=30_000)).cast(pl.Datetime("us", "UTC")))
+    )
+    events = plain.events.collect()
+    both = replace(plain, events=pl.concat([events, old.cast(events.schema)]).lazy())
+    near, far = (sorted(canary(each, days=7, seed=0), key=lambda it: it.column) for each in (plain, both))
+    assert [it.column for it in near] == [it.column for it in far]

@@ -105,3 +105,39 @@ def test_questions_that_the_data_cannot_answer_are_named():
     assert "too few rows speak of mine" in unanswered(logged, told | refused)[0]
     assert asked(logged, told | {"experiments": {"early": None}}) == ["How early a test can be read"]
     assert unanswered(logged, told | {"canary": {"reason": None}}) == []
+
+
+def test_a_column_of_text_is_left_out_and_named(users, found, tmp_path):
+    file = tmp_path / "users.parquet"
+    users.with_columns(country=pl.lit("se"), since=pl.lit("2024-01-01").str.to_date()).write_parquet(file)
+    told = past_experiments(file, **SETTING)
+    assert told.pop("left_out") == ["country", "since"]
+    assert told == {name: value for name, value in found.items() if name != "left_out"}
+    page = written(dict(example()[-1]) | {"experiments": told | {"left_out": ["country"]}})
+    assert "Columns that are no numbers were left out: country." in page
+
+
+def test_an_arm_of_one_user_is_a_reason(users, tmp_path):
+    file = tmp_path / "users.parquet"
+    days = users.with_columns(days=pl.concat_list(pl.col("days") / 2, pl.col("days") / 2))
+    lone = days.head(3).with_columns(
+        experiment=pl.lit(99, pl.Int64), arm=pl.Series(["off", "on", "on"]), user_id=pl.Series([-1, -2, -3])
+    )
+    pl.concat([days, lone]).write_parquet(file)
+    told = past_experiments(file, **SETTING)
+    assert "experiments 99 have an arm of one user" in told["early"]["reason"]
+    assert "arms of fewer than two users in experiments 99" in told["reason"]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_metric_that_is_not_finite_is_a_reason(users, tmp_path, value):
+    file = tmp_path / "users.parquet"
+    users.with_columns(plays=pl.when(pl.col("user_id") == 5).then(value).otherwise("plays")).write_parquet(file)
+    assert "values that are not finite in experiments 0" in past_experiments(file, **SETTING)["reason"]
+
+
+def test_rows_without_an_arm_are_refused(users, tmp_path):
+    file = tmp_path / "users.parquet"
+    users.with_columns(arm=pl.when(pl.col("user_id") > 5).then("arm")).write_parquet(file)
+    with pytest.raises(SchemaError, match="got nulls in arm"):
+        past_experiments(file, **SETTING)

@@ -9,6 +9,7 @@ import pytest
 from scipy import stats
 
 from reward.experiments.comparison import compare, join_cohorts, predicted_before, sample_ratio
+from reward.experiments.confidence import spending_bounds
 from reward.function import RewardFunction
 
 HERE = {"control": "off", "treated": "on"}
@@ -134,3 +135,72 @@ def test_without_the_library_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "spotify_confidence", None)
     with pytest.raises(ImportError, match=r"pip install 'reward\[experiments\]'"):
         compare(users(), "days", **HERE)
+
+
+@pytest.mark.parametrize("level", [0, 1e6, 1e8, 1e9, 1e10])
+@pytest.mark.parametrize("unit", [1e-150, 1.0, 1e150])
+def test_where_a_metric_starts_and_its_unit_change_nothing(confidence, level, unit):
+    frame = users(effect=0.2).with_columns(pl.col("days").cast(pl.Float64))
+    far = frame.with_columns((pl.col("days") + level) * unit)
+    for covariate in (None, "before"):
+        one, two = (compare(each, "days", **HERE, covariate=covariate) for each in (frame, far))
+        assert np.array(two[:4]) / unit == pytest.approx(one[:4], rel=1e-3)
+        assert two.p_value == pytest.approx(one.p_value, rel=1e-3)
+
+
+@pytest.mark.parametrize(("off", "on"), [(0.0, 0.0), (0.0, 1.0), (3.0, 3.0 + 1e9)])
+def test_arms_that_do_not_vary_are_refused(confidence, off, on):
+    frame = pl.DataFrame({"arm": ["off"] * 50 + ["on"] * 50, "days": [off] * 50 + [on] * 50})
+    with pytest.raises(ValueError, match="days expected users who differ within an arm"):
+        compare(frame, "days", **HERE)
+
+
+def test_one_arm_that_varies_is_enough(confidence):
+    frame = pl.DataFrame({"arm": ["off"] * 50 + ["on"] * 50, "days": [0.0] * 50 + [0.0, 1.0] * 25})
+    assert np.isfinite(compare(frame, "days", **HERE)).all()
+
+
+def test_a_covariate_that_is_the_metric_leaves_nothing_to_test(confidence):
+    frame = users().with_columns(before="days")
+    with pytest.raises(ValueError, match="days expected users who differ beyond what before says of them"):
+        compare(frame, "days", **HERE, covariate="before")
+
+
+def test_a_covariate_that_is_nan_is_unknown_and_one_that_is_infinite_is_refused(confidence):
+    frame = users().with_columns(pl.when(pl.col("user_id") % 5 == 0).then(None).otherwise("before").alias("before"))
+    as_nan = frame.with_columns(pl.col("before").fill_null(np.nan))
+    one, two = (compare(each, "days", **HERE, covariate="before") for each in (frame, as_nan))
+    assert one == two
+    with pytest.raises(ValueError, match="before expected finite numbers, or null where nothing is known, got 140"):
+        compare(frame.with_columns(pl.col("before").fill_null(np.inf)), "days", **HERE, covariate="before")
+
+
+@pytest.mark.parametrize("alpha", [0, 1, 1.5, 5, -0.1, np.nan, np.inf])
+def test_a_level_of_a_test_lies_between_0_and_1(alpha):
+    with pytest.raises(ValueError, match="alpha must lie between 0 and 1"):
+        compare(users(), "days", **HERE, alpha=alpha)
+
+
+def test_arms_may_be_numbered(confidence):
+    frame = users(effect=0.2)
+    numbered = frame.with_columns(pl.col("arm").replace_strict({"off": 0, "on": 1}, return_dtype=pl.Int64))
+    assert compare(numbered, "days", control="0", treated="1") == compare(frame, "days", **HERE)
+    assert sample_ratio(numbered, {0: 4 / 7, 1: 3 / 7}) == pytest.approx(1)
+    with pytest.raises(ValueError, match="expected two arms to compare, got '0' twice"):
+        compare(numbered, "days", control="0", treated="0")
+
+
+@pytest.mark.parametrize("shares", [{"off": 1.5, "on": -0.5}, {"off": 1.0, "on": 0.0}, {"off": np.nan, "on": 0.5}])
+def test_shares_are_above_0(shares):
+    with pytest.raises(ValueError, match="each above 0"):
+        sample_ratio(users(), shares)
+
+
+def test_a_column_of_text_is_named():
+    with pytest.raises(ValueError, match=r"metrics that are numbers, got days \(String\)"):
+        compare(users().with_columns(days=pl.lit("se")), "days", **HERE)
+
+
+def test_what_the_library_cannot_do_is_said_in_our_words(confidence):
+    with pytest.raises(ValueError, match=r"these numbers cannot be tested \(spotify-confidence"):
+        spending_bounds([0.001, 1.0], alpha=0.048)

@@ -193,3 +193,16 @@ def test_what_it_cannot_do_is_said(functions, events):
         ValueError, match=r"covariance of shape \(1, 1\), got weights \[1.0\] and a covariance of shape"
     ):
         Composite({"click": 1.0}, "days", covariance=[1.0, 2.0])
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_signal_that_is_not_finite_is_named(value):
+    composite = Composite({"click": 1.0}, "days")
+    with pytest.raises(SchemaError, match="click has 1 values that are NaN or infinite"):
+        composite.score_events(pl.DataFrame({"click": [1.0, value]}))
+
+
+@pytest.mark.parametrize("covariance", [[[1.0, 0.5], [0.0, 1.0]], [[1.0, 0.0], [0.0, -1.0]], [[1.0, 2.0], [2.0, 1.0]]])
+def test_a_covariance_that_is_none_is_refused(covariance):
+    with pytest.raises(ValueError, match="a symmetric matrix without negative variances"):
+        Composite({"click": 1.0, "minutes": 0.1}, "days", covariance=covariance)

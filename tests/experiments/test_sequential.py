@@ -126,3 +126,23 @@ def test_numbers_out_of_their_range_are_named():
         monitor([1.0], [1.0, 2.0], [3.0])
     with pytest.raises(ValueError, match="ses expected positive numbers"):
         monitor([1.0], [0.0], [3.0])
+
+
+@pytest.mark.parametrize("looks", [[1e-3, 1.0], [1e-4, 1.0], [1e-3, 0.5, 1.0], [1e-3, 2e-3, 1e-2, 0.02, 1.0]])
+def test_looks_at_the_first_users_cost_nothing(confidence, looks):
+    bounds = group_sequential(looks)
+    late = [each for each in looks if each >= 0.03]
+    np.testing.assert_allclose(bounds[-len(late) :], group_sequential(late), rtol=1e-6)
+    early = np.array(looks[: -len(late)])
+    spent = 2 * stats.norm.sf(bounds[: len(early)])
+    np.testing.assert_allclose(spent.cumsum(), 0.96 * 0.05 * early**2, rtol=1e-6)
+
+
+def test_looks_that_may_spend_nothing_are_refused():
+    with pytest.raises(ValueError, match="looks that may spend some of alpha"):
+        group_sequential([1e-8, 0.5, 1.0])
+
+
+def test_bounds_that_nobody_reaches_have_no_price():
+    with pytest.raises(ValueError, match="at most 16 times the users of a test of fixed size"):
+        inflation([0.5, 1.0], [50.0, 50.0], paths=200)

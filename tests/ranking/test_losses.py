@@ -472,3 +472,27 @@ def test_the_training_loop_on_the_page_raises_the_scores_of_rewarding_items(monk
     assert table.weight.argmax() == 2
     exec(code, names | {"share": 0.0, "batches": [batch] * 200})
     assert table.weight.argmax() == 0
+
+
+@pytest.mark.parametrize("loss", [losses.softmax, losses.pairwise_logistic, losses.pointwise_logistic])
+def test_a_score_of_minus_infinity_is_as_low_as_a_score_can_be(loss):
+    """As the limit of ever lower scores; its own gradient is 0."""
+    rewards = torch.tensor([[0.5, 0.1, 0.0], [0.5, 0.1, 0.0]])
+    scores = torch.tensor([[1.0, 2.0, -torch.inf], [1.0, 2.0, -1e4]], requires_grad=True)
+    found = loss(scores, rewards)
+    found.sum().backward()
+    torch.testing.assert_close(found[0], found[1])
+    torch.testing.assert_close(scores.grad[0], scores.grad[1])
+    assert scores.grad[0, 2] == 0
+
+
+@pytest.mark.parametrize("loss", [losses.softmax, losses.pairwise_logistic, losses.pointwise_logistic])
+@pytest.mark.parametrize("low", [[0], [0, 1], [0, 1, 2]])
+def test_scores_of_minus_infinity_leave_value_and_gradient_finite(loss, low):
+    scores = torch.tensor([[1.0, 2.0, 0.5]])
+    scores[:, low] = -torch.inf
+    scores.requires_grad_()
+    found = loss(scores, torch.tensor([[0.5, 0.1, 0.0]]))
+    found.sum().backward()
+    assert found.isfinite().all()
+    assert scores.grad.isfinite().all()

@@ -108,7 +108,7 @@ def test_a_failure_leaves_nothing_and_the_old_result(fn, events, tmp_path):
     object.__setattr__(fn.features, "max_rejected_share", 0.0)
     with_flaws(events, [5]).write_parquet(tmp_path / "events.parquet")
     (tmp_path / "scored.parquet").write_text("old")
-    with pytest.raises(SchemaError, match="1 of .* events cannot be scored"):
+    with pytest.raises(SchemaError, match=r"1 of .* events cannot be scored"):
         score_parquet(fn, tmp_path / "events.parquet", tmp_path / "scored.parquet", rows_at_once=30)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["events.parquet", "scored.parquet"]
     assert (tmp_path / "scored.parquet").read_text() == "old"

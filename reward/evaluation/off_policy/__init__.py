@@ -331,6 +331,7 @@ def estimate(
     residual: Floats | None = None,
     moved: Floats | None = None,
     lowered: bool = False,
+    normalised: bool = False,
 ) -> Estimate:
     """The mean of contributions, or a refusal.
 
@@ -345,6 +346,7 @@ def estimate(
         residual: ρ of ``moved``'s shape, what is weighted; None: the contribution over the weight.
         moved: (n,) or (n, k) weights of ``residual``; None: ``weight``.
         lowered: weights were clipped and average less than 1 by design: only more than 1 is refused.
+        normalised: weights are over their mean, which may be any.
 
     Raises:
         TooFewEffectiveRows: the weights leave fewer than the log asks for.
@@ -361,7 +363,7 @@ def estimate(
         raise TooFewEffectiveRows(told, rows.least_effective_rows)
     off = told.mean_weight - 1
     allowed = max(rows.most_off, MOST_ERRORS * told.mean_error)
-    if not (off if lowered else abs(off)) <= allowed:
+    if not normalised and not (off if lowered else abs(off)) <= allowed:
         raise MeanWeightOff(told)
     mass = np.abs(columns if moved is None else moved.reshape(len(moved), -1))
     if residual is None:

@@ -40,7 +40,8 @@ def inverse_propensity(rows: Logged, target: npt.ArrayLike) -> Estimate:
 def self_normalised(rows: Logged, target: npt.ArrayLike) -> Estimate:
     """Self-normalised IPS: ``Σ w r / Σ w``, always within the rewards' range; biased by the order of 1 / n.
 
-    The standard error is that of a ratio: of the contributions ``v + w (r − v) / mean(w)``.
+    The mean weight may be any: it is divided by, and told. The standard error is that of a ratio: of the contributions
+    ``v + w (r − v) / mean(w)``.
 
     Args and Raises: as in `inverse_propensity`.
 
@@ -56,7 +57,7 @@ def self_normalised(rows: Logged, target: npt.ArrayLike) -> Estimate:
     mean = weight.mean()
     value = (weight * reward).mean() / mean if mean > 0 else 0.0  # of no weight: estimate refuses
     rest = (reward - value) / max(mean, _LEAST_MEAN)
-    return estimate(rows, value + weight * rest, weight, residual=rest)
+    return estimate(rows, value + weight * rest, weight, residual=rest, normalised=True)
 
 
 def clipped(rows: Logged, target: npt.ArrayLike, *, most: float) -> Estimate:
