@@ -50,19 +50,19 @@ class Answers:
         items: int,
         *,
         feedback: Sequence[str],
+        flags: Sequence[str],
         gate: str | None,
         rare: Sequence[str],
     ) -> Self:
-        """Mean answers of a log's events; ``item`` (events,) from 0."""
+        """Mean answers of a log's events; ``item`` (events,) from 0, ``flags`` the log's feedback that is 0 or 1."""
         names = (*([] if gate is None else [gate]), *(name for name in feedback if name != gate))
-        flags = tuple(name for name in names if events[name].is_in([0.0, 1.0]).all())
         mean = np.zeros((items + 1, len(names)))
-        value, told = cls(names, gate, tuple(rare), flags, mean).read(events)
+        value, told = cls(names, gate, tuple(rare), tuple(flags), mean).read(events)
         for column in range(len(names)):
             count, total = (np.bincount(item, part[:, column], items) for part in (told, value))
             mean[-1, column] = total.sum() / max(count.sum(), 1)
             mean[:-1, column] = (total + _PRIOR_ANSWERS * mean[-1, column]) / (count + _PRIOR_ANSWERS)
-        return cls(names, gate, tuple(rare), flags, mean)
+        return cls(names, gate, tuple(rare), tuple(flags), mean)
 
     def read(self, events: pl.DataFrame) -> tuple[Doubles, Doubles]:
         """(events, columns) values, 0 where nothing was told, and 1 where something was."""

@@ -165,7 +165,9 @@ def fit_effects(
         traits=traits.described,
         group=groups,
         propensity=shares,
-        answers=Answers.fit(events, item, size, feedback=log.feedback, gate=roles.gate, rare=roles.rare),
+        answers=Answers.fit(
+            events, item, size, feedback=log.feedback, flags=log.flags or (), gate=roles.gate, rare=roles.rare
+        ),
         newcomers=_newcomers(table, columns, roles.group, groups, pooled),
         seed=seed,
     )

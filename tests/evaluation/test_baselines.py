@@ -72,7 +72,7 @@ def fit_any(request):
 @pytest.fixture
 def by_hand(small, fit):
     def build(rows, **columns):
-        log = small(rows, **columns)
+        log = replace(small(rows, **columns), flags=("click",))
         return engineered(Stream.build(log.events, fit(log)))["feedback"].numbers
 
     return build
