@@ -481,7 +481,7 @@ def test_what_a_writer_had_moved_away_when_it_was_killed_is_read(fn, folder):
 def test_a_manifest_that_no_reader_would_take_is_not_written(fn, folder):
     before = contents(folder.parent)
     fn.facts = {"much": "a" * 3_000_000}
-    with pytest.raises(ValueError, match=r"reward.json would have 30\d+ bytes, and a reader takes at most \d+ beside"):
+    with pytest.raises(ValueError, match=r"reward.json of 30\d+ bytes takes up to 90\d+ bytes of memory"):
         save(fn, folder)
     assert contents(folder.parent) == before
 
