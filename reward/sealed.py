@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import json
 import os
 import re
 import stat
@@ -217,6 +218,7 @@ class Sealed:
         try:
             check_manifest(content, self._size)
             manifest = parse(content)
+            _check_facts(manifest, content)
             check(manifest.get("sha256"), dict[str, str], "sha256")
         except ValueError as error:
             raise ArtifactError(f"{self.folder / MANIFEST} {error}: copy the artefact again") from error
@@ -319,6 +321,19 @@ def check_manifest(content: bytes, size_of: Callable[[str], int]) -> None:
             f"of {len(content)} bytes takes up to {taken} bytes of memory, where at most {most} were to be expected "
             "beside its weights and tables: it has too many facts or names"
         )
+
+
+def _check_facts(manifest: Any, content: bytes) -> None:
+    """See that facts, which no other file accounts for, take no more memory than is free.
+
+    Raises:
+        ValueError: they take more; or it is no table of values.
+    """
+    check(manifest, dict[str, Any], "the manifest")
+    if _memory_of(content) > _FREE:
+        taken = _memory_of(json.dumps(manifest.get("facts"), ensure_ascii=False).encode("utf-8", "replace"))
+        if taken > _FREE:
+            raise ValueError(f"has facts that take up to {taken} bytes of memory, expected at most {_FREE}")
 
 
 def _memory_of(content: bytes) -> int:

@@ -233,7 +233,7 @@ def _(folder, canary):
 
 @forgery("a manifest of as many bytes as its other files")
 def _(folder, canary):
-    room = sum(path.stat().st_size for path in folder.iterdir())
+    room = (1 << 20) + sum(path.stat().st_size for path in folder.iterdir())
     changed(put("facts", "x", value=["\U0001f600" * (room // 4)]))(folder, canary)
 
 
@@ -341,13 +341,9 @@ def _(folder, canary):
     (canary.parent / "whole").rename(inner)
     told = hashlib.sha256((inner / "reward.json").read_bytes()).hexdigest()
     names = [f"s{k}" for k in range(900)]
-    composite(
-        folder,
-        {"signals/0": told},
-        weights=dict.fromkeys(names, 1.0),
-        covariance=[[0.0] * 900] * 900,
-        functions=dict.fromkeys(names, "signals/0"),
-    )
+    same = {"weights": dict.fromkeys(names, 1.0), "functions": dict.fromkeys(names, "signals/0")}
+    composite(folder, {"signals/0": told})
+    reseal(folder, manifest_of(folder) | same | {"covariance": [[0.0] * 900] * 900})
 
 
 @forgery("a composite of a few functions that are one")
@@ -469,9 +465,9 @@ def items(change, name="items.parquet", **options):
 BOMB = 3_000_000
 
 
-def first_rows(table, **columns):
+def first_rows(table, count, **columns):
     """The table with other columns in a few of its rows."""
-    return pl.concat([table.head(30).with_columns(**columns), table.slice(30)])
+    return pl.concat([table.head(count).with_columns(**columns).cast(table.schema), table.slice(count)])
 
 
 forgery("no items")(items(lambda it: it.clear()))
@@ -496,9 +492,9 @@ forgery("millions of rows in a few bytes")(
         )
     )
 )
-forgery("one long word in a few bytes")(items(lambda it: first_rows(it, genre=pl.lit("a" * BOMB))))
+forgery("one long word in a few bytes")(items(lambda it: first_rows(it, 1, genre=pl.lit("a" * 20 * BOMB))))
 forgery("one long vector in a few bytes")(
-    items(lambda it: first_rows(it, vector=pl.zeros(BOMB // 3, eager=True).implode().first()))
+    items(lambda it: first_rows(it, 30, vector=pl.zeros(BOMB // 3, pl.Float64, eager=True).implode().first()))
 )
 
 

@@ -486,6 +486,38 @@ def test_a_manifest_that_no_reader_would_take_is_not_written(fn, folder):
     assert contents(folder.parent) == before
 
 
+def weightless(fn):
+    fn.network.embedding.blank.data[0] = torch.nan
+
+
+def of_long_ids(fn):
+    items = fn.features.items
+    more = items.head(25).with_columns(code=pl.lit(0, pl.Int64))
+    items = pl.concat([items, *[more] * 4])
+    ids = [f"{place:07}" for place in range(len(items) - 1)] + ["x" * 1_000_000]
+    fn.features = replace(fn.features, items=items.with_columns(item_id=pl.Series(ids)))
+
+
+def of_no_zone(fn):
+    fn.features = replace(fn.features, timezone="Nowhere/None")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (weightless, "its tensor embedding.blank has numbers that are not finite"),
+        (of_long_ids, "a value of item_id is longer than all others allow for"),
+        (of_no_zone, "timezone is unknown"),
+    ],
+)
+def test_what_no_reader_would_take_is_not_written(fn, folder, change, message):
+    before = contents(folder.parent)
+    change(fn)
+    with pytest.raises(ValueError, match="the artefact is not saved, since it could not be loaded: .*" + message):
+        save(fn, folder)
+    assert contents(folder.parent) == before
+
+
 def test_modes_follow_the_umask(fn, tmp_path):
     before = os.umask(0o027)
     try:

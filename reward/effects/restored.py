@@ -177,6 +177,8 @@ def _flaws_of_table(values: Mapping[str, Any], table: pl.DataFrame) -> Iterator[
         yield "variance is negative"
     if not table["group"].is_between(-1, len(table) - 1).all():
         yield "group expected codes of groups, no more than there are items"
+    if len(values["newcomers"]["groups"]) > len(table):
+        yield "there are more groups than items"
     codes = [*values["basket"], *values["newcomers"]["group_codes"]]
     if not values["basket"] or min(codes) < -1 or min(values["basket"]) < 0 or max(codes) >= len(table):
         yield "basket and group_codes expected places of items and groups"
