@@ -22,7 +22,7 @@ from reward.effects.account import no_push
 from reward.function import RewardFunction
 from reward.logs.files import scan
 from reward.outcomes import Outcome
-from reward.schema import SchemaError, reading
+from reward.schema import USER, SchemaError, reading
 from reward.scoring.partitioned import score_parquet
 from reward.training.terminal import own_warnings_only
 from reward.writing import whole
@@ -97,11 +97,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
 
 
-def _read(options: argparse.Namespace) -> tuple[pl.DataFrame, pl.DataFrame | None]:
-    """The log, and the features of items where there are any."""
-    with reading(f"--events {options.events}"):
-        events = pl.scan_parquet(options.events).collect()
-    return events, _items(options)
+def _events_of(user: str, place: str) -> pl.DataFrame:
+    """A user's rows of the log at ``place``."""
+    events = scan("--events", place)
+    schema = events.collect_schema()
+    if USER not in schema:
+        columns = ", ".join(schema) or "none"
+        raise SchemaError(
+            f"--events {place} has no column {USER!r}; its columns are {columns}: rename that of the users"
+        )
+    if schema[USER].is_nested() or schema[USER] == pl.Binary:
+        raise SchemaError(f"--events {place} has {USER!r} as {schema[USER]}: expected integers or strings, cast it")
+    with reading(f"--events {place}"):
+        own = events.filter(pl.col(USER).cast(pl.String) == user).collect()
+    if own.is_empty():
+        raise SchemaError(f"--user {user}: expected a user of the log, {place} has no event of theirs")
+    return own
 
 
 def _items(options: argparse.Namespace) -> pl.DataFrame | None:
@@ -117,10 +128,7 @@ def _draw(options: argparse.Namespace, console: Console) -> int:
     function = load(options.artifact)
     if not isinstance(function, RewardFunction):
         raise ArtifactError(f"{options.artifact} is a {type(function).__name__}, which predicts no outcome to draw")
-    events, items = _read(options)
-    own = events.filter(pl.col("user_id").cast(pl.String) == options.user)
-    if own.is_empty():
-        raise SchemaError(f"--user {options.user}: expected a user of the log, {options.events} has no event of theirs")
+    own, items = _events_of(options.user, options.events), _items(options)
     told: list[tuple[str | None, Outcome]] = [(None, function.outcome), *function.also.items()]
     more = {"items_table": items, "history_start": options.history_start}
     panels = [(name or "outcome", it.counted, function.distribution(own, name, **more)) for name, it in told]

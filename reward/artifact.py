@@ -8,8 +8,9 @@ import json
 import os
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
@@ -17,10 +18,10 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from reward.bounded import Shape, check_table, table, tensor_shapes, tensors
+from reward.bounded import Peek, Shape, check_table, table, table_bytes, tensor_shapes, tensors
 from reward.card import model_card
 from reward.effects.restored import restored as restored_effects
-from reward.effects.storage import to_table, to_values
+from reward.effects.storage import to_table, to_tensors, to_values
 from reward.function import RewardFunction
 from reward.hub import fetched
 from reward.network import RewardNetwork
@@ -32,12 +33,12 @@ from reward.sealed import (
     EFFECTS,
     ITEMS,
     MANIFEST,
+    NET,
     READABLE,
     WEIGHTS,
     MissingError,
     Sealed,
-    holds_too_much,
-    most_of_manifest,
+    check_manifest,
     shown_error,
 )
 from reward.sealed import ArtifactError as ArtifactError
@@ -104,14 +105,17 @@ def save(function: RewardFunction, folder: str | os.PathLike[str]) -> Path:
 
     Raises:
         FileExistsError: what is there is not an artefact.
+        ValueError: `load` would refuse it, such as for a weight that is not finite; nothing is written.
     """
     with fresh_folder(folder) as fresh:
         weights = {name: tensor.contiguous() for name, tensor in function.network.state_dict().items()}
         (fresh / WEIGHTS).write_bytes(safetensors.torch.save(weights))
-        function.features.items.write_parquet(fresh / ITEMS)
+        (fresh / ITEMS).write_bytes(table_bytes(function.features.items))
         effects = function.effects
         if effects is not None:
-            to_table(effects).write_parquet(fresh / EFFECTS)
+            (fresh / EFFECTS).write_bytes(table_bytes(to_table(effects)))
+            if effects.net is not None:
+                (fresh / NET).write_bytes(safetensors.torch.save(to_tensors(effects.net)))
         (fresh / CARD).write_text(model_card(function, function.facts), encoding="utf-8")
         manifest = {
             "unit": function.unit,
@@ -140,6 +144,7 @@ def save(function: RewardFunction, folder: str | os.PathLike[str]) -> Path:
             "facts": function.facts,
         }
         write_manifest(fresh, manifest, sorted(file.name for file in fresh.iterdir()))
+        read_back(fresh, [function])
     return Path(folder)
 
 
@@ -163,14 +168,35 @@ def write_manifest(folder: Path, manifest: Mapping[str, Any], files: Sequence[st
     """Write what an artefact says of itself, with the hashes of its files, sealed."""
     hashes = {name: _sha256(folder / name) for name in files}
     text = _sealed({"format_version": FORMAT_VERSION, **manifest, "sha256": hashes}).encode()
-    beside = sum((folder / name).stat().st_size for name in files if name != CARD)
-    most = most_of_manifest(beside)
-    if len(text) > most or holds_too_much(text, beside):
-        raise ValueError(
-            f"{MANIFEST} would have {len(text)} bytes, and a reader takes at most {most} beside these weights and "
-            "tables, and not as many values: put less into facts, or make the effects' net smaller"
-        )
+    try:
+        check_manifest(text, lambda name: (folder / name).stat().st_size if (folder / name).is_file() else 0)
+    except ValueError as error:
+        raise ValueError(f"{MANIFEST} {error}") from error
     (folder / MANIFEST).write_bytes(text)
+
+
+def read_back(folder: Path, functions: Iterable[RewardFunction]) -> None:
+    """See that an artefact that was just written is read, by what reads it.
+
+    Args:
+        folder: where it is.
+        functions: whose artefact it is; the modules of their parts are trusted.
+
+    Raises:
+        ValueError: it is not.
+    """
+    try:
+        with Sealed.opened(folder) as sealed:
+            _of_its_kind(sealed, frozenset().union(*map(_own_modules, functions)))
+    except Exception as error:
+        why = shown_error(error).replace(str(folder), "it")
+        raise ValueError(f"the artefact is not saved, since it could not be loaded: {why}") from error
+
+
+def _own_modules(function: RewardFunction) -> set[str]:
+    """Modules of parts that do not ship with `reward`."""
+    parts = [*function.network.modules(), function.outcome, *function.also.values()]
+    return {type(each).__module__ for each in parts if not type(each).__module__.startswith(("reward.", "torch."))}
 
 
 def load(source: str | os.PathLike[str], *, trust: Sequence[str] = ()) -> RewardFunction:
@@ -221,7 +247,7 @@ def read(sealed: Sealed, trust: frozenset[str]) -> RewardFunction:
     check(manifest, _Manifest, "the manifest")
     parts = manifest["parts"]
     _check_sizes(parts)
-    items = table(sealed.read(ITEMS, check_table))
+    items = table(sealed.read(ITEMS, _table_check(sealed)))
     features = restored(manifest["normalisation"], items)
     shapes = _named(sealed.peek(WEIGHTS, tensor_shapes), sealed.version)
     most = max(len(shapes), *(size for shape in shapes.values() for size in shape.sizes), 1)
@@ -397,10 +423,17 @@ def _effects(sealed: Sealed, features: Features) -> Any:
     if told is None:
         return None
     sealed.require(EFFECTS)
-    items = table(sealed.read(EFFECTS, check_table))
+    items = table(sealed.read(EFFECTS, _table_check(sealed)))
     if ITEM in items.columns and items.schema[ITEM].is_integer() != features.items.schema[ITEM].is_integer():
         raise ValueError(f"{EFFECTS} has {ITEM} as {items.schema[ITEM]}, {ITEMS} as {features.items.schema[ITEM]}")
-    return restored_effects(told, items, features)
+    if not isinstance(told, dict) or not isinstance(told.get("net"), int):
+        return restored_effects(told, items, {}, features)
+    sealed.require(NET)
+    return restored_effects(told, items, tensors(sealed.read(NET, tensor_shapes)), features)
+
+
+def _table_check(sealed: Sealed) -> Callable[[Peek, int], None]:
+    return partial(check_table, packed=sealed.version < 5)
 
 
 def _warning(facts: Mapping[str, Any]) -> Iterator[str]:

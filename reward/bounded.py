@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from io import BytesIO
 from math import prod
-from typing import Any, NamedTuple, TypedDict
+from typing import Any, Literal, NamedTuple, TypedDict
 
 import polars as pl
 import safetensors.torch
@@ -18,8 +18,10 @@ _MOST_TENSORS = 10_000
 _MOST_DIMENSIONS = 8
 _ITEM_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
 _FREE = 1 << 18  # bytes that any table may take in memory
-_MOST_RATIO = 256  # of what a table takes in memory to its file: numbers in sequence, packed well, have about 60
-_CELL = 16  # bytes of a value in memory, such as the view of a string
+_CELL, _VIEW = 8, 16  # bytes of a value in memory: a number, a string
+_STRINGS = {6, 7}  # physical types
+_COMPRESSIONS: tuple[Literal["zstd", "lz4", "uncompressed"], ...] = ("zstd", "lz4", "uncompressed")
+_PACKED = 8  # times smaller than by `table_bytes` may be what earlier formats packed
 _DATA, _DICTIONARY, _DATA_2 = 0, 2, 3  # kinds of pages
 
 Peek = Callable[[int, int], bytes]  # start and count to the bytes that are there
@@ -89,11 +91,37 @@ def tensors(content: bytes) -> dict[str, Tensor]:
         raise ValueError(f"is no safetensors file: {error}") from error
 
 
-def check_table(peek: Peek, size: int) -> None:
+def table_bytes(frame: pl.DataFrame) -> bytes:
+    """A table as a parquet file that `check_table` passes: packed as well as it allows.
+
+    Raises:
+        ValueError: it does not pass, however it is packed.
+    """
+    for compression in _COMPRESSIONS:
+        file = BytesIO()
+        frame.write_parquet(file, compression=compression)
+        content = file.getvalue()
+        try:
+            check_table(lambda start, count, it=content: it[start : start + count], len(content))  # type: ignore[misc]
+        except ValueError:
+            if compression == _COMPRESSIONS[-1]:
+                raise
+        else:
+            break
+    return content
+
+
+def check_table(peek: Peek, size: int, *, packed: bool = False) -> None:
     """See that a parquet file takes no more memory than its size leads one to expect.
 
     Counted are the uncompressed bytes of each page, as the pages' own headers have them, and the values that they say
-    they hold.
+    they hold. Where ids are not packed, a row has 8 bytes or more in the file, and its value in a column takes 8 or 16
+    in memory, however well the column is packed; so a table may take twice its file for each column, and twice.
+
+    Args:
+        peek: reads bytes.
+        size: of the file, bytes.
+        packed: whether ids may be packed, as before format 5.
 
     Raises:
         ValueError: it takes more, or is no parquet file.
@@ -104,7 +132,7 @@ def check_table(peek: Peek, size: int) -> None:
     if not 0 < length <= min(MOST_HEADER, size - 12):
         raise ValueError(f"its metadata expected at most {min(MOST_HEADER, size - 12)} bytes, says {length}")
     try:
-        _check_pages(peek, size, length)
+        _check_pages(peek, size, length, _PACKED if packed else 1)
     except (IndexError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise ValueError("its metadata is broken") from error
 
@@ -121,13 +149,16 @@ def table(content: bytes) -> pl.DataFrame:
         raise ValueError(f"cannot be read as parquet: {str(error).partition(chr(10))[0]}") from error
 
 
-def _check_pages(peek: Peek, size: int, length: int) -> None:
-    most = _FREE + _MOST_RATIO * size
+def _check_pages(peek: Peek, size: int, length: int, packed: int) -> None:
     found = _Thrift(peek(size - 8 - length, length)).struct()
     rows, taken, covered = found[3], 0, 12 + length
-    if rows != sum(group[3] for group in found.get(4, [])):
+    groups = found.get(4, [])
+    columns = max((len(group[1]) for group in groups), default=0)
+    most = _FREE + 2 * (columns + 1) * packed * size
+    too_much = ValueError(f"its tables take more than {most} bytes of memory, for a file of {size}")
+    if rows != sum(group[3] for group in groups):
         raise ValueError("its metadata counts its rows in two ways")
-    for group in found.get(4, []):
+    for group in groups:
         for column in group[1]:
             chunk = column[3]
             start = min(place for place in (chunk[9], chunk.get(11)) if place)
@@ -135,26 +166,36 @@ def _check_pages(peek: Peek, size: int, length: int) -> None:
             if not (4 <= start <= stop <= size - 8 - length):
                 raise ValueError("its metadata tells of bytes outside the file")
             covered += stop - start
-            taken += _CELL * max(group[3], chunk[5])
+            cell = _VIEW if chunk[1] in _STRINGS else _CELL
+            unpacked = values = 0
             while start < stop:
-                taken, start = _page(peek, start, stop, taken)
-                if taken > most:
-                    raise ValueError(f"its tables take more than {most} bytes of memory, for a file of {size}")
+                page, start = _page(peek, start, stop)
+                unpacked, values = unpacked + page.size, values + page.values
+                if taken + unpacked + cell * values > most:
+                    raise too_much
+            taken += unpacked + cell * max(group[3], chunk[5], values)
     if max(rows, taken, 0) > most:
-        raise ValueError(f"its tables take more than {most} bytes of memory, for a file of {size}")
+        raise too_much
     if size > 2 * covered + _FREE:
         raise ValueError("most of it belongs to no column")
 
 
-def _page(peek: Peek, start: int, stop: int, taken: int) -> tuple[int, int]:
-    """What pages take so far with the next one, and where it ends."""
+class _Page(NamedTuple):
+    """What a page unpacks to, bytes, and how many values it holds."""
+
+    size: int
+    values: int
+
+
+def _page(peek: Peek, start: int, stop: int) -> tuple[_Page, int]:
+    """A page, and where it ends."""
     reader = _Thrift(peek(start, min(stop - start, _MOST_PAGE_HEADER)))
     page = reader.struct()
     counts = {_DATA: 5, _DICTIONARY: 7, _DATA_2: 8}
     values = page[counts[page[1]]][1] if page[1] in counts else 0
     if page[2] < 0 or page[3] < 0 or values < 0:
         raise ValueError("its pages have negative sizes")
-    return taken + page[2] + _CELL * values, start + reader.place + page[3]
+    return _Page(page[2], values), start + reader.place + page[3]
 
 
 _MOST_PAGE_HEADER = 1 << 16

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import json
 import os
 import re
 import stat
@@ -19,13 +20,16 @@ MANIFEST = "reward.json"
 WEIGHTS = "weights.safetensors"
 ITEMS = "items.parquet"
 EFFECTS = "effects.parquet"
+NET = "effects.safetensors"
 CARD = "README.md"
+_BESIDE = (WEIGHTS, ITEMS, EFFECTS, NET)
 NEEDED = (MANIFEST, WEIGHTS, ITEMS, CARD)
 READABLE = (1, 2, 3, 4, 5)  # 1 had no effects, 2 one head alone, 3 no frailty; 4 is read as 5 is
-_FREE, _RATIO = 2 << 20, 2  # bytes of a manifest: whatever else is there, and one for so many of it
-_MOST = 512 << 20
+_FREE = 4 << 20  # bytes of memory that the values of any manifest may take, beside those for its other files
+_MOST = 512 << 20  # bytes of a file that is hashed to say what is wrong with it
 _MOST_CARD = 4 << 20
-_FREE_VALUES, _BYTES_A_VALUE = 1 << 17, 16  # values of a manifest: the same
+_LIST, _ENTRY, _PAIR = 64, 64, 128  # bytes of memory for each bracket, comma and colon of a manifest
+_WIDE = re.compile(rb"[\xf0-\xff]|\\u")
 _BLOCK = 1 << 16
 _SEAL = re.compile(rb',\n "seal": "([0-9a-f]{64})"\n\}\Z')
 _VERSION = re.compile(rb'\A\{\s*"format_version": (-?\d{1,9}|"[^"\\]{0,20}"|null|true|false|[\d.]{1,20})\s*[,}]')
@@ -211,10 +215,10 @@ class Sealed:
             )
         if said is None or seal is None or _sealed_hash(content, seal.start()) != seal[1].decode():
             raise ArtifactError(broken)
-        if holds_too_much(content, self._beside()):
-            raise ArtifactError(f"{self.folder / MANIFEST} holds more values than its other files account for")
         try:
+            check_manifest(content, self._size)
             manifest = parse(content)
+            _check_facts(manifest, content)
             check(manifest.get("sha256"), dict[str, str], "sha256")
         except ValueError as error:
             raise ArtifactError(f"{self.folder / MANIFEST} {error}: copy the artefact again") from error
@@ -227,12 +231,9 @@ class Sealed:
             "made"
         )
 
-    def _beside(self) -> int:
-        """Bytes of the files beside the manifest, as far as they are there."""
-        return sum(self._size(name) for name in (WEIGHTS, ITEMS, EFFECTS))
-
     def _most(self) -> int:
-        return most_of_manifest(self._beside())
+        """Bytes that the manifest may have, as far as it is not yet read."""
+        return (_FREE + sum(map(self._size, _BESIDE))) // 3
 
     def _size(self, name: str) -> int:
         try:
@@ -303,14 +304,44 @@ class Sealed:
         return ArtifactError(f"{self.folder / name} {why}: copy the artefact again from where it was made")
 
 
-def most_of_manifest(beside: int) -> int:
-    """Bytes that a manifest may have, by those of the weights and tables beside it."""
-    return min(_FREE + beside // _RATIO, _MOST)
+def check_manifest(content: bytes, size_of: Callable[[str], int]) -> None:
+    """See that the values of a manifest take no more memory than the files that it names account for.
+
+    Args:
+        content: of the manifest.
+        size_of: bytes of a file beside it, 0 where it is not there.
+
+    Raises:
+        ValueError: they take more.
+    """
+    most = _FREE + sum(size_of(name) for name in _BESIDE if f'"{name}": "'.encode() in content)
+    taken = _memory_of(content)
+    if taken > most:
+        raise ValueError(
+            f"of {len(content)} bytes takes up to {taken} bytes of memory, where at most {most} were to be expected "
+            "beside its weights and tables: it has too many facts or names"
+        )
 
 
-def holds_too_much(content: bytes, beside: int) -> bool:
-    """Whether a manifest has more values than those weights and tables account for: each takes memory of its own."""
-    return sum(map(content.count, (b",", b"[", b"{"))) > _FREE_VALUES + beside // _BYTES_A_VALUE
+def _check_facts(manifest: Any, content: bytes) -> None:
+    """See that facts, which no other file accounts for, take no more memory than is free.
+
+    Raises:
+        ValueError: they take more; or it is no table of values.
+    """
+    check(manifest, dict[str, Any], "the manifest")
+    if _memory_of(content) > _FREE:
+        taken = _memory_of(json.dumps(manifest.get("facts"), ensure_ascii=False).encode("utf-8", "replace"))
+        if taken > _FREE:
+            raise ValueError(f"has facts that take up to {taken} bytes of memory, expected at most {_FREE}")
+
+
+def _memory_of(content: bytes) -> int:
+    """Bytes of memory that the values of a JSON text take at most, with the text itself and its letters."""
+    letter = 1 if content.isascii() and b"\\u" not in content else 4 if _WIDE.search(content) else 2
+    brackets = content.count(b"[") + content.count(b"{")
+    values = _LIST * brackets + _ENTRY * content.count(b",") + _PAIR * content.count(b":")
+    return len(content) * (1 + 2 * letter) + values
 
 
 def _incomplete(folder: Path, missing: Sequence[str]) -> MissingError:

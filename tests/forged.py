@@ -9,6 +9,7 @@ import os
 import shutil
 import sys
 import tempfile
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -230,6 +231,18 @@ def _(folder, canary):
     os.truncate(folder / "reward.json", 1 << 30)
 
 
+@forgery("a manifest of as many bytes as its other files")
+def _(folder, canary):
+    room = (1 << 20) + sum(path.stat().st_size for path in folder.iterdir())
+    changed(put("facts", "x", value=["\U0001f600" * (room // 4)]))(folder, canary)
+
+
+@forgery("a manifest of as many values as its other files have bytes")
+def _(folder, canary):
+    room = sum(path.stat().st_size for path in folder.iterdir())
+    changed(put("facts", "x", value=[{"a": []}] * (150_000 + room // 24)))(folder, canary)
+
+
 @forgery("a manifest of small values without end")
 def _(folder, canary):
     changed(put("facts", "x", value=[[]] * 100_000))(folder, canary)
@@ -318,6 +331,28 @@ def _(folder, canary):
 @forgery("a composite with weights without end")
 def _(folder, canary):
     composite(folder, {}, weights={str(k): 1.0 for k in range(200_000)})
+
+
+@forgery("a composite of one function many times")
+def _(folder, canary):
+    inner = folder / "signals" / "0"
+    shutil.copytree(folder, canary.parent / "whole")
+    inner.parent.mkdir()
+    (canary.parent / "whole").rename(inner)
+    told = hashlib.sha256((inner / "reward.json").read_bytes()).hexdigest()
+    names = [f"s{k}" for k in range(900)]
+    same = {"weights": dict.fromkeys(names, 1.0), "functions": dict.fromkeys(names, "signals/0")}
+    composite(folder, {"signals/0": told})
+    reseal(folder, manifest_of(folder) | same | {"covariance": [[0.0] * 900] * 900})
+
+
+@forgery("a composite of a few functions that are one")
+def _(folder, canary):
+    FORGERIES["a composite of one function many times"](folder, canary)
+    names = [f"s{k}" for k in range(5)]
+    manifest = manifest_of(folder)
+    more = {"weights": dict.fromkeys(names, 1.0), "functions": dict.fromkeys(names, "signals/0")}
+    reseal(folder, manifest | more | {"covariance": [[0.0] * 5] * 5})
 
 
 @forgery("a composite whose covariance is of another shape")
@@ -429,6 +464,12 @@ def items(change, name="items.parquet", **options):
 
 BOMB = 3_000_000
 
+
+def first_rows(table, count, **columns):
+    """The table with other columns in a few of its rows."""
+    return pl.concat([table.head(count).with_columns(**columns).cast(table.schema), table.slice(count)])
+
+
 forgery("no items")(items(lambda it: it.clear()))
 forgery("items in another order")(items(lambda it: it.reverse()))
 forgery("an item twice")(items(lambda it: pl.concat([it.head(1), it])))
@@ -451,9 +492,9 @@ forgery("millions of rows in a few bytes")(
         )
     )
 )
-forgery("one long word in a few bytes")(items(lambda it: it.with_columns(genre=pl.lit("a" * BOMB))))
+forgery("one long word in a few bytes")(items(lambda it: first_rows(it, 1, genre=pl.lit("a" * 20 * BOMB))))
 forgery("one long vector in a few bytes")(
-    items(lambda it: it.with_columns(vector=pl.zeros(BOMB // 3, eager=True).implode().first()))
+    items(lambda it: first_rows(it, 30, vector=pl.zeros(BOMB // 3, pl.Float64, eager=True).implode().first()))
 )
 
 
@@ -550,6 +591,45 @@ with_effects("a net of no layers")(effect("net", value={"centre": [0.0], "width"
 with_effects("a net of other inputs")(
     effect("net", value={"centre": [0.0], "width": [1.0], "layers": [[[[1.0]], [0.0]]]})
 )
+with_effects("a net without its weights")(effect("net", value=3))
+with_effects("a net that is true")(effect("net", value=True))
+
+
+def with_net(*sizes, told=None, **changes):
+    """A forgery that adds a net of these sizes, to tell of as many layers as ``told``."""
+
+    def forge(folder, canary):
+        net = {"centre": torch.zeros(sizes[0]).double(), "width": torch.ones(sizes[0]).double()}
+        for place, (into, out) in enumerate(pairwise(sizes)):
+            net |= {f"{place}.weight": torch.zeros(out, into).double(), f"{place}.bias": torch.zeros(out).double()}
+        save_file(net | changes, folder / "effects.safetensors")
+        manifest = manifest_of(folder)
+        manifest["effects"]["net"] = len(sizes) - 1 if told is None else told
+        manifest["sha256"]["effects.safetensors"] = ""
+        reseal(folder, manifest)
+
+    return forge
+
+
+with_effects("a net's weights for other inputs")(with_net(1, 8, 1))
+with_effects("a net's weights of two outputs")(with_net(17, 8, 2))
+with_effects("a net's weights that do not follow each other")(with_net(17, 8, 1, **{"0.bias": torch.zeros(9).double()}))
+with_effects("a net's weights of another type")(with_net(17, 8, 1, **{"0.bias": torch.zeros(8)}))
+with_effects("a net's weights that are no numbers")(with_net(17, 8, 1, width=torch.full((17,), torch.nan).double()))
+with_effects("a net's width of nothing")(with_net(17, 8, 1, width=torch.zeros(17).double()))
+with_effects("a net of more layers than weights")(with_net(17, 8, 1, told=10**15))
+with_effects("a net of fewer layers than weights")(with_net(17, 8, 1, told=1))
+with_effects("a net of no layers but weights")(with_net(17, 8, 1, told=0))
+
+
+@with_effects("a net's weights where no net is")
+def _(folder, canary):
+    with_net(17, 8, 1)(folder, canary)
+    changed(put("effects", "net", value={"centre": [0.0], "width": [1.0], "layers": [[[[1.0]], [0.0]]]}))(
+        folder, canary
+    )
+
+
 with_effects("a slope of text")(effect("borne_out", "slope", value="1"))
 
 

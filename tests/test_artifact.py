@@ -481,7 +481,39 @@ def test_what_a_writer_had_moved_away_when_it_was_killed_is_read(fn, folder):
 def test_a_manifest_that_no_reader_would_take_is_not_written(fn, folder):
     before = contents(folder.parent)
     fn.facts = {"much": "a" * 3_000_000}
-    with pytest.raises(ValueError, match=r"reward.json would have 30\d+ bytes, and a reader takes at most \d+ beside"):
+    with pytest.raises(ValueError, match=r"reward.json of 30\d+ bytes takes up to 90\d+ bytes of memory"):
+        save(fn, folder)
+    assert contents(folder.parent) == before
+
+
+def weightless(fn):
+    fn.network.embedding.blank.data[0] = torch.nan
+
+
+def of_long_ids(fn):
+    items = fn.features.items
+    more = items.head(25).with_columns(code=pl.lit(0, pl.Int64))
+    items = pl.concat([items, *[more] * 4])
+    ids = [f"{place:07}" for place in range(len(items) - 1)] + ["x" * 1_000_000]
+    fn.features = replace(fn.features, items=items.with_columns(item_id=pl.Series(ids)))
+
+
+def of_no_zone(fn):
+    fn.features = replace(fn.features, timezone="Nowhere/None")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (weightless, "its tensor embedding.blank has numbers that are not finite"),
+        (of_long_ids, "a value of item_id is longer than all others allow for"),
+        (of_no_zone, "timezone is unknown"),
+    ],
+)
+def test_what_no_reader_would_take_is_not_written(fn, folder, change, message):
+    before = contents(folder.parent)
+    change(fn)
+    with pytest.raises(ValueError, match="the artefact is not saved, since it could not be loaded: .*" + message):
         save(fn, folder)
     assert contents(folder.parent) == before
 

@@ -9,7 +9,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from reward.bounded import Shape, check_table, table, tensor_shapes, tensors
+from reward.bounded import Shape, check_table, table, table_bytes, tensor_shapes, tensors
 
 
 def peek_at(content):
@@ -123,3 +123,36 @@ def test_a_broken_table_is_refused(change, message):
 def test_what_cannot_be_read_is_said():
     with pytest.raises(ValueError, match="cannot be read as parquet"):
         table(b"PAR1 and nothing else PAR1")
+
+
+MANY = 200_000
+REPETITIVE = {
+    "numbers in sequence": {},
+    "codes that are none": {"code": np.zeros(MANY, np.int64)},
+    "categories that are one": {f"c{place}": pl.repeat("a", MANY, eager=True) for place in range(20)},
+    "numbers that are one": {f"n{place}": pl.repeat(3, MANY, dtype=pl.Int64, eager=True) for place in range(20)},
+    "nothing but nulls": {f"n{place}": pl.repeat(None, MANY, dtype=pl.Float64, eager=True) for place in range(20)},
+    "vectors of zeros": {"vector": pl.Series(np.zeros((MANY, 16))).arr.to_list()},
+}
+
+
+@pytest.mark.parametrize("name", REPETITIVE)
+@pytest.mark.parametrize("ids", ["integers", "strings"])
+def test_a_repetitive_table_is_packed_less_rather_than_refused(name, ids):
+    number = pl.Series(np.arange(MANY))
+    frame = pl.DataFrame({"item_id": number if ids == "integers" else number.cast(pl.String), **REPETITIVE[name]})
+    content = table_bytes(frame)
+    measured(content)
+    assert len(content) < 2 * frame.estimated_size() + 100_000
+    assert table(content).equals(frame)
+
+
+@pytest.mark.parametrize("name", sorted(REPETITIVE.keys() - {"vectors of zeros"}))
+def test_a_repetitive_table_of_an_earlier_format_is_read(name):
+    content = parquet_of(pl.DataFrame({"item_id": np.arange(MANY), **REPETITIVE[name]}))
+    check_table(peek_at(content), len(content), packed=True)
+
+
+def test_a_table_that_no_packing_makes_fit_is_not_written():
+    with pytest.raises(ValueError, match=r"its tables take more than \d+ bytes of memory"):
+        table_bytes(pl.DataFrame({"item_id": pl.repeat(7, 10_000_000, eager=True)}))

@@ -2,18 +2,22 @@
 
 import copy
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import numpy as np
 import polars as pl
 import pytest
 import torch
+from forged import manifest_of, reseal
 from polars.testing import assert_frame_equal
 from test_function import Lists
 from torch.testing import assert_close
 from torch.utils.data import DataLoader
 
 from reward.artifact import ArtifactError, load, save
+from reward.effects.neural import EffectNet
 from reward.function import RewardFunction
 
 NOW = datetime(2024, 4, 3, 9, 30, tzinfo=UTC)
@@ -174,3 +178,70 @@ def test_a_forked_worker_scores_candidates(fn, events):
     history = fn.encode(events, now=NOW)
     loader = DataLoader(Lists(fn, history), 2, num_workers=2, timeout=30, multiprocessing_context="fork")
     assert_close(torch.cat(list(loader)), fn.score_candidates(history[:4], [3, 1, 999]).mean)
+
+
+@pytest.fixture
+def with_net(effects):
+    """A personal part whose last column is what a large net makes."""
+    personal, rng = effects.personal, np.random.default_rng(0)
+    inputs = len(personal.gate) + 1 + personal.facts.taste.shape[-1]
+    sizes = pairwise([inputs, 256, 256, 1])
+    layers = tuple((rng.normal(size=(out, into)) / into, np.zeros(out)) for into, out in sizes)
+    size = len(personal.coefficients)
+    covariance = np.zeros((size + 1, size + 1))
+    covariance[:size, :size] = personal.covariance
+    return replace(
+        personal,
+        net=EffectNet(np.zeros(inputs), np.ones(inputs), layers),
+        net_borne_out=personal.borne_out,
+        scale=np.append(personal.scale, 1.0),
+        coefficients=np.append(personal.coefficients, 1.0),
+        covariance=covariance,
+    )
+
+
+@pytest.fixture
+def function_of(network_of, features, outcome):
+    def made(personal):
+        return RewardFunction(
+            network_of(), features, outcome, max_events=16, timestamp_unit=None, facts={}, effects=personal
+        )
+
+    return made
+
+
+def test_a_large_net_is_kept_in_a_file_of_its_own(function_of, with_net, events, tmp_path):
+    fn = function_of(with_net)
+    folder = save(fn, tmp_path / "reward")
+    assert (folder / "reward.json").stat().st_size < 30_000
+    assert 8 * 256 * 256 < (folder / "effects.safetensors").stat().st_size < 9 * 256 * 280
+    again = load(folder)
+    assert_frame_equal(again.score_events(events), fn.score_events(events), check_exact=True)
+    assert again.fingerprint == fn.fingerprint
+    (folder / "effects.safetensors").unlink()
+    with pytest.raises(ArtifactError, match=r"effects\.safetensors"):
+        load(folder)
+
+
+def test_a_net_in_the_manifest_of_an_earlier_version_is_read(function_of, with_net, events, tmp_path):
+    (first, bias), _, (last, end) = with_net.net.layers
+    net = replace(with_net.net, layers=((first[:8], bias[:8]), (last[:, :8], end)))
+    fn = function_of(replace(with_net, net=net))
+    folder = save(fn, tmp_path / "reward")
+    (folder / "effects.safetensors").unlink()
+    manifest = manifest_of(folder)
+    del manifest["sha256"]["effects.safetensors"]
+    manifest["format_version"] = 4
+    manifest["effects"]["net"] = {
+        "centre": net.centre.tolist(),
+        "width": net.width.tolist(),
+        "layers": [[weight.tolist(), bias.tolist()] for weight, bias in net.layers],
+    }
+    reseal(folder, manifest)
+    assert_frame_equal(load(folder).score_events(events), fn.score_events(events), check_exact=True)
+
+
+def test_weights_of_a_net_tell_functions_apart(function_of, with_net):
+    weight, bias = with_net.net.layers[0]
+    other = replace(with_net, net=replace(with_net.net, layers=((weight + 1e-9, bias), *with_net.net.layers[1:])))
+    assert function_of(other).fingerprint != function_of(with_net).fingerprint

@@ -40,6 +40,13 @@ def score(place):
     return run
 
 
+def draw(place, user):
+    paths = {"artifact": place / "reward", "events": place / "events.parquet", "out": place / "user.svg"}
+    return main(
+        ["draw", *(text for name, path in paths.items() for text in (f"--{name}", str(path))), "--user", str(user)]
+    )
+
+
 def scored(place):
     assert [path.name for path in (place / "out").iterdir()] == ["scored.parquet"]
     return pl.read_parquet(place / "out" / "scored.parquet")
@@ -155,6 +162,45 @@ def test_a_failure_while_writing_leaves_no_scratch_file_and_the_old_result(place
         score()
     assert [path.name for path in (place / "out").iterdir()] == ["scored.parquet"]
     assert (place / "out" / "scored.parquet").read_text() == "old"
+
+
+def of_user(change):
+    def damage(place):
+        pl.read_parquet(place / "events.parquet").with_columns(change).write_parquet(place / "events.parquet")
+
+    return damage
+
+
+def without_users(place):
+    pl.read_parquet(place / "events.parquet").rename({"user_id": "who"}).write_parquet(place / "events.parquet")
+
+
+def test_a_user_is_drawn(place):
+    user = pl.read_parquet(place / "events.parquet")["user_id"][0]
+    assert draw(place, user) == 0
+    assert f"user {user}" in (place / "user.svg").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (without_users, r"SchemaError: --events .*events.parquet has no column 'user_id'; its columns are .*who"),
+        (of_user(pl.concat_list("user_id")), r"has 'user_id' as List\(Int64\): expected integers or strings, cast it"),
+        (of_user(pl.lit(b"\xff").alias("user_id")), "has 'user_id' as Binary: expected integers or strings"),
+        (of_user(pl.lit(None).alias("user_id")), "--user 1: expected a user of the log"),
+        (broken, "SchemaError: --events .*events.parquet cannot be read: .*damaged or unfinished"),
+        (lambda place: (place / "events.parquet").unlink(), "SchemaError: --events at .*events.parquet"),
+    ],
+    ids=["no column", "lists", "bytes", "nulls", "broken", "no log"],
+)
+def test_a_log_whose_users_cannot_be_read_is_said_in_a_sentence_and_nothing_is_drawn(place, capsys, damage, message):
+    damage(place)
+    assert draw(place, 1) == 2
+    out, err = capsys.readouterr()
+    assert re.search(message, err)
+    assert len(err.strip().splitlines()) == 1
+    assert out == ""
+    assert not (place / "user.svg").exists()
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["score", "--help"]])

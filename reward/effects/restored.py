@@ -8,6 +8,7 @@ from typing import Any, NotRequired, TypedDict
 import numpy as np
 import polars as pl
 import torch
+from torch import Tensor
 
 from reward.effects.personal import Personal
 from reward.effects.standing import Events, Past
@@ -64,32 +65,33 @@ class _Values(TypedDict):
     covariance: list[list[float]]
     borne_out: _HeldOut
     personal_borne_out: _HeldOut
-    net: NotRequired[_Net | None]
+    net: NotRequired[_Net | int | None]
     net_borne_out: NotRequired[_HeldOut | None]
 
 
-def restored(values: Any, table: pl.DataFrame, features: Features) -> Personal:
-    """The personal part that `to_values` and `to_table` told of.
+def restored(values: Any, table: pl.DataFrame, net: Mapping[str, Tensor], features: Features) -> Personal:
+    """The personal part that `to_values`, `to_table` and `to_tensors` told of.
 
     Args:
         values: from a file that nobody vouches for.
         table: the same.
+        net: the same; empty where there is no such file.
         features: of the artefact whose effects they are.
 
     Raises:
         ValueError: they do not fit each other or the features, or hold what no estimate leaves.
     """
     check(values, _Values, "effects")
-    problems = [*_flaws(values, features), *_flaws_of_table(values, table)]
+    problems = [*_flaws(values, features), *_flaws_of_net(values.get("net"), net), *_flaws_of_table(values, table)]
     if problems:
         raise ValueError("its effects do not fit: " + "; ".join(problems))
-    personal = from_values(values, table)
+    personal = from_values(values, table, net)
     _score_nothing(personal)
     return personal
 
 
 def _flaws(values: Mapping[str, Any], features: Features) -> Iterator[str]:
-    told, new, net = values["answers"], values["newcomers"], values.get("net")
+    told, new = values["answers"], values["newcomers"]
     columns = {*features.feedback}
     gates = set() if told["gate"] is None else {told["gate"]}
     if not {*told["feedback"], *gates} <= columns or not gates <= {*told["feedback"][:1]}:
@@ -115,8 +117,6 @@ def _flaws(values: Mapping[str, Any], features: Features) -> Iterator[str]:
     size = len(values["coefficients"])
     if len(values["scale"]) != size or not _is_shaped(values["covariance"], size, size) or 0 in values["scale"]:
         yield f"{size} coefficients have a scale or covariance of another shape"
-    if net is not None and not _is_net(net):
-        yield "the layers of the net do not fit each other"
 
 
 def _is_shaped(rows: Sequence[Sequence[float]], height: int, width: int) -> bool:
@@ -132,6 +132,28 @@ def _is_net(net: Mapping[str, Any]) -> bool:
             return False
         inputs = len(bias)
     return inputs == 1
+
+
+def _flaws_of_net(told: Any, weights: Mapping[str, Tensor]) -> Iterator[str]:
+    fits = _is_net_of(told, weights) if isinstance(told, int) else not weights and (told is None or _is_net(told))
+    if not fits:
+        yield "the layers of the net do not fit each other"
+
+
+def _is_net_of(layers: int, weights: Mapping[str, Tensor]) -> bool:
+    sizes = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+    finite = all(tensor.dtype == torch.float64 and tensor.isfinite().all() for tensor in weights.values())
+    if not finite or not layers > 0 or len(weights) != 2 + 2 * layers or len(sizes.get("centre", ())) != 1:
+        return False
+    inputs = sizes["centre"]
+    if sizes.get("width") != inputs or not (weights["width"] > 0).all():
+        return False
+    for place in range(layers):
+        outputs = sizes.get(f"{place}.bias", ())
+        if len(outputs) != 1 or sizes.get(f"{place}.weight") != (*outputs, *inputs):
+            return False
+        inputs = outputs
+    return inputs == (1,)
 
 
 def _flaws_of_table(values: Mapping[str, Any], table: pl.DataFrame) -> Iterator[str]:
@@ -155,6 +177,8 @@ def _flaws_of_table(values: Mapping[str, Any], table: pl.DataFrame) -> Iterator[
         yield "variance is negative"
     if not table["group"].is_between(-1, len(table) - 1).all():
         yield "group expected codes of groups, no more than there are items"
+    if len(values["newcomers"]["groups"]) > len(table):
+        yield "there are more groups than items"
     codes = [*values["basket"], *values["newcomers"]["group_codes"]]
     if not values["basket"] or min(codes) < -1 or min(values["basket"]) < 0 or max(codes) >= len(table):
         yield "basket and group_codes expected places of items and groups"

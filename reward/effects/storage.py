@@ -1,4 +1,4 @@
-"""A personal part as plain values: what goes into an artefact's manifest, and a table of items."""
+"""A personal part as plain values: what goes into an artefact's manifest, a table of items, and tensors of its net."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from reward.effects.anchors import HeldOut
 from reward.effects.answers import Answers
@@ -27,7 +28,7 @@ _VECTORS = "gate", "scale", "coefficients", "covariance"
 
 
 def to_values(personal: Personal) -> dict[str, Any]:
-    """Everything but what is told of items, as JSON values."""
+    """Everything but what is told of items and the weights of the net, as JSON values."""
     answers, new = personal.answers, personal.newcomers
     return {
         "answers": {name: getattr(answers, name) for name in ("feedback", "gate", "rare", "flags")},
@@ -47,7 +48,7 @@ def to_values(personal: Personal) -> dict[str, Any]:
         "basket": personal.basket.tolist(),
         **{name: getattr(personal, name).tolist() for name in _VECTORS},
         **{name: _plain(getattr(personal, name)) for name in ("borne_out", "personal_borne_out")},
-        "net": None if personal.net is None else _layers(personal.net),
+        "net": None if personal.net is None else len(personal.net.layers),
         "net_borne_out": None if personal.net_borne_out is None else _plain(personal.net_borne_out),
     }
 
@@ -65,8 +66,19 @@ def to_table(personal: Personal) -> pl.DataFrame:
     )
 
 
-def from_values(values: Mapping[str, Any], table: pl.DataFrame) -> Personal:
-    """The reverse of `to_values` and `to_table`."""
+def to_tensors(net: EffectNet) -> dict[str, Tensor]:
+    """The weights of a net, by name."""
+    layers = {
+        f"{place}.{name}": part
+        for place, layer in enumerate(net.layers)
+        for name, part in zip(("weight", "bias"), layer, strict=True)
+    }
+    arrays = {"centre": net.centre, "width": net.width, **layers}
+    return {name: torch.from_numpy(np.ascontiguousarray(part, np.float64)) for name, part in arrays.items()}
+
+
+def from_values(values: Mapping[str, Any], table: pl.DataFrame, net: Mapping[str, Tensor]) -> Personal:
+    """The reverse of `to_values`, `to_table` and `to_tensors`; ``net`` is empty where there is none of its own."""
     told, new = values["answers"], values["newcomers"]
     tastes = tuple(
         Taste(
@@ -106,7 +118,7 @@ def from_values(values: Mapping[str, Any], table: pl.DataFrame) -> Personal:
         scale=scale,
         coefficients=coefficients,
         covariance=covariance,
-        net=None if values.get("net") is None else _net(values["net"]),
+        net=_net(values.get("net"), net),
         borne_out=_held_out(values["borne_out"]),
         personal_borne_out=_held_out(values["personal_borne_out"]),
         net_borne_out=None if values.get("net_borne_out") is None else _held_out(values["net_borne_out"]),
@@ -124,7 +136,8 @@ def digest(personal: Personal) -> str:
     """A hash of all of it; without polars, which a forked process cannot use."""
     found = hashlib.sha256(json.dumps(to_values(personal)).encode())
     found.update(json.dumps(personal.ids.tolist()).encode())
-    for array in (personal.answers.mean, *(part.numpy() for part in personal.facts)):
+    weights = {} if personal.net is None else to_tensors(personal.net)
+    for array in (personal.answers.mean, *(part.numpy() for part in (*personal.facts, *weights.values()))):
         found.update(np.ascontiguousarray(array).tobytes())
     return found.hexdigest()
 
@@ -148,15 +161,14 @@ def _held_out(values: Mapping[str, Any]) -> HeldOut:
     return HeldOut(values["slope"], inf if values["se"] is None else values["se"])
 
 
-def _layers(net: EffectNet) -> dict[str, Any]:
-    return {
-        "centre": net.centre.tolist(),
-        "width": net.width.tolist(),
-        "layers": [[weight.tolist(), bias.tolist()] for weight, bias in net.layers],
-    }
-
-
-def _net(values: Mapping[str, Any]) -> EffectNet:
-    centre, width = (np.array(values[name], np.float64) for name in ("centre", "width"))
-    layers = ((np.array(weight, np.float64), np.array(bias, np.float64)) for weight, bias in values["layers"])
-    return EffectNet(centre, width, tuple(layers))
+def _net(told: Any, weights: Mapping[str, Tensor]) -> EffectNet | None:
+    """The net of ``told`` layers, or before format 5 all of it."""
+    if told is None:
+        return None
+    if isinstance(told, int):
+        arrays = {name: tensor.numpy() for name, tensor in weights.items()}
+        layers = tuple((arrays[f"{place}.weight"], arrays[f"{place}.bias"]) for place in range(told))
+        return EffectNet(arrays["centre"], arrays["width"], layers)
+    centre, width = (np.array(told[name], np.float64) for name in ("centre", "width"))
+    layers = tuple((np.array(weight, np.float64), np.array(bias, np.float64)) for weight, bias in told["layers"])
+    return EffectNet(centre, width, layers)

@@ -15,7 +15,7 @@ import polars as pl
 import torch
 from torch import Tensor, nn
 
-from reward.artifact import fresh_folder, read, save, write_manifest
+from reward.artifact import fresh_folder, read, read_back, save, write_manifest
 from reward.effects.exposure import Rewards
 from reward.experiments.weights import ProxyWeights
 from reward.frozen import Frozen, as_trained
@@ -300,6 +300,7 @@ class Composite(Frozen):
 
         Raises:
             FileExistsError: what is there is not an artefact.
+            ValueError: `reward.load` would refuse it; nothing is written.
         """
         with fresh_folder(folder) as fresh:
             places = {name: f"signals/{number}" for number, name in enumerate(self.functions)}
@@ -315,6 +316,7 @@ class Composite(Frozen):
                 "facts": self.facts,
             }
             write_manifest(fresh, manifest, [CARD, *(f"{place}/{MANIFEST}" for place in places.values())])
+            read_back(fresh, self.functions.values())
         return Path(folder)
 
     @classmethod
@@ -331,6 +333,8 @@ class Composite(Frozen):
         strangers = sorted(manifest["functions"].keys() - manifest["weights"].keys())
         if strangers or not 0 < len(manifest["weights"]) <= _MOST_SIGNALS:
             raise ValueError(f"its functions expected to be of 1 to {_MOST_SIGNALS} signals")
+        if len({*manifest["functions"].values()}) < len(manifest["functions"]):
+            raise ValueError("two of its functions are one artefact")
         functions = {}
         for name, place in manifest["functions"].items():
             with sealed.within(place) as inner:

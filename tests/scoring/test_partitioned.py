@@ -1,11 +1,16 @@
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
+from reward.artifact import save
 from reward.experiments.composite import Composite
 from reward.function import SCORES, RewardFunction
 from reward.schema import SchemaError
@@ -164,3 +169,51 @@ def test_a_log_without_rows_is_written_with_empty_scores(score, events):
     scored, found = score(events[:0], 50)
     assert scored.columns == [*events.columns, *SCORES]
     assert found == (0, 0, 0)
+
+
+def test_memory_that_is_freed_goes_back_after_each_batch_and_each_part(score, events, monkeypatch):
+    seen = []
+    monkeypatch.setattr(partitioned, "_trim", lambda: seen.append)
+    monkeypatch.setattr("reward.function._BATCH_ROWS", 1)  # a batch is one window, and each user has at least one
+    score(events, 100)
+    assert len(seen) >= events["user_id"].n_unique() + events.height // 100
+    assert set(seen) == {0}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems' C libraries need no such call")
+def test_the_c_library_is_asked_for_what_it_has():
+    assert partitioned._trim()(0) in (None, 0, 1)
+
+
+PEAKS = """
+import sys
+from pathlib import Path
+
+import reward
+from reward.scoring.partitioned import score_parquet
+
+fn = reward.load("artifact")
+for name in sys.argv[1:]:
+    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    score_parquet(fn, name, "scored.parquet", rows_at_once=2_000)
+    told = dict(line.split(":") for line in Path("/proc/self/status").read_text().splitlines())
+    print(int(told["VmHWM"].split()[0]) / 1024)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the peak of memory as Linux tells it")
+def test_memory_does_not_grow_with_the_log(fn, log, tmp_path):
+    """Peaks in MiB of scoring logs in one process: a first one for what is loaded and made once, then 2 x and 8 x."""
+    save(fn, tmp_path / "artifact")
+    events, rows = log.events.collect(), 16_000
+    copies = range(8 * rows // events.height + 1)
+    many = pl.concat(events.with_columns(pl.col("user_id") + 1000 * copy) for copy in copies)
+    sizes = {"first": rows, "twice": 2 * rows, "eight": 8 * rows}
+    for name, size in sizes.items():
+        many[:size].write_parquet(tmp_path / name, row_group_size=10_000)
+    paths = os.environ | {"PYTHONPATH": str(Path(partitioned.__file__).parents[2])}
+    command = [sys.executable, "-c", PEAKS, *sizes]
+    done = subprocess.run(command, cwd=tmp_path, env=paths, capture_output=True, text=True, check=True)
+    _, twice, eight = map(float, done.stdout.split())
+    assert eight < twice + 40  # scored at once it is some 200 more
