@@ -15,11 +15,11 @@ def test_a_simulation_is_that_of_its_seed_and_clipping_is_chosen_where_noise_is_
     case = intervals.Case(1_000, 0.7, 0.5, 5.0)
     one, again = (intervals.simulated(case, 3) for _ in range(2))
     assert one == again
-    halves = np.array(
-        [[it[kind][1] for kind in intervals.KINDS] for it in (intervals.simulated(case, s) for s in range(10))]
-    )
+    found = [it for it in (intervals.simulated(case, s) for s in range(12)) if it is not None]
+    assert len(found) >= 6
+    halves = np.array([[it[kind][1] for kind in intervals.KINDS] for it in found])
     assert (halves[:, 1] <= halves[:, 0] + 1e-12).all()
-    assert (halves[:, 2] >= halves[:, 1] - 1e-12).all()
+    assert (halves[:, 2] > 0).all()  # it counts on a bias, and the others on rows that the log has missed
 
 
 def test_a_log_of_few_effective_rows_is_refused(intervals):
