@@ -129,7 +129,9 @@ def test_the_settings_of_judging_again_are_checked_too():
 
 
 def test_a_part_from_elsewhere_is_checked_against_its_own_signature_alone():
-    check_settings(plain(*[*LOG, "data._target_=tests.training.test_training_settings.source", "data.timezone=nowhere"]))
+    check_settings(
+        plain(*[*LOG, "data._target_=tests.training.test_training_settings.source", "data.timezone=nowhere"])
+    )
     assert "takes no" in refused(*LOG, "data._target_=tests.training.test_training_settings.picky")
 
 
