@@ -260,6 +260,10 @@ forgery("an embedding of negative length")(normalised("embedding_sizes", "vector
 forgery("no standard deviation")(normalised("moments", "volume", value=[0.0, 0.0]))
 forgery("a mean of text")(normalised("moments", "volume", value=["0", 1.0]))
 forgery("a moment too many")(normalised("moments", "volume", value=[0.0, 1.0, 2.0]))
+forgery("moments without end")(
+    changed(lambda it, _: it["normalisation"]["moments"].update({f"{k:05}": [k + 0.5, 1.5] for k in range(12_000)}))
+)
+forgery("constant inputs without end")(normalised("constant", value=[f"{k:05}" for k in range(12_000)]))
 forgery("a moment too few")(changed(lambda it, _: it["normalisation"]["moments"].pop("volume")))
 forgery("no moments")(changed(lambda it, _: it["normalisation"].pop("moments")))
 forgery("a time zone that is a path")(normalised("timezone", value="../../../etc/passwd"))
@@ -572,6 +576,14 @@ with_effects("coefficients beyond all numbers")(
 with_effects("a gate of another length")(effect("gate", value=[1.0]))
 with_effects("a basket of items that are none")(effect("basket", value=[10**9]))
 with_effects("a basket below nothing")(effect("basket", value=[-1]))
+with_effects("a basket without end")(effect("basket", value=[0] * 20_000))
+with_effects("groups more than items")(
+    changed(
+        lambda it, _: it["effects"]["newcomers"].update(
+            groups=[f"{k:05}" for k in range(21_000)], group_codes=[0] * 21_000, group_effects=[0.5] * 21_000
+        )
+    )
+)
 with_effects("an empty basket")(effect("basket", value=[]))
 with_effects("spans of nothing")(effect("spans_days", value=[0.0]))
 with_effects("spans without end")(effect("spans_days", value=[1.0] * 10_000))

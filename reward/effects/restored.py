@@ -18,6 +18,7 @@ from reward.schema import ITEM
 from reward.sequences.features import Features
 
 _MOST_SPANS = 100
+_MOST_BASKET = 10_000
 
 
 class _Answers(TypedDict):
@@ -179,6 +180,8 @@ def _flaws_of_table(values: Mapping[str, Any], table: pl.DataFrame) -> Iterator[
         yield "group expected codes of groups, no more than there are items"
     if len(values["newcomers"]["groups"]) > len(table):
         yield "there are more groups than items"
+    if len(values["basket"]) > _MOST_BASKET:
+        yield f"basket expected at most {_MOST_BASKET} items"
     codes = [*values["basket"], *values["newcomers"]["group_codes"]]
     if not values["basket"] or min(codes) < -1 or min(values["basket"]) < 0 or max(codes) >= len(table):
         yield "basket and group_codes expected places of items and groups"

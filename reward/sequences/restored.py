@@ -48,6 +48,8 @@ def _flaws(features: Features) -> Iterator[str]:
     named = [*features.feedback, *features.context, *features.item_features]
     if len(named) > _MOST_COLUMNS or len(set(named)) < len(named):
         yield f"columns expected at most {_MOST_COLUMNS} of different names"
+    if max(len(features.moments), len(features.constant)) > _MOST_COLUMNS:
+        yield f"moments and constant inputs expected at most {_MOST_COLUMNS}"
     if not {*features.flags} <= {*features.feedback}:
         yield "flags are no feedback"
     if not {*features.vocabularies} <= {*features.context, *features.item_features}:
