@@ -66,6 +66,7 @@ from reward.wiring import check_names
 from reward.writing import whole, write_json
 
 REJECTED = "rejected.parquet"
+ROLES = ("gate", "rare", "group")
 EFFECTS_OF_ALL_DAYS = "effects_all_days.parquet"
 TASK = ("head", "outcome", "objective")
 
@@ -400,7 +401,9 @@ def fit_again(run: Run, ready: Ready, judged: RewardFunction) -> None:
     what, folder = run.plain.get("refit", NONE), run.folder
     if what == NONE or folder.refitted:
         return
-    second = partial(second_stage, known_at(ready.log, ready.window.end), judged.outcome, run.config)
+    chosen = judged.facts["effects"].get("chosen") or {}
+    roles = {name: chosen[name] for name in ROLES if name in chosen}  # the reward stays of the kind that was judged
+    second = partial(second_stage, known_at(ready.log, ready.window.end), judged.outcome, run.config, roles)
     network, gained = judged.network, (judged.facts.get("forecast") or {}).get("share") != 0
     if what == ALL and gained:
         again = assembled(run.config, ready.checked, ready.log, ready.window, judged.timestamp_unit)
@@ -410,6 +413,8 @@ def fit_again(run: Run, ready: Ready, judged: RewardFunction) -> None:
     elif judged.effects is None:
         return
     found, effects = second() if judged.effects is not None else (judged.facts["effects"], None)
+    if chosen:
+        found = {**found, "chosen": chosen}
     shipped = RewardFunction(
         network,
         judged.features,
@@ -506,8 +511,12 @@ def compare_with_truth(log: EventLog, window: Split, config: DictConfig, folder:
         beside_truth(true, pl.read_parquet(learned), known, log.click).write_parquet(scratch)
 
 
-def second_stage(known: EventLog, outcome: Any, config: DictConfig) -> tuple[dict[str, Any], ItemEffects]:
+def second_stage(
+    known: EventLog, outcome: Any, config: DictConfig, roles: Mapping[str, Any] | None = None
+) -> tuple[dict[str, Any], ItemEffects]:
     """The effects of items, and the account of how far they can be believed.
+
+    ``roles`` are ``gate``, ``rare`` and ``group`` where they are not to be chosen as ``config`` says.
 
     Raises:
         SchemaError: the log or the outcome does not allow for it.
@@ -520,7 +529,7 @@ def second_stage(known: EventLog, outcome: Any, config: DictConfig) -> tuple[dic
     else:
         estimated = instantiate(config.propensities, _convert_="all")(known)
         propensity = estimated.propensity
-    effects = instantiate(config.effects)(known, outcome, seed=config.seed, propensity=propensity)
+    effects = instantiate(config.effects)(known, outcome, seed=config.seed, propensity=propensity, **(roles or {}))
     balance, unchecked = None, ""
     try:
         balance = instantiate(config.balance)(known, propensity, half=None if estimated is None else estimated.half)

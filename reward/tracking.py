@@ -35,7 +35,7 @@ def wandb_logger(*, folder: str | os.PathLike[str], project: str) -> WandbLogger
         path.name.partition("-")[0].isdigit() and len(path.name) < 5
     )  # 12, 12-1: a job of the sweep in the folder above
     named: dict[str, Any] = {"name": f"{path.parent.name}-{path.name}", "group": path.parent.name}
-    return WandbLogger(
+    logger = WandbLogger(
         project=project,
         save_dir=str(folder),
         mode=mode,
@@ -43,6 +43,8 @@ def wandb_logger(*, folder: str | os.PathLike[str], project: str) -> WandbLogger
         id=_wandb_id(path),
         **(named if job else {"name": path.name}),
     )
+    logger._wandb_init.pop("anonymous", None)  # Lightning gives it as None, of which wandb warns that it does nothing
+    return logger
 
 
 def _wandb_id(folder: Path) -> str:

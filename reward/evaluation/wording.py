@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+_ALIKE = 5e-7  # half-width of an interval in which only rounding varies, as of a forecast and itself
 Estimate = Mapping[str, Any]  # {"value", "low", "high"}, each a float or None
 
 
@@ -18,7 +19,7 @@ def places(estimates: Iterable[Estimate]) -> int:
 
     """
     widths = [(it["high"] - it["low"]) / 2 for it in estimates if it["low"] is not None]
-    narrowest = min((width for width in widths if width > 1e-9), default=0.01)
+    narrowest = min((width for width in widths if width > _ALIKE), default=0.01)
     return int(np.clip(1 - np.floor(np.log10(narrowest * (1 + 1e-9))), 0, 8))
 
 
