@@ -167,7 +167,7 @@ def test_a_rows_reward_is_its_items_less_the_mean_of_the_basket_copied_to_the_ro
 
 def test_what_is_kept_is_what_was_fitted(found, log):
     personal = found.personal
-    again = from_values(to_values(personal), to_table(personal))
+    again = from_values(to_values(personal), to_table(personal), {})
     one, two = (rewards_at_the_end(each, log)[1] for each in (personal, again))
     assert torch.equal(one.mean, two.mean)
     assert torch.equal(one.std, two.std)

@@ -83,7 +83,7 @@ def test_string_ids_are_kept_as_they_are(numbered):
     personal = fit_effects(log, OUTCOME, **SETTINGS).personal
     table = to_table(personal)
     assert table.schema["item_id"] == pl.String
-    again = from_values(to_values(personal), table)
+    again = from_values(to_values(personal), table, {})
     assert again.ids.tolist() == sorted(STRANGE)
     one, two = (rewards(each, log, np.array(STRANGE, object)) for each in (personal, again))
     assert torch.equal(one.mean, two.mean)
