@@ -9,25 +9,20 @@ on the bundled log, and writes wall and CPU seconds, and the largest memory, of 
 
 from __future__ import annotations
 
+import argparse
 import json
-import os
-import platform
 import resource
 import subprocess
 import sys
 import tempfile
 import time
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
+from worlds import ROOT, write_result
 
-from reward.writing import write_json
-
-HERE = Path(__file__).parent
-RESULTS = HERE / "results" / "first_run.json"
+GOALS = {"newcomer": 120.0, "bundled": 180.0}  # seconds by the wall, on two cores
 ROWS, USERS, ITEMS, DAYS = 20_000, 800, 400, 45
 GENRES = ("folk", "jazz", "pop", "rock", "talk")
 
@@ -74,40 +69,43 @@ def newcomer(folder: Path, *, rows: int = ROWS, seed: int = 0) -> list[str]:
     ]
 
 
-def timed(settings: list[str], folder: Path) -> dict[str, Any]:
+def timed(settings: list[str], folder: Path) -> dict[str, float]:
     """Run ``train.py``; seconds by the wall and of the CPU, and where the run itself says so, by phase."""
     before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    command = [sys.executable, str(HERE.parent / "train.py"), "logger=csv", f"hydra.run.dir={folder}", *settings]
-    subprocess.run(command, check=True, cwd=HERE.parent)
+    command = [sys.executable, str(ROOT / "train.py"), "logger=csv", f"hydra.run.dir={folder}", *settings]
+    subprocess.run(command, check=True, cwd=ROOT)
     wall, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
-    phases = folder / "timing.json"
-    return {
+    found = {
         "wall_s": round(wall, 1),
         "cpu_s": round(after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime, 1),
         "peak_mib": round(after.ru_maxrss / 1024),
-        "report": (folder / "evaluation" / "report.html").is_file(),
-        "phases": json.loads(phases.read_text()) if phases.is_file() else None,
     }
+    (process,) = json.loads((folder / "timing.json").read_text())["processes"]
+    return found | {f"{stage}, wall_s": round(took["wall_s"], 1) for stage, took in process["stages"].items()}
 
 
-def main(asked: list[str]) -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Time the logs that are asked for, and keep what is known of the others."""
-    found = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {"logs": {}}
-    found["machine"] = {
-        "cores": os.cpu_count(),
-        "load": [round(one, 1) for one in os.getloadavg()],
-        "python": platform.python_version(),
-        "torch": version("torch"),
-        "polars": version("polars"),
-    }
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("logs", nargs="*", metavar="LOG", help="newcomer or bundled; both where none is named")
+    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "first_run.json")
+    chosen = parser.parse_args(arguments)
+    asked = chosen.logs
+    if unknown := set(asked) - {"newcomer", "bundled"}:
+        parser.error(f"expected newcomer or bundled, got {', '.join(sorted(unknown))}")
+    rows = []
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         settings = {"newcomer": newcomer(folder), "bundled": []}
         for name in asked or settings:
-            found["logs"][name] = timed(settings[name], folder / name)
-            print(name, found["logs"][name])
-    write_json(RESULTS, found)
+            found = timed(settings[name], folder / name)
+            for metric, value in found.items():
+                goal = GOALS[name] if metric == "wall_s" else None
+                told = {"ours": value, "se": None, "peers": {}, "goal": goal and f"<= {goal:g}"}
+                rows.append({"what": f"first run, {name} log", "metric": metric, **told, "met": goal and value <= goal})
+                print(f"{name}: {metric} {value:g}")
+    write_result(chosen.out, rows)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()
