@@ -100,13 +100,13 @@ def beside_the_truth(assessment: Json) -> list[str]:
 def where_things_are(folder: Path) -> list[str]:
     """What a run folder holds of what people look for, by names inside it."""
     there = {
-        "evaluation/report.html": "open it",
-        "reward": "scoring function",
-        "metrics.json": "every figure",
-        "rejected.parquet": "rows set aside",
+        "report": "evaluation/report.html",
+        "scoring function": "reward",
+        "every figure": "metrics.json",
+        "rows set aside": "rejected.parquet",
     }
-    named = [f"{name} ({what})" for name, what in there.items() if (folder / name).exists()]
-    return [f"in the run folder: {', '.join(named)}"] if named else []
+    named = [f"{what}: {name}" for what, name in there.items() if (folder / name).exists()]
+    return [f"in the run folder, {', '.join(named)}"] if named else []
 
 
 def _days(assessment: Json) -> str:

@@ -213,8 +213,8 @@ def test_where_the_truth_is_known_one_line_says_how_near_it_is():
 def test_a_run_folder_names_what_is_there_and_nothing_else(run_folder):
     (line,) = where_things_are(run_folder)
     assert line == (
-        "in the run folder: evaluation/report.html (open it), reward (scoring function), metrics.json (every figure), "
-        "rejected.parquet (rows set aside)"
+        "in the run folder, report: evaluation/report.html, scoring function: reward, every figure: metrics.json, "
+        "rows set aside: rejected.parquet"
     )
     (run_folder / "rejected.parquet").unlink()
     assert "rejected" not in where_things_are(run_folder)[0]
