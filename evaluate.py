@@ -19,7 +19,6 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 import reward
-from reward.artifact import save
 from reward.evaluation.judge import judge
 from reward.evaluation.proxies import past_experiments
 from reward.evaluation.publish import publish
@@ -32,6 +31,7 @@ from reward.training.command_line import JobError, RefusedError, in_one_sentence
 from reward.training.fitting import TrainingError, best_loss
 from reward.training.folder import CONFIG, RunFolder, RunFolderError
 from reward.training.identity import placed, same_log, window_of
+from reward.training.refit import keep_what_was_judged
 from reward.training.settings import check_settings
 from reward.training.stages import Stages
 from reward.training.terminal import console, own_warnings_only, say
@@ -67,9 +67,8 @@ def evaluate(folder: RunFolder, settings: dict[str, Any], stages: Stages) -> Non
         with stages.timed("judging"), console.status("scoring the test days and fitting the baselines ..."):
             assessment = judge(function, log, window, **told, **settings["evaluation"])
     if "metrics" not in function.facts:  # the run was cut short before it was judged
-        function.facts.update(carry=sentences(assessment), metrics=assessment["metrics"])
         with stages.timed("saving"):
-            save(function, folder.judged)
+            keep_what_was_judged(folder, function, carry=sentences(assessment), metrics=assessment["metrics"])
     if not folder.metrics.is_file():
         loss: dict[str, Any] = {}
         with suppress(TrainingError):

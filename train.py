@@ -15,14 +15,17 @@ import traceback
 import warnings
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, cast
 
 import hydra
 import polars as pl
+import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from hydra.utils import instantiate
@@ -57,7 +60,7 @@ from reward.training.fitting import TrainingError, best_loss, fit
 from reward.training.folder import CONFIG, JUDGED, RunFolder
 from reward.training.identity import fingerprints, placed, same_log, window_dates, window_of
 from reward.training.overrides import resumed
-from reward.training.refit import ALL, NONE, refit_facts, refit_network
+from reward.training.refit import ALL, NONE, keep_what_was_judged, refit_facts, refit_network
 from reward.training.settings import check_settings
 from reward.training.stages import Stages
 from reward.training.terminal import console, own_warnings_only, say
@@ -249,6 +252,16 @@ def prepare(run: Run) -> Ready:
     return assembled(config, checked, log, window, source.timestamp_unit)
 
 
+def check_savable(untrained: RewardFunction) -> None:
+    """Save what has the form of that which is going to be trained, and read it back.
+
+    Raises:
+        ValueError: it cannot be saved, such as for more names than its embeddings account for.
+    """
+    with TemporaryDirectory() as scratch, torch.random.fork_rng():
+        save(untrained, Path(scratch) / "reward")
+
+
 def assembled(config: DictConfig, checked: Checked, log: EventLog, window: Split, timestamp_unit: str | None) -> Ready:
     """Features, data and an untrained model, whose weights the seed draws.
 
@@ -301,15 +314,15 @@ def assembled(config: DictConfig, checked: Checked, log: EventLog, window: Split
     )
     function = partial(
         RewardFunction,
-        network,
-        features,
-        outcome,
+        features=features,
+        outcome=outcome,
         max_events=config.batches.max_events,
         timestamp_unit=timestamp_unit,
         facts={},
         also=outcomes,
     )
-    return Ready(checked, log, window, outcome, function, model, data)
+    check_savable(function(deepcopy(network)))
+    return Ready(checked, log, window, outcome, partial(function, network), model, data)
 
 
 def task_of(config: DictConfig, place: str) -> tuple[Any, Any, Any]:
@@ -388,8 +401,7 @@ def judge_and_report(
             write_json(run.folder.metrics, {"validation/loss": loss, "not judged": stages.reasons["judging"]})
         return None
     with stages.timed("saving"):
-        function.facts.update(carry=sentences(assessment), metrics=assessment["metrics"])
-        save(function, run.folder.judged)
+        keep_what_was_judged(run.folder, function, carry=sentences(assessment), metrics=assessment["metrics"])
     report = partial(publish, function, assessment, run.path / "evaluation", console, truth=run.path / TRUTH)
     stages.attempt("report", report, folder=run.path)
     write_json(run.folder.metrics, {"validation/loss": loss, **assessment})

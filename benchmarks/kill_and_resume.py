@@ -43,7 +43,7 @@ SETTINGS = (
     "split.train_days=12 split.validation_days=4 encoder.width=16 encoder.layers=1 encoder.heads=2 head.hidden=8 "
     "head.members=2 batches.max_events=16 batches.batch_rows=64 trainer.max_epochs=4 trainer.patience=4 "
     "trainer.accelerator=cpu evaluation.intervals.resamples=2 evaluation.intervals.min_slice_users=5 "
-    "evaluation.boosting=null effects.personal=null evaluation.logistic.strengths=[100] "
+    "evaluation.boosting=null evaluation.logistic.strengths=[100] "
     "features.min_item_events=2 logger=csv"
 ).replace("'", "")
 
@@ -110,7 +110,13 @@ def digests(folder: Path) -> dict[str, str]:
 
 def furthest(folder: Path) -> str:
     """How far a run had come when it was killed."""
-    steps = {"metrics.json": "done", "reward": "artefact", "checkpoints/last.ckpt": "epoch", "run.json": "begun"}
+    steps = {
+        "effects_all_days.parquet": "refit",
+        "metrics.json": "judged",
+        "reward": "artefact",
+        "checkpoints/last.ckpt": "epoch",
+        "run.json": "begun",
+    }
     return next((stage for name, stage in steps.items() if (folder / name).exists()), "nothing")
 
 
@@ -173,7 +179,7 @@ def write(out: Path, found: list[dict[str, object]]) -> None:
     """The table, and the file that the other benchmarks have, too."""
     commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout.strip()
     rows = []
-    for reached in ("nothing", "begun", "epoch", "artefact", "done"):
+    for reached in ("nothing", "begun", "epoch", "artefact", "judged", "refit"):
         for moved in (False, True):
             these = [it for it in found if (it["reached"], it["moved"]) == (reached, moved)]
             if these:

@@ -119,7 +119,7 @@ def _items(options: argparse.Namespace) -> pl.DataFrame | None:
     if options.items is None:
         return None
     with reading(f"--items {options.items}"):
-        return pl.scan_parquet(options.items).collect()
+        return scan("--items", options.items).collect()
 
 
 def _draw(options: argparse.Namespace, console: Console) -> int:

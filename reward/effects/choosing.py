@@ -102,6 +102,8 @@ class Chosen:
         if not tried:
             return f"no {what} could be tried"
         best = max(tried, key=lambda name: tried[name])
+        if tried[best] <= 0:
+            return f"the best {what}, {best}, explains the items' effects no better than none"
         return f"the best {what}, {best}, explains the items' effects by {tried[best]:+.1f} nats, too little to be sure"
 
 

@@ -23,6 +23,7 @@ from reward.evaluation.off_policy.weighting import inverse_propensity
 from reward.evaluation.resampling import Bools, Floats, Ints, clustered_error
 from reward.evaluation.wording import amount, interval_name, places, readable, side_of_zero
 from reward.experiments.quantiles import normal
+from reward.logs.files import scan
 from reward.outcomes.activity import DAY
 from reward.schema import ITEM, PROPENSITY, TIMESTAMP, USER, SchemaError, reading, row_keys
 
@@ -130,7 +131,7 @@ def proposed_policies(file: str | Path, events: pl.DataFrame, timestamp_unit: st
         SchemaError: the file cannot be read, lacks a column or an event, or a chance is not one.
     """
     with reading(f"policies={file}"):
-        told = pl.scan_parquet(file).collect()
+        told = scan("policies", file).collect()
     names = [name for name in told.columns if name not in KEYS]
     if not names or not {*KEYS} <= {*told.columns}:
         raise SchemaError(

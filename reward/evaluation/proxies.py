@@ -12,6 +12,7 @@ from reward.evaluation.early_days import day_by_day, early_days
 from reward.experiments.proxies import judge, pareto_front
 from reward.experiments.table import arm_name, arm_names, from_users
 from reward.experiments.weights import all_weights, jive
+from reward.logs.files import scan
 from reward.schema import SchemaError, reading
 
 KEYS = ("experiment", "arm", "user_id")
@@ -45,7 +46,7 @@ def past_experiments(
             are not of one length.
     """
     with reading(f"experiments={file}"):
-        users = pl.scan_parquet(file).collect()
+        users = scan("experiments", file).collect()
     missing = [name for name in (*KEYS, north_star) if name is not None and name not in users.columns]
     daily = [name for name, kind in users.schema.items() if isinstance(kind, pl.List | pl.Array) and name not in KEYS]
     others = [name for name in users.columns if name not in (*KEYS, *daily)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,19 +10,22 @@ from typing import Any
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 
+from reward.artifact import ArtifactWarning, load, save
+from reward.function import RewardFunction
 from reward.model import RewardModel
 from reward.sequences.datamodule import StreamData
 from reward.training.fitting import best_epochs, make_trainer, quietly
+from reward.training.folder import RunFolder
 
 NONE, EFFECTS, ALL = "none", "effects", "all"
 
 _EFFECTS = (
-    "The effects of items were fitted again on all days before {until}. Every figure of the test days was judged "
-    "before that, on effects fitted on the days before {validation_end}."
+    "The effects of items were fitted again on all days before {until}. Figures of the test days are judged before "
+    "that, on effects fitted on the days before {validation_end}."
 )
 _ALL = (
-    "The network and the effects of items were fitted again on all days before {until}. Every figure of the test days "
-    "was judged before that. The features, the forecast of past activity and the calibration are those that were "
+    "The network and the effects of items were fitted again on all days before {until}. Figures of the test days are "
+    "judged before that. The features, the forecast of past activity and the calibration are those that were "
     "judged: no days are left to calibrate on."
 )
 _NOTHING_ADDED = " The network was not fitted again: it adds nothing to past activity."
@@ -40,6 +44,24 @@ def refit_facts(what: str, window: Mapping[str, str], *, network: bool) -> dict[
     if what == ALL and not network:
         sentence += _NOTHING_ADDED
     return {"what": ALL if network else EFFECTS, "until": window["end"], "judged_before": True, "sentence": sentence}
+
+
+def keep_what_was_judged(folder: RunFolder, judged: RewardFunction, **found: Any) -> None:
+    """Save a scoring function with what was found of it, which is also told by the one that is shipped in its place.
+
+    Args:
+        folder: of the run.
+        judged: what the findings are of.
+        found: facts, by name.
+    """
+    judged.facts.update(found)
+    save(judged, folder.judged)
+    if folder.refitted:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ArtifactWarning)  # said when it was made
+            shipped = load(folder.artifact)
+        shipped.facts.update(found)
+        save(shipped, folder.artifact)
 
 
 def refit_network(

@@ -1,7 +1,9 @@
 """What is shipped is fitted again on all days, and what was judged stays."""
 
 import json
+import shutil
 import sys
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -65,15 +67,17 @@ def small_log(users=40, days=20):
     ).unique(["user_id", "item_id", "timestamp"], maintain_order=True)
 
 
-def run_of(folder, events, *overrides):
+def run_of(folder, events, *overrides, failing=()):
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         config = compose("train", overrides=[*SMALL, f"data.events={events}", *overrides])
-    claimed = RunFolder.claim(folder, or_next=False)
+    there = folder.exists()
+    claimed = RunFolder.reopen(folder, called="resume") if there else RunFolder.claim(folder, or_next=False)
     run = train.Run(config, train.plain_values(config), claimed, [])
     stages = Stages(train.say)
-    train.train(run, stages)
+    with pytest.raises(train.JobError) if failing else nullcontext():
+        train.train(run, stages)
     claimed.release()
-    assert not stages.failed
+    assert stages.failed == [*failing]
     return folder
 
 
@@ -157,18 +161,44 @@ def test_the_artefact_and_its_card_say_what_was_judged_before(runs):
     assert "no days are left to calibrate on" in (runs["all"] / "reward" / "README.md").read_text()
 
 
-def test_judging_again_judges_what_was_judged(runs):
-    folder = RunFolder.reopen(runs["effects"], called="run")
+def judge_again(run):
+    folder = RunFolder.reopen(run, called="run")
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        told = ["evaluation.boosting=null", "evaluation.intervals.resamples=5", f"run={runs['effects']}"]
+        told = ["evaluation.boosting=null", "evaluation.intervals.resamples=5", f"run={run}"]
         settings = train.plain_values(compose("evaluate", overrides=told))
     evaluate.evaluate(folder, settings, Stages(train.say))
     folder.release()
+
+
+def test_judging_again_judges_what_was_judged(runs):
+    judge_again(runs["effects"])
     again = json.loads((runs["effects"] / "evaluation" / "metrics.json").read_text())
     first = json.loads((runs["effects"] / "metrics.json").read_text())
     assert again["metrics"] == first["metrics"]
     worth = [found["policies"]["weights"][0]["mean"]["value"] for found in (again, first)]
     assert worth[0] == pytest.approx(worth[1])
+
+
+def test_what_is_judged_late_is_told_by_what_was_shipped_before(runs, place, monkeypatch):
+    def crash(*arguments, **settings):
+        raise RuntimeError("the judge is ill")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(train, "judge", crash)
+        late = run_of(place / "late", place / "events.parquet", "refit=effects", failing=["judging"])
+    assert "refit" in facts(late / "reward")
+    assert "metrics" not in facts(late / "reward")
+    copy = shutil.copytree(late, place / "copy")
+    run_of(late, place / "events.parquet", "refit=effects")
+    judge_again(copy)
+    for run in (late, copy):
+        assert (
+            facts(run / "reward")["metrics"]
+            == facts(run / "judged")["metrics"]
+            == facts(runs["effects"] / "reward")["metrics"]
+        )
+        assert facts(run / "reward")["carry"] == facts(run / "judged")["carry"]
+        assert facts(run / "reward")["refit"] == facts(runs["effects"] / "reward")["refit"]
 
 
 def test_a_network_that_adds_nothing_is_not_fitted_again():

@@ -11,6 +11,7 @@ from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 import evaluate
 import train
 from benchmarks.kill_and_resume import small_log
+from reward import sealed
 from reward.schema import SchemaError
 from reward.training.command_line import RefusedError
 from reward.training.fitting import _ended
@@ -112,6 +113,13 @@ def test_where_judging_fails_the_scoring_function_stands_and_can_be_judged_later
         assert facts(place)["metrics"] == facts(done)["metrics"]
         assert (place / "evaluation" / "report.html").is_file()
         assert json.loads((place / "metrics.json").read_text())["metrics"] == facts(done)["metrics"]
+
+
+def test_what_could_not_be_saved_is_refused_before_training(trained, tmp_path, monkeypatch):
+    monkeypatch.setattr(sealed, "_FREE", 0)
+    with pytest.raises(RefusedError, match="too many facts or names"):
+        trained(tmp_path / "run")
+    assert not (tmp_path / "run" / "checkpoints").exists()
 
 
 def test_where_the_log_does_not_allow_for_judging_the_run_ends_well_and_says_why(done, trained, tmp_path, monkeypatch):
