@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -44,11 +44,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     score.add_argument(
         "--events", required=True, help="parquet file, folder, glob or object-store URL, in the log's schema"
     )
-    score.add_argument("--out", required=True, type=Path, help="parquet file to write, whole or not at all")
+    score.add_argument("--out", required=True, type=_file_to_write, help="parquet file to write, whole or not at all")
     score.add_argument("--items", help="parquet with features of items that the artefact does not know")
     score.add_argument(
         "--as-of",
-        type=datetime.fromisoformat,
+        type=_moment,
         metavar="TIME",
         help="also write value_as_of: what was known of each row's outcome at this moment (ISO 8601, else UTC)",
     )
@@ -73,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     draw.add_argument("--artifact", required=True, help="as for score")
     draw.add_argument("--events", required=True, help="as for score; the other users' rows are not needed")
     draw.add_argument("--user", required=True, help="user_id")
-    draw.add_argument("--out", required=True, type=Path, help="SVG file to write, whole or not at all")
+    draw.add_argument("--out", required=True, type=_file_to_write, help="SVG file to write, whole or not at all")
     draw.add_argument("--items", help="as for score")
     draw.add_argument("--history-start", type=date.fromisoformat, metavar="DATE", help="as for score")
     draw.set_defaults(run=_draw)
@@ -92,9 +92,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = Console(stderr=True)
     try:
         return int(options.run(options, console))
-    except (ArtifactError, SchemaError, ValueError) as error:
+    except (ArtifactError, SchemaError, ValueError, OSError) as error:
         console.print(f"{type(error).__name__}: {error}", style="red", markup=False, soft_wrap=True)
         return 2
+
+
+def _file_to_write(text: str) -> Path:
+    if not text or Path(text).is_dir():
+        raise argparse.ArgumentTypeError(f"expected a file to write, got {f'the folder {text}' if text else 'nothing'}")
+    return Path(text)
+
+
+def _moment(text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, OverflowError) as error:
+        raise argparse.ArgumentTypeError(
+            f"expected a moment of the years 1 to 9999 in UTC, such as 2024-03-01T12:00+01:00, got {text}"
+        ) from error
 
 
 def _events_of(user: str, place: str) -> pl.DataFrame:

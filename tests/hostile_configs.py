@@ -1,9 +1,12 @@
 """Settings as nobody should give them, drawn at random over all of conf/, and what train.py makes of them.
 
     python tests/hostile_configs.py --configs 600 --seed 1
+    python tests/hostile_configs.py --configs 0 --fitting 100
 
 Each is composed and goes through all that train.py does before it trains, on a small log. It has to be refused in a
 sentence, or to pass; of those that pass, the whole run is made of every ``--train-every``-th one (0: of none).
+``--fitting`` draws values that the bounds of each setting admit, at their edges and inside, and makes the whole run of
+each that passes: what is admitted has to do.
 """
 
 from __future__ import annotations
@@ -12,14 +15,19 @@ import argparse
 import logging
 import os
 import random
+import re
+import subprocess
 import sys
 import tempfile
 import traceback
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
+from reward.training.bounds import BOUNDS  # noqa: E402
+from reward.training.kinds import Either, Kind, ListOf, Nothing, OneOf, Real, Text, Whole  # noqa: E402
 
 BASE = [
     "data=log",
@@ -146,6 +154,52 @@ def _one(draw: random.Random, paths: dict[str, object]) -> str:
     return draw.choice((*(f"{path}{typo}" for typo in _TYPOS), f"={path}", "=", "-x=1"))
 
 
+def admitted(draw: random.Random, kind: Kind, now: object) -> str | None:
+    """A value that a kind admits, near its lower edge, its upper one or what is there; None: it is of another sort."""
+    if isinstance(kind, Either):
+        found = [it for it in (admitted(draw, each, now) for each in kind.kinds) if it is not None]
+        return draw.choice(found) if found else None
+    if isinstance(kind, Nothing):
+        return "null"
+    if isinstance(kind, OneOf):
+        return str(draw.choice(kind.values)).lower()
+    if isinstance(kind, Whole):  # what is huge is only slow
+        values = [kind.low, kind.low + 1, kind.low + 2, draw.randint(kind.low, kind.low + 30)]
+        return str(draw.choice([it for it in values if kind.admits(it)]))
+    if isinstance(kind, Real):
+        here = float(now) if isinstance(now, int | float) else 1.0
+        values = [
+            kind.low,
+            kind.high,
+            kind.low + 1e-9,
+            kind.high - 1e-9,
+            here * draw.uniform(0.1, 10),
+            here * 1e-6,
+            1.0,
+        ]
+        return str(draw.choice([it for it in values if kind.admits(it)] or [None]))
+    if isinstance(kind, ListOf) and not isinstance(kind.kind, Text):
+        size = draw.choice((kind.least, kind.least + 1, kind.least + 2))
+        values = [admitted(draw, kind.kind, now) for _ in range(size)]
+        values = sorted(values, key=lambda it: float(it or 0)) if kind.rising else values
+        return None if None in values else f"[{','.join(map(str, values))}]"
+    return None
+
+
+def fitting(draw: random.Random, paths: dict[str, object]) -> list[str]:
+    """The overrides of one config: one to four settings with values that their bounds admit."""
+    found = []
+    while len(found) < draw.choice((1, 2, 4)):
+        path = draw.choice(
+            [it for it in paths if not it.startswith(("data", "simulation", "trainer.devices", "truth"))]
+        )
+        kind = BOUNDS.get(path) or BOUNDS.get(re.sub(r"^also\.[^.]*", "also.*", path))
+        value = None if kind is None else admitted(draw, kind, paths[path])
+        if value is not None:
+            found.append(f"{path}={value}")
+    return found
+
+
 def leaves(node: object, path: str = "") -> dict[str, object]:
     """Every setting of a config, by its path, and the groups that hold them."""
     found: dict[str, object] = {}
@@ -192,14 +246,13 @@ def outcome(overrides: list[str], folder: Path) -> tuple[str, str]:
 
 
 def run_whole(overrides: list[str], folder: Path) -> tuple[int, str]:
-    """The exit code of a whole run in a process forked from this one, and what it printed."""
-    import subprocess
-
+    """The exit code of a whole run in a process of its own, and what it printed."""
     done = subprocess.run(
         [sys.executable, str(ROOT / "train.py"), *overrides, f"hydra.run.dir={folder}"],
         capture_output=True,
         text=True,
         cwd=folder.parent,
+        timeout=900,
     )
     return done.returncode, done.stdout + done.stderr
 
@@ -209,17 +262,30 @@ def main() -> None:
     parser.add_argument("--configs", type=int, default=600)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--train-every", type=int, default=0)
+    parser.add_argument("--fitting", type=int, default=0, help="configs of values that will do; the whole run of each")
     parser.add_argument("--show", action="store_true", help="print what is said to each")
     told = parser.parse_args()
     os.environ["PYTHONWARNINGS"] = "ignore"
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     with tempfile.TemporaryDirectory() as scratch:
-        found = drawn(told.configs, told.seed, Path(scratch), every=told.train_every, show=told.show)
-    print(dict(found))
+        place = Path(scratch)
+        found = drawn(told.configs, told.seed, place, every=told.train_every, show=told.show)
+        print("as they should not be:", dict(found))
+        others = drawn(told.fitting, told.seed, place, every=1, show=told.show, generator=fitting)
+    print("as their bounds admit:", dict(others))
+    found += others
     raise SystemExit(bool(found["fault"] or found["lost"]))
 
 
-def drawn(count: int, seed: int, place: Path, *, every: int = 0, show: bool = False) -> Counter[str]:
+def drawn(
+    count: int,
+    seed: int,
+    place: Path,
+    *,
+    every: int = 0,
+    show: bool = False,
+    generator: Callable[[random.Random, dict[str, object]], list[str]] = hostile,
+) -> Counter[str]:
     """How many of ``count`` configs were refused, passed, or showed a fault; faults are printed."""
     from hydra import compose, initialize_config_dir
     from omegaconf import OmegaConf
@@ -236,7 +302,7 @@ def drawn(count: int, seed: int, place: Path, *, every: int = 0, show: bool = Fa
             paths[tuple(variant)] = {path: it for path, it in leaves(config).items() if path != "data.events"}
     for number in range(count):
         variant = draw.choice(VARIANTS)
-        extra = hostile(draw, paths[tuple(variant)])
+        extra = generator(draw, paths[tuple(variant)])
         what, said = outcome([*base, *variant, *extra], place / "run")
         found[what] += 1
         if what == "fault" or show:
@@ -244,7 +310,7 @@ def drawn(count: int, seed: int, place: Path, *, every: int = 0, show: bool = Fa
         if what == "passed" and every and found["passed"] % every == 0:
             code, printed = run_whole([*base, *variant, *extra], place / f"whole{number}")
             found["whole runs"] += 1
-            if code:
+            if code or "Traceback" in printed or "Warning" in printed:
                 found["lost"] += 1
                 print(f"{number} lost: {' '.join([*variant, *extra])}\n{printed[-3000:]}", flush=True)
     return found

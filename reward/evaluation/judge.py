@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from reward.effects.propensity_check import check_propensities
 from reward.evaluation.assessment import PREVIOUS, SLICE, Json, assess, of_log
 from reward.evaluation.baselines import baselines
 from reward.evaluation.canary import canary_account
@@ -54,11 +55,11 @@ def judge(
         proposed: a file of policies to estimate the worth of, see `proposed_policies`.
 
     Returns:
-        See `assess`; and ``further``, of each other outcome, ``canary``, of the log's columns, and, of a log with
-        propensities, ``policies``, see `other_policies`.
+        See `assess`; and ``further``, of each other outcome, ``canary``, of the log's columns, and ``policies``, see
+        `other_policies`, or ``no policies``: why the log's propensities can weight no row.
 
     Raises:
-        SchemaError: see `proposed_policies`; or policies are proposed for a log without propensities.
+        SchemaError: see `proposed_policies`; or policies are proposed for a log whose propensities can weight no row.
     """
     events = log.events.collect()
     labelled = function.outcome.label(log, window.end).collect()
@@ -73,8 +74,9 @@ def judge(
     )
     test = ((labelled[DAY] >= window.validation_end) & (labelled[OBSERVED] > 0)).to_numpy()
     trace, observed = (days_of(labelled[name], function.horizon_days)[test] for name in (TRACE, OBSERVED))
-    worth = None
-    if PROPENSITY in rows.columns:
+    known, worth = known_at(log, window.validation_end), None
+    unused = _no_propensities(known)
+    if unused is None:
         worth = other_policies(
             rows.filter(test),
             trace,
@@ -88,10 +90,7 @@ def judge(
             **policies,
         )
     elif proposed is not None:
-        raise SchemaError(
-            f"policies={proposed} expected a log with the column {PROPENSITY}, this one has none: log the probability "
-            "with which each item was chosen"
-        )
+        raise SchemaError(f"policies={proposed} expected the probability with which each item was shown: {unused}")
     others = baselines(
         log,
         window,
@@ -119,9 +118,15 @@ def judge(
     assessment["further"] = {
         name: _further(function, name, log, window, rows, seed=seed, **setting) for name in function.also
     }
-    known = known_at(log, window.validation_end)
     assessment["canary"] = canary_account(known, horizon_days=function.horizon_days, seed=seed)
-    return assessment if worth is None else assessment | {"policies": worth}
+    return assessment | ({"no policies": unused} if worth is None else {"policies": worth})
+
+
+def _no_propensities(log: EventLog) -> str | None:
+    """Why a log's propensities weight no row, as a clause; None: they do."""
+    if PROPENSITY not in log.events.collect_schema().names():
+        return f"the log has no column {PROPENSITY}, log it"
+    return check_propensities(log)
 
 
 def _further(

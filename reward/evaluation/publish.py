@@ -48,8 +48,8 @@ def unanswered(effects: Json | None, assessment: Json) -> list[str]:
     said = []
     if "policies" not in assessment:
         said.append(
-            "What another policy would have been worth: off-policy estimates need logged propensities, and the log has "
-            "none. Log the probability with which each item was chosen."
+            "What another policy would have been worth: off-policy estimates need the probability with which each item "
+            f"was shown, and {assessment.get('no policies', 'the log has none')}."
         )
     elif refused := sorted({it["policy"] for it in assessment["policies"]["estimates"] if it["refused"] is not None}):
         said.append(

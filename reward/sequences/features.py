@@ -143,7 +143,7 @@ class Features:
             timezone=log.timezone,
             session_gap_minutes=log.session_gap_minutes,
             first_day=first_day,
-            past_rate=float(frame[f"active_{span}d"].sum()) / covered if covered else 0.0,
+            past_rate=min(float(frame[f"active_{span}d"].sum()) / covered, 1.0) if covered else 0.0,  # sums are rounded
             weekday=last_day - first_day + 1 >= weekday_from_days,
             moments={},
             flags=log.flags or (),
