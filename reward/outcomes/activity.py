@@ -103,6 +103,35 @@ def activity_words(days: pl.LazyFrame, keys: list[str], span_days: int, *, past:
     return frame.with_columns(pl.Series(TRACE, word)).lazy()
 
 
+def returns_alone(
+    words: pl.LazyFrame, events: pl.LazyFrame, keys: list[str], span_days: int, gap_minutes: float
+) -> pl.LazyFrame:
+    """`activity_words` without the days on which no session is active that began after the word's day.
+
+    Args:
+        words: ``keys``, ``day`` and ``trace``.
+        events: a checked log's, with ``keys``, ``day`` and ``active`` (bool).
+        keys: see `activity_words`.
+        span_days: see there.
+        gap_minutes: idleness that ends a session, see `session_numbers`.
+    """
+    begun = pl.col(DAY).min().over(session_numbers(events.collect_schema().names(), gap_minutes))
+    latest = (
+        events.with_columns(begun.alias("begun")).filter("active").group_by([*keys, DAY]).agg(pl.col("begun").max())
+    )
+    carried = latest.filter(pl.col("begun") < pl.col(DAY)).rename({DAY: "later"})
+    ahead = pl.col("later") - pl.col(DAY)
+    still = (
+        words.select(*keys, DAY)
+        .join(carried, on=keys, nulls_equal=True)
+        .filter(pl.col(DAY) >= pl.col("begun"), ahead.is_between(1, span_days))
+        .group_by([*keys, DAY])
+        .agg(pl.lit(2, pl.Int64).pow(ahead - 1).cast(pl.Int64).sum().alias(_STILL))
+    )
+    words = words.join(still, on=[*keys, DAY], how="left", nulls_equal=True)
+    return words.with_columns(pl.col(TRACE) & ~pl.col(_STILL).fill_null(0)).drop(_STILL)
+
+
 def _words_ahead(owner: Ints, day: Ints, active: NDArray[np.bool_], span_days: int) -> Ints:
     """The words of rows sorted by owner and day: each reads twice as many rows ahead in every round."""
     word = np.zeros(len(day), np.uint64)
@@ -189,33 +218,11 @@ class ActivityTrace:
         days = active.group_by([*keys, DAY]).agg(pl.col("active").any())
         words = activity_words(days, keys, self.horizon_days).drop("active")
         if self.whole_sessions:
-            words = words.join(self._still_there(active, log), on=[*keys, DAY], how="left", nulls_equal=True)
-            words = words.with_columns(pl.col(TRACE) & ~pl.col(_STILL).fill_null(0)).drop(_STILL)
+            words = returns_alone(words, active, keys, self.horizon_days, log.session_gap_minutes)
         return (
             events.join(words, on=[*keys, DAY], how="left", nulls_equal=True, maintain_order="left")
             .with_columns(self.told(end_day, since))
             .with_columns((pl.col(TRACE) & pl.col(OBSERVED)).alias(TRACE))
-        )
-
-    def _still_there(self, active: pl.LazyFrame, log: EventLog) -> pl.LazyFrame:
-        """For each (keys, day), the word of the later days on which no session is active that began after the day."""
-        session = session_numbers(active.collect_schema().names(), log.session_gap_minutes)
-        begun = pl.col(DAY).min().over(session)
-        latest = (
-            active.with_columns(begun.alias("begun"))
-            .filter("active")
-            .group_by([*self.keys, DAY])
-            .agg(pl.col("begun").max())
-        )
-        carried = latest.filter(pl.col("begun") < pl.col(DAY)).rename({DAY: "later"})
-        ahead = pl.col("later") - pl.col(DAY)
-        return (
-            active.select(*self.keys, DAY)
-            .unique()
-            .join(carried, on=self.keys, nulls_equal=True)
-            .filter(pl.col(DAY) >= pl.col("begun"), ahead.is_between(1, self.horizon_days))
-            .group_by([*self.keys, DAY])
-            .agg(pl.lit(2, pl.Int64).pow(ahead - 1).cast(pl.Int64).sum().alias(_STILL))
         )
 
     def grouped(self, log: EventLog) -> pl.LazyFrame:

@@ -6,7 +6,7 @@ Source: a recommendation's long-term value by the item it brings up, Maystre, Ru
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -14,8 +14,17 @@ import polars as pl
 from numpy.typing import NDArray
 
 from reward.outcomes import ABSENT, ASKED, Outcome, Parts
-from reward.outcomes.activity import DAY, OBSERVED, TRACE, ActivityTrace, activity_words, day_of, revealed
-from reward.schema import TIMESTAMP, USER, EventLog, SchemaError, slate_moment
+from reward.outcomes.activity import (
+    DAY,
+    OBSERVED,
+    TRACE,
+    ActivityTrace,
+    activity_words,
+    day_of,
+    returns_alone,
+    revealed,
+)
+from reward.schema import SESSION, TIMESTAMP, USER, EventLog, SchemaError, slate_moment
 
 
 class Habit(NamedTuple):
@@ -105,11 +114,13 @@ class BackAfter:
         horizon_days: H, 1 to 63.
         scope: ``item``, or a column of the items table.
         active_if: a feedback column that must be above 0 for an exposure to count as taken up, and as being back.
+        whole_sessions: a session that goes on after the end of a day is no return; see `ActivityTrace`.
     """
 
     horizon_days: int
     scope: str
     active_if: str
+    whole_sessions: bool = field(default=False, kw_only=True)
 
     targets = (TRACE, OBSERVED)
     states = ("exposed",)
@@ -131,7 +142,7 @@ class BackAfter:
 
     def days(self) -> ActivityTrace:
         """The trace that is told."""
-        return ActivityTrace(self.horizon_days, self.scope, self.active_if)
+        return ActivityTrace(self.horizon_days, self.scope, self.active_if, self.whole_sessions)
 
     def label(self, log: EventLog, end_day: int, *, since: int | None = None) -> pl.LazyFrame:
         """The log's events, in their order, with ``day``, ``trace`` and ``observed``; see `ActivityTrace.label`."""
@@ -192,16 +203,20 @@ class BackWithout(BackAfter):
             TIMESTAMP,
             slate_moment(names).alias("slate"),
             pl.col(trace.keys[1]).alias(ASKED),
+            *(name for name in (SESSION,) if name in names),
             active=trace.active,
         ).collect()
         asked = self._asked(past)
         days = pl.concat([past.select(USER, DAY, ASKED, "active"), asked.with_columns(active=pl.lit(False))])
+        keys = [USER, ASKED]
         words = activity_words(
-            days.lazy().group_by(USER, ASKED, DAY).agg(pl.col("active").any()), [USER, ASKED], self.horizon_days
-        )
+            days.lazy().group_by(*keys, DAY).agg(pl.col("active").any()), keys, self.horizon_days
+        ).drop("active")
+        if self.whole_sessions:
+            words = returns_alone(words, past.lazy(), keys, self.horizon_days, log.session_gap_minutes)
         return (
             events.with_columns(asked[ASKED])
-            .join(words.drop("active"), on=[USER, ASKED, DAY], how="left", maintain_order="left")
+            .join(words, on=[USER, ASKED, DAY], how="left", maintain_order="left")
             .with_columns(trace.told(end_day, since))
             .with_columns(
                 pl.when(pl.col(ASKED).is_null()).then(0).otherwise(word).alias(name)

@@ -1,5 +1,5 @@
 from dataclasses import replace
-from datetime import date
+from datetime import date, timedelta
 
 import numpy as np
 import polars as pl
@@ -41,18 +41,37 @@ def test_days_back_are_told_of_what_was_taken_up_alone(by_hand):
     assert words(BackAfter(3, "show", "click"), by_hand, MAY + 6) == ([0b10, 0, 0, 0, 0], [0b111, 0, 0b11, 0b1, 0])
 
 
-def test_days_back_to_what_is_not_shown_are_those_of_what_is_asked_about(log):
-    outcome = BackWithout(7, "creator", "click", own_share=0.5, seed=0)
+def begun(log):
+    """The day on which the session of each row began."""
+    rows = (
+        log.events.with_columns(day=local_day(log.timezone))
+        .collect()
+        .select("user_id", "timestamp", "session_id", "day")
+    )
+    found, previous = [], None
+    for row in rows.iter_rows():
+        same = previous is not None and (row[0], row[2]) == (previous[0], previous[2])
+        same = same and row[1] - previous[1] <= timedelta(hours=4)
+        found.append(found[-1] if same else row[3])
+        previous = row
+    return found
+
+
+@pytest.mark.parametrize("whole_sessions", [False, True])
+def test_days_back_to_what_is_not_shown_are_those_of_what_is_asked_about(log, whole_sessions):
+    outcome = BackWithout(7, "creator", "click", own_share=0.5, seed=0, whole_sessions=whole_sessions)
     end = log.events.select(local_day(log.timezone).max()).collect().item() - 2
     found = outcome.label(log, end).collect()
-    taken = found.join(log.items.collect(), on="item_id").filter(pl.col("click") > 0)
-    back = set(taken.select("user_id", "creator", "day").iter_rows())
+    since = found.with_columns(begun=pl.Series(begun(log)) if whole_sessions else pl.col("day"))
+    taken = since.join(log.items.collect(), on="item_id").filter(pl.col("click") > 0)
+    taken = taken.group_by("user_id", "creator", "day").agg(pl.col("begun").max())
+    back = {tuple(row): since for *row, since in taken.iter_rows()}
     told = 0
     for user, asked, day, trace, observed in found.select("user_id", "asked", "day", "trace", "observed").iter_rows():
         known = [ahead for ahead in range(1, 8) if observed >> (ahead - 1) & 1]
         assert known == ([] if asked is None else [ahead for ahead in range(1, 8) if day + ahead < end])
         assert [ahead for ahead in known if trace >> (ahead - 1) & 1] == [
-            ahead for ahead in known if (user, asked, day + ahead) in back
+            ahead for ahead in known if back.get((user, asked, day + ahead), 0) > day
         ]
         told += trace > 0
     assert told > 20
@@ -79,6 +98,13 @@ def test_what_is_asked_about_was_there_before_the_slate_and_is_not_in_it(log, ow
     slates = shown.group_by("user_id", "slate").agg(pl.col("creator").unique().alias("there"))
     inside = asked.join(slates, on=["user_id", "slate"]).filter(pl.col("asked").is_in(pl.col("there")))
     assert inside.is_empty()
+
+
+def test_a_session_that_goes_on_past_midnight_is_no_return(small):
+    moments = ["2024-05-01T23:50", "2024-05-02T00:10", "2024-05-03T09:00"]
+    log = small([(1, moment) for moment in moments], item_id=[7, 7, 7], click=[1.0, 1.0, 1.0])
+    assert words(BackAfter(2, "item", "click"), log, MAY + 9)[0] == [0b11, 0b1, 0]
+    assert words(BackAfter(2, "item", "click", whole_sessions=True), log, MAY + 9)[0] == [0b10, 0b1, 0]
 
 
 def test_draws_are_the_seeds(log):
