@@ -72,6 +72,8 @@ def of_the_config(error: BaseException) -> bool:
 
 def sentence(error: BaseException) -> str:
     """What an error says to whoever gave the settings."""
+    if isinstance(error, RefusedError):
+        return str(error)
     name = type(error).__name__
     if name == "InstantiationException":
         where = re.search(r"full_key: (\S+)", str(error))
@@ -96,7 +98,7 @@ def sentence(error: BaseException) -> str:
     if of_the_config(error):
         key = getattr(error, "full_key", None)
         return f"{key}: {_first(error)}" if key and key not in _first(error) else _first(error)
-    return str(error) if isinstance(error, RefusedError) else f"{name}: {error}"
+    return f"{name}: {error}"
 
 
 def near(name: str, known: Iterable[str]) -> str:
@@ -125,6 +127,8 @@ def _no_key(error: BaseException) -> str:
     if match is None:
         return _first(error)
     path, known = match[1], [] if parent is None or not hasattr(parent, "keys") else [str(key) for key in parent.keys()]  # noqa: SIM118
+    inside = str(getattr(cause, "full_key", ""))  # of a table of settings, the one that is not there
+    path = inside if inside.startswith(f"{path}.") else path
     where, _, name = path.rpartition(".")
     if not known or name in known:
         return f"{path}: {_first(cause)}"

@@ -27,12 +27,14 @@ def said(*overrides):
         ("data.events=a=b", "'data.events=a=b' cannot be read: expected name=value"),
         ("seed=${nothing}", "seed: Interpolation key 'nothing' not found"),
         ("effects=null", "expected the name of a choice"),
+        ("network={a:1}", "there is no setting network.a: network has item_dropout"),
         ("nonsense", "'nonsense' cannot be read"),
     ],
 )
 def test_what_the_config_system_refuses_is_one_sentence_that_names_the_setting(override, expected):
     found = said(override)
     assert expected in found
+    assert sentence(RefusedError(found)) == found
     assert "\n" not in found
     assert "HYDRA_FULL_ERROR" not in found
 
