@@ -30,6 +30,7 @@ Sources: Imai and Ratkovic 2014 (covariate balancing propensity score), Lipsitch
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
@@ -229,8 +230,8 @@ def balance(
 
 def _several(level: float, tests: int) -> float:
     """The z that one of several tests must pass so that all together are as strict as one at ``level``."""
-    normal = NormalDist()
-    return normal.inv_cdf(1 - (1 - normal.cdf(level)) / tests)
+    tail = math.erfc(level / math.sqrt(2)) / 2  # 1 less the cdf would round to 0
+    return -NormalDist().inv_cdf(tail / tests)
 
 
 def _second(slates: Slates, half: Ints | None, seed: int) -> Ints:

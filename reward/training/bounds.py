@@ -30,6 +30,7 @@ COUNT = Whole(1, 10**9)
 DAYS = Whole(1, 3650)
 POSITIVE = Real(0, 1e9, above=True)
 AT_LEAST_0 = Real(0, 1e9)
+Z = Real(0, 30, above=True)  # standard errors
 SPANS = ListOf(Real(0, 36500, above=True))
 MEMBERS = Whole(1, 100)
 HIDDEN = Whole(1, 4096)
@@ -222,7 +223,7 @@ _EFFECTS: dict[str, Kind] = {
     "propensities.max_candidates": Whole(2, 10**9),
     "propensities.chunk_slates": COUNT,
     "propensities.calibration_slates": COUNT,
-    "propensities.level": POSITIVE,
+    "propensities.level": Z,
     "propensities.least_excess": SHARE,
     "propensities.seed": SEED,
     "balance.half": optional(Anything("the balance check")),
@@ -232,7 +233,7 @@ _EFFECTS: dict[str, Kind] = {
     "balance.last_days": DAYS,
     "balance.warm_days": DAYS,
     "balance.clip": Real(1, 1e9),
-    "balance.level": POSITIVE,
+    "balance.level": Z,
     "balance.least_spread": AT_LEAST_0,
     "balance.seed": SEED,
 }

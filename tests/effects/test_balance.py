@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from reward.effects.balance import agreement, balance, imbalance
+from reward.effects.balance import _several, agreement, balance, imbalance
 from reward.effects.propensities import estimate_propensities
 from reward.effects.slates import slates_of
 from reward.schema import SchemaError
@@ -121,3 +121,9 @@ def test_a_user_is_in_one_half(confounded, checked):
 def test_days_must_be_left_to_compare(confounded, checked):
     with pytest.raises(ValueError, match="warm_days=30 expected at least placebo_days=7 and fewer than the log's 30"):
         checked(*confounded, warm_days=30)
+
+
+@pytest.mark.parametrize("level", [1e-3, 2.33, 12.0, 30.0])
+def test_a_level_of_several_tests_is_a_number_however_strict(level):
+    assert _several(level, 1) == pytest.approx(level, rel=1e-6)
+    assert level <= _several(level, 10) < level + 3
