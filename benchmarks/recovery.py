@@ -184,7 +184,7 @@ def fitted(case: Case, log: EventLog, propensity: np.ndarray | None = None, **ch
     """What the second stage finds in a log."""
     told = case.config.effects
     rare = [name for name in told.rare if name in log.feedback]
-    fit = instantiate(told, rare=rare, seed=case.seed, **changes)
+    fit = instantiate(told, seed=case.seed, **({"rare": rare} | changes))
     return fit(log, instantiate(case.config.outcome), propensity=propensity)
 
 
