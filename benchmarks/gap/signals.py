@@ -16,8 +16,8 @@ from worlds import HORIZON_DAYS, clustered
 from gap.learned import reward, reward_by_item
 from gap.study import Study, column
 from reward.schema import ITEM, PROPENSITY, TIMESTAMP, USER
-from reward.simulation.service import click_logit, context_logit, impulse, match_of, satisfaction_of
-from reward.simulation.world import Floats, sigmoid
+from reward.simulation.rankers import true_effects
+from reward.simulation.world import Floats
 
 Doubles = NDArray[np.float64]
 Signal = Callable[[Study], NDArray[np.floating]]
@@ -28,17 +28,7 @@ FEWEST = 50  # exposures below which a mean by item says nothing
 
 def truth(study: Study) -> Floats:
     """What showing the item does to the user's active days over the horizon, to first order."""
-    service, views = study.service, study.views
-    lasting = impulse(service.world, HORIZON_DAYS).sum(axis=0).astype(np.float32)
-    out = np.empty(views.items.shape, np.float32)
-    for day in np.unique(views.day):
-        now = views.day == day
-        items, seen = views.items[now], views.seen[now]
-        match = match_of(service, views.user[now], items)
-        context = context_logit(service.world, views.surface[now])[:, :1]
-        click = sigmoid(click_logit(service, int(day), items, match, seen) + context)
-        out[now] = click * satisfaction_of(service, items, match, seen) * lasting[service.catalogue.type[items]]
-    return out * study.slope[:, None]
+    return true_effects(study.service, study.views, study.slope, HORIZON_DAYS)
 
 
 def truth_by_item(study: Study) -> Doubles:

@@ -132,7 +132,7 @@ def demo(folder: Path, *, seed: int, phase: Phase, settings: Settings | None = N
         signals = {
             CLICKS: slates.clicks,
             REWARDS: rewards_of(function, events, slates),
-            TRUTH: true_effects(service, run, slates, horizon.horizon_days),
+            TRUTH: true_effects(service, slates, run.slope[slates.day, slates.user], horizon.horizon_days),
         }
     with phase("three rankers, and what they bring"):
         start = run.state.of(np.arange(min(service.world.users, told["demo"]["roll_out_users"])))

@@ -113,8 +113,15 @@ def log_with_slates(service: Service, *, slates: int, candidates: int, first_day
     return run, shown, Slates(**{name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
 
 
-def true_effects(service: Service, run: Run, slates: Slates, horizon_days: int) -> Floats:
-    """(n, candidates) what showing each item in each slate does to active days over the horizon, to first order."""
+def true_effects(service: Service, slates: Slates, slope: Floats, horizon_days: int) -> Floats:
+    """(n, candidates) what showing each item in each slate does to active days over the horizon, to first order.
+
+    Args:
+        service: where.
+        slates: n of them.
+        slope: (n,) what a unit of satisfaction in the habit state adds to the visits of each slate's user.
+        horizon_days: days that are counted.
+    """
     lasting = impulse(service.world, horizon_days).sum(axis=0).astype(np.float32)
     effect = np.empty(slates.items.shape, np.float32)
     for day in np.unique(slates.day):
@@ -124,7 +131,7 @@ def true_effects(service: Service, run: Run, slates: Slates, horizon_days: int) 
         context = context_logit(service.world, slates.surface[now])[:, :1]
         click = sigmoid(click_logit(service, int(day), items, match, seen) + context)
         effect[now] = click * satisfaction_of(service, items, match, seen) * lasting[service.catalogue.type[items]]
-    return effect * run.slope[slates.day, slates.user][:, None]
+    return effect * slope[:, None]
 
 
 class Ranker(nn.Module):

@@ -45,7 +45,7 @@ def test_the_log_is_the_one_that_is_lived_without_looking(lived, make_world):
 def test_what_an_item_truly_does_is_nothing_where_satisfaction_moves_no_visits(make_world):
     service = open_service(make_world("clickbait", gain=0.0), 3)
     run, _, slates = log_with_slates(service, slates=50, candidates=8, first_day=4)
-    assert not true_effects(service, run, slates, 14).any()
+    assert not true_effects(service, slates, run.slope[slates.day, slates.user], 14).any()
 
 
 def test_a_ranker_learns_what_the_signal_prefers_and_not_what_it_leaves_out(lived):
