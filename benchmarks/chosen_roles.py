@@ -5,8 +5,9 @@ On logs of simulated services, items' estimated effects are correlated with the 
 from the log. ``veiled`` is a log of clickbait in whose feedback nothing opens the effect: its clicks are drawn anew, by
 item, and the rest of its feedback is left out. In no_effect, where items do nothing, told is the spread of estimates.
 
-The rules of the choice were set on seeds 0 and 2 of a small generator (``tests/effects/test_choosing.py``) and on seed
-0 of clickbait. The figures are of seeds 5 and 7.
+The rules of the choice were set on seeds 0 and 2 of a small generator (``tests/effects/test_choosing.py``), on seed 0 of
+clickbait, and on seeds 2 and 4 of clickbait, slow_burn, veiled and no_effect, after seeds 5 and 7 had shown that the
+rule before took a gate where there was none. The figures are of seeds 9 and 11.
 """
 
 from __future__ import annotations
@@ -87,7 +88,7 @@ def _row(what: str, metric: str, value: float | None) -> dict[str, object]:
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--worlds", nargs="*", default=WORLDS, choices=WORLDS)
-    parser.add_argument("--seeds", nargs="*", type=int, default=[5, 7])
+    parser.add_argument("--seeds", nargs="*", type=int, default=[9, 11])
     parser.add_argument("--users", type=int, default=2000)
     parser.add_argument("--parents-per-day", type=int, default=300)
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "chosen_roles.json")

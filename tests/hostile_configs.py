@@ -308,7 +308,7 @@ def drawn(
         if what == "fault" or show:
             print(f"{number} {what}: {' '.join([*variant, *extra])}\n{said}", flush=True)
         if what == "passed" and every and found["passed"] % every == 0:
-            code, printed = run_whole([*base, *variant, *extra], place / f"whole{number}")
+            code, printed = run_whole([*base, *variant, *extra], place / f"{generator.__name__}{number}")
             found["whole runs"] += 1
             if code or "Traceback" in printed or "Warning" in printed:
                 found["lost"] += 1

@@ -1,7 +1,7 @@
 """What opens an effect, which answers are rare, what items are pooled over: proposed from the log, chosen by evidence.
 
-The evidence of a choice is the likelihood of the items' anchors under the hierarchy of `pooling`, its coefficients and
-items' parts integrated out: how well the choice foretells each fold's anchors from feedback of the other folds' users.
+The evidence of a choice is the likelihood of the items' anchors under the hierarchy of `pooling`, see
+`pooling.evidence`: how well the choice foretells each fold's anchors from feedback of the other folds' users.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ import numpy as np
 import polars as pl
 
 from reward.effects.anchors import Anchors
-from reward.effects.pooling import pooled_effects
+from reward.effects.pooling import evidence
 from reward.effects.residuals import Ints
 from reward.effects.settings import AUTO
 from reward.effects.traits import Traits, described, describing, rates
 
 _LEAST_NATS = 3.0  # log 20: what a choice must explain more than none, but for what is likely before the log is seen
+_CLICK_NATS = 1.5  # the same of the click, which in most services opens what an item does
 _OPENED = (0.01, 0.99)  # share of exposures that a gate may open
 _RARE = 0.2  # share of exposures that answer, below which the others may not have been asked
 _ANSWERS = (3, 21)  # different answers that a scale may have
@@ -159,7 +160,7 @@ class Chooser:
         options = dict(self.proposals(role, none))
         for each in (none, *options.values()):
             if each not in known:
-                known[each] = self.evidence(each)
+                known[each] = self.explained(each)
         more = {name: known[each] - known[none] for name, each in options.items()}
         beyond = {name: more[name] - self._asked(role, name) for name in options}
         enough = [name for name in options if beyond[name] > 0]
@@ -170,7 +171,7 @@ class Chooser:
     def _asked(self, role: str, name: str) -> float:
         """Nats that a choice must explain more than none: of the click, and of a scale of answers, little is asked."""
         if role == "gate":
-            return 0.0 if name == self.click else _LEAST_NATS
+            return _CLICK_NATS if name == self.click else _LEAST_NATS
         if role == "rare":
             return -_LEAST_NATS if self._scale(name) else _LEAST_NATS
         return _LEAST_NATS
@@ -217,8 +218,8 @@ class Chooser:
         levels = column.drop_nulls().n_unique()
         return 2 <= levels <= column.drop_nulls().len() / 2
 
-    def evidence(self, roles: Roles) -> float:
-        """Log-likelihood of the anchors, nats up to a constant."""
+    def explained(self, roles: Roles) -> float:
+        """The `evidence` of roles, nats up to a constant."""
         size, folds = len(self.table), len(self.anchor.value)
         answered, opened, doubt, _ = rates(
             self.events,
@@ -232,7 +233,7 @@ class Chooser:
         )
         columns = describing(self.table, self.features, roles.group)
         traits = Traits(described(self.table, columns), answered, opened, doubt)
-        return pooled_effects(self.anchor, traits, groups_of(self.table, roles.group)).evidence
+        return evidence(self.anchor, traits, groups_of(self.table, roles.group))
 
 
 def groups_of(table: pl.DataFrame, group: str | None) -> Ints:

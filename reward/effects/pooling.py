@@ -41,8 +41,6 @@ class Pooled:
         own_lift: (items, columns) what the item's own part loses.
         own_carry: (items,) what the item's own part loses for a unit of its group's.
         spreads: standard deviations found: own, group, described, answered; days behind the gate.
-        evidence: log-likelihood of the anchors with all parts integrated out but the intercepts, which are at their
-            best; in nats up to a constant of the anchors.
     """
 
     coefficients: Doubles
@@ -55,7 +53,6 @@ class Pooled:
     own_lift: Doubles
     own_carry: Doubles
     spreads: tuple[float, float, float, float]
-    evidence: float
 
     def effects(self, traits: Traits, groups: Ints, row: int = -1) -> tuple[Doubles, Doubles]:
         """(items,) posterior means and standard deviations in days, with the traits of ``row``."""
@@ -97,6 +94,18 @@ def pooled_effects(anchors: Anchors, traits: Traits, groups: Ints, *, without: i
         with the penalty of Chung et al., "A nondegenerate penalized likelihood estimator for variance parameters in
         multilevel models" (Psychometrika 2013).
     """
+    facts = _facts(anchors, traits, groups, without)
+    made = _posterior(facts, _spreads(facts, np.full(4, _START_DAYS)))
+    for _ in range(_DOUBT_ROUNDS if traits.doubt.any() else 0):
+        mine = slice(-traits.answered.shape[2], None)
+        size = made.coefficients[mine] ** 2 + made.covariance.diagonal()[mine]
+        doubted = replace(facts, doubt=traits.doubt @ size)
+        made = _posterior(doubted, _spreads(doubted, np.array(made.spreads)))
+    return made
+
+
+def _facts(anchors: Anchors, traits: Traits, groups: Ints, without: int | None = None) -> _Facts:
+    """What the fit reads of anchors and traits."""
     folds = [fold for fold in range(len(anchors.value)) if fold != without]
     answered = traits.answered.shape[2]
     width = 2 + traits.described.shape[1] + answered
@@ -107,7 +116,7 @@ def pooled_effects(anchors: Anchors, traits: Traits, groups: Ints, *, without: i
         gram += _gram(told, weight)
         items[:, 0] += traits.gate[fold] ** 2 * weight
         items[:, 1:] += (traits.gate[fold] * weight)[:, None] * told
-    facts = _Facts(
+    return _Facts(
         items=items,
         gram=gram,
         groups=groups,
@@ -115,16 +124,30 @@ def pooled_effects(anchors: Anchors, traits: Traits, groups: Ints, *, without: i
         block=np.array([0, 0] + [1] * traits.described.shape[1] + [2] * answered),
         doubt=np.zeros(len(groups)),
     )
-    made = plain = _fitted(facts, np.full(4, _START_DAYS))
-    for _ in range(_DOUBT_ROUNDS if traits.doubt.any() else 0):
-        mine = slice(width - answered, None)
-        size = made.coefficients[mine] ** 2 + made.covariance.diagonal()[mine]
-        made = _fitted(replace(facts, doubt=traits.doubt @ size), np.array(made.spreads))
-    return replace(made, evidence=plain.evidence)  # doubts come of the fit and are not its parameters
 
 
-def _fitted(facts: _Facts, start: Doubles) -> Pooled:
-    """The posterior at the spreads of maximum marginal likelihood, looked for from ``start`` on."""
+def evidence(anchors: Anchors, traits: Traits, groups: Ints) -> float:
+    """How well a hierarchy explains the anchors, in nats up to a constant of the anchors.
+
+    The log-likelihood with coefficients, groups and own parts integrated out, at the spreads that make it largest: a
+    column that tells nothing has a spread of 0 then, and costs nothing. The penalty that keeps spreads from 0 in
+    `pooled_effects` is left out, for it grows with the unit in which effects behind a gate are told, and so are the
+    doubts, which come of the fit. The two intercepts are at their best.
+
+    Args:
+        anchors: (folds, items).
+        traits: of the same items.
+        groups: see `pooled_effects`.
+    """
+    facts = _facts(anchors, traits, groups)
+    at = _spreads(facts, np.full(4, _START_DAYS), penalty=0.0)
+    made, free = _solve(facts, at, penalty=0.0), np.flatnonzero(facts.block == 0)
+    left = np.linalg.slogdet(made.covariance[np.ix_(free, free)] / _FREE_VARIANCE)[1]
+    return -(made.loss + 0.5 * float(left))
+
+
+def _spreads(facts: _Facts, start: Doubles, *, penalty: float = 1.0) -> Doubles:
+    """Logarithms of the spreads of maximum marginal likelihood, looked for from ``start`` on."""
     spread = torch.from_numpy(np.log(start)).requires_grad_()
     known = np.array([True, True, *(_told(facts, block) for block in (1, 2))])
     optimiser = torch.optim.LBFGS([spread], max_iter=_ITERATIONS, tolerance_change=_NATS, line_search_fn="strong_wolfe")
@@ -132,12 +155,13 @@ def _fitted(facts: _Facts, start: Doubles) -> Pooled:
     def closure() -> float:
         at = spread.detach().numpy()
         bounded = _bounded(at)
-        made = _solve(facts, bounded)
-        spread.grad = torch.from_numpy(np.where((at == bounded) & known, _slope(facts, made, bounded), 0))
+        made = _solve(facts, bounded, penalty=penalty)
+        slope = _slope(facts, made, bounded) - penalty
+        spread.grad = torch.from_numpy(np.where((at == bounded) & known, slope, 0))
         return made.loss
 
     optimiser.step(closure)
-    return _posterior(facts, _bounded(spread.detach().numpy()))
+    return _bounded(spread.detach().numpy())
 
 
 def _told(facts: _Facts, block: int) -> bool:
@@ -175,7 +199,7 @@ def _bounded(log_spread: Doubles) -> Doubles:
     return np.clip(log_spread, np.log(1e-6), np.log(10.0))
 
 
-def _solve(facts: _Facts, log_spread: Doubles) -> _Solved:
+def _solve(facts: _Facts, log_spread: Doubles, *, penalty: float = 1.0) -> _Solved:
     """Generalised least squares, with items' own parts and groups taken out in turn."""
     own, group, described, answered = np.exp(2 * log_spread)
     own = own + facts.doubt
@@ -194,7 +218,7 @@ def _solve(facts: _Facts, log_spread: Doubles) -> _Solved:
         + gram[0, 0]
         - coefficients @ gram[0, 1:]
     )
-    loss = float(loss - log_spread.sum())  # keeps a spread from being taken for exactly 0
+    loss = float(loss - penalty * log_spread.sum())  # keeps a spread from being taken for exactly 0
     return _Solved(loss, coefficients, covariance, prior, own, left, sums, shared)
 
 
@@ -216,7 +240,7 @@ def _inverse(gram: Doubles, prior: Doubles) -> tuple[Doubles, float]:
 
 
 def _slope(facts: _Facts, made: _Solved, log_spread: Doubles) -> Doubles:
-    """(4,) derivatives of the loss by the log spreads.
+    """(4,) derivatives of the loss without its penalty by the log spreads.
 
     Of a Gaussian part u of prior variance p it is ½ (1/p − E[u²]/p²) by p (Fisher's identity), here without the
     cancellation at small p.
@@ -236,7 +260,7 @@ def _slope(facts: _Facts, made: _Solved, log_spread: Doubles) -> Doubles:
     squares = made.coefficients**2 + made.covariance.diagonal()
     by_prior = 1 / made.prior - squares / made.prior**2
     by_block = [by_prior[facts.block == block].sum() for block in (1, 2)]
-    return np.array([by_own, by_group, *by_block]) * (own, group, described, answered) - 1
+    return np.array([by_own, by_group, *by_block]) * (own, group, described, answered)
 
 
 def _grouped(facts: _Facts, weight: Doubles) -> Doubles:
@@ -280,15 +304,7 @@ def _posterior(facts: _Facts, log_spread: Doubles) -> Pooled:
         own_lift=taken[:, None] * facts.items[:, 2:],
         own_carry=carry,
         spreads=(spreads[0], spreads[1], spreads[2], spreads[3]),
-        evidence=_evidence(facts, made, log_spread),
     )
-
-
-def _evidence(facts: _Facts, made: _Solved, log_spread: Doubles) -> float:
-    """The likelihood with the two intercepts at their best: a wide prior would charge a gate for the second of them."""
-    free = np.flatnonzero(facts.block == 0)
-    left = np.linalg.slogdet(made.covariance[np.ix_(free, free)] / _FREE_VARIANCE)[1]
-    return -(made.loss + float(log_spread.sum()) + 0.5 * float(left))
 
 
 def _columns(traits: Traits, row: int) -> Doubles:
