@@ -29,7 +29,7 @@ class Gain(NamedTuple):
     Attributes:
         share: how much of the network's correction is kept: 0 is past activity alone, 1 the network alone.
         activity: log-loss of past activity alone, in nats a day.
-        tried: the share that is kept, or that came nearest to it.
+        tried: the share whose gain is surest, of those tried.
         gain: nats a day by which it forecast better than past activity alone.
         gain_std: standard error of that, over users.
     """
@@ -46,7 +46,7 @@ class Gain(NamedTuple):
         if self.share == 0:
             return (
                 "Training gained nothing over past activity on the validation days, so the forecast is that of past "
-                f"activity alone; tried: {what}, of which the best share, {self.tried:.0%}, gained {size}."
+                f"activity alone; tried: {what}, of which the surest share, {self.tried:.0%}, gained {size}."
             )
         return (
             f"On the validation days {what} forecasts better than past activity alone, by {size}; "
@@ -108,10 +108,10 @@ def keep_what_gained(
 ) -> Gain:
     """Set how much of the network's correction the head keeps, by the log-loss on the validation days.
 
-    Each share is calibrated and its loss compared with that of past activity alone, user by user. Of those that gain
-    more than ``least_gain`` of their standard errors the smallest is kept whose gain is within one standard error of
-    the largest; where none does, past activity is left alone. Days to come differ more from validation than users do
-    from each other, and a large correction loses more by that.
+    Each share is calibrated and its loss compared with that of past activity alone, user by user. That share is kept
+    whose gain less ``least_gain`` of its standard errors is the largest; where that is not above 0, past activity is
+    left alone. Judged are rows of whose outcome training knew no day, as of the rows that will be scored. Of the
+    others, whose later days alone are new, the network has learnt the first ones, and gains more.
 
     Args:
         model: trained, with a head that corrects past activity.
@@ -123,9 +123,6 @@ def keep_what_gained(
     Raises:
         TypeError: the head does not correct past activity.
         ValueError: a share is not above 0 and at most 1.
-
-    Source: the one-standard-error rule, Breiman, Friedman, Olshen and Stone 1984, Classification and Regression Trees,
-        section 3.4.3.
     """
     head = model.network.head
     if not isinstance(head, TraceHead) or not head.from_activity:
@@ -141,7 +138,7 @@ def keep_what_gained(
         rows.append(history.row[inside])
     state, row = torch.cat(states), torch.cat(rows)
     trace, known = (trace_bits(data.validation.targets[name][row], head.horizon_days) for name in (TRACE, OBSERVED))
-    asked = known.any(1)
+    asked = known[:, 0] if known[:, 0].any() else known.any(1)
     state, trace, known = state[asked], trace[asked], known[asked]
     start, learnt = state[:, head.width :].unsqueeze(1), head.ensemble(state)
     user = torch.from_numpy(data.validation.windows.stream.events.user.copy())[row[asked]]
@@ -157,23 +154,12 @@ def keep_what_gained(
         return torch.zeros_like(count).index_add(0, user, loss.sum(1))
 
     alone = losses(0.0)
-    found: list[tuple[float, float, float]] = []
+    found = []
     for share in shares:
         saved = alone - losses(share)
         gain = saved.sum() / count.sum()
         found.append((share, float(gain), float((saved - gain * count).square().sum().sqrt() / count.sum())))
-    share, gained, gain_std = one_error_rule(found, least_gain)
+    share, gained, gain_std = max(found, key=lambda it: it[1] - least_gain * it[2])
     kept = share if gained > least_gain * gain_std else 0.0
     head.correction.fill_(kept)
     return Gain(kept, float(alone.sum() / count.sum()), share, gained, gain_std)
-
-
-def one_error_rule(found: Sequence[tuple[float, float, float]], least_gain: float) -> tuple[float, float, float]:
-    """The share to keep, of shares with their gains and standard errors, or which came nearest to be kept.
-
-    See `keep_what_gained`.
-    """
-    largest = max(found, key=lambda it: it[1])
-    sure = [it for it in sorted(found) if it[1] > least_gain * it[2]]
-    near = [it for it in sure if it[1] >= largest[1] - largest[2]]
-    return near[0] if near else max(sure or found, key=lambda it: it[1] - least_gain * it[2])
