@@ -1,0 +1,153 @@
+"""Numbers that no move of code may change: artefacts of every format, and small runs of every source of a log.
+
+``python tests/golden/test_golden.py`` writes them anew, from the code as it is: do so only where they are meant to
+change, and say so in CHANGELOG. On the kind of processor that wrote them they are equal to 1e-9, elsewhere to single
+precision.
+"""
+
+import json
+import sys
+import warnings
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+import reward
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+FORMATS = (1, 2, 3, 4, 5)
+NOW = datetime(2024, 3, 25, 9, tzinfo=UTC)
+SCORES, RUNS = HERE / "scores.parquet", HERE / "runs.json"
+SMALL = [
+    "encoder.width=8",
+    "encoder.layers=1",
+    "encoder.heads=2",
+    "head.hidden=4",
+    "head.members=2",
+    "batches.max_events=16",
+    "trainer.max_epochs=1",
+    "trainer.accelerator=cpu",
+    "correction.least_gain=-100",
+    "evaluation.intervals.resamples=5",
+    "evaluation.intervals.min_slice_users=5",
+    "evaluation.boosting=null",
+    "features.min_item_events=2",
+    "logger=csv",
+]
+LOGS = {
+    "log": [
+        "data=log",
+        f"data.events={HERE / 'events.parquet'}",
+        f"data.items={HERE / 'items.parquet'}",
+        "data.feedback=[click,listen_ms]",
+        "data.context=[surface]",
+        "data.item_features=[genre,minutes]",
+        "outcome.horizon_days=5",
+        "split.train_days=14",
+        "split.validation_days=5",
+        "also=[return_time]",
+    ],
+    "world": [
+        "data=world",
+        "simulation.users=150",
+        "simulation.days=40",
+        "simulation.initial_items=30",
+        "outcome.horizon_days=7",
+        "truth.parents_per_day=5",
+    ],
+    "kuairand": ["data=kuairand", "effects.personal=null", "evaluation.logistic.strengths=[100]"],
+}
+
+
+def scores(version: int) -> pl.DataFrame:
+    """What an artefact says of a thousand rows and of all candidates."""
+    events = pl.read_parquet(HERE / "events.parquet")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", reward.ArtifactWarning)
+        function = reward.load(HERE / f"format_{version}")
+    of_rows = function.score_events(events).head(1000).select(reward.function.SCORES).cast(pl.Float64)
+    candidates = function.score_candidates(function.encode(events, now=NOW), np.arange(12)).mean.double().flatten()
+    column = pl.Series("candidates", candidates.numpy()[:1000]).extend_constant(None, max(0, 1000 - len(candidates)))
+    return of_rows.with_columns(column).rename(lambda name: f"{version} {name}")
+
+
+def numbers(found: object, path: str = "") -> dict[str, float]:
+    """Every number of a nested value, by its path."""
+    if isinstance(found, dict):
+        return {k: v for name, it in found.items() for k, v in numbers(it, f"{path}/{name}").items()}
+    if isinstance(found, list):
+        return {k: v for place, it in enumerate(found) for k, v in numbers(it, f"{path}/{place}").items()}
+    return {path: float(found)} if isinstance(found, int | float) else {}
+
+
+def run(name: str, folder: Path) -> dict[str, float]:
+    """The figures of a small run, the weights' moments and those of the effects."""
+    from hydra import compose, initialize_config_dir
+
+    import train
+    from reward.training.folder import RunFolder
+    from reward.training.stages import Stages
+
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        config = compose("train", overrides=[*LOGS[name], *SMALL])
+    claimed = RunFolder.claim(folder, or_next=False)
+    stages = Stages(lambda text: None, first=False)
+    train.train(train.Run(config, train.plain_values(config), claimed, []), stages)
+    claimed.release()
+    assert not stages.failed
+    told = numbers({"metrics": json.loads((folder / "metrics.json").read_text())["metrics"]})
+    effects = pl.read_parquet(folder / "effects.parquet").select(pl.col(pl.Float64))
+    told |= {f"effects/{it}": float(effects[it].fill_null(0).fill_nan(0).abs().sum()) for it in effects.columns}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", reward.ArtifactWarning)
+        network = reward.load(folder / "reward").network
+    told |= {f"weights/{it}": float(tensor.double().abs().sum()) for it, tensor in network.state_dict().items()}
+    return told
+
+
+def machine() -> dict[str, str]:
+    """What rounding depends on."""
+    return {"cpu": torch.backends.cpu.get_cpu_capability(), **{it: version(it) for it in ("torch", "numpy")}}
+
+
+@pytest.fixture(scope="module")
+def exact():
+    """The relative tolerance here."""
+    return 1e-9 if json.loads(RUNS.read_text())["machine"] == machine() else 1e-4
+
+
+@pytest.mark.parametrize("format_version", FORMATS)
+def test_an_artefact_of_every_format_scores_as_it_did(format_version, exact):
+    wanted = pl.read_parquet(SCORES)
+    found = scores(format_version)
+    for name in found.columns:
+        np.testing.assert_allclose(
+            found[name].to_numpy(), wanted[name].to_numpy(), rtol=exact, atol=exact, err_msg=name
+        )
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name == "kuairand" else ()) for name in LOGS]
+)
+def test_a_small_run_ends_with_the_same_numbers(name, tmp_path, exact):
+    wanted = json.loads(RUNS.read_text())[name]
+    found = run(name, tmp_path / "run")
+    assert found.keys() == wanted.keys()
+    differ = {it: (found[it], wanted[it]) for it in wanted if not np.isclose(found[it], wanted[it], exact, exact)}
+    assert not differ
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(ROOT))
+    pl.concat([scores(it) for it in FORMATS], how="horizontal").write_parquet(SCORES, compression_level=19)
+    with TemporaryDirectory() as scratch:
+        told = {name: run(name, Path(scratch) / name) for name in LOGS}
+    RUNS.write_text(json.dumps({"machine": machine(), **told}, indent=0) + "\n")
