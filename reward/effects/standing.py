@@ -207,14 +207,11 @@ class Past:
 
     def standing(self, user: Ints, time: Doubles) -> Standing:
         """Where users stand at moments, (m,) each."""
-        return Standing(
-            self.person(user, time),
-            *self._held(self.item_counts, user, time),
-            *self._held(self.group_counts, user, time),
-        )
+        groups, kin = self._held(self.group_counts, user, time)
+        return Standing(self.person(user, time), *self._held(self.item_counts, user, time), groups, kin[..., 0])
 
     def _held(self, counts: Counts, user: Ints, time: Doubles) -> tuple[Tensor, Tensor]:
-        """Codes that users have counts of, ascending, and these; one count without an axis for it."""
+        """(m, length) codes that users have counts of, ascending, and (m, length, spans) these."""
         keys = counts.keys
         begin, end = (np.searchsorted(keys, (user.astype(np.int64) + one) * self.span) for one in (0, 1))
         place = begin[:, None] + np.arange(max(int((end - begin).max(initial=0)), 1))
@@ -222,7 +219,7 @@ class Past:
         code, held = np.full(place.shape, np.iinfo(np.int64).max), np.zeros((*place.shape, len(counts.spans_days)))
         code[inside] = keys[place[inside]] % self.span
         held[inside] = counts.before(keys[place[inside]], np.broadcast_to(time[:, None], place.shape)[inside])
-        return torch.from_numpy(code), torch.from_numpy(held if held.shape[2] > 1 else held[..., 0])
+        return torch.from_numpy(code), torch.from_numpy(held)
 
 
 def middle(spans: int) -> int:

@@ -117,6 +117,15 @@ def test_without_a_gate_every_exposure_counts(log):
     assert found.personal.borne_out.slope > 3 * found.personal.borne_out.se
 
 
+@pytest.mark.parametrize("spans", [[10], [3, 30], [1, 3, 10, 30, 90]])
+def test_any_number_of_spans_will_do(log, spans):
+    personal = partial(fit_personal, spans_days=spans, most_ratio=10.0, alternatives=2, net=None)
+    found = fit_effects(log, OUTCOME, **SETTINGS | {"personal": personal}).personal
+    rewards = rewards_at_the_end(found, log)[1].mean
+    assert rewards.isfinite().all()
+    assert rewards.std() > 0
+
+
 def test_a_log_without_an_items_table_has_no_taste(log):
     found = fit_effects(replace(log, items=None, item_features=()), OUTCOME, **SETTINGS)
     assert found.personal.facts.taste.shape == (ITEMS + 1, 0)
