@@ -19,14 +19,15 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 import reward
-from reward.evaluation.judge import judge
-from reward.evaluation.proxies import past_experiments
-from reward.evaluation.publish import publish
-from reward.evaluation.report import sentences
-from reward.evaluation.truth import TRUTH
-from reward.function import RewardFunction
-from reward.schema import EventLog, check
-from reward.sequences.split import Split, split
+from reward.data.event_log import EventLog
+from reward.data.split import Split, split
+from reward.data.validation import check
+from reward.evaluation.evaluate import judge
+from reward.evaluation.past_experiments import past_experiments
+from reward.evaluation.simulated_truth import TRUTH
+from reward.report.page import sentences
+from reward.report.write import publish
+from reward.scoring.function import RewardFunction
 from reward.training.command_line import JobError, RefusedError, in_one_sentence, refusing
 from reward.training.fitting import TrainingError, best_loss
 from reward.training.folder import CONFIG, RunFolder, RunFolderError

@@ -33,27 +33,28 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import seed_everything
 
 import reward
-from reward.artifact import save
-from reward.effects.account import account, no_account
-from reward.effects.personal import Personal
-from reward.effects.propensity_check import check_propensities
-from reward.effects.second_stage import ItemEffects
-from reward.effects.settings import check_effects
-from reward.evaluation.judge import judge
-from reward.evaluation.publish import publish
-from reward.evaluation.report import sentences
-from reward.evaluation.terminal import what_was_read, what_was_refit, where_things_are
-from reward.evaluation.truth import TRUTH, beside_truth
-from reward.function import RewardFunction
-from reward.model import RewardModel, Task
-from reward.network import RewardNetwork
-from reward.outcomes import ABSENT
+from reward.causal.diagnostics.summary import account, no_account
+from reward.causal.estimate import ItemEffects
+from reward.causal.propensity.plausibility import check_propensities
+from reward.causal.settings import check_effects
+from reward.causal.user_effects.model import Personal
+from reward.columns import PROPENSITY
+from reward.data.event_log import Checked, EventLog, SchemaError
+from reward.data.split import Split, check_windows, day_to_date, known_at, split
+from reward.data.validation import check, unread_item_features
+from reward.evaluation.evaluate import judge
+from reward.evaluation.simulated_truth import TRUTH, beside_truth
+from reward.features.events import Features
 from reward.outcomes.activity import ActivityTrace
-from reward.schema import PROPENSITY, Checked, EventLog, SchemaError, check, unread_item_features
+from reward.outcomes.protocol import ABSENT
+from reward.report.page import sentences
+from reward.report.terminal import what_was_read, what_was_refit, where_things_are
+from reward.report.write import publish
+from reward.scoring.artifact import save
+from reward.scoring.function import RewardFunction
 from reward.sequences.datamodule import StreamData
-from reward.sequences.features import Features
-from reward.sequences.split import Split, check_windows, day_to_date, known_at, split
-from reward.tracking import finish, log_config, log_results
+from reward.sequences.model import RewardModel, Task
+from reward.sequences.network import RewardNetwork
 from reward.training.activity import fit_activity, keep_what_gained
 from reward.training.command_line import JobError, RefusedError, in_one_sentence, refusing
 from reward.training.fitting import TrainingError, best_loss, fit
@@ -64,8 +65,9 @@ from reward.training.refit import ALL, NONE, keep_what_was_judged, refit_facts, 
 from reward.training.settings import check_settings
 from reward.training.stages import Stages
 from reward.training.terminal import console, own_warnings_only, say
+from reward.training.tracking import finish, log_config, log_results
 from reward.training.trials import check_role, check_size, try_boosting, try_optimizer, try_trainer
-from reward.wiring import check_names
+from reward.training.wiring import check_names
 from reward.writing import whole, write_json
 
 REJECTED = "rejected.parquet"

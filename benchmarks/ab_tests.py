@@ -28,8 +28,8 @@ from worlds import ROOT, write_result
 
 from reward.experiments.comparison import compare, join_cohorts, sample_ratio
 from reward.experiments.design import plan, schedule
-from reward.experiments.quantiles import normal
 from reward.experiments.sequential import always_valid, group_sequential
+from reward.statistics.intervals import normal
 
 DAYS = 14  # of the outcome, and of what is known before
 TASTE = (0.4, 1.1)  # of the Beta that users' daily chances come from

@@ -5,7 +5,7 @@ On logs of simulated services, items' estimated effects are correlated with the 
 from the log. ``veiled`` is a log of clickbait in whose feedback nothing opens the effect: its clicks are drawn anew, by
 item, and the rest of its feedback is left out. In no_effect, where items do nothing, told is the spread of estimates.
 
-The rules of the choice were set on seeds 0 and 2 of a small generator (``tests/effects/test_choosing.py``), seed 0 of
+The rules of the choice were set on seeds 0 and 2 of a small generator (``tests/causal/test_choosing.py``), seed 0 of
 clickbait, and seeds 2 and 4 of clickbait, slow_burn, veiled and no_effect, after seeds 5 and 7 had shown that the
 rule before took a gate where there was none. The figures are of seeds 9 and 11.
 """
@@ -24,8 +24,9 @@ from rich.console import Console
 from rich.table import Table
 from worlds import ROOT, write_result
 
-from reward.effects.second_stage import ItemEffects
-from reward.schema import ITEM, EventLog
+from reward.causal.estimate import ItemEffects
+from reward.columns import ITEM
+from reward.data.event_log import EventLog
 
 WORLDS = ("clickbait", "slow_burn", "confounded", "veiled", "no_effect")
 NONE = {"gate": None, "rare": [], "group": None}

@@ -27,13 +27,14 @@ from rich.progress import track
 from rich.table import Table
 from worlds import ROOT, write_result
 
-from reward.function import RewardFunction
-from reward.model import RewardModel
-from reward.network import RewardNetwork
-from reward.schema import EventLog, check
+from reward.data.event_log import EventLog
+from reward.data.split import Split, known_at, split
+from reward.data.validation import check
+from reward.features.events import Features
+from reward.scoring.function import RewardFunction
 from reward.sequences.datamodule import Example, StreamData
-from reward.sequences.features import Features
-from reward.sequences.split import Split, known_at, split
+from reward.sequences.model import RewardModel
+from reward.sequences.network import RewardNetwork
 
 ENCODERS = ("transformer", "gru", "hstu", "mamba")
 SIZES = ((64, 1024), (256, 8192))  # width, rows of a batch

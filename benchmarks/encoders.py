@@ -31,9 +31,9 @@ from scale import peak_mib
 from training import trained
 from worlds import ROOT, write_result
 
+from reward.data.split import split
+from reward.data.validation import check
 from reward.encoders import Encoder
-from reward.schema import check
-from reward.sequences.split import split
 from reward.writing import write_json
 
 COST, FORECAST = "cost", "forecast"

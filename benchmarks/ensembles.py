@@ -26,10 +26,10 @@ from rich.table import Table
 from training import trained
 from worlds import ROOT, write_result
 
-from reward.effects.pushing import leaning_at
-from reward.function import RewardFunction
-from reward.schema import ITEM, USER
-from reward.sequences.split import bounds, split
+from reward.causal.diagnostics.policy_shift import leaning_at
+from reward.columns import ITEM, USER
+from reward.data.split import bounds, split
+from reward.scoring.function import RewardFunction
 from reward.writing import whole
 
 WORLDS = ("clickbait", "slow_burn")

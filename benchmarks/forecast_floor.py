@@ -29,10 +29,12 @@ from rich.table import Table
 from training import Trained, trained
 from worlds import ROOT, write_result
 
-from reward.outcomes import days_of
-from reward.outcomes.activity import DAY, OBSERVED, TRACE
-from reward.schema import ITEM, USER, EventLog, check
-from reward.sequences.split import Split, split
+from reward.columns import ITEM, USER
+from reward.data.days import DAY, OBSERVED, TRACE
+from reward.data.event_log import EventLog
+from reward.data.split import Split, split
+from reward.data.validation import check
+from reward.outcomes.protocol import days_of
 
 RESAMPLES = 1000
 ALONE, NETWORK, SHIPPED = "past activity alone", "network alone", "shipped"

@@ -26,9 +26,11 @@ from rich.table import Table
 from training import trained
 from worlds import ROOT, correlation, write_result
 
-from reward.function import RewardFunction
-from reward.schema import EventLog, check
-from reward.sequences.split import split
+from reward.arrays import Doubles
+from reward.data.event_log import EventLog
+from reward.data.split import split
+from reward.data.validation import check
+from reward.scoring.function import RewardFunction
 
 SHOWS, GENRES, SLATE = 60, 6, 3
 RETURNS, ENDS = 0.35, 0.08  # a day, of a habit
@@ -36,7 +38,6 @@ HORIZON_DAYS, PICKS, ASKED = 14, 5, 400
 BEGIN = datetime(2024, 1, 1, tzinfo=UTC)
 HABIT, TAKEN_UP, AFTER, BOTH = "habit", "P(taken up)", "V after", "P(taken up) V after"
 SIGNALS = (HABIT, BOTH, AFTER, TAKEN_UP)
-Floats = NDArray[np.float64]
 
 
 class Service(NamedTuple):
@@ -51,9 +52,9 @@ class Service(NamedTuple):
         genre: (shows,).
     """
 
-    visits: Floats
-    taken: Floats
-    formed: Floats
+    visits: Doubles
+    taken: Doubles
+    formed: Doubles
     habit: NDArray[np.bool_]
     events: pl.DataFrame
     genre: NDArray[np.int64]
@@ -91,7 +92,7 @@ def service(users: int, days: int, seed: int) -> Service:
     return Service(visits, taken, formed, habit, events, genre)
 
 
-def days_back(world: Service, habit: Floats) -> Floats:
+def days_back(world: Service, habit: Doubles) -> Doubles:
     """Expected days back to each show in the next days, (users, shows), from the chance of a habit now."""
     chance = world.visits[:, None] * SLATE / SHOWS * world.taken
     total = np.zeros_like(chance)
@@ -102,7 +103,7 @@ def days_back(world: Service, habit: Floats) -> Floats:
     return total
 
 
-def truth(world: Service) -> Floats:
+def truth(world: Service) -> Doubles:
     """What showing each show to each user next does to the days back to it."""
     now = world.habit.astype(float)
     shown = now + (1 - now) * world.taken * world.formed
@@ -134,7 +135,7 @@ def learned(world: Service, days: int, seed: int, epochs: int) -> RewardFunction
     return trained(config, checked, split(checked, train_days=days - 8, validation_days=7), epochs=epochs).function
 
 
-def scores(function: RewardFunction, world: Service, users: NDArray[np.int64], days: int) -> dict[str, Floats]:
+def scores(function: RewardFunction, world: Service, users: NDArray[np.int64], days: int) -> dict[str, Doubles]:
     """(users, shows) of each signal at a visit on the day after the log."""
     slots = pl.DataFrame({"user_id": users, "timestamp": [BEGIN + timedelta(days=days, hours=6)] * len(users)})
     slots = slots.with_columns(surface=pl.lit("home"))
@@ -146,7 +147,7 @@ def scores(function: RewardFunction, world: Service, users: NDArray[np.int64], d
     return {name: values.double().numpy() for name, values in found.items()}
 
 
-def judged(true: Floats, score: Floats) -> dict[str, float]:
+def judged(true: Doubles, score: Doubles) -> dict[str, float]:
     """How a score agrees with the truth, (users, shows) both."""
     best, chosen = (np.take_along_axis(true, np.argsort(-by, 1)[:, :PICKS], 1).sum() for by in (true, score))
     slope = np.cov(true.ravel(), score.ravel())[0, 1] / score.var()

@@ -23,10 +23,12 @@ from rich.table import Table
 from training import trained
 from worlds import ROOT, write_result
 
-from reward.evaluation.resampling import interval, ratio
-from reward.outcomes.activity import DAY, day_of
-from reward.schema import USER, EventLog, check
-from reward.sequences.split import Split, split
+from reward.columns import USER
+from reward.data.days import DAY, day_of
+from reward.data.event_log import EventLog
+from reward.data.split import Split, split
+from reward.data.validation import check
+from reward.statistics.bootstrap import interval, ratio
 from reward.writing import whole as whole_file
 
 LOGS = {  # what train.py would be told

@@ -28,13 +28,13 @@ import polars as pl
 import torch
 
 from reward import SchemaError, check
+from reward.data.event_log import Checked
 from reward.encoders.gru import GRU
-from reward.function import RewardFunction
+from reward.features.events import Features
 from reward.heads.trace import TraceHead
-from reward.network import RewardNetwork
 from reward.outcomes.activity import ActivityTrace
-from reward.schema import Checked
-from reward.sequences.features import Features
+from reward.scoring.function import RewardFunction
+from reward.sequences.network import RewardNetwork
 
 FIRST = datetime(2024, 3, 1, tzinfo=UTC)
 NAMES = (

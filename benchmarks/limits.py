@@ -40,7 +40,7 @@ from rich.console import Console
 from rich.table import Table
 from worlds import JUDGED, ROOT, true_spread, world_of, write_result
 
-from reward.schema import PROPENSITY
+from reward.columns import PROPENSITY
 
 SHOWN = "shown"
 EFFECTS, CAUSE, ALARMS = "effects", "cause", "alarms"

@@ -27,9 +27,10 @@ from rich.console import Console
 from rich.table import Table
 from worlds import ROOT, write_result
 
-from reward.evaluation.off_policy import Estimate, Logged, Refusal, importance
-from reward.evaluation.off_policy import effective_rows as effective
-from reward.evaluation.off_policy.weighting import clipped, inverse_propensity, self_normalised
+from reward.off_policy.estimate import Estimate, Refusal
+from reward.off_policy.estimate import effective_rows as effective
+from reward.off_policy.feedback import Logged, importance
+from reward.off_policy.ips import clipped, inverse_propensity, self_normalised
 
 CAMPAIGNS, POLICIES = ("all", "men", "women"), ("random", "bts")
 LEAST_EFFECTIVE_ROWS = 100

@@ -27,13 +27,13 @@ from rich.progress import track
 from rich.table import Table
 from worlds import ROOT, write_result
 
-from reward.evaluation.off_policy import Estimate, Logged, MeanWeightOff, TooFewEffectiveRows
-from reward.evaluation.off_policy.difference import difference_from_level
-from reward.evaluation.off_policy.regression import doubly_robust
-from reward.evaluation.off_policy.weighting import inverse_propensity, self_normalised
-from reward.experiments.quantiles import normal
-
-Floats = NDArray[np.float64]
+from reward.arrays import Doubles
+from reward.off_policy.doubly_robust import doubly_robust
+from reward.off_policy.estimate import Estimate, MeanWeightOff, TooFewEffectiveRows
+from reward.off_policy.feedback import Logged
+from reward.off_policy.ips import inverse_propensity, self_normalised
+from reward.off_policy.paired_difference import difference_from_level
+from reward.statistics.intervals import normal
 
 LEAST_EFFECTIVE_ROWS, LEVEL, NEAR = 100, 0.95, 200
 GOAL = 0.93
@@ -48,11 +48,11 @@ class Drawn(NamedTuple):
     policy that ran.
     """
 
-    reward: Floats
-    propensity: Floats
+    reward: Doubles
+    propensity: Doubles
     user: NDArray[np.int64] | None
-    target: Floats
-    model: Floats
+    target: Doubles
+    model: Doubles
     worth: float
     ran: float
 
@@ -122,7 +122,7 @@ class Told(NamedTuple):
 
     refused: str | None
     effective_rows: float
-    errors: Floats  # (estimators, 3)
+    errors: Doubles  # (estimators, 3)
 
 
 def simulated(service: Service, near: bool, seed: int) -> Told:
@@ -196,12 +196,12 @@ def _row(
     return {"what": what, "metric": metric, "ours": ours, "se": se, "peers": peers or {}, **asked}
 
 
-def _softmax(logits: Floats) -> Floats:
+def _softmax(logits: Doubles) -> Doubles:
     odds = np.exp(logits - logits.max(axis=-1, keepdims=True))
     return np.asarray(odds / odds.sum(axis=-1, keepdims=True), np.float64)
 
 
-def _drawn(chance: Floats, draws: np.random.Generator) -> NDArray[np.int64]:
+def _drawn(chance: Doubles, draws: np.random.Generator) -> NDArray[np.int64]:
     return np.asarray((chance.cumsum(axis=1) > draws.random((len(chance), 1))).argmax(axis=1), np.int64)
 
 

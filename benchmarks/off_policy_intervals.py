@@ -25,11 +25,12 @@ from rich.progress import track
 from rich.table import Table
 from worlds import ROOT, write_result
 
-from reward.evaluation.off_policy import Logged, Refusal
-from reward.evaluation.off_policy.choice import choose
-from reward.evaluation.off_policy.regression import clipped_doubly_robust, doubly_robust
-from reward.evaluation.off_policy.weighting import inverse_propensity
-from reward.experiments.quantiles import normal
+from reward.off_policy.doubly_robust import clipped_doubly_robust, doubly_robust
+from reward.off_policy.estimate import Refusal
+from reward.off_policy.feedback import Logged
+from reward.off_policy.ips import inverse_propensity
+from reward.off_policy.selection import choose
+from reward.statistics.intervals import normal
 
 ITEMS, ROWS_A_USER, WORTH, FORETOLD = 20, 20, 0.3, 0.5
 MOST = (1.0, 2.0, 3.0, 5.0, 8.0)

@@ -1,8 +1,8 @@
 """Do proxy weights find the slope of true effects, and do their intervals cover it?
 
 Many times over, a service's past experiments are simulated from effects whose covariance is known, and the weights of
-two signals are learned by every method of `reward.experiments.weights`. Told are the bias of each, beside that of the
-naive regression of estimates on estimates, and how often the 95% interval holds the truth.
+two signals are learned by every method of `reward.experiments.proxy_weights`. Told are the bias of each, beside that of
+the naive regression of estimates on estimates, and how often the 95% interval holds the truth.
 
 Users differ in the signals and the north star together, with correlations that are not those of the effects; effects
 are about as large as their errors; users vary more in some experiments than in others. The cases:
@@ -30,8 +30,8 @@ from rich.table import Table
 from scipy.linalg import eigh
 from worlds import ROOT, write_result
 
+from reward.experiments.proxy_weights import METHODS, liml, naive
 from reward.experiments.table import Experiments, from_users
-from reward.experiments.weights import METHODS, liml, naive
 
 SIGNALS, NORTH = ("short", "long"), "north star"
 BETA = np.array([0.6, 0.3])

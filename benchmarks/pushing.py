@@ -25,9 +25,9 @@ from rich.progress import track
 from rich.table import Table
 from worlds import ROOT, write_result
 
-from reward.effects.pushing import DIVERGENCES, PESSIMISM, leaning_at, strength_at
-from reward.effects.second_stage import ItemEffects
-from reward.schema import ITEM
+from reward.causal.diagnostics.policy_shift import DIVERGENCES, PESSIMISM, leaning_at, strength_at
+from reward.causal.estimate import ItemEffects
+from reward.columns import ITEM
 from reward.simulation.policies import logging_policy, rank_by
 from reward.simulation.service import first_state, simulate
 from reward.simulation.truth import outcome

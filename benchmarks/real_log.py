@@ -24,10 +24,11 @@ from rich.progress import track
 from rich.table import Table
 from worlds import ROOT, write_result
 
-from reward.effects.account import account, account_sentences
-from reward.outcomes.activity import day_of
-from reward.schema import ITEM, check
-from reward.sequences.split import known_at, split
+from reward.causal.diagnostics.summary import account, account_sentences
+from reward.columns import ITEM
+from reward.data.days import day_of
+from reward.data.split import known_at, split
+from reward.data.validation import check
 
 LOG, PERMUTED = "KuaiRand-Pure", "KuaiRand-Pure, items permuted within days"
 GOAL = 0.93

@@ -42,8 +42,10 @@ from rich.table import Table
 from scipy.stats import rankdata
 from worlds import HORIZON_DAYS, JUDGED, OTHERS, ROOT, correlation, world_of, write_result
 
-from reward.effects.second_stage import ItemEffects
-from reward.schema import ITEM, PROPENSITY, USER, EventLog, check
+from reward.causal.estimate import ItemEffects
+from reward.columns import ITEM, PROPENSITY, USER
+from reward.data.event_log import EventLog
+from reward.data.validation import check
 from reward.simulation.policies import logging_policy
 from reward.simulation.service import Service, open_service
 from reward.simulation.truth import effects, paired_runs, segments_of

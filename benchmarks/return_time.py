@@ -38,9 +38,9 @@ from waiting.forecasters import boosted_trees, buys_till_dead, cox, kaplan_meier
 from waiting.scores import C_INDEX, LOG_LIKELIHOOD, METRICS, OF, Measured, standard_error
 from worlds import ROOT, write_result
 
-from reward.artifact import load
-from reward.schema import check
-from reward.sequences.split import split
+from reward.data.split import split
+from reward.data.validation import check
+from reward.scoring.artifact import load
 from reward.writing import whole
 
 CDNOW, KUAIRAND = "cdnow", "kuairand"

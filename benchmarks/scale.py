@@ -23,8 +23,9 @@ from rich.console import Console
 from rich.table import Table
 from worlds import ROOT, correlation, write_result
 
+from reward.data.event_log import EventLog
+from reward.data.validation import check
 from reward.outcomes.activity import ActivityTrace
-from reward.schema import EventLog, check
 
 DAYS, HORIZON_DAYS, MOST_SHOWN, KINDS = 30, 14, 4, 20
 ROWS_PER_USER = 28  # or a little more

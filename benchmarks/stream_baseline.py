@@ -25,12 +25,13 @@ from scipy.stats import t as student
 from training import Trained, trained
 from worlds import ROOT, correlation, write_result
 
-from reward.effects.residuals import user_days
-from reward.network import RewardNetwork
-from reward.outcomes.activity import DAY, day_of
-from reward.schema import ITEM, TIMESTAMP, USER, EventLog
-from reward.sequences.features import Features
-from reward.sequences.split import bounds, split
+from reward.causal.item_effects.outcome_residuals import user_days
+from reward.columns import ITEM, TIMESTAMP, USER
+from reward.data.days import DAY, day_of
+from reward.data.event_log import EventLog
+from reward.data.split import bounds, split
+from reward.features.events import Features
+from reward.sequences.network import RewardNetwork
 from reward.sequences.stream import Stream, Windows
 
 PART = "stream baseline"

@@ -27,23 +27,17 @@ from rich.progress import track
 from rich.table import Table
 from worlds import ROOT, write_result
 
-from reward.evaluation.surrogates.early import (
+from reward.experiments.early_readout import (
     Effects,
     agreement,
     auto_surrogate,
     decisions,
     effects_by_test,
 )
-from reward.evaluation.surrogates.index import (
-    Experiment,
-    IndexEffect,
-    Past,
-    SurrogateIndex,
-    boosted,
-    linear,
-    violations,
-)
+from reward.experiments.surrogate_effect import IndexEffect, violations
+from reward.experiments.surrogate_index import Experiment, Past, SurrogateIndex
 from reward.simulation.policies import logging_policy
+from reward.statistics.regression import boosted, linear
 from reward.writing import write_json
 
 LEVEL, ALPHA, RESAMPLES = 0.95, 0.05, 1000

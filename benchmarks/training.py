@@ -11,14 +11,14 @@ from omegaconf import DictConfig
 from pytorch_lightning import Callback, LightningModule, Trainer, seed_everything
 from pytorch_lightning.callbacks import EarlyStopping
 
-from reward.function import RewardFunction
-from reward.model import RewardModel, Task
-from reward.network import RewardNetwork
-from reward.outcomes import ABSENT
-from reward.schema import EventLog
+from reward.data.event_log import EventLog
+from reward.data.split import Split, known_at
+from reward.features.events import Features
+from reward.outcomes.protocol import ABSENT
+from reward.scoring.function import RewardFunction
 from reward.sequences.datamodule import StreamData
-from reward.sequences.features import Features
-from reward.sequences.split import Split, known_at
+from reward.sequences.model import RewardModel, Task
+from reward.sequences.network import RewardNetwork
 from reward.training.activity import Gain, fit_activity, keep_what_gained
 
 

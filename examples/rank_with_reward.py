@@ -20,9 +20,9 @@ from rich.table import Table
 from torch import Tensor, nn
 
 import reward
-from reward.logs import kuairand
+from reward.data import kuairand
+from reward.data.validation import check
 from reward.ranking import pairwise_logistic, softmax
-from reward.schema import check
 
 NEGATIVES = 20
 PAST_CLICKS = 20

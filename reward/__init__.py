@@ -6,11 +6,15 @@ the others. ``reward.ranking`` has losses that train a ranker on such rewards.
 """
 
 from reward import ranking
-from reward.artifact import ArtifactError, ArtifactWarning, load
-from reward.effects.exposure import Rewards
-from reward.function import History, RewardFunction
-from reward.logs.files import check
-from reward.schema import SchemaError, SetAsideWarning
+from reward.data.event_log import SchemaError
+from reward.data.parquet import check
+from reward.data.validation import SetAsideWarning
+from reward.moved import find_what_moved
+from reward.rewards import Rewards
+from reward.scoring.artifact import ArtifactError, ArtifactWarning, load
+from reward.scoring.function import History, RewardFunction
+
+find_what_moved()
 
 __all__ = [
     "ArtifactError",

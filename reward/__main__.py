@@ -17,12 +17,13 @@ import torch
 from rich.console import Console
 from rich.progress import track
 
-from reward.artifact import ArtifactError, load
-from reward.effects.account import no_push
-from reward.function import RewardFunction
-from reward.logs.files import scan
-from reward.outcomes import Outcome
-from reward.schema import USER, SchemaError, reading
+from reward.causal.diagnostics.summary import no_push
+from reward.columns import USER
+from reward.data.event_log import SchemaError, reading
+from reward.data.parquet import scan
+from reward.outcomes.protocol import Outcome
+from reward.scoring.artifact import ArtifactError, load
+from reward.scoring.function import RewardFunction
 from reward.scoring.partitioned import score_parquet
 from reward.training.terminal import own_warnings_only
 from reward.writing import whole
@@ -139,7 +140,7 @@ def _items(options: argparse.Namespace) -> pl.DataFrame | None:
 
 
 def _draw(options: argparse.Namespace, console: Console) -> int:
-    from reward.evaluation.report import distributions_picture
+    from reward.report.figures import distributions_picture
 
     function = load(options.artifact)
     if not isinstance(function, RewardFunction):

@@ -53,8 +53,8 @@ class Frozen(nn.Module):
             TypeError: always.
         """
         raise TypeError(
-            f"a {type(self).__name__} is frozen and takes no weights: save one with reward.artifact.save, and load it "
-            "with reward.load"
+            f"a {type(self).__name__} is frozen and takes no weights: save one with reward.scoring.artifact.save, and "
+            "load it with reward.load"
         )
 
     def _load_from_state_dict(self, *_: Any) -> None:

@@ -18,11 +18,8 @@ from statistics import NormalDist
 import numpy as np
 import numpy.typing as npt
 
-from reward.outcomes.activity import MAX_HORIZON_DAYS
-
-Doubles = npt.NDArray[np.float64]
-Floats = npt.NDArray[np.float32]
-Ints = npt.NDArray[np.int64]
+from reward.arrays import Doubles, Floats, Ints
+from reward.data.days import MAX_HORIZON_DAYS
 
 _NOISE_USERS = 50_000  # users that covariances between users are taken from, spread over the items
 _MOST_FACTORS = 64

@@ -5,14 +5,15 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from torch import nn
 
+from reward.moved import today
 from reward.plain import check, shown
-from reward.wiring import TARGET
 
+TARGET = "_target_"
 MOST_ENTRIES = 1000  # of a list or text among the arguments
 
 
@@ -34,7 +35,7 @@ ROLES = {
     "encoder": Role("reward.encoders", ("read", "query"), True),
     "head": Role("reward.heads", ("value", "expected", "distribution", "calibrate"), True),
     "outcome": Role("reward.outcomes", ("label", "parts", "targets", "states", "unit"), False),
-    "composite": Role("reward.experiments", ("read", "score_events", "score_candidates"), True),
+    "composite": Role("reward.scoring.composite", ("read", "score_events", "score_candidates"), True),
 }
 
 
@@ -69,6 +70,7 @@ def resolve(target: Any, role: str, trust: frozenset[str]) -> type:
     """
     if not isinstance(target, str):
         raise ValueError(f"the {role} expected the full name of a class in {TARGET}, got {shown(target)}")
+    target = today(target)
     module, _, name = target.rpartition(".")
     wanted = ROLES[role]
     if module not in trust and module not in _modules_of(wanted.room):
@@ -139,5 +141,26 @@ def _has(kind: type, name: str) -> bool:
 
 def _modules_of(room: str) -> set[str]:
     """The modules of a package by name, without importing them."""
-    paths = importlib.import_module(room).__path__
-    return {f"{room}.{found.name}" for found in pkgutil.iter_modules(paths)}
+    paths = getattr(importlib.import_module(room), "__path__", None)
+    return {room} if paths is None else {f"{room}.{found.name}" for found in pkgutil.iter_modules(paths)}
+
+
+def locate(target: str) -> Callable[..., Any]:
+    """The object at a full dotted path, such as ``reward.heads.trace.TraceHead``.
+
+    Raises:
+        TypeError: nothing is there.
+    """
+    module, _, name = target.rpartition(".")
+    try:
+        owner = importlib.import_module(module)
+        return getattr(owner, name)
+    except (ImportError, AttributeError, ValueError) as error:
+        reason = error
+    try:
+        outer, _, cls = module.rpartition(".")
+        return getattr(getattr(importlib.import_module(outer), cls), name)
+    except (ImportError, AttributeError, ValueError):
+        raise TypeError(
+            f"_target_={target!r} expected the full path of a class or function, found nothing there: {reason}"
+        ) from reason

@@ -16,18 +16,19 @@ from pytorch_lightning import Trainer
 from torch import nn
 
 from reward import encoders, heads, objectives
-from reward.effects.personal import fit_personal
-from reward.effects.second_stage import fit_effects
+from reward.causal.estimate import fit_effects
+from reward.causal.user_effects.estimation import fit_personal
+from reward.data.event_log import EventLog
+from reward.data.split import known_at, split
+from reward.data.validation import check
 from reward.encoders.gru import GRU
+from reward.features.events import Features
 from reward.heads.trace import TraceHead
-from reward.model import RewardModel
-from reward.network import RewardNetwork
 from reward.objectives.likelihood import trace_likelihood
-from reward.outcomes import STATES
 from reward.outcomes.activity import ActivityTrace
-from reward.schema import EventLog, check
-from reward.sequences.features import Features
-from reward.sequences.split import known_at, split
+from reward.outcomes.protocol import STATES
+from reward.sequences.model import RewardModel
+from reward.sequences.network import RewardNetwork
 from reward.sequences.stream import Stream
 
 # what a small part is made of, by the names of constructors' arguments

@@ -79,16 +79,16 @@ def put(*path, value):
 TARGETS = {
     "os.system": {"command": "touch {canary}"},
     "posix.system": {"command": "touch {canary}"},
-    "reward.artifact.os.system": {"command": "touch {canary}"},
+    "reward.scoring.artifact.os.system": {"command": "touch {canary}"},
     "reward.writing.os.system": {"command": "touch {canary}"},
-    "reward.sealed.os.open": {"path": "{canary}", "flags": 65},
+    "reward.scoring.sealed.os.open": {"path": "{canary}", "flags": 65},
     "reward.writing.os.mkdir": {"path": "{canary}"},
     "reward.writing.shutil.rmtree": {"path": "{folder}/.."},
     "reward.writing.write_json": {"path": "{canary}", "values": {"owned": 1}},
     "reward.writing.whole": {"path": "{canary}"},
     "reward.__main__.main": {"arguments": ["draw", "--out", "{canary}", "--artifact", "a", "--events", "b"]},
-    "reward.hub.tempfile.mkdtemp": {"dir": "{folder}/..", "prefix": "canary"},
-    "reward.artifact.__builtins__.eval": {"source": "open('{canary}', 'w')"},
+    "reward.scoring.hub.tempfile.mkdtemp": {"dir": "{folder}/..", "prefix": "canary"},
+    "reward.scoring.artifact.__builtins__.eval": {"source": "open('{canary}', 'w')"},
     "builtins.eval": {"source": "open('{canary}', 'w')"},
     "builtins.open": {"file": "{canary}", "mode": "w"},
     "subprocess.Popen": {"args": ["touch", "{canary}"]},
@@ -103,7 +103,7 @@ TARGETS = {
     "reward.encoders..gru.GRU": {"width": 8, "layers": 1, "dropout": 0.0},
     "reward.heads.trace.TraceHead": {"width": 8, "hidden": 4, "horizon_days": 7, "members": 2},
     "reward.outcomes.activity.ActivityTrace": {"horizon_days": 7},
-    "reward.function.RewardFunction": {},
+    "reward.scoring.function.RewardFunction": {},
     "ran_at_import.Part": {},
     "": {},
     "GRU": {"width": 8, "layers": 1, "dropout": 0.0},
@@ -123,11 +123,11 @@ for _target, _arguments in TARGETS.items():
     forgery(f"encoder {_target!r}")(names(_target, _arguments))
 for _target in (3, None, ["reward.encoders.gru.GRU"], {"_target_": "reward.encoders.gru.GRU"}):
     forgery(f"encoder {_target!r}")(names(_target, {"width": 8, "layers": 1, "dropout": 0.0}))
-for _target in ("reward.outcomes.activity.local_day", "reward.outcomes.habit.Habit", "reward.outcomes.Outcome"):
+for _target in ("reward.data.days.local_day", "reward.outcomes.habit.Habit", "reward.outcomes.protocol.Outcome"):
     forgery(f"outcome {_target}")(names(_target, {"timezone": "UTC"}, "outcome"))
 for _target in ("reward.heads.ensemble.Ensemble", "reward.heads.calibration.platt", "reward.encoders.gru.GRU"):
     forgery(f"head {_target}")(names(_target, {"width": 8, "hidden": 4, "members": 2, "outputs": 7}, "head"))
-for _target in ("os.system", "reward.experiments.composite.load", "reward.encoders.gru.GRU", 3):
+for _target in ("os.system", "reward.scoring.composite.load", "reward.encoders.gru.GRU", 3):
     forgery(f"kind {_target}")(changed(put("_target_", value=_target)))
 
 
@@ -367,7 +367,7 @@ def _(folder, canary):
 def composite(folder, functions, **more):
     manifest = {
         "format_version": 5,
-        "_target_": "reward.experiments.composite.Composite",
+        "_target_": "reward.scoring.composite.Composite",
         "unit": "days",
         "weights": dict.fromkeys(functions, 1.0),
         "covariance": [[0.0]],

@@ -5,11 +5,12 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 
-from reward.effects.account import account, no_account
-from reward.effects.anchors import HeldOut
-from reward.effects.balance import Balance
-from reward.effects.propensities import Calibration, Propensities
-from reward.effects.pushing import Push
+from reward.causal.diagnostics.balance import Balance
+from reward.causal.diagnostics.policy_shift import Push
+from reward.causal.diagnostics.summary import account, no_account
+from reward.causal.item_effects.ipw import HeldOut
+from reward.causal.propensity.calibration import Calibration
+from reward.causal.propensity.conditional_logit import Propensities
 
 _FRAME = pl.DataFrame({"covariate": ["past activity"], "spread": [0.1], "unweighted": [0.2], "z": [5.0]})
 FLAGGED, BALANCED = (

@@ -19,11 +19,12 @@ from polars.testing import assert_frame_equal
 from safetensors.torch import save_file
 
 import reward
-from reward import sealed, writing
-from reward.artifact import ArtifactError, ArtifactWarning, load, save
-from reward.card import model_card
-from reward.function import RewardFunction
-from reward.network import RewardNetwork
+from reward import writing
+from reward.scoring import sealed
+from reward.scoring.artifact import ArtifactError, ArtifactWarning, load, save
+from reward.scoring.function import RewardFunction
+from reward.scoring.model_card import model_card
+from reward.sequences.network import RewardNetwork
 
 NOW = datetime(2024, 4, 3, 9, 30, tzinfo=UTC)
 FILES = ["README.md", "items.parquet", "reward.json", "weights.safetensors"]

@@ -9,7 +9,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from reward.bounded import Shape, check_table, table, table_bytes, tensor_shapes, tensors
+from reward.scoring.bounded import Shape, check_table, table, table_bytes, tensor_shapes, tensors
 
 
 def peek_at(content):

@@ -4,9 +4,9 @@ import pytest
 from situations import SITUATIONS
 
 from reward.__main__ import caution_of
-from reward.card import model_card
-from reward.effects.account import account_sentences, no_push, verdict
-from reward.function import RewardFunction
+from reward.causal.diagnostics.summary import account_sentences, no_push, verdict
+from reward.scoring.function import RewardFunction
+from reward.scoring.model_card import model_card
 
 
 @pytest.fixture

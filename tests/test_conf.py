@@ -8,7 +8,8 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 import train  # noqa: F401  registers the resolvers
-from reward.wiring import check_names, check_signatures, locate
+from reward.targets import locate
+from reward.training.wiring import check_names, check_signatures
 
 CONF = Path(__file__).parents[1] / "conf"
 GROUPS = sorted(path.name for path in CONF.iterdir() if path.is_dir())

@@ -3,15 +3,15 @@ from functools import partial
 import pytest
 import torch
 
-from reward.consistency import TemporalConsistency
 from reward.days import trace_bits
 from reward.heads.hazard import HazardHead
-from reward.model import RewardModel, Task
 from reward.objectives.hazard import hazard_likelihood
 from reward.objectives.likelihood import trace_likelihood
-from reward.outcomes import STATES
+from reward.outcomes.protocol import STATES
 from reward.outcomes.returns import ReturnTime
+from reward.sequences.consistency import TemporalConsistency
 from reward.sequences.datamodule import StreamData
+from reward.sequences.model import RewardModel, Task
 
 HORIZON = 7  # of the fixtures' outcome
 

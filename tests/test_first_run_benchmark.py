@@ -4,8 +4,8 @@ from pathlib import Path
 import polars as pl
 from polars.testing import assert_frame_equal
 
-from reward.logs.files import read
-from reward.schema import check
+from reward.data.parquet import read
+from reward.data.validation import check
 
 sys.path.append(str(Path(__file__).parent.parent / "benchmarks"))
 from first_run import ITEMS, newcomer

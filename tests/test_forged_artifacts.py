@@ -18,11 +18,11 @@ from forged import FORGERIES, forged, manifest_of, reseal
 
 import reward
 from reward import encoders, experiments, heads, outcomes
-from reward.artifact import ArtifactError, save
 from reward.encoders.gru import GRU
-from reward.function import RewardFunction
 from reward.heads.trace import TraceHead
-from reward.network import RewardNetwork
+from reward.scoring.artifact import ArtifactError, save
+from reward.scoring.function import RewardFunction
+from reward.sequences.network import RewardNetwork
 
 SEEN = []  # what the interpreter did while a forgery was loaded
 WATCHED = ("open", "os.", "shutil.", "subprocess.", "socket.", "tempfile.", "pty.")

@@ -11,10 +11,10 @@ from polars.testing import assert_frame_equal
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from reward.artifact import load, save
-from reward.experiments.composite import Composite
 from reward.frozen import Frozen
-from reward.function import RewardFunction
+from reward.scoring.artifact import load, save
+from reward.scoring.composite import Composite
+from reward.scoring.function import RewardFunction
 
 NOW = datetime(2024, 4, 3, 9, 30, tzinfo=UTC)
 CASTS = {

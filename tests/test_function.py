@@ -13,14 +13,16 @@ from torch import nn
 from torch.testing import assert_close
 from torch.utils.data import DataLoader, Dataset
 
-from reward import function as module
+from reward.data.days import local_day
+from reward.data.event_log import SchemaError
+from reward.data.validation import SetAsideWarning
 from reward.encoders.gru import GRU
 from reward.encoders.transformer import Transformer
-from reward.function import SCORES, RewardFunction
 from reward.heads.trace import TraceHead
-from reward.network import RewardNetwork
-from reward.outcomes.activity import ActivityTrace, local_day
-from reward.schema import SchemaError, SetAsideWarning
+from reward.outcomes.activity import ActivityTrace
+from reward.scoring import function as module
+from reward.scoring.function import SCORES, RewardFunction
+from reward.sequences.network import RewardNetwork
 
 NEAR = {"abs_tol": 1e-5, "rel_tol": 1e-5}
 TRANSFORMER = partial(Transformer, width=8, layers=2, heads=2, dropout=0.0)

@@ -16,9 +16,9 @@ from test_function import Lists
 from torch.testing import assert_close
 from torch.utils.data import DataLoader
 
-from reward.artifact import ArtifactError, load, save
-from reward.effects.neural import EffectNet
-from reward.function import RewardFunction
+from reward.causal.user_effects.effect_net import EffectNet
+from reward.scoring.artifact import ArtifactError, load, save
+from reward.scoring.function import RewardFunction
 
 NOW = datetime(2024, 4, 3, 9, 30, tzinfo=UTC)
 

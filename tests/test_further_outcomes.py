@@ -10,24 +10,24 @@ import torch
 from polars.testing import assert_frame_equal
 
 from reward.__main__ import main
-from reward.artifact import load, save
+from reward.data.split import known_at
 from reward.encoders.gru import GRU
-from reward.evaluation.further import assess_further, further_sentences
-from reward.evaluation.judge import judge
-from reward.function import RewardFunction
+from reward.evaluation.auxiliary_tasks import assess_further, further_sentences
+from reward.evaluation.evaluate import judge
 from reward.heads.consumption import ConsumptionHead
 from reward.heads.hazard import HazardHead
 from reward.heads.rating import RatingHead
-from reward.model import Task
-from reward.network import RewardNetwork
 from reward.objectives.consumption import consumption_likelihood
 from reward.objectives.hazard import hazard_likelihood
 from reward.objectives.rating import rating_likelihood
 from reward.outcomes.consumption import Consumption
 from reward.outcomes.returns import ReturnTime
 from reward.outcomes.survey import SurveyRating
+from reward.scoring.artifact import load, save
+from reward.scoring.function import RewardFunction
 from reward.sequences.datamodule import StreamData
-from reward.sequences.split import known_at
+from reward.sequences.model import Task
+from reward.sequences.network import RewardNetwork
 
 SMALL = {"width": 8, "hidden": 4, "members": 2}
 OUTCOMES = {

@@ -10,17 +10,17 @@ import torch
 from polars.testing import assert_frame_equal
 
 from reward.__main__ import main
-from reward.artifact import load, save
+from reward.data.event_log import SchemaError
 from reward.encoders.gru import GRU
-from reward.evaluation.judge import judge
-from reward.function import RewardFunction
+from reward.evaluation.evaluate import judge
 from reward.heads.trace import TraceHead
-from reward.model import Task
-from reward.network import RewardNetwork
 from reward.objectives.likelihood import trace_likelihood
 from reward.outcomes.habit import BackAfter, BackWithout, TakenUp
-from reward.schema import SchemaError
+from reward.scoring.artifact import load, save
+from reward.scoring.function import RewardFunction
 from reward.sequences.datamodule import StreamData
+from reward.sequences.model import Task
+from reward.sequences.network import RewardNetwork
 
 DAYS = 7
 OUTCOMES = {

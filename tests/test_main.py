@@ -6,8 +6,8 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from reward.__main__ import main
-from reward.artifact import load, save
-from reward.function import SCORES, RewardFunction
+from reward.scoring.artifact import load, save
+from reward.scoring.function import SCORES, RewardFunction
 
 NOW = datetime(2024, 4, 3, 9, 30, tzinfo=UTC)
 

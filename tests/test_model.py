@@ -6,9 +6,9 @@ import torch
 from pytorch_lightning import Callback, Trainer
 
 from reward.heads.trace import TraceHead
-from reward.model import RewardModel
 from reward.objectives.likelihood import trace_likelihood
 from reward.sequences.datamodule import StreamData
+from reward.sequences.model import RewardModel
 
 TARGETS = ("trace", "observed")
 WEIGHTS = {"before": 1.0, "exposed": 2.0, "after": 0.5}

@@ -8,12 +8,12 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from reward.effects.personal import fit_personal
-from reward.effects.propensities import estimate_propensities
-from reward.effects.second_stage import fit_effects
-from reward.evaluation.canary import canary
+from reward.causal.estimate import fit_effects
+from reward.causal.propensity.conditional_logit import estimate_propensities
+from reward.causal.user_effects.estimation import fit_personal
+from reward.data.split import known_at
+from reward.evaluation.leakage import canary
 from reward.outcomes.activity import ActivityTrace
-from reward.sequences.split import known_at
 
 FEEDBACK = [("days", "shown"), ("value", "reward"), ("who", "total"), ("observed", "n")]
 CONTEXT = [("day", "n"), ("count", "share"), ("first", "rows"), ("again", "active")]

@@ -7,7 +7,7 @@ import torch
 from torch.testing import assert_close
 
 from reward.heads.trace import TraceHead
-from reward.network import Past, Recall, RewardNetwork, codes_of
+from reward.sequences.network import Past, Recall, RewardNetwork, codes_of
 from reward.sequences.stream import Stream, Windows
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from reward.effects.personal import Personal
+from reward.causal.user_effects.model import Personal
 from reward.simulation.policies import logging_policy
 from reward.simulation.service import first_state, simulate
 

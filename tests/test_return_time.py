@@ -9,7 +9,7 @@ import pytest
 from scipy.integrate import quad
 from scipy.special import gammaln
 
-from reward.evaluation.metrics import c_index
+from reward.evaluation.survival_metrics import c_index
 
 BG = np.array([0.243, 4.414, 0.793, 2.426])  # the published estimates for a tenth of CDNOW
 PARETO = np.array([0.553, 10.578, 0.606, 11.669])

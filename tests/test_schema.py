@@ -9,16 +9,8 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from reward.schema import (
-    STRAY,
-    EventLog,
-    SchemaError,
-    check,
-    check_items,
-    minutes_of,
-    row_keys,
-    unread_item_features,
-)
+from reward.data.event_log import EventLog, SchemaError, minutes_of
+from reward.data.validation import STRAY, check, check_items, row_keys, unread_item_features
 
 NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from reward.function import RewardFunction
-from reward.outcomes.activity import local_day
+from reward.data.days import local_day
+from reward.scoring.function import RewardFunction
 
 
 @pytest.fixture

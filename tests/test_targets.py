@@ -22,7 +22,7 @@ def test_a_part_is_built_of_its_arguments():
 
 
 @pytest.mark.parametrize("role", ROLES)
-@pytest.mark.parametrize("target", ["os.system", "reward.wiring.locate", "rewards.heads.Head", "", ".", "reward"])
+@pytest.mark.parametrize("target", ["os.system", "reward.targets.locate", "rewards.heads.Head", "", ".", "reward"])
 def test_what_is_in_no_room_of_its_role_is_refused_by_name(role, target):
     with pytest.raises(ValueError, match=f"it names '{target}' as its {role}, which is outside the modules of"):
         resolve(target, role, NOBODY)

@@ -5,7 +5,7 @@ import pytest
 import wandb
 from pytorch_lightning.loggers.logger import DummyLogger
 
-from reward.tracking import csv_logger, finish, log_config, log_results, wandb_logger
+from reward.training.tracking import csv_logger, finish, log_config, log_results, wandb_logger
 
 
 @pytest.fixture(autouse=True)

@@ -17,9 +17,10 @@ from safetensors.torch import load_file
 
 import reward
 import train
+from reward.data.event_log import EventLog
+from reward.data.split import split
+from reward.data.validation import check
 from reward.outcomes.activity import ActivityTrace
-from reward.schema import EventLog, check
-from reward.sequences.split import split
 
 ROOT = Path(__file__).parents[1]
 SMALL = [

@@ -6,11 +6,12 @@ import pytest
 import torch
 
 from reward.encoders.gru import GRU
+from reward.features.events import Features
 from reward.heads.trace import TraceHead
 from reward.objectives.likelihood import trace_likelihood
 from reward.outcomes.activity import ActivityTrace
-from reward.sequences.features import Features
-from reward.wiring import check_names, check_signatures, locate
+from reward.targets import locate
+from reward.training.wiring import check_names, check_signatures
 
 GRU_NODE = {"_target_": "reward.encoders.gru.GRU", "width": 8, "layers": 1, "dropout": 0.0}
 
@@ -22,7 +23,7 @@ def path_of(part):
 def test_a_target_is_found_by_its_full_path():
     assert locate("reward.encoders.gru.GRU") is GRU
     assert locate("reward.objectives.likelihood.trace_likelihood") is trace_likelihood
-    assert locate("reward.sequences.features.Features.fit") == Features.fit
+    assert locate("reward.features.events.Features.fit") == Features.fit
 
 
 @pytest.mark.parametrize(

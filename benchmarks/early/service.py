@@ -12,10 +12,12 @@ from hydra import compose, initialize_config_dir
 from training import trained
 from worlds import ROOT, world_of
 
-from reward.evaluation.surrogates.early import reward_surrogate
-from reward.logs.files import columns
-from reward.schema import TIMESTAMP, USER, EventLog, check
-from reward.sequences.split import bounds, split
+from reward.columns import TIMESTAMP, USER
+from reward.data.event_log import EventLog
+from reward.data.parquet import columns
+from reward.data.split import bounds, split
+from reward.data.validation import check
+from reward.experiments.early_readout import reward_surrogate
 from reward.simulation.log import events_of, items_of
 from reward.simulation.policies import click_optimal, logging_policy, minutes_optimal, oracle
 from reward.simulation.service import Policy, first_state, open_service, simulate

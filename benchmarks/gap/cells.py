@@ -10,9 +10,10 @@ import torch
 from scipy.stats import rankdata
 from worlds import correlation
 
-from reward.effects.anchors import inverse_weights
-from reward.effects.personal import Personal, days_since_1970
-from reward.schema import ITEM, PROPENSITY, TIMESTAMP, USER, slate_moment
+from reward.causal.item_effects.ipw import inverse_weights
+from reward.causal.user_effects.model import Personal, days_since_1970
+from reward.columns import ITEM, PROPENSITY, TIMESTAMP, USER
+from reward.data.event_log import slate_moment
 from reward.simulation.service import Service
 
 AT_ONCE = 1000

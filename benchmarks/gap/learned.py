@@ -12,15 +12,17 @@ from hydra.utils import instantiate
 from worlds import HORIZON_DAYS, ROLL_OUT_DAYS, ROOT
 
 from gap.study import Study
-from reward.effects.personal import days_since_1970
-from reward.effects.second_stage import ItemEffects
-from reward.effects.standing import Person, middle
+from reward.arrays import Floats
+from reward.causal.estimate import ItemEffects
+from reward.causal.user_effects.model import days_since_1970
+from reward.causal.user_effects.user_state import Person, middle
+from reward.columns import ITEM, TIMESTAMP, USER
+from reward.data.event_log import EventLog
+from reward.data.validation import check
 from reward.outcomes.activity import ActivityTrace
-from reward.schema import ITEM, TIMESTAMP, USER, EventLog, check
 from reward.simulation.log import items_of
 from reward.simulation.policies import rank_by
 from reward.simulation.service import Policy, View
-from reward.simulation.world import Floats
 
 AT_ONCE = 1000
 _LATEST: list[tuple[Study, ItemEffects]] = []

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.nn.functional import gelu, pad
 
 from gap.study import Study, Views
+from reward.arrays import Floats, Ints
 from reward.simulation.policies import rank_by
 from reward.simulation.service import Policy, Service, View
-from reward.simulation.world import Floats, Ints
 
 Loss = Callable[..., Tensor]
 SEEN_RATES = (0.4, 1.5)

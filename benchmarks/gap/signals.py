@@ -15,11 +15,10 @@ from worlds import HORIZON_DAYS, clustered
 
 from gap.learned import reward, reward_by_item
 from gap.study import Study, column
-from reward.schema import ITEM, PROPENSITY, TIMESTAMP, USER
+from reward.arrays import Doubles, Floats
+from reward.columns import ITEM, PROPENSITY, TIMESTAMP, USER
 from reward.simulation.rankers import true_effects
-from reward.simulation.world import Floats
 
-Doubles = NDArray[np.float64]
 Signal = Callable[[Study], NDArray[np.floating]]
 
 PAST_DAYS = (1, 3, 7, 14, 28)

@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from reward.arrays import Floats, Ints
 from reward.simulation.log import events_of, items_of
 from reward.simulation.policies import logging_policy
 from reward.simulation.service import (
@@ -22,7 +23,7 @@ from reward.simulation.service import (
     simulate,
     visiting,
 )
-from reward.simulation.world import Floats, Ints, World
+from reward.simulation.world import World
 
 FIRST_DAY = 10  # before it, histories are too short to learn from
 

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from long_term.setting import Population, Simulation
-from reward.evaluation.off_policy import Logged
-from reward.evaluation.off_policy.choice import choose
-from reward.evaluation.off_policy.long_term import action_posterior, long_term, marginal_weight
-from reward.evaluation.off_policy.regression import clipped_doubly_robust, doubly_robust
-from reward.evaluation.off_policy.ridge import action_regression, folds
+from reward.off_policy.doubly_robust import clipped_doubly_robust, doubly_robust
+from reward.off_policy.feedback import Logged
+from reward.off_policy.lope import action_posterior, long_term, marginal_weight
+from reward.off_policy.reward_model import action_regression, folds
+from reward.off_policy.selection import choose
 
 OURS = OUR_DR, OUR_LOPE, TEMPERED_LOPE, CHOSEN = "DR, ours", "LOPE, ours", "LOPE, ours, tempered", "chosen"
 FOLDS = 5

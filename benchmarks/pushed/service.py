@@ -8,13 +8,13 @@ import numpy as np
 import polars as pl
 import torch
 
-from reward.effects.personal import Personal, days_since_1970
-from reward.effects.standing import Facts, Person, middle
-from reward.schema import TIMESTAMP, USER
+from reward.arrays import Floats
+from reward.causal.user_effects.model import Personal, days_since_1970
+from reward.causal.user_effects.user_state import Facts, Person, middle
+from reward.columns import TIMESTAMP, USER
 from reward.simulation.policies import logging_policy, rank_by
 from reward.simulation.service import Policy, Service, State, View, simulate
 from reward.simulation.truth import outcome
-from reward.simulation.world import Floats
 
 Reward = Callable[[View], Floats]  # View -> (m, live), or (1, live)
 _BISECTIONS = 40

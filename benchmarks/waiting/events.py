@@ -13,14 +13,15 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from reward.columns import USER
+from reward.data.days import DAY, OBSERVED
+from reward.data.event_log import EventLog
+from reward.data.split import Split
 from reward.days import at_risk, event_on
-from reward.evaluation.baselines import Columns, Examples, boosted_trees, calibrated, engineered
-from reward.function import RewardFunction
-from reward.outcomes.activity import DAY, OBSERVED
+from reward.evaluation.baseline_models import Columns, Examples, boosted_trees, calibrated, engineered
 from reward.outcomes.returns import ENTRY_DAYS, EVENT, TIME_DAYS
-from reward.schema import USER, EventLog
+from reward.scoring.function import RewardFunction
 from reward.sequences.datamodule import StreamData
-from reward.sequences.split import Split
 from reward.sequences.stream import Stream
 
 

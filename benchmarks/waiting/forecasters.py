@@ -15,14 +15,15 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from reward.consistency import TemporalConsistency
+from reward.data.event_log import EventLog
+from reward.data.validation import check
 from reward.encoders.gru import GRU
+from reward.features.events import Features
 from reward.heads.hazard import HazardHead
-from reward.network import RewardNetwork
 from reward.objectives.consistency import hazard_targets, soft_hazard_likelihood
 from reward.objectives.hazard import hazard_likelihood, log_survival
-from reward.schema import EventLog, check
-from reward.sequences.features import Features
+from reward.sequences.consistency import TemporalConsistency
+from reward.sequences.network import RewardNetwork
 from reward.sequences.stream import Batch, Stream, Windows
 from waiting.buy_till_you_die import History, Model, fitted
 from waiting.customers import NAMES, WEEK, Purchases, known, landmarks, waits

@@ -58,7 +58,7 @@ def brier(survival: Floats, time: np.ndarray, event: np.ndarray) -> Measured:
 def c_index(survival: Floats, time: np.ndarray, event: np.ndarray) -> Measured:
     """Harrell's C of the expected weeks away, Σ_{d<H} S(d): of two rows the one that returned earlier scored lower.
 
-    Pairs as in `reward.evaluation.metrics.c_index`; the influence of a row is that of its share in all pairs.
+    Pairs as in `reward.evaluation.survival_metrics.c_index`; the influence of a row is that of its share in all pairs.
 
     Source: Harrell, Lee & Mark 1996; the jackknife of a ratio of U-statistics, Efron & Tibshirani 1993, chapter 11.
     """

@@ -10,12 +10,13 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from reward.arrays import Doubles
+from reward.columns import TIMESTAMP, USER
 from reward.experiments import confidence
 from reward.experiments.confidence import Difference, Moments
-from reward.experiments.quantiles import chance_beyond, check_alpha, normal
-from reward.experiments.table import ARM, Floats, arm_name, arm_names, check_numbers
-from reward.function import RewardFunction
-from reward.schema import TIMESTAMP, USER
+from reward.experiments.table import ARM, arm_name, arm_names, check_numbers
+from reward.scoring.function import RewardFunction
+from reward.statistics.intervals import chance_beyond, check_alpha, normal
 
 PREDICTED = "predicted"
 _ENTERED = "entered the test"
@@ -227,7 +228,7 @@ def _foretold(sides: tuple[Moments, Moments]) -> float:
     return float((xy - x * y / users) ** 2 / spread) if spread > 0 else 0.0
 
 
-def _known(covariate: pl.Series) -> Floats:
+def _known(covariate: pl.Series) -> Doubles:
     """A covariate in its own unit, 0 where it is unknown."""
     told = covariate.fill_nan(None)
     if told.is_infinite().any():
@@ -243,7 +244,7 @@ def _known(covariate: pl.Series) -> Floats:
     return filled
 
 
-def _centred(values: Floats) -> tuple[Floats, float]:
+def _centred(values: Doubles) -> tuple[Doubles, float]:
     """Values less their mean, in units of the largest of these; and the unit, 1 where all are the same."""
     scale = float(np.abs(values).max()) or 1.0
     shared = values / scale
@@ -252,7 +253,7 @@ def _centred(values: Floats) -> tuple[Floats, float]:
     return off / unit, unit * scale
 
 
-def _sums(y: Floats, x: Floats | None = None) -> Moments:
+def _sums(y: Doubles, x: Doubles | None = None) -> Moments:
     plain = Moments(len(y), float(y.sum()), float(y @ y))
     return plain if x is None else plain._replace(x=float(x.sum()), xx=float(x @ x), xy=float(x @ y))
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from reward.experiments.table import Floats
+from reward.arrays import Doubles
 
 
 class Moments(NamedTuple):
@@ -121,7 +121,7 @@ def ratio_chance(users: Mapping[str, int], expected: Mapping[str, float]) -> flo
     return float(chance)
 
 
-def spending_bounds(information: npt.ArrayLike, *, alpha: float) -> Floats:
+def spending_bounds(information: npt.ArrayLike, *, alpha: float) -> Doubles:
     """Bounds on |z| at each look of a group-sequential test that has spent ``alpha · t²`` by information t.
 
     Args:

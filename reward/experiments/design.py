@@ -10,9 +10,9 @@ import numpy.typing as npt
 import polars as pl
 import torch
 
+from reward.arrays import Doubles
 from reward.experiments.confidence import users_needed
-from reward.experiments.quantiles import normal
-from reward.experiments.table import Floats
+from reward.statistics.intervals import normal
 
 _LEAST_EFFECT = 1e-6  # standard deviations; and the least share of the users
 _SMALLEST, _MOST_TIMES = 1e-150, 1e6
@@ -133,8 +133,8 @@ def schedule(
 
 
 def _detectable(
-    users: Floats, left: float, treated_share: float, alpha: float, power: float, inflation: float
-) -> Floats:
+    users: Doubles, left: float, treated_share: float, alpha: float, power: float, inflation: float
+) -> Doubles:
     """The effect that ``users`` show with the asked power."""
     z = normal(1 - alpha) + normal(2 * power - 1)
     return z * np.sqrt(left * inflation / (np.maximum(users, 1e-300) * treated_share * (1 - treated_share)))
@@ -149,7 +149,7 @@ def _checked(
     alpha: float,
     power: float,
     inflation: float,
-) -> Floats:
+) -> Doubles:
     daily = np.asarray(daily_users, np.float64)
     asked = {
         f"sd > 0, got {sd}": _SMALLEST < sd < 1 / _SMALLEST,

@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from reward.arrays import Doubles
 from reward.experiments.confidence import spending_bounds
-from reward.experiments.quantiles import check_alpha, normal
-from reward.experiments.table import Floats
+from reward.statistics.intervals import check_alpha, normal
 
 _EARLY = 0.03  # information before which the grid of the group-sequential bounds holds too little
 _LEAST_SPENT = 1e-15  # of chance, that a bound can be told for
@@ -23,7 +23,7 @@ _MOST_TIMES = 16  # the users of a test of fixed size
 _SPENT = 0.96  # of alpha, by the group-sequential bounds: they take variances as known, and are found on a grid
 
 
-def always_valid(information: npt.ArrayLike, *, alpha: float = 0.05, tuned_at: float = 0.5) -> Floats:
+def always_valid(information: npt.ArrayLike, *, alpha: float = 0.05, tuned_at: float = 0.5) -> Doubles:
     """Bounds that hold at all times at once: the test may be looked at after every user, and go on past its plan.
 
     ``z² ≥ (1 + r/t) · log((t + r) / (r α²))``, Robbins' mixture of normal martingales, r the mixture's precision. The
@@ -56,7 +56,7 @@ def always_valid(information: npt.ArrayLike, *, alpha: float = 0.05, tuned_at: f
     return np.sqrt((1 + r / t) * (np.log1p(t / r) + least))
 
 
-def group_sequential(information: npt.ArrayLike, *, alpha: float = 0.05) -> Floats:
+def group_sequential(information: npt.ArrayLike, *, alpha: float = 0.05) -> Doubles:
     """Bounds for looks whose last one is planned: narrower than `always_valid` late, wider early.
 
     ``α t²`` may be spent by information t, by `reward.experiments.confidence.spending_bounds`; a 25th of α is kept
@@ -130,7 +130,7 @@ def monitor(effects: npt.ArrayLike, ses: npt.ArrayLike, bounds: npt.ArrayLike) -
 
 def crossing(
     information: npt.ArrayLike, bounds: npt.ArrayLike, drift: float, *, paths: int = 20_000, seed: int = 0
-) -> Floats:
+) -> Doubles:
     """Chance to have crossed by each look: the level where there is no effect, power where there is.
 
     Over simulated Brownian paths of mean ``drift · t``.
@@ -202,14 +202,14 @@ def inflation(
     return float((high / fixed) ** 2)
 
 
-def _information(information: npt.ArrayLike) -> Floats:
+def _information(information: npt.ArrayLike) -> Doubles:
     t = np.asarray(information, np.float64)
     if t.ndim != 1 or not len(t) or not ((t >= _LEAST_INFORMATION) & (t <= _MOST_INFORMATION)).all():
         raise ValueError(f"information expected positive shares of the planned users, one a look, got {information!r}")
     return t
 
 
-def _looks(information: npt.ArrayLike, bounds: npt.ArrayLike) -> tuple[Floats, Floats]:
+def _looks(information: npt.ArrayLike, bounds: npt.ArrayLike) -> tuple[Doubles, Doubles]:
     """Rising information and a bound at each."""
     t, bound = _information(information), np.asarray(bounds, np.float64)
     if bound.shape != t.shape or not (bound > 0).all() or not (np.diff(t) >= 0).all():
@@ -219,7 +219,7 @@ def _looks(information: npt.ArrayLike, bounds: npt.ArrayLike) -> tuple[Floats, F
     return t, bound
 
 
-def _paths(t: Floats, paths: int, seed: int) -> Floats:
+def _paths(t: Doubles, paths: int, seed: int) -> Doubles:
     """(paths, looks) of Brownian motion without drift."""
     if not paths >= 1:
         raise ValueError(f"paths expected a number of at least 1, got {paths}: thousands tell a chance to two digits")
@@ -227,6 +227,6 @@ def _paths(t: Floats, paths: int, seed: int) -> Floats:
     return np.cumsum(steps, axis=1)
 
 
-def _crossed(paths: Floats, t: Floats, bounds: Floats, drift: float) -> npt.NDArray[np.bool_]:
+def _crossed(paths: Doubles, t: Doubles, bounds: Doubles, drift: float) -> npt.NDArray[np.bool_]:
     """(paths, looks) whether each has crossed by each look."""
     return np.logical_or.accumulate(np.abs(paths + drift * t) >= bounds * np.sqrt(t), axis=1)

@@ -11,8 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
+from reward.arrays import Doubles, Ints
 
 EXPERIMENT, ARM, USER, SIZE, COVARIANCE = "experiment", "arm", "user_id", "size", "covariance"
 _SYMMETRIC = 1e-8  # largest asymmetry of a covariance, relative to its largest entry
@@ -40,9 +39,9 @@ class Experiments:
 
     metrics: tuple[str, ...]
     experiment: Ints
-    effects: Floats
-    covariance: Floats
-    size: Floats
+    effects: Doubles
+    covariance: Doubles
+    size: Doubles
 
     def __post_init__(self) -> None:
         if np.ndim(self.experiment) != 1 or np.asarray(self.experiment).dtype.kind not in "iu":
@@ -281,7 +280,7 @@ def check_numbers(schema: Mapping[str, pl.DataType], names: Sequence[str], what:
         )
 
 
-def _scaled(covariance: Floats) -> Floats:
+def _scaled(covariance: Doubles) -> Doubles:
     """Covariances as correlations, so that units do not matter; a variance that is not positive stays as it is."""
     variance = np.einsum("kii->ki", covariance)
     scale = np.sqrt(np.where(variance > 0, variance, 1.0))

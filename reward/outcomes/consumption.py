@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from reward.outcomes import STATES, Parts, day_names, days_of
-from reward.outcomes.activity import DAY, MAX_HORIZON_DAYS, OBSERVED, day_of, observed_days
-from reward.schema import USER, EventLog, SchemaError
+from reward.columns import USER
+from reward.data.days import DAY, MAX_HORIZON_DAYS, OBSERVED, day_of, observed_days
+from reward.data.event_log import EventLog, SchemaError
+from reward.outcomes.protocol import STATES, Parts, day_names, days_of
 
 AMOUNT = "amount"
 

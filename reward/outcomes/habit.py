@@ -13,18 +13,11 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from reward.outcomes import ABSENT, ASKED, Outcome, Parts
-from reward.outcomes.activity import (
-    DAY,
-    OBSERVED,
-    TRACE,
-    ActivityTrace,
-    activity_words,
-    day_of,
-    returns_alone,
-    revealed,
-)
-from reward.schema import SESSION, TIMESTAMP, USER, EventLog, SchemaError, slate_moment
+from reward.columns import SESSION, TIMESTAMP, USER
+from reward.data.days import DAY, OBSERVED, TRACE, activity_words, day_of, returns_alone, revealed
+from reward.data.event_log import EventLog, SchemaError, slate_moment
+from reward.outcomes.activity import ActivityTrace
+from reward.outcomes.protocol import ABSENT, ASKED, Outcome, Parts
 
 
 class Habit(NamedTuple):

@@ -8,9 +8,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import polars as pl
 
-from reward.outcomes import STATES, Parts, day_names, days_of
-from reward.outcomes.activity import DAY, OBSERVED, TRACE, ActivityTrace, observed_days
-from reward.schema import TIMESTAMP, EventLog, SchemaError
+from reward.columns import TIMESTAMP
+from reward.data.days import DAY, OBSERVED, TRACE, observed_days
+from reward.data.event_log import EventLog, SchemaError
+from reward.outcomes.activity import ActivityTrace
+from reward.outcomes.protocol import STATES, Parts, day_names, days_of
 
 TIME_DAYS = "time_days"
 EVENT = "event"

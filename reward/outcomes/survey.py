@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from reward.outcomes import Parts
-from reward.outcomes.activity import day_of, revealed
-from reward.schema import EventLog, SchemaError
+from reward.data.days import day_of, revealed
+from reward.data.event_log import EventLog, SchemaError
+from reward.outcomes.protocol import Parts
 
 RATING = "rating"
 

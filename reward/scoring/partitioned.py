@@ -14,10 +14,11 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-from reward.experiments.composite import Composite
-from reward.function import Progress, RewardFunction, beside
-from reward.logs.files import scan
-from reward.schema import ITEM, USER, reading
+from reward.columns import ITEM, USER
+from reward.data.event_log import reading
+from reward.data.parquet import scan
+from reward.scoring.composite import Composite
+from reward.scoring.function import Progress, RewardFunction, beside
 from reward.writing import scratch_folder, whole
 
 ROWS_AT_ONCE = 50_000  # scoring takes some 3 KB a row

@@ -11,11 +11,11 @@ from pytorch_lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from reward.outcomes import ABSENT, ASKED, AbsentOutcome, Outcome
-from reward.outcomes.activity import DAY
-from reward.schema import EventLog
-from reward.sequences.features import Features
-from reward.sequences.split import Split, known_at
+from reward.data.days import DAY
+from reward.data.event_log import EventLog
+from reward.data.split import Split, known_at
+from reward.features.events import Features
+from reward.outcomes.protocol import ABSENT, ASKED, AbsentOutcome, Outcome
 from reward.sequences.stream import Batch, Index, Items, Stream, Windows
 
 

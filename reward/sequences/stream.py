@@ -11,9 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from reward.schema import ITEM, TIMESTAMP, USER
-from reward.sequences.features import Codes, Features, Floats, ItemTable
-from reward.sequences.slots import VISIBLE, slots
+from reward.arrays import Floats
+from reward.columns import ITEM, TIMESTAMP, USER
+from reward.features.events import Codes, Features, ItemTable
+from reward.features.history import VISIBLE, slots
 
 Index = NDArray[np.int64]
 

@@ -23,32 +23,35 @@ import polars as pl
 import torch
 from pytorch_lightning import Trainer
 
-from reward.artifact import save
-from reward.effects.account import account, verdict
-from reward.effects.balance import balance
-from reward.effects.personal import fit_personal
-from reward.effects.second_stage import ItemEffects, fit_effects
+from reward.arrays import Floats
+from reward.causal.diagnostics.balance import balance
+from reward.causal.diagnostics.summary import account, verdict
+from reward.causal.estimate import ItemEffects, fit_effects
+from reward.causal.user_effects.estimation import fit_personal
+from reward.columns import ITEM, PROPENSITY, TIMESTAMP, USER
+from reward.data.event_log import EventLog
+from reward.data.split import day_to_date, known_at, split
+from reward.data.validation import check
 from reward.encoders.gru import GRU
-from reward.evaluation.drawing import MODEL, MUTED, PAPER, SECOND, STYLE, THIRD, canvas, in_light, point
-from reward.evaluation.truth import EFFECT, REWARD, against_truth, beside_truth
-from reward.evaluation.wording import Estimate, amount, negated, places, readable, side_of_zero
-from reward.function import RewardFunction
+from reward.evaluation.simulated_truth import EFFECT, REWARD, against_truth, beside_truth
+from reward.features.events import Features
 from reward.heads.trace import TraceHead
-from reward.model import RewardModel
-from reward.network import RewardNetwork
 from reward.objectives.likelihood import trace_likelihood
-from reward.outcomes import STATES
 from reward.outcomes.activity import ActivityTrace
-from reward.schema import ITEM, PROPENSITY, TIMESTAMP, USER, EventLog, check
+from reward.outcomes.protocol import STATES
+from reward.report.drawing import MODEL, MUTED, PAPER, SECOND, STYLE, THIRD, canvas, in_light, point
+from reward.scoring.artifact import save
+from reward.scoring.function import RewardFunction
 from reward.sequences.datamodule import StreamData
-from reward.sequences.features import Features
-from reward.sequences.split import day_to_date, known_at, split
+from reward.sequences.model import RewardModel
+from reward.sequences.network import RewardNetwork
 from reward.simulation.log import events_of, items_of
 from reward.simulation.policies import logging_policy
 from reward.simulation.rankers import Slates, log_with_slates, policy_of, train_ranker, true_effects
 from reward.simulation.service import Service, open_service
 from reward.simulation.truth import Outcome, item_effects, outcome
-from reward.simulation.world import Floats, World
+from reward.simulation.world import World
+from reward.text import Estimate, amount, negated, places, readable, side_of_zero
 from reward.writing import whole, write_json
 
 Settings = dict[str, Any]
@@ -72,7 +75,7 @@ class Found:
             the service as it was brings, an estimate with its 95% interval.
         usual: active days that the service as it was brings.
         roll_out_days: days for which rankers fill the slates.
-        account: what `reward.effects.account.account` returns.
+        account: what `reward.causal.diagnostics.summary.account` returns.
     """
 
     users: int

@@ -8,11 +8,13 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import polars as pl
 
-from reward.logs.files import columns
-from reward.schema import ITEM, POSITION, PROPENSITY, REQUEST, SESSION, TIMESTAMP, USER, EventLog
+from reward.arrays import Ints
+from reward.columns import ITEM, POSITION, PROPENSITY, REQUEST, SESSION, TIMESTAMP, USER
+from reward.data.event_log import EventLog
+from reward.data.parquet import columns
 from reward.simulation.policies import logging_policy
 from reward.simulation.service import Exposures, Service, first_state, open_service, simulate
-from reward.simulation.world import Ints, World
+from reward.simulation.world import World
 
 
 def world_log(

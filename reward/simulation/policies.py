@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import ArrayLike
 
+from reward.arrays import Floats
 from reward.simulation.service import (
     Policy,
     Service,
@@ -16,7 +17,7 @@ from reward.simulation.service import (
     match_of,
     satisfaction_of,
 )
-from reward.simulation.world import Floats, sigmoid
+from reward.simulation.world import sigmoid
 
 
 def logging_policy(service: Service) -> Policy:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import gelu
 
+from reward.arrays import Floats, Ints
 from reward.ranking.losses import softmax
 from reward.simulation.policies import logging_policy, rank_by
 from reward.simulation.service import (
@@ -26,7 +27,7 @@ from reward.simulation.service import (
     satisfaction_of,
     simulate,
 )
-from reward.simulation.world import Floats, Ints, sigmoid
+from reward.simulation.world import sigmoid
 
 _SEEN_RATE = 0.4  # how fast the term for items already seen saturates
 

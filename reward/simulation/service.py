@@ -14,16 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from reward.simulation.world import (
-    Catalogue,
-    Floats,
-    Ints,
-    Population,
-    World,
-    catalogue_of,
-    population_of,
-    sigmoid,
-)
+from reward.arrays import Floats, Ints
+from reward.simulation.world import Catalogue, Population, World, catalogue_of, population_of, sigmoid
 
 _VISIT, _SLATES, _SURFACE, _BREAK, _HOUR, _OUTCOME, _NOISE, _CHOICE = range(10, 18)
 

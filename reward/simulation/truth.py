@@ -9,7 +9,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from reward.schema import ITEM, SchemaError
+from reward.arrays import Doubles, Ints
+from reward.columns import ITEM
+from reward.data.event_log import SchemaError
 from reward.simulation.policies import logging_policy
 from reward.simulation.service import (
     Policy,
@@ -28,9 +30,7 @@ from reward.simulation.service import (
     visiting,
     visitors,
 )
-from reward.simulation.world import Ints, World, sigmoid
-
-Doubles = NDArray[np.float64]
+from reward.simulation.world import World, sigmoid
 
 
 @dataclass(frozen=True)

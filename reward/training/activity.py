@@ -10,15 +10,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from reward.data.days import OBSERVED, TRACE
+from reward.data.event_log import SchemaError
 from reward.days import trace_bits
-from reward.evaluation.baselines import ACTIVITY, Columns, Examples, Forecast, logistic_regression
+from reward.evaluation.baseline_models import ACTIVITY, Columns, Examples, Forecast, logistic_regression
 from reward.heads.calibration import platt
 from reward.heads.trace import TraceHead
-from reward.model import RewardModel
-from reward.network import ActivityLogits
-from reward.outcomes.activity import OBSERVED, TRACE
-from reward.schema import SchemaError
 from reward.sequences.datamodule import StreamData
+from reward.sequences.model import RewardModel
+from reward.sequences.network import ActivityLogits
 
 _NOWHERE = -1  # a code that no category has
 

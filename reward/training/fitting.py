@@ -14,8 +14,8 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint, RichProgressBar
 from pytorch_lightning.loggers import Logger
 
-from reward.model import RewardModel
 from reward.sequences.datamodule import StreamData
+from reward.sequences.model import RewardModel
 from reward.training.checkpoints import WholeCheckpoints
 from reward.training.terminal import console
 from reward.writing import whole

@@ -11,8 +11,8 @@ from typing import Any
 
 import polars as pl
 
-from reward.schema import EventLog, SchemaError
-from reward.sequences.split import EPOCH, Split, day_to_date, known_at
+from reward.data.event_log import EventLog, SchemaError
+from reward.data.split import EPOCH, Split, day_to_date, known_at
 
 _PATHS = ("events", "items", "folder")  # arguments of a log source that say where files are
 

@@ -10,10 +10,10 @@ from typing import Any
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 
-from reward.artifact import ArtifactWarning, load, save
-from reward.function import RewardFunction
-from reward.model import RewardModel
+from reward.scoring.artifact import ArtifactWarning, load, save
+from reward.scoring.function import RewardFunction
 from reward.sequences.datamodule import StreamData
+from reward.sequences.model import RewardModel
 from reward.training.fitting import best_epochs, make_trainer, quietly
 from reward.training.folder import RunFolder
 

@@ -6,10 +6,11 @@ import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from reward.targets import TARGET, locate
 from reward.training.bounds import BOUNDS, CALLS, OPTIONAL, PARTS, SECTIONS
 from reward.training.command_line import near
 from reward.training.kinds import Kind
-from reward.wiring import TARGET, UNSET, locate, misfits
+from reward.training.wiring import UNSET, misfits
 
 PARTIAL = "_partial_"
 _BOUNDED = ("reward.", "torch.optim.")  # whose arguments mean what they do in conf/

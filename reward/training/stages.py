@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
-from reward.schema import SchemaError
+from reward.data.event_log import SchemaError
 from reward.writing import write_json
 
 T = TypeVar("T")

@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.table import Table
 
-from reward.evaluation.judge import MODEL
+from reward.evaluation.evaluate import MODEL
 from reward.training.folder import METRICS, OVERRIDES
 from reward.training.terminal import console
 

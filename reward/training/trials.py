@@ -12,9 +12,9 @@ import torch
 from torch import nn
 
 from reward.encoders import Encoder
-from reward.evaluation.baselines import boosting_with
 from reward.heads import Head
-from reward.outcomes import Outcome
+from reward.outcomes.protocol import Outcome
+from reward.statistics.regression import boosting_with
 from reward.training.fitting import make_trainer
 
 MOST_PARAMETERS = 2_000_000_000

@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from reward.evaluation.truth import LEAST_EXPOSURES, against_truth, beside_truth
+from reward.evaluation.simulated_truth import LEAST_EXPOSURES, against_truth, beside_truth
 
 SETTINGS = {"unit": "active days in the next 14 days", "feedback": "click", "resamples": 200, "seed": 0, "level": 0.95}
 

@@ -7,9 +7,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-from reward.evaluation import wording
-from reward.evaluation.assessment import assess, of_log, overview
-from reward.evaluation.metrics import compare, evaluate, log_loss, over_horizon
+from reward import text as wording
+from reward.evaluation.estimates import of_log
+from reward.evaluation.measure import compare, evaluate
+from reward.evaluation.metrics import log_loss, over_horizon
+from reward.evaluation.results import assess, overview
 
 SETTING = {
     "model": "reward model",

@@ -7,20 +7,20 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from reward.evaluation.baselines import (
+from reward.columns import TIMESTAMP
+from reward.data.days import DAY, OBSERVED, TRACE
+from reward.data.split import known_at, midnight
+from reward.evaluation.baseline_models import (
     Columns,
     Examples,
     base_rate,
-    baselines,
     boosted_trees,
     calibrated,
     engineered,
     logistic_regression,
 )
+from reward.evaluation.baselines import baselines
 from reward.evaluation.metrics import log_loss
-from reward.outcomes.activity import DAY, OBSERVED, TRACE
-from reward.schema import TIMESTAMP
-from reward.sequences.split import known_at, midnight
 from reward.sequences.stream import Stream
 
 GROUPS = ("activity", "feedback", "items")

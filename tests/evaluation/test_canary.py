@@ -7,9 +7,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from reward.evaluation.canary import canary, canary_account
-from reward.evaluation.report import sentences
-from reward.schema import EventLog, SchemaError
+from reward.data.event_log import EventLog, SchemaError
+from reward.evaluation.leakage import canary, canary_account
+from reward.report.page import sentences
 
 USERS, DAYS = 400, 30
 BEGIN = datetime(2024, 1, 1, tzinfo=UTC)

@@ -8,10 +8,10 @@ import pytest
 from test_assessment import example
 from test_report import Page, written
 
-from reward.evaluation.early_days import LINEAR, SO_FAR, day_by_day, early_days
-from reward.evaluation.proxies import past_experiments
-from reward.evaluation.surrogates.early import decisions, effects_by_test
-from reward.schema import SchemaError
+from reward.data.event_log import SchemaError
+from reward.evaluation.early_readout import LINEAR, SO_FAR, day_by_day, early_days
+from reward.evaluation.past_experiments import past_experiments
+from reward.experiments.early_readout import decisions, effects_by_test
 
 TESTS, USERS, HORIZON = 20, 300, 12
 SETTING = {"control": "off", "north_star": "days", "resamples": 40, "seed": 0, "level": 0.95}

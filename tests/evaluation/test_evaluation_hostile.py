@@ -7,9 +7,9 @@ import polars as pl
 import pytest
 from hostile import faults, public
 
-from reward.evaluation.off_policy import Logged
-from reward.evaluation.surrogates.early import Effects
-from reward.evaluation.surrogates.index import linear
+from reward.experiments.early_readout import Effects
+from reward.off_policy.feedback import Logged
+from reward.statistics.regression import linear
 
 RNG = np.random.default_rng(0)
 N = 60
@@ -43,90 +43,95 @@ TREATED = np.arange(N) % 2 == 0
 TESTS = (np.arange(N) // 12).astype(np.int64)
 
 SOUND = {
-    "off_policy.Logged": {
+    "off_policy.feedback.Logged": {
         "reward": REWARD,
         "propensity": PROPENSITY,
         "user": USER,
         "least_effective_rows": 5.0,
         "most_off": 0.05,
     },
-    "off_policy.logged": {
+    "off_policy.feedback.logged": {
         "events": pl.DataFrame({"user_id": USER, "propensity": PROPENSITY, "days": REWARD}),
         "reward": "days",
         "least_effective_rows": 5.0,
     },
-    "off_policy.effective_rows": {"weight": TARGET / PROPENSITY},
-    "off_policy.top_share": {"weight": TARGET / PROPENSITY},
-    "off_policy.importance": OF,
-    "off_policy.weighting.inverse_propensity": OF,
-    "off_policy.weighting.self_normalised": OF,
-    "off_policy.weighting.clipped": OF | {"most": 2.0},
-    "off_policy.weighting.above_zero": {"most": 2.0},
-    "off_policy.regression.direct": {"rows": LOG, "expected": MODEL["expected"]},
-    "off_policy.regression.doubly_robust": OF | MODEL,
-    "off_policy.regression.clipped_doubly_robust": OF | MODEL | {"most": 2.0},
-    "off_policy.regression.switch_doubly_robust": OF | MODEL | {"most": 2.0},
-    "off_policy.regression.predictions": {"rows": LOG, "predicted": MODEL["predicted"]},
-    "off_policy.difference.difference": OF | {"other": PROPENSITY * 0.98},
-    "off_policy.difference.difference_from_level": OF,
-    "off_policy.difference.difference_doubly_robust": OF | MODEL | {"expected_of_other": MODEL["expected"]},
-    "off_policy.slates.slate_inverse_propensity": OF_SLATES,
-    "off_policy.slates.independent_inverse_propensity": OF_SLATES,
-    "off_policy.slates.reward_interaction_inverse_propensity": OF_SLATES,
-    "off_policy.ridge.action_regression": LEARNED | {"reward": REWARD, "strength": 1.0},
-    "off_policy.ridge.folds": {"count": 10, "number": 2, "seed": 0},
-    "off_policy.long_term.long_term": {"rows": LOG, "weight": TARGET / PROPENSITY, "most": 5.0} | MODEL,
-    "off_policy.long_term.marginal_weight": {"target": CHANCES, "logging": CHANCES, "posterior": CHANCES},
-    "off_policy.long_term.action_posterior": LEARNED
+    "off_policy.estimate.effective_rows": {"weight": TARGET / PROPENSITY},
+    "off_policy.estimate.top_share": {"weight": TARGET / PROPENSITY},
+    "off_policy.feedback.importance": OF,
+    "off_policy.ips.inverse_propensity": OF,
+    "off_policy.ips.self_normalised": OF,
+    "off_policy.ips.clipped": OF | {"most": 2.0},
+    "off_policy.ips.above_zero": {"most": 2.0},
+    "off_policy.doubly_robust.direct": {"rows": LOG, "expected": MODEL["expected"]},
+    "off_policy.doubly_robust.doubly_robust": OF | MODEL,
+    "off_policy.doubly_robust.clipped_doubly_robust": OF | MODEL | {"most": 2.0},
+    "off_policy.doubly_robust.switch_doubly_robust": OF | MODEL | {"most": 2.0},
+    "off_policy.doubly_robust.predictions": {"rows": LOG, "predicted": MODEL["predicted"]},
+    "off_policy.paired_difference.difference": OF | {"other": PROPENSITY * 0.98},
+    "off_policy.paired_difference.difference_from_level": OF,
+    "off_policy.paired_difference.difference_doubly_robust": OF | MODEL | {"expected_of_other": MODEL["expected"]},
+    "off_policy.slate_ips.slate_inverse_propensity": OF_SLATES,
+    "off_policy.slate_ips.independent_inverse_propensity": OF_SLATES,
+    "off_policy.slate_ips.reward_interaction_inverse_propensity": OF_SLATES,
+    "off_policy.reward_model.action_regression": LEARNED | {"reward": REWARD, "strength": 1.0},
+    "off_policy.reward_model.folds": {"count": 10, "number": 2, "seed": 0},
+    "off_policy.lope.long_term": {"rows": LOG, "weight": TARGET / PROPENSITY, "most": 5.0} | MODEL,
+    "off_policy.lope.marginal_weight": {"target": CHANCES, "logging": CHANCES, "posterior": CHANCES},
+    "off_policy.lope.action_posterior": LEARNED
     | {"short_term": RNG.normal(size=(N, 2)), "logging": CHANCES, "widened": 1.0},
-    "off_policy.long_term.distribution": {"name": "target", "matrix": CHANCES},
-    "metrics.log_loss": WEIGHED,
-    "metrics.brier": WEIGHED,
-    "metrics.auc": WEIGHED,
-    "metrics.calibration_error": WEIGHED | {"bins": 4},
-    "metrics.active_days": WEIGHED,
-    "metrics.over_horizon": {"by_day": np.full(4, 0.2), "observed": SEEN, "weights": np.ones(N)},
-    "metrics.return_time": {"trace": TRACE, "observed": SEEN},
-    "metrics.expected_return_day": {"probabilities": FORECAST["probabilities"]},
-    "metrics.c_index": {
+    "off_policy.lope.distribution": {"name": "target", "matrix": CHANCES},
+    "evaluation.metrics.log_loss": WEIGHED,
+    "evaluation.metrics.brier": WEIGHED,
+    "evaluation.metrics.auc": WEIGHED,
+    "evaluation.metrics.calibration_error": WEIGHED | {"bins": 4},
+    "evaluation.metrics.active_days": WEIGHED,
+    "evaluation.metrics.over_horizon": {"by_day": np.full(4, 0.2), "observed": SEEN, "weights": np.ones(N)},
+    "evaluation.survival_metrics.return_time": {"trace": TRACE, "observed": SEEN},
+    "evaluation.survival_metrics.expected_return_day": {"probabilities": FORECAST["probabilities"]},
+    "evaluation.survival_metrics.c_index": {
         "score": RNG.normal(size=N),
         "time": RNG.integers(1, 5, N),
         "event": RNG.random(N) < 0.7,
         "weights": np.ones(N),
     },
-    "metrics.evaluate": FORECAST | RESAMPLED,
-    "metrics.compare": {
+    "evaluation.measure.evaluate": FORECAST | RESAMPLED,
+    "evaluation.measure.compare": {
         "first": FORECAST["probabilities"],
         "second": FORECAST["probabilities"][::-1].copy(),
         "trace": TRACE,
         "observed": SEEN,
     }
     | RESAMPLED,
-    "resampling.clustered_error": {},
-    "resampling.ratio": {"numerator": RNG.normal(size=(N, 2)), "denominator": np.ones((N, 2)), "user": USER},
-    "resampling.user_weights": {"users": 5, "resamples": 3, "seed": 0},
-    "resampling.check_codes": {"user": USER, "rows": N},
-    "surrogates.index.linear": {"ridge": 0.1, "degree": 1},
-    "surrogates.index.Past": PAST,
-    "surrogates.index.Experiment": {key: PAST[key] for key in ("user", "surrogates", "covariates")}
+    "statistics.bootstrap.clustered_error": {},
+    "statistics.bootstrap.ratio": {"numerator": RNG.normal(size=(N, 2)), "denominator": np.ones((N, 2)), "user": USER},
+    "statistics.bootstrap.user_weights": {"users": 5, "resamples": 3, "seed": 0},
+    "statistics.bootstrap.check_codes": {"user": USER, "rows": N},
+    "statistics.intervals.normal": {"level": 0.95},
+    "statistics.intervals.student": {"level": 0.95, "freedom": 10.0},
+    "statistics.intervals.chance_beyond": {"chi_square": 3.0, "freedom": 2},
+    "statistics.intervals.check_level": {"level": 0.95},
+    "statistics.intervals.check_alpha": {"alpha": 0.05},
+    "statistics.regression.linear": {"ridge": 0.1, "degree": 1},
+    "experiments.surrogate_index.Past": PAST,
+    "experiments.surrogate_index.Experiment": {key: PAST[key] for key in ("user", "surrogates", "covariates")}
     | {"treated": TREATED},
-    "surrogates.index.SurrogateIndex": {
+    "experiments.surrogate_index.SurrogateIndex": {
         "regression": linear(ridge=0.1, degree=1),
         "folds": 2,
         "degree": 1,
         "ridge": 0.1,
         "seed": 0,
     },
-    "surrogates.index.violations": {"direct": RNG.normal(size=6), "se": np.full(6, 0.5)},
-    "surrogates.early.effects_by_test": {"test": TESTS, "treated": TREATED, "values": REWARD},
-    "surrogates.early.auto_surrogate": {
+    "experiments.surrogate_effect.violations": {"direct": RNG.normal(size=6), "se": np.full(6, 0.5)},
+    "experiments.early_readout.effects_by_test": {"test": TESTS, "treated": TREATED, "values": REWARD},
+    "experiments.early_readout.auto_surrogate": {
         "past": TRACE.astype(float),
         "days": 2,
         "regression": linear(ridge=0.1, degree=1),
     },
-    "surrogates.early.described": {"seen": TRACE},
-    "surrogates.early.decisions": {"effects": Effects(RNG.normal(size=5), np.ones(5)), "alpha": 0.05},
-    "surrogates.early.agreement": {
+    "experiments.early_readout.described": {"seen": TRACE},
+    "experiments.early_readout.decisions": {"effects": Effects(RNG.normal(size=5), np.ones(5)), "alpha": 0.05},
+    "experiments.early_readout.agreement": {
         "outcome": Effects(RNG.normal(size=5), np.ones(5)),
         "surrogates": {"first": Effects(RNG.normal(size=(5, 2)), np.ones((5, 2)))},
         "days": [1, 2],
@@ -141,39 +146,52 @@ UNDEFINED = (
     "0 for certain and it came, a day without an observed row, or nobody active: infinite or NaN by its own words"
 )
 ENDLESS = {  # parts of names of arguments
-    **dict.fromkeys(("metrics.log_loss", "metrics.evaluate", "metrics.compare"), ("",)),
-    **dict.fromkeys(("metrics.brier", "metrics.auc", "metrics.calibration_error", "metrics.active_days"), ("",)),
-    "metrics.c_index": ("none", "all", "0.0 everywhere", "empty"),
-    "metrics.over_horizon": ("inf", "nan"),
-    "off_policy.Logged": ("most_off inf",),
-    "off_policy.weighting.above_zero": ("inf",),
+    **dict.fromkeys(
+        ("evaluation.metrics.log_loss", "evaluation.measure.evaluate", "evaluation.measure.compare"), ("",)
+    ),
+    **dict.fromkeys(
+        (
+            "evaluation.metrics.brier",
+            "evaluation.metrics.auc",
+            "evaluation.metrics.calibration_error",
+            "evaluation.metrics.active_days",
+        ),
+        ("",),
+    ),
+    "evaluation.survival_metrics.c_index": ("none", "all", "0.0 everywhere", "empty"),
+    "evaluation.metrics.over_horizon": ("inf", "nan"),
+    "off_policy.feedback.Logged": ("most_off inf",),
+    "off_policy.ips.above_zero": ("inf",),
 }
 ELSEWHERE = {
-    "off_policy.estimate": "what the estimators call",
-    "off_policy.regression.augmented": "what the estimators call",
-    "off_policy.weighting.single": "of a checked log",
-    "off_policy.choice.choose": "of estimates: test_off_policy_choice.py",
-    "resampling.interval": "of a statistic: test_resampling.py",
-    "resampling.resampled": "of a statistic: test_resampling.py",
-    "resampling.percentiles": "of draws, behind interval",
-    "metrics.evaluate_against": "what evaluate and compare call",
-    "resampling.quotient": "elementwise, NaN where the denominator is 0",
-    "surrogates.index.boosted": "LightGBM's own settings",
-    "surrogates.early.reward_surrogate": "a scoring function's: test_surrogates_early.py",
+    "off_policy.estimate.estimate": "what the estimators call",
+    "off_policy.doubly_robust.augmented": "what the estimators call",
+    "off_policy.ips.single": "of a checked log",
+    "off_policy.selection.choose": "of estimates: test_off_policy_choice.py",
+    "evaluation.survival_metrics.c_index_statistic": "behind c_index",
+    "statistics.regression.boosting_with": "LightGBM's own settings",
+    "statistics.regression.expanded": "behind linear",
+    "statistics.regression.gram": "behind SurrogateIndex",
+    "statistics.regression.moments": "behind linear",
+    "statistics.bootstrap.interval": "of a statistic: test_resampling.py",
+    "statistics.bootstrap.resampled": "of a statistic: test_resampling.py",
+    "statistics.bootstrap.percentiles": "of draws, behind interval",
+    "evaluation.measure.evaluate_against": "what evaluate and compare call",
+    "statistics.bootstrap.quotient": "elementwise, NaN where the denominator is 0",
+    "statistics.regression.boosted": "LightGBM's own settings",
+    "experiments.early_readout.reward_surrogate": "a scoring function's: test_surrogates_early.py",
 }
-ROOMS = ("off_policy", "metrics", "resampling", "surrogates")
-FUNCTIONS = {
-    name.removeprefix("reward.evaluation."): thing
-    for room in ROOMS
-    for name, thing in public(f"reward.evaluation.{room}")
-}
+SURROGATES = ("experiments.surrogate_index", "experiments.surrogate_effect", "experiments.early_readout")
+MEASURES = ("evaluation.metrics", "evaluation.survival_metrics", "evaluation.measure")
+ROOMS = ("off_policy", *MEASURES, "statistics", *SURROGATES)
+FUNCTIONS = {name.removeprefix("reward."): thing for room in ROOMS for name, thing in public(f"reward.{room}")}
 
 
 def test_every_public_function_has_a_sound_call():
     assert set(FUNCTIONS) == {*SOUND, *ELSEWHERE}
 
 
-@pytest.mark.parametrize("name", [name for name in SOUND if name != "resampling.clustered_error"])
+@pytest.mark.parametrize("name", [name for name in SOUND if name != "statistics.bootstrap.clustered_error"])
 def test_what_no_caller_should_pass_is_answered_in_a_sentence(name):
     told = faults(FUNCTIONS[name], SOUND[name], may_be_endless=ENDLESS.get(name, ()))
     assert not told, "\n".join(told)
@@ -182,14 +200,14 @@ def test_what_no_caller_should_pass_is_answered_in_a_sentence(name):
 @pytest.mark.parametrize("samples", [[], [(np.zeros(3, int), np.ones(3))], [(np.array([-1, 0]), np.ones(2))]])
 def test_a_clustered_error_wants_two_users(samples):
     with pytest.raises(ValueError, match=r"at least 2 users|from 0, for each of 2 rows"):
-        FUNCTIONS["resampling.clustered_error"](*samples)
+        FUNCTIONS["statistics.bootstrap.clustered_error"](*samples)
 
 
 @pytest.mark.parametrize("kind", [np.int8, np.int16, np.int32, np.uint8])
 def test_codes_of_few_bits_do_not_come_round(kind):
     tests, treated = np.repeat(np.arange(100), 4), np.tile([True, True, False, False], 100)
     values = np.arange(400.0)
-    effects_by_test = partial(FUNCTIONS["surrogates.early.effects_by_test"], treated=treated, values=values)
+    effects_by_test = partial(FUNCTIONS["experiments.early_readout.effects_by_test"], treated=treated, values=values)
     small, whole = (effects_by_test(tests.astype(each)) for each in (kind, np.int64))
     np.testing.assert_array_equal(small.effect, whole.effect)
 

@@ -8,9 +8,9 @@ from rich.console import Console
 from situations import SITUATIONS
 from test_assessment import assessed, example
 
-from reward.effects.account import Verdict, no_account, verdict
-from reward.evaluation.summary import HEADS, in_short
-from reward.evaluation.terminal import (
+from reward.causal.diagnostics.summary import Verdict, no_account, verdict
+from reward.report.summary import HEADS, in_short
+from reward.report.terminal import (
     MOST_LINES,
     beside_the_truth,
     sentences,

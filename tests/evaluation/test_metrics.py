@@ -5,20 +5,10 @@ import numpy as np
 import pytest
 from sklearn import metrics as sklearn
 
-from reward.evaluation.metrics import (
-    active_days,
-    auc,
-    brier,
-    c_index,
-    calibration_error,
-    compare,
-    evaluate,
-    expected_return_day,
-    log_loss,
-    over_horizon,
-    return_time,
-)
-from reward.evaluation.resampling import interval
+from reward.evaluation.measure import compare, evaluate
+from reward.evaluation.metrics import active_days, auc, brier, calibration_error, log_loss, over_horizon
+from reward.evaluation.survival_metrics import c_index, expected_return_day, return_time
+from reward.statistics.bootstrap import interval
 
 BY_DAY: dict[str, Callable] = {
     "log_loss": log_loss,

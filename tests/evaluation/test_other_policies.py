@@ -8,11 +8,11 @@ import pytest
 from test_assessment import example
 from test_report import Page, written
 
-from reward.evaluation.assessment import of_log
-from reward.evaluation.off_policy import Logged
-from reward.evaluation.off_policy.regression import doubly_robust
-from reward.evaluation.policies import CHANCE, other_policies, proposed_policies
-from reward.schema import SchemaError
+from reward.data.event_log import SchemaError
+from reward.evaluation.estimates import of_log
+from reward.evaluation.policy_values import CHANCE, other_policies, proposed_policies
+from reward.off_policy.doubly_robust import doubly_robust
+from reward.off_policy.feedback import Logged
 
 ITEMS, DAYS, ROWS = 20, 4, 40_000
 SETTING = {

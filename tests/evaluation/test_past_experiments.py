@@ -8,11 +8,11 @@ import pytest
 from test_assessment import example
 from test_report import Page, written
 
-from reward.evaluation.proxies import past_experiments
-from reward.evaluation.publish import unanswered
+from reward.data.event_log import SchemaError
+from reward.evaluation.past_experiments import past_experiments
+from reward.experiments.proxy_weights import jive
 from reward.experiments.table import from_users
-from reward.experiments.weights import jive
-from reward.schema import SchemaError
+from reward.report.write import unanswered
 
 SETTING = {"control": "off", "north_star": "days", "resamples": 50, "seed": 0, "level": 0.95}
 EXPERIMENTS, USERS = 30, 200

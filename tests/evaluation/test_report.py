@@ -9,12 +9,13 @@ import pytest
 from situations import SITUATIONS
 from test_assessment import assessed, example, sample
 
-from reward.effects.account import Verdict, account_sentences, no_push, verdict
-from reward.evaluation.decisions import PUSH, pushed_in
-from reward.evaluation.publish import unanswered
-from reward.evaluation.report import report, sentences, truth_picture
-from reward.evaluation.summary import in_short
-from reward.evaluation.truth import against_truth
+from reward.causal.diagnostics.summary import Verdict, account_sentences, no_push, verdict
+from reward.evaluation.simulated_truth import against_truth
+from reward.report.figures import truth_picture
+from reward.report.page import report, sentences
+from reward.report.sections import PUSH, pushed_in
+from reward.report.summary import in_short
+from reward.report.write import unanswered
 
 SECTIONS = (
     "In short",

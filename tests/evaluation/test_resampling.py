@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from reward.evaluation.resampling import interval, ratio, user_weights
+from reward.statistics.bootstrap import interval, ratio, user_weights
 
 SETTING = {"resamples": 300, "seed": 0, "level": 0.95}
 

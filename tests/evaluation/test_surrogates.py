@@ -3,16 +3,9 @@
 import numpy as np
 import pytest
 
-from reward.evaluation.surrogates.index import (
-    Experiment,
-    IndexEffect,
-    Past,
-    SurrogateIndex,
-    Violations,
-    boosted,
-    linear,
-    violations,
-)
+from reward.experiments.surrogate_effect import IndexEffect, Violations, violations
+from reward.experiments.surrogate_index import Experiment, Past, SurrogateIndex
+from reward.statistics.regression import boosted, linear
 
 INDEX = SurrogateIndex(regression=linear(ridge=1e-6, degree=1), folds=4, degree=1, ridge=1e-4, seed=0)
 HALF = IndexEffect(effect=0.3, se=0.1, uncorrected=0.3, residual_sd=2.0, unexplained=0.96, share=0.5)

@@ -6,7 +6,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from reward.evaluation.surrogates.early import (
+from reward.data.days import local_day
+from reward.experiments.early_readout import (
     MEASURES,
     Effects,
     agreement,
@@ -15,9 +16,8 @@ from reward.evaluation.surrogates.early import (
     effects_by_test,
     reward_surrogate,
 )
-from reward.evaluation.surrogates.index import linear
-from reward.function import RewardFunction
-from reward.outcomes.activity import local_day
+from reward.scoring.function import RewardFunction
+from reward.statistics.regression import linear
 
 FEW = {"alpha": 0.05, "resamples": 30, "seed": 0, "level": 0.95}
 ORDINARY = linear(ridge=0, degree=1)

@@ -10,7 +10,7 @@ from scipy import stats
 
 from reward.experiments.comparison import compare, join_cohorts, predicted_before, sample_ratio
 from reward.experiments.confidence import spending_bounds
-from reward.function import RewardFunction
+from reward.scoring.function import RewardFunction
 
 HERE = {"control": "off", "treated": "on"}
 

@@ -13,11 +13,11 @@ from test_weights import simulated
 
 import reward
 from reward.__main__ import main
-from reward.artifact import ArtifactError, save
-from reward.experiments.composite import Composite
-from reward.experiments.weights import jive
-from reward.function import RewardFunction
-from reward.schema import SchemaError
+from reward.data.event_log import SchemaError
+from reward.experiments.proxy_weights import jive
+from reward.scoring.artifact import ArtifactError, save
+from reward.scoring.composite import Composite
+from reward.scoring.function import RewardFunction
 
 NOW = datetime(2024, 4, 3, 9, 30, tzinfo=UTC)
 
@@ -133,7 +133,7 @@ def test_a_function_swapped_for_another_whole_one_is_an_error(scored_by_models, 
 def test_a_kind_that_is_none_is_not_run(scored_by_models, tmp_path, target):
     folder = scored_by_models.save(tmp_path / "made")
     found = json.loads((folder / "reward.json").read_text())
-    assert found["_target_"] == "reward.experiments.composite.Composite"
+    assert found["_target_"] == "reward.scoring.composite.Composite"
     reseal(folder, found | {"_target_": target})
     with pytest.raises(ArtifactError, match=f"it names '{target}' as its composite"):
         reward.load(folder)

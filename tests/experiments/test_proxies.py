@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from test_weights import simulated
 
-from reward.experiments.proxies import MEASURES, judge, pareto_front, undominated
+from reward.experiments.proxy_validation import MEASURES, judge, pareto_front, undominated
+from reward.experiments.proxy_weights import jive
 from reward.experiments.table import Experiments
-from reward.experiments.weights import jive
 
 FEW = {"resamples": 20, "seed": 0}
 

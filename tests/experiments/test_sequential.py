@@ -5,8 +5,8 @@ import pytest
 from scipy import optimize, stats
 
 from reward.experiments.design import plan, schedule
-from reward.experiments.quantiles import chance_beyond, normal, student
 from reward.experiments.sequential import always_valid, crossing, group_sequential, inflation, monitor
+from reward.statistics.intervals import chance_beyond, normal, student
 
 LOOKS = np.arange(1, 15) / 14
 

@@ -5,8 +5,8 @@ import polars as pl
 import pytest
 from scipy.linalg import eigh
 
+from reward.experiments.proxy_weights import METHODS, all_weights, jive, liml, naive, total_covariance
 from reward.experiments.table import Experiments, from_users
-from reward.experiments.weights import METHODS, all_weights, jive, liml, naive, total_covariance
 
 BETA = np.array([0.6, 0.3])
 NOISE = np.array([[1, 0.4, -0.3], [0.4, 1, 0.5], [-0.3, 0.5, 1]])

@@ -6,8 +6,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from reward.outcomes.activity import ActivityTrace, activity_words, local_day
-from reward.schema import SchemaError, check
+from reward.data.days import activity_words, local_day
+from reward.data.event_log import SchemaError
+from reward.data.validation import check
+from reward.outcomes.activity import ActivityTrace
 
 EPOCH = date(1970, 1, 1)
 

@@ -4,9 +4,9 @@ from dataclasses import replace
 import polars as pl
 import pytest
 
+from reward.data.event_log import SchemaError
 from reward.outcomes.activity import ActivityTrace
 from reward.outcomes.consumption import Consumption
-from reward.schema import SchemaError
 
 
 def last_day(log):

@@ -5,10 +5,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-from reward.outcomes import ABSENT
-from reward.outcomes.activity import ActivityTrace, local_day
+from reward.data.days import local_day
+from reward.data.event_log import SchemaError, slate_moment
+from reward.outcomes.activity import ActivityTrace
 from reward.outcomes.habit import BackAfter, BackWithout, Habit, TakenUp, habits
-from reward.schema import SchemaError, slate_moment
+from reward.outcomes.protocol import ABSENT
 
 MAY = (date(2024, 5, 1) - date(1970, 1, 1)).days - 1  # so that MAY + d is the d-th of May
 

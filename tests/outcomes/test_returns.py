@@ -4,9 +4,10 @@ from datetime import UTC, datetime, timedelta
 import polars as pl
 import pytest
 
+from reward.data.event_log import EventLog, SchemaError
+from reward.data.validation import check
 from reward.outcomes.activity import ActivityTrace
 from reward.outcomes.returns import ReturnTime
-from reward.schema import EventLog, SchemaError, check
 
 FIRST = datetime(2024, 3, 1, 12, tzinfo=UTC)
 DAY_0 = (FIRST - datetime(1970, 1, 1, tzinfo=UTC)).days

@@ -3,8 +3,8 @@ from dataclasses import replace
 import polars as pl
 import pytest
 
+from reward.data.event_log import SchemaError
 from reward.outcomes.survey import SurveyRating
-from reward.schema import SchemaError
 
 
 @pytest.fixture(scope="module")

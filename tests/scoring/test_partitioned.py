@@ -10,11 +10,11 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from reward.artifact import save
-from reward.experiments.composite import Composite
-from reward.function import SCORES, RewardFunction
-from reward.schema import SchemaError
+from reward.data.event_log import SchemaError
 from reward.scoring import partitioned
+from reward.scoring.artifact import save
+from reward.scoring.composite import Composite
+from reward.scoring.function import SCORES, RewardFunction
 from reward.scoring.partitioned import score_parquet
 
 NOW = datetime(2024, 4, 3, 9, 30, tzinfo=UTC)
@@ -174,7 +174,9 @@ def test_a_log_without_rows_is_written_with_empty_scores(score, events):
 def test_memory_that_is_freed_goes_back_after_each_batch_and_each_part(score, events, monkeypatch):
     seen = []
     monkeypatch.setattr(partitioned, "_trim", lambda: seen.append)
-    monkeypatch.setattr("reward.function._BATCH_ROWS", 1)  # a batch is one window, and each user has at least one
+    monkeypatch.setattr(
+        "reward.scoring.function._BATCH_ROWS", 1
+    )  # a batch is one window, and each user has at least one
     score(events, 100)
     assert len(seen) >= events["user_id"].n_unique() + events.height // 100
     assert set(seen) == {0}

@@ -5,9 +5,9 @@ import polars as pl
 import pytest
 import torch
 
+from reward.data.split import known_at
 from reward.outcomes.activity import ActivityTrace
 from reward.sequences.datamodule import StreamData
-from reward.sequences.split import known_at
 
 
 @pytest.fixture(scope="module")

@@ -7,10 +7,11 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from reward.schema import MADE, SchemaError
-from reward.sequences.features import Features
-from reward.sequences.slots import OWN_COLUMNS, slots
-from reward.sequences.split import known_at
+from reward.data.event_log import SchemaError
+from reward.data.split import known_at
+from reward.data.validation import MADE
+from reward.features.events import Features
+from reward.features.history import OWN_COLUMNS, slots
 
 
 def frame_of(log, features):

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from reward.sequences.slots import PAST_DAYS, RATE_DAYS, TIMING, slots
+from reward.features.history import PAST_DAYS, RATE_DAYS, TIMING, slots
 
 RATES = tuple(f"{kind}_{span}d" for kind in ("active", "known") for span in RATE_DAYS)
 KNOWN = ("visible", "weekday", *TIMING, *RATES)

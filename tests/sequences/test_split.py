@@ -8,9 +8,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from reward.outcomes.activity import local_day
-from reward.schema import SchemaError
-from reward.sequences.split import Split, bounds, check_windows, day_to_date, known_at, midnight, split
+from reward.data.days import local_day
+from reward.data.event_log import SchemaError
+from reward.data.split import Split, bounds, check_windows, day_to_date, known_at, midnight, split
 
 
 def daily(small, days, **options):

@@ -3,8 +3,8 @@ from datetime import UTC, datetime
 import polars as pl
 import pytest
 
+from reward.data.validation import check
 from reward.outcomes.activity import ActivityTrace
-from reward.schema import check
 from reward.simulation.log import world_log
 
 READ = {

@@ -8,20 +8,20 @@ from pytorch_lightning import Trainer
 from torch.testing import assert_close
 
 import reward
-from reward.artifact import save
-from reward.card import model_card
 from reward.days import trace_bits
 from reward.encoders.gru import GRU
-from reward.evaluation.assessment import ACTIVITY
 from reward.evaluation.baselines import baselines
-from reward.function import RewardFunction
+from reward.evaluation.estimates import ACTIVITY
 from reward.heads.calibration import platt
 from reward.heads.trace import TraceHead
-from reward.model import RewardModel
-from reward.network import RewardNetwork
 from reward.objectives.likelihood import trace_likelihood
-from reward.outcomes import STATES
+from reward.outcomes.protocol import STATES
+from reward.scoring.artifact import save
+from reward.scoring.function import RewardFunction
+from reward.scoring.model_card import model_card
 from reward.sequences.datamodule import StreamData
+from reward.sequences.model import RewardModel
+from reward.sequences.network import RewardNetwork
 from reward.training.activity import Gain, fit_activity, keep_what_gained
 
 LOGISTIC = {"strengths": [30.0, 3.0], "max_categories": 10}

@@ -11,8 +11,8 @@ from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 import evaluate
 import train
 from benchmarks.kill_and_resume import small_log
-from reward import sealed
-from reward.schema import SchemaError
+from reward.data.event_log import SchemaError
+from reward.scoring import sealed
 from reward.training.command_line import RefusedError
 from reward.training.fitting import _ended
 from reward.training.folder import RunFolder, RunFolderError

@@ -2,7 +2,7 @@
 
 import json
 
-from reward.schema import SchemaError
+from reward.data.event_log import SchemaError
 from reward.training.stages import Stages
 
 

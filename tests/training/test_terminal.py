@@ -5,7 +5,7 @@ import warnings
 
 import pytest
 
-from reward.artifact import ArtifactWarning
+from reward.scoring.artifact import ArtifactWarning
 from reward.training.fitting import progress
 from reward.training.terminal import own_warnings_only
 

@@ -8,10 +8,10 @@ from hostile_configs import drawn
 from hydra import compose, initialize_config_dir
 
 import train
+from reward.targets import locate
 from reward.training.bounds import BOUNDS
 from reward.training.kinds import ListOf, Real, Values, Whole
 from reward.training.settings import SettingsError, check_settings, kind_of
-from reward.wiring import locate
 
 CONF = Path(__file__).parents[2] / "conf"
 LOG = ["data=log", "data.events=e.parquet", "data.feedback=[click]"]

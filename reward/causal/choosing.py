@@ -1,0 +1,246 @@
+"""What opens an effect, which answers are rare, what items are pooled over: proposed from the log, chosen by evidence.
+
+The evidence of a choice is the likelihood of the items' anchors under the hierarchy of `pooling`, see
+`pooling.evidence`: how well the choice foretells each fold's anchors from feedback of the other folds' users.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from reward.arrays import Ints
+from reward.causal.item_effects.feedback_rates import Traits, described, describing, rates
+from reward.causal.item_effects.ipw import Anchors
+from reward.causal.item_effects.shrinkage import evidence
+from reward.causal.settings import AUTO
+
+_LEAST_NATS = 3.0  # log 20: what a choice must explain more than none, but for what is likely before the log is seen
+_CLICK_NATS = 1.5  # the same of the click, which in most services opens what an item does
+_OPENED = (0.01, 0.99)  # share of exposures that a gate may open
+_RARE = 0.2  # share of exposures that answer, below which the others may not have been asked
+_ANSWERS = (3, 21)  # different answers that a scale may have
+_MOST_GATES = 8
+_PASSES = 2
+
+
+@dataclass(frozen=True)
+class Roles:
+    """What feedback and features do in the estimation.
+
+    Attributes:
+        gate: feedback without which an exposure does nothing; None: every exposure counts.
+        rare: feedback where 0 means that nothing was asked.
+        group: the category of items that are alike; None: none.
+    """
+
+    gate: str | None = None
+    rare: tuple[str, ...] = ()
+    group: str | None = None
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The roles that were set or chosen, and why.
+
+    Attributes:
+        roles: what the estimation uses.
+        auto: which of ``gate``, ``rare`` and ``group`` were chosen and not set.
+        evidence: of what was compared last, by role and choice, nats more than without.
+    """
+
+    roles: Roles
+    auto: tuple[str, ...] = ()
+    evidence: dict[str, dict[str, float]] = field(default_factory=dict)
+
+    def values(self) -> dict[str, Any]:
+        """Plain values, and a sentence."""
+        return {
+            "gate": self.roles.gate,
+            "rare": list(self.roles.rare),
+            "group": self.roles.group,
+            "auto": list(self.auto),
+            "evidence": self.evidence,
+            "sentence": self.sentence(),
+        }
+
+    def sentence(self) -> str:
+        """What was chosen and why, in plain words; empty where everything was set."""
+        said = []
+        if "gate" in self.auto:
+            gate = self.roles.gate
+            said.append(
+                f"an exposure counts where {gate} is above 0 ({self._more('gate', gate)})"
+                if gate is not None
+                else f"every exposure counts ({self._none('gate', 'feedback')})"
+            )
+        if "rare" in self.auto and (self.roles.rare or self.evidence.get("rare")):
+            rare = self.roles.rare
+            said.append(
+                f"0 in {', '.join(rare)} means that nothing was asked ({self._more('rare', rare[-1])})"
+                if rare
+                else f"0 is an answer everywhere ({self._none('rare', 'column')})"
+            )
+        if "group" in self.auto and (self.roles.group or self.evidence.get("group")):
+            group = self.roles.group
+            said.append(
+                f"items of one {group} are alike ({self._more('group', group)})"
+                if group is not None
+                else f"items are pooled over no category ({self._none('group', 'feature')})"
+            )
+        return f"Chosen by what the log shows: {'; '.join(said)}." if said else ""
+
+    def _more(self, role: str, name: Any) -> str:
+        nats = self.evidence.get(role, {}).get(name)
+        return "as its values say" if nats is None else f"which explains the items' effects by {nats:+.1f} nats"
+
+    def _none(self, role: str, what: str) -> str:
+        tried = self.evidence.get(role, {})
+        if not tried:
+            return f"no {what} could be tried"
+        best = max(tried, key=lambda name: tried[name])
+        if tried[best] <= 0:
+            return f"the best {what}, {best}, explains the items' effects no better than none"
+        return f"the best {what}, {best}, explains the items' effects by {tried[best]:+.1f} nats, too little to be sure"
+
+
+@dataclass(frozen=True)
+class Chooser:
+    """What choices are judged on.
+
+    Attributes:
+        events: the checked log's.
+        item: (events,) from 0.
+        fold: (events,) of the row's user.
+        table: of items, in the order of ``item``.
+        features: columns of it that describe items.
+        feedback: columns.
+        click: the feedback that says that an item was taken up, tried first; None: there is none.
+        anchor: of the items.
+    """
+
+    events: pl.DataFrame
+    item: Ints
+    fold: Ints
+    table: pl.DataFrame
+    features: Sequence[str]
+    feedback: Sequence[str]
+    click: str | None
+    anchor: Anchors
+
+    def choose(self, gate: str | None, rare: Sequence[str] | str | None, group: str | None) -> Chosen:
+        """The roles: each as it is set, or where it is ``auto`` as the evidence says."""
+        auto = tuple(
+            role
+            for role, value in (("rare", rare), ("gate", gate), ("group", group))
+            if isinstance(value, str) and value == AUTO
+        )
+        roles = Roles(
+            gate=None if "gate" in auto else gate,
+            rare=() if rare is None or isinstance(rare, str) else tuple(rare),
+            group=None if "group" in auto else group,
+        )
+        evidence: dict[str, dict[str, float]] = {}
+        known: dict[Roles, float] = {}
+        for done in range(_PASSES if auto else 0):
+            before = roles
+            for role in auto:
+                roles, evidence[role] = self._best(role, roles, known)
+            if done and roles == before:
+                break
+        return Chosen(roles, auto, evidence)
+
+    def _best(self, role: str, roles: Roles, known: dict[Roles, float]) -> tuple[Roles, dict[str, float]]:
+        """The choice for one role, all else as it is, and the evidence of each choice over none."""
+        none = replace(roles, **{role: () if role == "rare" else None})  # type: ignore[arg-type]
+        options = dict(self.proposals(role, none))
+        for each in (none, *options.values()):
+            if each not in known:
+                known[each] = self.explained(each)
+        more = {name: known[each] - known[none] for name, each in options.items()}
+        beyond = {name: more[name] - self._asked(role, name) for name in options}
+        enough = [name for name in options if beyond[name] > 0]
+        if role == "rare":  # each for itself: one does not stand in another's way
+            return replace(none, rare=tuple(enough)), more
+        return options[max(enough, key=lambda name: beyond[name])] if enough else none, more
+
+    def _asked(self, role: str, name: str) -> float:
+        """Nats that a choice must explain more than none: of the click, and of a scale of answers, little is asked."""
+        if role == "gate":
+            return _CLICK_NATS if name == self.click else _LEAST_NATS
+        if role == "rare":
+            return -_LEAST_NATS if self._scale(name) else _LEAST_NATS
+        return _LEAST_NATS
+
+    def _scale(self, name: str) -> bool:
+        """Whether answers look like a scale: of a count the lowest is the commonest."""
+        answers, count = np.unique(self.events[name].to_numpy()[self._above(name)], return_counts=True)
+        return len(answers) > 1 and int(count.argmax()) > 0
+
+    def proposals(self, role: str, roles: Roles) -> Iterator[tuple[str, Roles]]:
+        """What the log allows for a role, by name."""
+        if role == "gate":
+            yield from ((name, replace(roles, gate=name)) for name in self._gates())
+        elif role == "rare":
+            opened = np.ones(len(self.events), bool) if roles.gate is None else self._above(roles.gate)
+            yield from (
+                (n, replace(roles, rare=(n,))) for n in self.feedback if n != roles.gate and self._rare(n, opened)
+            )
+        else:
+            yield from ((name, replace(roles, group=name)) for name in self.features if self._groups(name))
+
+    def _above(self, name: str) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+        return self.events[name].to_numpy() > 0
+
+    def _gates(self) -> Iterator[str]:
+        seen: list[bytes] = []
+        first = [] if self.click is None else [self.click]
+        for name in dict.fromkeys([*first, *self.feedback]):
+            opened = self._above(name)
+            mark = opened.tobytes()
+            if _OPENED[0] <= opened.mean() <= _OPENED[1] and mark not in seen and len(seen) < _MOST_GATES:
+                seen.append(mark)
+                yield name
+
+    def _rare(self, name: str, opened: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> bool:
+        values = self.events[name].to_numpy()[opened]
+        answers = values[values > 0]
+        return 0 < len(answers) <= _RARE * len(values) and _ANSWERS[0] <= len(np.unique(answers)) <= _ANSWERS[1]
+
+    def _groups(self, name: str) -> bool:
+        column = self.table[name]
+        if column.dtype != pl.String:
+            return False
+        levels = column.drop_nulls().n_unique()
+        return 2 <= levels <= column.drop_nulls().len() / 2
+
+    def explained(self, roles: Roles) -> float:
+        """The `evidence` of roles, nats up to a constant."""
+        size, folds = len(self.table), len(self.anchor.value)
+        answered, opened, doubt, _ = rates(
+            self.events,
+            self.item,
+            self.fold,
+            size,
+            folds,
+            feedback=self.feedback,
+            gate=roles.gate,
+            rare=roles.rare,
+        )
+        columns = describing(self.table, self.features, roles.group)
+        traits = Traits(described(self.table, columns), answered, opened, doubt)
+        return evidence(self.anchor, traits, groups_of(self.table, roles.group))
+
+
+def groups_of(table: pl.DataFrame, group: str | None) -> Ints:
+    """(items,) group of each item from 0; one of its own for an item without."""
+    if group is None:
+        return np.arange(len(table))
+    code = table[group].cast(pl.String).rank("dense").cast(pl.Int64).to_frame("code") - 1
+    alone = pl.col("code").is_null()
+    own = alone.cum_sum() + pl.col("code").max().fill_null(-1)
+    return code.select(pl.when(alone).then(own).otherwise("code")).to_series().to_numpy().astype(np.int64)

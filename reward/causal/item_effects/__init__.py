@@ -1,0 +1,1 @@
+"""Effects of items: residuals of outcomes, inverse-propensity means, and their shrinkage."""

@@ -1,0 +1,1 @@
+"""Propensities: with which probability the service showed what it showed."""

@@ -1,0 +1,1 @@
+"""Effects on one user rather than another."""

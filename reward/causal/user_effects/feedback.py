@@ -1,0 +1,84 @@
+"""Feedback read as answers: what opens the gate, and what is told behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import polars as pl
+
+from reward.arrays import Doubles, Ints
+
+_PRIOR_ANSWERS = 20.0  # answers before an item's own mean counts for half
+_PLAIN = 100.0  # up to which an answer counts as it is
+
+
+def tempered(values: Doubles) -> Doubles:
+    """Answers as they are up to 100, and beyond as 100 (1 + ln(x / 100)): no answer outweighs all others.
+
+    >>> tempered(np.array([0.0, 5.0, 100.0, 271.828182846])).round(3).tolist()
+    [0.0, 5.0, 100.0, 200.0]
+    """
+    return np.where(values > _PLAIN, _PLAIN * (1 + np.log(np.maximum(values, _PLAIN) / _PLAIN)), values)
+
+
+@dataclass(frozen=True)
+class Answers:
+    """How feedback is read.
+
+    Attributes:
+        feedback: columns, that of the gate first where there is one.
+        gate: feedback without which an exposure does nothing; None: there is none.
+        rare: columns where 0 means that nothing was asked.
+        flags: columns that are only ever 0 or 1; others enter as log(1 + x).
+        mean: (items + 1, columns) mean answer to each item, shrunk to that of all items, which stands last.
+    """
+
+    feedback: tuple[str, ...]
+    gate: str | None
+    rare: tuple[str, ...]
+    flags: tuple[str, ...]
+    mean: Doubles
+
+    @classmethod
+    def fit(
+        cls,
+        events: pl.DataFrame,
+        item: Ints,
+        items: int,
+        *,
+        feedback: Sequence[str],
+        flags: Sequence[str],
+        gate: str | None,
+        rare: Sequence[str],
+    ) -> Self:
+        """Mean answers of a log's events; ``item`` (events,) from 0, ``flags`` the log's feedback that is 0 or 1."""
+        names = (*([] if gate is None else [gate]), *(name for name in feedback if name != gate))
+        mean = np.zeros((items + 1, len(names)))
+        value, told = cls(names, gate, tuple(rare), tuple(flags), mean).read(events)
+        for column in range(len(names)):
+            count, total = (np.bincount(item, part[:, column], items) for part in (told, value))
+            mean[-1, column] = total.sum() / max(count.sum(), 1)
+            mean[:-1, column] = (total + _PRIOR_ANSWERS * mean[-1, column]) / (count + _PRIOR_ANSWERS)
+        return cls(names, gate, tuple(rare), tuple(flags), mean)
+
+    def read(self, events: pl.DataFrame) -> tuple[Doubles, Doubles]:
+        """(events, columns) values, 0 where nothing was told, and 1 where something was."""
+        value, told = (np.ones((len(events), len(self.feedback))) for _ in range(2))
+        opened = np.ones(len(events)) if self.gate is None else (events[self.gate].to_numpy() > 0).astype(np.float64)
+        for column, name in enumerate(self.feedback):
+            if name == self.gate:
+                value[:, column] = opened
+                continue
+            raw = events[name].to_numpy().astype(np.float64)
+            told[:, column] = opened * (raw > 0) if name in self.rare else opened
+            known = tempered(raw) if name in self.flags or name in self.rare else np.log1p(raw)
+            value[:, column] = told[:, column] * known
+        return value, told
+
+    def beyond(self, events: pl.DataFrame, item: Ints) -> tuple[Doubles, Doubles]:
+        """(events, columns) answers less what all users answer to the item, and 1 where something was told."""
+        value, told = self.read(events)
+        return value - told * self.mean[item], told

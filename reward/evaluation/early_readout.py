@@ -1,0 +1,148 @@
+"""How early is early enough, by past experiments whose north star is told day by day, as values for the report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import polars as pl
+
+from reward.arrays import Doubles
+from reward.data.event_log import SchemaError
+from reward.evaluation.estimates import Json
+from reward.experiments.early_readout import agreement, auto_surrogate, effects_by_test
+from reward.off_policy.reward_model import folds
+from reward.statistics.regression import linear
+from reward.text import percentage
+
+SO_FAR, LINEAR = "so far", "linear auto-surrogate"
+ALPHA = 0.05  # level of a test's decision
+AGREED = 0.95  # share of tests decided alike that is early enough: Netflix's of 14 days in 63
+_DAYS = 14  # that are read, of a longer horizon
+_FOLDS, _RIDGE = 5, 1e-4  # of the auto-surrogate
+_EXPERIMENT, _ARM = "experiment", "arm"
+
+
+def early_days(
+    users: pl.DataFrame,
+    days: Mapping[str, Doubles],
+    *,
+    control: str,
+    north_star: str,
+    resamples: int,
+    seed: int,
+    level: float,
+) -> Json:
+    """How often a test read on an early day would have been decided as at its end.
+
+    Each arm but the control is a test; tests that share a control are one in the resamples. The linear auto-surrogate
+    is learned from users of other experiments.
+
+    Args:
+        users: a row a user of an experiment: ``experiment`` and ``arm``.
+        days: (n, H), by name: the north star on each day, and surrogates as they stand after each.
+        control: the arm without treatment.
+        north_star: name of it.
+        resamples: of the experiments, for intervals.
+        seed: of the resamples and of the folds.
+        level: of the intervals.
+
+    Returns:
+        ``horizon``, ``alpha``, ``days`` that were read, ``tests``, ``agreement`` (rows of `agreement`), ``sentences``
+        and ``reason``, null; of too few experiments the last alone, and why.
+    """
+    daily = days[north_star]
+    horizon = daily.shape[1]
+    experiment = np.unique(users[_EXPERIMENT].to_numpy(), return_inverse=True)[1]
+    pairs = _pairs(users.with_columns(pl.Series("code", experiment)), control)
+    small = pairs.group_by("test", "code", "treated").len().filter(pl.col("len") < 2)
+    if len(small):
+        names = np.unique(users[_EXPERIMENT].to_numpy())[np.unique(small["code"].to_numpy())]
+        return {
+            "reason": f"experiments {', '.join(map(str, names[:5]))} have an arm of one user, of whose days no error "
+            "can be told: leave them out"
+        }
+    if len(np.unique(pairs["code"])) < _FOLDS:
+        return {"reason": f"they need {_FOLDS} experiments with a control named {control!r} at least"}
+    read = np.unique(np.linspace(1, horizon - 1, min(_DAYS, horizon - 1)).round().astype(np.int64))
+    fold = folds(int(experiment.max()) + 1, _FOLDS, seed)[experiment]
+    foretold = np.empty((len(daily), len(read)))
+    for place, day in enumerate(read):
+        for part in range(_FOLDS):
+            mine = fold == part
+            surrogate = auto_surrogate(daily[~mine], int(day), regression=linear(ridge=_RIDGE, degree=1))
+            foretold[mine, place] = surrogate(daily[mine], None)
+    values = {SO_FAR: daily.cumsum(axis=1)[:, read - 1], LINEAR: foretold}
+    values |= {name: each[:, read - 1] for name, each in days.items() if name != north_star}
+    row, test, treated = (pairs[name].to_numpy() for name in ("row", "test", "treated"))
+    of_test = pairs.group_by("test").agg(pl.col("code").first()).sort("test")["code"].to_numpy()
+    told = agreement(
+        effects_by_test(test, treated, daily.sum(axis=1)[row]),
+        {name: effects_by_test(test, treated, each[row]) for name, each in values.items()},
+        read.tolist(),
+        alpha=ALPHA,
+        resamples=resamples,
+        seed=seed,
+        level=level,
+        cluster=np.unique(of_test, return_inverse=True)[1].astype(np.int64),
+    )
+    return {
+        "horizon": horizon,
+        "alpha": ALPHA,
+        "days": read.tolist(),
+        "tests": len(of_test),
+        "agreement": told.to_dicts(),
+        "sentences": [_early(name, told.filter(surrogate=name), horizon, level) for name in values],
+        "reason": None,
+    }
+
+
+def _pairs(users: pl.DataFrame, control: str) -> pl.DataFrame:
+    """Rows of tests: ``row`` of a user, ``test`` from 0, ``code`` of its experiment, and whether it is ``treated``."""
+    rows = users.select("code", _ARM).with_row_index("row").with_columns(pl.col("row").cast(pl.Int64))
+    treated = rows.filter(pl.col(_ARM) != control)
+    controls = rows.filter(pl.col(_ARM) == control)
+    arms = treated.filter(pl.col("code").is_in(controls["code"].unique().implode())).select("code", _ARM).unique()
+    arms = arms.sort("code", _ARM).with_row_index("test").with_columns(pl.col("test").cast(pl.Int64))
+    return pl.concat(
+        [
+            treated.join(arms, on=["code", _ARM]).select("row", "test", "code", pl.lit(value=True).alias("treated")),
+            controls.join(arms.select("code", "test"), on="code").select(
+                "row", "test", "code", pl.lit(value=False).alias("treated")
+            ),
+        ]
+    )
+
+
+def day_by_day(column: pl.Series) -> Doubles:
+    """A column of lists as (n, H) numbers.
+
+    Raises:
+        SchemaError: they are not of one length, at least 2, or not finite.
+    """
+    lists = column.arr.to_list() if isinstance(column.dtype, pl.Array) else column
+    shortest, longest = lists.list.len().min(), lists.list.len().max()
+    if not len(lists):
+        raise SchemaError(f"{column.name} expected a list for each user, got no users")
+    if lists.has_nulls() or shortest != longest or longest < 2:  # type: ignore[operator]
+        raise SchemaError(
+            f"{column.name} expected lists of one length, a number for each day of the horizon, got {shortest!r} to "
+            f"{longest!r} and {lists.null_count()} nulls: leave out users whose horizon has not passed"
+        )
+    numbers = lists.explode().cast(pl.Float64, strict=False)
+    if not numbers.is_finite().fill_null(value=False).all():
+        raise SchemaError(f"{column.name} expected finite numbers in its lists, got others")
+    return numbers.to_numpy().reshape(len(column), -1)
+
+
+def _early(name: str, told: pl.DataFrame, horizon: int, level: float) -> str:
+    """From when on a surrogate decides as the horizon does."""
+    consistent = told.filter(measure="consistent").sort("day")
+    late = np.flatnonzero(consistent["value"].to_numpy() < AGREED)
+    first = 0 if not len(late) else int(late[-1]) + 1
+    when = f"from day {consistent['day'][first]} on" if first < len(consistent) else "on no day that was read"
+    middle = consistent.row((consistent["day"] - horizon / 2).abs().arg_min() or 0, named=True)
+    return (
+        f"{name[0].upper()}{name[1:]}: {AGREED:.0%} of the tests or more are decided as after {horizon} days {when}; "
+        f"after {middle['day']} days {percentage(middle, level=level)}."
+    )

@@ -1,0 +1,167 @@
+"""Judges a scoring function on the days after its validation window."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from reward.causal.propensity.plausibility import check_propensities
+from reward.columns import ITEM, PROPENSITY, TIMESTAMP, USER
+from reward.data.days import DAY, OBSERVED, TRACE
+from reward.data.event_log import EventLog, SchemaError
+from reward.data.split import Split, known_at
+from reward.evaluation.auxiliary_tasks import assess_further
+from reward.evaluation.baselines import baselines
+from reward.evaluation.estimates import PREVIOUS, SLICE, Json, of_log
+from reward.evaluation.leakage import canary_account
+from reward.evaluation.policy_values import other_policies, proposed_policies
+from reward.evaluation.results import assess
+from reward.outcomes.protocol import ABSENT, ASKED, days_of
+from reward.scoring.function import RewardFunction
+
+MODEL = "reward model"
+HEAVY_SHARE = 0.9
+
+
+def judge(
+    function: RewardFunction,
+    log: EventLog,
+    window: Split,
+    *,
+    logistic: Mapping[str, Any],
+    boosting: Mapping[str, Any] | None,
+    intervals: Mapping[str, Any],
+    calibration: Mapping[str, Any],
+    policies: Mapping[str, Any],
+    seed: int,
+    proposed: str | Path | None = None,
+) -> Json:
+    """Score the test rows, fit the baselines on what the function was trained on, and measure both.
+
+    A test row is an event from ``window.validation_end`` on of whose trace at least one day is known.
+
+    Args:
+        function: trained on ``log`` up to ``window.validation_end``.
+        log: the checked log.
+        window: the split it was trained with.
+        logistic: settings of the logistic baselines.
+        boosting: settings of the gradient-boosted baseline; None: without it.
+        intervals: settings of `assess`.
+        calibration: settings of the calibration that model and baselines share.
+        policies: settings of `other_policies`.
+        seed: of the resamples and of the boosted baseline.
+        proposed: a file of policies to estimate the worth of, see `proposed_policies`.
+
+    Returns:
+        See `assess`; and ``further``, of each other outcome, ``canary``, of the log's columns, and ``policies``, see
+        `other_policies`, or ``no policies``: why the log's propensities can weight no row.
+
+    Raises:
+        SchemaError: see `proposed_policies`; or policies are proposed for a log whose propensities can weight no row.
+    """
+    events = log.events.collect()
+    labelled = function.outcome.label(log, window.end).collect()
+    scores, forecast = function.scores_and_forecast(events)
+    # the log's columns apart from the scores and the labels, whose names they may have
+    keys = [name for name in (USER, ITEM, TIMESTAMP, PROPENSITY) if name in events.columns]
+    rows = (
+        events.select(*keys, *(pl.col(name).alias(of_log(name)) for name in log.feedback))
+        .hstack(scores)
+        .with_columns(labelled[DAY])
+        .with_columns(pl.col("value_after").shift(1).over(USER).alias(PREVIOUS), *_slices(window))
+    )
+    test = ((labelled[DAY] >= window.validation_end) & (labelled[OBSERVED] > 0)).to_numpy()
+    trace, observed = (days_of(labelled[name], function.horizon_days)[test] for name in (TRACE, OBSERVED))
+    known, worth = known_at(log, window.validation_end), None
+    unused = _no_propensities(known)
+    if unused is None:
+        worth = other_policies(
+            rows.filter(test),
+            trace,
+            observed,
+            past=rows.filter(pl.col(DAY) < window.validation_end),
+            feedback=function.features.feedback,
+            click=log.click,
+            unit=function.unit,
+            proposed=None if proposed is None else proposed_policies(proposed, rows.filter(test), log.timestamp_unit),
+            level=intervals["level"],
+            **policies,
+        )
+    elif proposed is not None:
+        raise SchemaError(f"policies={proposed} expected the probability with which each item was shown: {unused}")
+    others = baselines(
+        log,
+        window,
+        function.outcome,
+        function.features,
+        logistic=logistic,
+        boosting=boosting,
+        seed=seed,
+        rows=test,
+        asked=observed,
+        **calibration,
+    )
+    assessment = assess(
+        {MODEL: forecast[test], **others},
+        trace,
+        observed,
+        rows=rows.filter(test),
+        model=MODEL,
+        unit=function.unit,
+        click=log.click,
+        seed=seed,
+        **intervals,
+    )
+    setting = {name: intervals[name] for name in ("resamples", "level", "min_slice_users")}
+    assessment["further"] = {
+        name: _further(function, name, log, window, rows, seed=seed, **setting) for name in function.also
+    }
+    assessment["canary"] = canary_account(known, horizon_days=function.horizon_days, seed=seed)
+    return assessment | ({"no policies": unused} if worth is None else {"policies": worth})
+
+
+def _no_propensities(log: EventLog) -> str | None:
+    """Why a log's propensities weight no row, as a clause; None: they do."""
+    if PROPENSITY not in log.events.collect_schema().names():
+        return f"the log has no column {PROPENSITY}, log it"
+    return check_propensities(log)
+
+
+def _further(
+    function: RewardFunction, name: str, log: EventLog, window: Split, rows: pl.DataFrame, **setting: Any
+) -> Json:
+    """What `assess_further` says of one outcome, on the events of the test days."""
+    outcome = function.also[name]
+    known = known_at(log, window.validation_end)
+    before = outcome.parts(outcome.label(known, window.validation_end).collect())
+    labels = outcome.label(log, window.end).collect()
+    asked = labels[ASKED] if ABSENT in outcome.states else None
+    test = (labels[DAY] >= window.validation_end).to_numpy()
+    parts = outcome.parts(labels.filter(test))
+    count = before.known.sum(0)
+    average = np.divide((before.values * before.known).sum(0), count, out=np.full(len(count), np.nan), where=count > 0)
+    return assess_further(
+        function.expected(log.events.collect(), name, asked=asked)[test],
+        parts.values,
+        parts.known,
+        average,
+        rows=rows.filter(test),
+        unit=outcome.unit,
+        parts=parts.names,
+        **setting,
+    )
+
+
+def _slices(window: Split) -> list[pl.Expr]:
+    """Who was new, who was heavy and which items were unseen when the function had been trained."""
+    before = pl.col(DAY) < window.validation_end
+    active_days = pl.col(DAY).filter(before).n_unique().over(USER)
+    return [
+        (~before.any().over(USER)).alias(f"{SLICE}new users"),
+        (active_days >= active_days.quantile(HEAVY_SHARE)).alias(f"{SLICE}heavy users"),
+        (~(pl.col(DAY) < window.train_end).any().over(ITEM)).alias(f"{SLICE}unseen items"),
+    ]

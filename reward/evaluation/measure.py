@@ -1,0 +1,247 @@
+"""Metrics with intervals, day by day and over the horizon, alone and in comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from reward.arrays import Bools, Doubles, Ints
+from reward.evaluation.daily import (
+    NOTHING_OBSERVED,
+    ActiveDays,
+    Builder,
+    active_days_statistic,
+    auc_statistic,
+    bits_of,
+    brier_statistic,
+    calibration_error_statistic,
+    log_loss_statistic,
+    masked,
+    mean_over_days,
+)
+from reward.evaluation.survival_metrics import c_index_statistic, return_time
+from reward.statistics.bootstrap import Statistic, percentiles, ratio, resampled
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One metric on one day, or over the horizon, with its interval.
+
+    Attributes:
+        metric: ``log_loss``, ``brier``, ``auc``, ``calibration_error``, ``c_index``,
+            ``active_days_predicted``, ``active_days_observed`` or ``active_days_ratio``.
+        day: the day after the row's, from 1; None: over the horizon.
+        value: the metric, or the difference of two; nan where it is undefined.
+        low: lower end of the interval.
+        high: its upper end.
+        rows: number of rows with something observed for this metric and day.
+        users: number of users these rows are of.
+
+    """
+
+    metric: str
+    day: int | None
+    value: float
+    low: float
+    high: float
+    rows: int
+    users: int
+
+
+def evaluate(
+    probabilities: npt.ArrayLike,
+    trace: Bools,
+    observed: Bools,
+    *,
+    user: Ints,
+    resamples: int,
+    seed: int,
+    level: float,
+    bins: int,
+) -> list[Measurement]:
+    """Every metric of one prediction, by day and over the horizon, with an interval that resamples users.
+
+    ``c_index`` scores a row at day t by the predicted probability of having returned by then. Intervals are
+    percentiles of the resamples. That of ``calibration_error`` is reversed around the value,
+    ``[2 · value − high, 2 · value − low]``: resampling adds a second time the noise that lifts this metric,
+    and the reversal takes it off, so the interval of a nearly calibrated model lies mostly below its value.
+
+    Args:
+        probabilities: (n, H), in [0, 1] where observed.
+        trace: bool (n, H): was active.
+        observed: bool (n, H): the bit is known.
+        user: int (n,): whose row it is.
+        resamples: number of resamples of users.
+        seed: the same seed gives the same intervals.
+        level: of the intervals, in (0, 1).
+        bins: number of bins of the calibration error.
+
+    Returns:
+        For each metric by day one measurement over the horizon and one a day, then ``c_index`` and the three
+        of ``active_days``.
+
+    Raises:
+        ValueError: nothing is observed, fewer than 2 users, or as in `log_loss`.
+
+    >>> trace = np.array([[True, False], [False, False], [True, True]])
+    >>> asked = {"user": np.array([0, 1, 2]), "resamples": 20, "seed": 0, "level": 0.9, "bins": 2}
+    >>> table = evaluate(np.full((3, 2), 0.5), trace, np.ones((3, 2), dtype=bool), **asked)
+    >>> [(row.metric, row.value) for row in table if row.day is None][1:3]
+    [('brier', 0.25), ('auc', 0.5)]
+
+    """
+    asked: dict[str, Any] = {"user": user, "resamples": resamples, "seed": seed, "level": level, "bins": bins}
+    return evaluate_against({"": probabilities}, "", trace, observed, **asked)[0][""]
+
+
+def compare(
+    first: npt.ArrayLike,
+    second: npt.ArrayLike,
+    trace: Bools,
+    observed: Bools,
+    *,
+    user: Ints,
+    resamples: int,
+    seed: int,
+    level: float,
+    bins: int,
+) -> list[Measurement]:
+    """Every metric of one prediction minus that of another on the same rows.
+
+    The interval is of the difference: both are measured on the same resamples, so what they share cancels.
+    A negative difference in log-loss says that the first is better.
+
+    Args:
+        first: probabilities (n, H).
+        second: probabilities (n, H).
+        trace: as in `evaluate`.
+        observed: as in `evaluate`.
+        user: as in `evaluate`.
+        resamples: as in `evaluate`.
+        seed: as in `evaluate`.
+        level: as in `evaluate`.
+        bins: as in `evaluate`.
+
+    Returns:
+        What `evaluate` returns, without ``active_days_observed``, which is one number for both.
+
+    Raises:
+        ValueError: as in `evaluate`.
+
+    """
+    asked: dict[str, Any] = {"user": user, "resamples": resamples, "seed": seed, "level": level, "bins": bins}
+    return evaluate_against({"first": first, "second": second}, "first", trace, observed, **asked)[1]["second"]
+
+
+def evaluate_against(
+    predictions: Mapping[str, npt.ArrayLike],
+    first: str,
+    trace: Bools,
+    observed: Bools,
+    *,
+    user: Ints,
+    resamples: int,
+    seed: int,
+    level: float,
+    bins: int,
+) -> tuple[dict[str, list[Measurement]], dict[str, list[Measurement]]]:
+    """What `evaluate` says of each prediction, and `compare` of one against each other one: each is measured once.
+
+    Args:
+        predictions: probabilities (n, H), by name.
+        first: name of the one that is compared with the others.
+        trace: as in `evaluate`.
+        observed: as in `evaluate`.
+        user: as in `evaluate`.
+        resamples: as in `evaluate`.
+        seed: as in `evaluate`.
+        level: as in `evaluate`.
+        bins: as in `evaluate`.
+
+    Returns:
+        By name what `evaluate` returns, and by name of each other prediction what `compare` returns.
+
+    Raises:
+        ValueError: as in `evaluate`.
+
+    """
+    trace, observed = bits_of(trace, observed)
+    if not observed.any():
+        raise ValueError(NOTHING_OBSERVED)
+    if np.shape(user) != trace.shape[:1]:
+        raise ValueError(f"expected a user for each of the {len(trace)} rows, got shape {np.shape(user)}")
+    codes, user = np.unique(user, return_inverse=True)
+    builders = _builders(bins)
+    tables = [_table(builders, *masked(p, trace, observed), user) for p in predictions.values()]
+
+    def statistic(weights: Doubles) -> Doubles:
+        return np.stack([table(weights) for table in tables])  # (predictions, values)
+
+    values = statistic(np.ones(len(codes)))
+    draws = resampled(statistic, len(codes), resamples=resamples, seed=seed)
+    labelled = partial(_labelled, _labels(builders, trace.shape[1]), _sizes(observed, user))
+    of = {name: place for place, name in enumerate(predictions)}
+    lone = {name: labelled(values[at], *percentiles(draws[:, at], level)) for name, at in of.items()}
+    pairs = {}
+    with np.errstate(invalid="ignore"):  # the difference of two infinite losses is undefined
+        for name in (name for name in of if name != first):
+            one, other = of[first], of[name]
+            between = percentiles(draws[:, one] - draws[:, other], level)
+            table = labelled(values[one] - values[other], *between)
+            pairs[name] = [measured for measured in table if measured.metric != "active_days_observed"]
+    return lone, pairs
+
+
+def _builders(bins: int) -> dict[str, Builder]:
+    """Metrics by day, by name."""
+    error = partial(calibration_error_statistic, bins=bins)
+    return {"log_loss": log_loss_statistic, "brier": brier_statistic, "auc": auc_statistic, "calibration_error": error}
+
+
+def _labels(metrics: Iterable[str], days: int) -> list[tuple[str, int | None]]:
+    """Metric and day of each value of a `_table`."""
+    by_day = [(metric, day) for metric in metrics for day in (None, *range(1, days + 1))]
+    return [*by_day, ("c_index", None), *((f"active_days_{name}", None) for name in ActiveDays._fields)]
+
+
+def _sizes(observed: Bools, user: Ints) -> dict[int | None, tuple[int, int]]:
+    """Rows and users of whom something is observed: on each day, and at all."""
+    known: dict[int | None, Bools] = {None: np.asarray(observed.any(axis=1))}
+    known |= dict(enumerate(observed.T, 1))
+    return {day: (int(rows.sum()), len(np.unique(user[rows]))) for day, rows in known.items()}
+
+
+def _labelled(
+    labels: list[tuple[str, int | None]],
+    sizes: dict[int | None, tuple[int, int]],
+    values: Doubles,
+    low: Doubles,
+    high: Doubles,
+) -> list[Measurement]:
+    lifted = np.array([metric == "calibration_error" for metric, _ in labels])
+    low, high = np.where(lifted, 2 * values - high, low), np.where(lifted, 2 * values - low, high)
+    return [
+        Measurement(metric, day, value, lower, upper, *sizes[1 if metric == "c_index" else day])
+        for (metric, day), value, lower, upper in zip(labels, values.tolist(), low.tolist(), high.tolist(), strict=True)
+    ]
+
+
+def _table(builders: dict[str, Builder], p: Doubles, y: Bools, seen: Bools, user: Ints) -> Statistic:
+    by_day = [build(p, y, seen, user) for build in builders.values()]
+    returned = np.asarray(1 - np.cumprod(1 - p, axis=1), np.float64)
+    whole = [c_index_statistic(returned, *return_time(y, seen), user), active_days_statistic(p, y, seen, user)]
+    bits = ratio(seen, np.ones_like(seen), user)
+
+    def statistic(weights: Doubles) -> Doubles:
+        share = bits(weights)
+        values = [metric(weights) for metric in by_day]
+        return np.concatenate(
+            [[mean_over_days(value, share), *value] for value in values] + [metric(weights) for metric in whole]
+        )
+
+    return statistic

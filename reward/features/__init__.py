@@ -1,0 +1,1 @@
+"""Features: how a log's columns become numbers and codes."""

@@ -1,0 +1,141 @@
+"""Where modules were before: old imports, artefacts and saved configs go on working through this one table."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import warnings
+from collections.abc import Sequence
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+
+# the module of before, and those that have what was in it
+MOVED: dict[str, tuple[str, ...]] = {
+    "reward.artifact": ("reward.scoring.artifact",),
+    "reward.bounded": ("reward.scoring.bounded",),
+    "reward.card": ("reward.scoring.model_card",),
+    "reward.consistency": ("reward.sequences.consistency",),
+    "reward.effects": ("reward.causal",),
+    "reward.effects.account": ("reward.causal.diagnostics.summary",),
+    "reward.effects.anchors": ("reward.causal.item_effects.ipw",),
+    "reward.effects.answers": ("reward.causal.user_effects.feedback",),
+    "reward.effects.balance": ("reward.causal.diagnostics.balance",),
+    "reward.effects.choosing": ("reward.causal.choosing",),
+    "reward.effects.contrasts": ("reward.causal.user_effects.g_estimation",),
+    "reward.effects.exposure": ("reward.rewards",),
+    "reward.effects.neural": ("reward.causal.user_effects.effect_net",),
+    "reward.effects.past": ("reward.causal.user_effects.decayed_counts",),
+    "reward.effects.personal": ("reward.causal.user_effects.estimation", "reward.causal.user_effects.model"),
+    "reward.effects.pooling": ("reward.causal.item_effects.shrinkage",),
+    "reward.effects.propensities": ("reward.causal.propensity.conditional_logit", "reward.causal.propensity.policy"),
+    "reward.effects.propensity_check": ("reward.causal.propensity.plausibility",),
+    "reward.effects.pushing": ("reward.causal.diagnostics.policy_shift",),
+    "reward.effects.residuals": ("reward.causal.item_effects.outcome_residuals",),
+    "reward.effects.restored": ("reward.causal.user_effects.restored",),
+    "reward.effects.second_stage": ("reward.causal.estimate",),
+    "reward.effects.settings": ("reward.causal.settings",),
+    "reward.effects.slates": ("reward.data.slates",),
+    "reward.effects.standing": ("reward.causal.user_effects.user_state",),
+    "reward.effects.storage": ("reward.causal.user_effects.storage",),
+    "reward.effects.taste": ("reward.causal.user_effects.preferences",),
+    "reward.effects.traits": ("reward.causal.item_effects.feedback_rates",),
+    "reward.evaluation.assessment": (
+        "reward.evaluation.results",
+        "reward.evaluation.estimates",
+        "reward.evaluation.value_decomposition",
+    ),
+    "reward.evaluation.canary": ("reward.evaluation.leakage",),
+    "reward.evaluation.decisions": ("reward.report.sections",),
+    "reward.evaluation.drawing": ("reward.report.drawing",),
+    "reward.evaluation.early_days": ("reward.evaluation.early_readout",),
+    "reward.evaluation.further": ("reward.evaluation.auxiliary_tasks",),
+    "reward.evaluation.judge": ("reward.evaluation.evaluate",),
+    "reward.evaluation.off_policy": ("reward.off_policy.feedback", "reward.off_policy.estimate"),
+    "reward.evaluation.off_policy.choice": ("reward.off_policy.selection",),
+    "reward.evaluation.off_policy.difference": ("reward.off_policy.paired_difference",),
+    "reward.evaluation.off_policy.long_term": ("reward.off_policy.lope",),
+    "reward.evaluation.off_policy.regression": ("reward.off_policy.doubly_robust",),
+    "reward.evaluation.off_policy.ridge": ("reward.off_policy.reward_model",),
+    "reward.evaluation.off_policy.slates": ("reward.off_policy.slate_ips",),
+    "reward.evaluation.off_policy.weighting": ("reward.off_policy.ips",),
+    "reward.evaluation.policies": ("reward.evaluation.policy_values",),
+    "reward.evaluation.proxies": ("reward.evaluation.past_experiments",),
+    "reward.evaluation.publish": ("reward.report.write",),
+    "reward.evaluation.report": ("reward.report.page", "reward.report.figures"),
+    "reward.evaluation.resampling": ("reward.statistics.bootstrap",),
+    "reward.evaluation.summary": ("reward.report.summary",),
+    "reward.evaluation.surrogates": ("reward.experiments",),
+    "reward.evaluation.surrogates.early": ("reward.experiments.early_readout",),
+    "reward.evaluation.surrogates.index": (
+        "reward.experiments.surrogate_index",
+        "reward.experiments.surrogate_effect",
+        "reward.statistics.regression",
+    ),
+    "reward.evaluation.terminal": ("reward.report.terminal",),
+    "reward.evaluation.truth": ("reward.evaluation.simulated_truth",),
+    "reward.evaluation.wording": ("reward.text",),
+    "reward.experiments.composite": ("reward.scoring.composite",),
+    "reward.experiments.proxies": ("reward.experiments.proxy_validation",),
+    "reward.experiments.quantiles": ("reward.statistics.intervals",),
+    "reward.experiments.weights": ("reward.experiments.proxy_weights",),
+    "reward.function": ("reward.scoring.function",),
+    "reward.hub": ("reward.scoring.hub",),
+    "reward.logs": ("reward.data",),
+    "reward.logs.files": ("reward.data.parquet",),
+    "reward.logs.kuairand": ("reward.data.kuairand",),
+    "reward.model": ("reward.sequences.model",),
+    "reward.network": ("reward.sequences.network",),
+    "reward.schema": ("reward.columns", "reward.data.event_log", "reward.data.validation"),
+    "reward.sealed": ("reward.scoring.sealed",),
+    "reward.sequences.features": ("reward.features.events",),
+    "reward.sequences.restored": ("reward.features.restored",),
+    "reward.sequences.slots": ("reward.features.history",),
+    "reward.sequences.split": ("reward.data.split",),
+    "reward.tracking": ("reward.training.tracking",),
+    "reward.wiring": ("reward.targets", "reward.training.wiring"),
+}
+
+
+def today(target: str) -> str:
+    """The full name of today of a class or function; of what has not moved, the name that is given.
+
+    >>> today("reward.effects.second_stage.fit_effects")
+    'reward.causal.estimate.fit_effects'
+    """
+    module, _, name = target.rpartition(".")
+    for place in MOVED.get(module, ()):
+        if name in vars(importlib.import_module(place)):
+            return f"{place}.{name}"
+    return target
+
+
+class _Moved(MetaPathFinder, Loader):
+    """Finds modules by the names that they had."""
+
+    def find_spec(
+        self,
+        fullname: str,
+        path: Sequence[str] | None = None,  # noqa: ARG002
+        target: ModuleType | None = None,  # noqa: ARG002
+    ) -> ModuleSpec | None:
+        """A module that looks its names up in those of today."""
+        if fullname not in MOVED:
+            return None
+        return ModuleSpec(fullname, self, is_package=any(name.startswith(f"{fullname}.") for name in MOVED))
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Give it the names of the modules that have them today."""
+        places = MOVED[module.__name__]
+        warnings.warn(
+            f"{module.__name__} is {' and '.join(places)} now: import from there", DeprecationWarning, stacklevel=2
+        )
+        for place in reversed(places):
+            found = vars(importlib.import_module(place))
+            vars(module).update({name: value for name, value in found.items() if not name.startswith("__")})
+
+
+def find_what_moved() -> None:
+    """Let old names be imported."""
+    if not any(isinstance(finder, _Moved) for finder in sys.meta_path):
+        sys.meta_path.append(_Moved())

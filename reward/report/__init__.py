@@ -1,0 +1,1 @@
+"""The report: what evaluation found, in words, tables and pictures."""

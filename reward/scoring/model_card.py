@@ -1,0 +1,97 @@
+"""The model card: what an artefact is, on what it was trained, and what it can and cannot claim."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from reward.causal.diagnostics.summary import account_sentences, no_push, verdict
+from reward.scoring.function import RewardFunction
+
+_VALUES = """\
+- **Values** (`value_before`, `value_exposed`, `value_after`) are forecasts: the expected {unit} of a user in that
+  state.
+"""
+_EXPOSURE_TERM = """\
+- **`reward`** is the exposure term of the ledger, V(item shown) − V(slot still open): how much more or less the
+  model expects of users who were shown this item than of users in the same state who were shown whatever the service
+  would have put there. **It is a difference of forecasts, not an effect**: an item shown to users who would have come
+  back anyway, for reasons the log does not hold, is credited with it. Check it against an experiment before a launch.
+- **`reward_std`** is the spread over an ensemble that shares one encoder, each member trained on its own resample of
+  the users. It covers the noise of the log, not confounding and not a change of the service.
+"""
+_EFFECT = """\
+- **`reward`** is the effect, in {unit}, of showing the item in this slot rather than what the service showed on its
+  last days, estimated from the log's own randomness: inverse-propensity contrasts, pooled over items, with terms for
+  what the user likes and has already seen. **It is causal as far as the propensities are right**; only an experiment
+  is proof.
+- **`reward_std`** is the standard deviation of that estimate: the noise of the log and what it leaves open about an
+  item and a user's taste. It covers neither wrong propensities nor a change of the service.
+- The network's own exposure term is `value_exposed` − `value_before`: a difference of forecasts, not an effect.
+"""
+_WINDOW = """\
+- It was fitted to one window of one service. Train again when the service, its users or its catalogue change.
+"""
+
+
+def model_card(function: RewardFunction, facts: Mapping[str, Any]) -> str:
+    """Markdown for an artefact's README."""
+    features = function.features
+    carried = [*facts.get("carry", []), *(facts[it]["sentence"] for it in ("forecast", "refit") if facts.get(it))]
+    sentences = "\n".join(f"- {sentence}" for sentence in carried) or "- not evaluated"
+    effects = facts.get("effects") or {}
+    warning = f"> **Warning.** {effects['warning']}\n\n" if effects.get("warning") else ""
+    said = "\n".join(f"- {sentence}" for sentence in account_sentences(effects)) if effects else "- not estimated"
+    claims = _VALUES + (_EXPOSURE_TERM if function.effects is None else _EFFECT) + _WINDOW
+    if function.effects is not None and effects and (why := no_push(effects)) is not None:
+        claims = f"- **Do not act on the rewards of this artefact**, whatever `reward_std` says: {why}.\n{claims}"
+    rows = "\n".join(f"| {name} | {value} |" for name, value in facts.get("table", {}).items())
+    return f"""# A reward signal in {function.unit}
+
+{warning}Made by `reward`. It scores what showing an item does to a user's mid-term outcome.
+
+```python
+import reward
+
+fn = reward.load("this/folder")
+scored = fn.score_events(events)                   # value_before, value_exposed, value_after, reward, reward_std
+history = fn.encode(events, now=moment)
+rewards = fn.score_candidates(history, items)      # mean and std, (users, candidates), in {function.unit}
+```
+
+| | |
+|---|---|
+{rows}
+
+**Reads**: `user_id`, `item_id`, `timestamp`; feedback {_names(features.feedback)}; context {_names(features.context)};
+of the items table {_names(features.item_features)}.
+
+{_further(function)}## How well it forecasts
+
+{sentences}
+
+## What showing an item did
+
+**Verdict: {verdict(effects)}.**
+
+{said}
+
+## What it can and cannot claim
+
+{claims.format(unit=function.unit)}"""
+
+
+def _further(function: RewardFunction) -> str:
+    """What else is predicted, where anything is."""
+    if not function.units:
+        return ""
+    told = "\n".join(f"- `{name}`: {unit}" for name, unit in function.units.items())
+    habits = "".join(
+        f"- the habit `{scope}`: {function.units[parts.after]} and more than without, times the chance of it\n"
+        for scope, parts in function.habits.items()
+    )
+    return f"## What else it predicts\n\n{told}\n{habits}\n"
+
+
+def _names(columns: tuple[str, ...]) -> str:
+    return ", ".join(f"`{column}`" for column in columns) or "none"

@@ -1,0 +1,1 @@
+"""Statistics: resampling, intervals and regressions, on arrays alone."""
