@@ -215,7 +215,7 @@ def outcome(overrides: list[str], folder: Path) -> tuple[str, str]:
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
 
-    import train
+    from reward.training.assembly import Run, plain_values, prepare
     from reward.training.command_line import RefusedError, of_the_config, quoted, refusing, sentence
     from reward.training.folder import RunFolder
     from reward.training.settings import check_settings
@@ -230,11 +230,11 @@ def outcome(overrides: list[str], folder: Path) -> tuple[str, str]:
                     if of_the_config(error):
                         raise RefusedError(sentence(error)) from error
                     raise
-                plain = train.plain_values(config)
+                plain = plain_values(config)
                 check_settings(plain)
-                run = train.Run(config, plain, RunFolder.claim(folder, or_next=True), [])
+                run = Run(config, plain, RunFolder.claim(folder, or_next=True), [])
                 try:
-                    with_log = train.prepare(run)
+                    with_log = prepare(run)
                     assert with_log.model is not None
                 finally:
                     run.folder.release()

@@ -1,1 +1,1 @@
-"""Logs: from a source to an `EventLog`, one file a source."""
+"""Logs: the event log and its check, sources, splits, and days of activity."""

@@ -1,1 +1,1 @@
-"""Scoring of whole logs."""
+"""Scoring: the function that scores, its artefact, and scores of logs of any size."""

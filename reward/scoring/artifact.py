@@ -38,6 +38,7 @@ from reward.scoring.sealed import (
     READABLE,
     WEIGHTS,
     MissingError,
+    ReplacedError,
     Sealed,
     check_manifest,
     shown_error,
@@ -295,7 +296,7 @@ def _read_whole(folder: Path, links_to: Path | None, trust: frozenset[str], sour
                     replaced = sealed.was_replaced()
                     raise
         except ArtifactError as error:
-            if left and (replaced or _comes_back(folder, error)):
+            if left and (replaced or isinstance(error, ReplacedError) or _comes_back(folder, error)):
                 continue
             raise
         except Exception as error:  # whatever a stranger's file makes of a library is one kind of error

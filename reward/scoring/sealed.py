@@ -47,6 +47,10 @@ class MissingError(ArtifactError):
     """A file, or the folder itself, is not there."""
 
 
+class ReplacedError(ArtifactError):
+    """Another folder took the place of this one while it was read."""
+
+
 class Sealed:
     """An artefact whose manifest is known to be whole; its other files are read by name.
 
@@ -87,9 +91,15 @@ class Sealed:
             raise _incomplete(folder, NEEDED) from error
         try:
             there = set(os.listdir(handle))  # noqa: PTH208
-            if MANIFEST not in there:
-                raise _incomplete(folder, [name for name in NEEDED if name not in there])
-            yield cls(folder, handle, links_to=links_to, expected=None, warnings=[])
+            try:
+                if MANIFEST not in there:
+                    raise _incomplete(folder, [name for name in NEEDED if name not in there])
+                sealed = cls(folder, handle, links_to=links_to, expected=None, warnings=[])
+            except ArtifactError as error:
+                if _was_replaced(folder, handle):
+                    raise ReplacedError(str(error)) from error
+                raise
+            yield sealed
         finally:
             os.close(handle)
 
@@ -164,11 +174,7 @@ class Sealed:
 
     def was_replaced(self) -> bool:
         """Whether another folder has its name by now, or none."""
-        try:
-            now, then = self.folder.stat(), os.fstat(self._handle)
-        except OSError:
-            return True
-        return (now.st_dev, now.st_ino) != (then.st_dev, then.st_ino)
+        return _was_replaced(self.folder, self._handle)
 
     def _whole(self, name: str, check_it: Check, expected: str | None) -> bytes:
         handle = self._file(name)
@@ -302,6 +308,14 @@ class Sealed:
             else f"cannot be opened: {error}"
         )
         return ArtifactError(f"{self.folder / name} {why}: copy the artefact again from where it was made")
+
+
+def _was_replaced(folder: Path, handle: int) -> bool:
+    try:
+        now, then = folder.stat(), os.fstat(handle)
+    except OSError:
+        return True
+    return (now.st_dev, now.st_ino) != (then.st_dev, then.st_ino)
 
 
 def check_manifest(content: bytes, size_of: Callable[[str], int]) -> None:

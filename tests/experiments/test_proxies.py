@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from test_weights import simulated
+from arms import simulated
 
 from reward.experiments.proxy_validation import MEASURES, judge, pareto_front, undominated
 from reward.experiments.proxy_weights import jive

@@ -91,15 +91,16 @@ def run(name: str, folder: Path) -> dict[str, float]:
     """The figures of a small run, the weights' moments and those of the effects."""
     from hydra import compose, initialize_config_dir
 
-    import train
+    from reward.training.assembly import Run, plain_values
     from reward.training.folder import RunFolder
+    from reward.training.run import train
     from reward.training.stages import Stages
 
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         config = compose("train", overrides=[*LOGS[name], *SMALL])
     claimed = RunFolder.claim(folder, or_next=False)
     stages = Stages(lambda text: None, first=False)
-    train.train(train.Run(config, train.plain_values(config), claimed, []), stages)
+    train(Run(config, plain_values(config), claimed, []), stages)
     claimed.release()
     assert not stages.failed
     told = numbers({"metrics": json.loads((folder / "metrics.json").read_text())["metrics"]})

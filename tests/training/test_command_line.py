@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 
-import train
+from reward.training.assembly import plain_values
 from reward.training.command_line import RefusedError, in_one_sentence, quoted, refusing, sentence
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -14,7 +14,7 @@ CONF = Path(__file__).parents[2] / "conf"
 
 def said(*overrides):
     with initialize_config_dir(str(CONF), version_base="1.3"), pytest.raises(Exception) as caught:  # noqa: PT011
-        train.plain_values(compose("train", overrides=list(overrides)))
+        plain_values(compose("train", overrides=list(overrides)))
     return sentence(caught.value)
 
 

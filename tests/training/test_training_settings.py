@@ -7,8 +7,8 @@ import yaml
 from hostile_configs import drawn
 from hydra import compose, initialize_config_dir
 
-import train
 from reward.targets import locate
+from reward.training.assembly import plain_values
 from reward.training.bounds import BOUNDS
 from reward.training.kinds import ListOf, Real, Values, Whole
 from reward.training.settings import SettingsError, check_settings, kind_of
@@ -19,7 +19,7 @@ LOG = ["data=log", "data.events=e.parquet", "data.feedback=[click]"]
 
 def plain(*overrides, name="train"):
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return train.plain_values(compose(name, overrides=list(overrides)))
+        return plain_values(compose(name, overrides=list(overrides)))
 
 
 def refused(*overrides, command="train"):

@@ -7,7 +7,7 @@ from polars.testing import assert_frame_equal
 from reward.data.parquet import read
 from reward.data.validation import check
 
-sys.path.append(str(Path(__file__).parent.parent / "benchmarks"))
+sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 from first_run import ITEMS, newcomer
 
 

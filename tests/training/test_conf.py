@@ -11,7 +11,7 @@ import train  # noqa: F401  registers the resolvers
 from reward.targets import locate
 from reward.training.wiring import check_names, check_signatures
 
-CONF = Path(__file__).parents[1] / "conf"
+CONF = Path(__file__).parents[2] / "conf"
 GROUPS = sorted(path.name for path in CONF.iterdir() if path.is_dir())
 CHOICES = [(path.parent.name, path.stem) for path in sorted(CONF.glob("*/*.yaml"))]
 NEEDED = {

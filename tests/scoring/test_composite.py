@@ -7,9 +7,9 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from arms import simulated
+from forged import reseal
 from polars.testing import assert_frame_equal
-from test_artifact import reseal
-from test_weights import simulated
 
 import reward
 from reward.__main__ import main

@@ -15,6 +15,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from forged import reseal
 from polars.testing import assert_frame_equal
 from safetensors.torch import save_file
 
@@ -61,16 +62,6 @@ def manifest_of(folder):
 
 def names_in(folder):
     return sorted(path.name for path in folder.iterdir())
-
-
-def reseal(folder, manifest):
-    """Write a manifest with every hash in order: what someone who forges an artefact would do."""
-    manifest = {name: value for name, value in manifest.items() if name != "seal"}
-    for name in manifest.get("sha256", {}):
-        manifest["sha256"][name] = hashlib.sha256((folder / name).read_bytes()).hexdigest()
-    text = json.dumps(manifest, indent=1, ensure_ascii=False)
-    sealed = {**manifest, "seal": hashlib.sha256(text.encode()).hexdigest()}
-    (folder / "reward.json").write_text(json.dumps(sealed, indent=1, ensure_ascii=False), encoding="utf-8")
 
 
 def test_what_is_read_scores_exactly_as_what_was_written(fn, folder, events):
@@ -457,6 +448,21 @@ def test_an_artefact_that_is_replaced_while_it_is_read_is_the_one_or_the_other(
         stop.set()
         writer.join()
     assert names_in(folder.parent) == ["reward"]
+
+
+def test_a_reader_that_is_overtaken_before_the_manifest_reads_the_new_artefact(fn, folder, monkeypatch):
+    listdir, done = os.listdir, []
+
+    def overtaken(handle):
+        there = listdir(handle)
+        if not done:
+            done.append(handle)
+            fn.facts = {"new": True}
+            save(fn, folder)
+        return there
+
+    monkeypatch.setattr(sealed.os, "listdir", overtaken)
+    assert load(folder).facts == {"new": True}
 
 
 def test_a_reader_that_is_overtaken_between_two_files_reads_the_new_artefact(fn, folder, monkeypatch):

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 DATA = Path(os.environ.get("REWARD_DATA", ROOT / "data"))
 ITEMS, ROWS = 5, 4000
 

@@ -1,0 +1,237 @@
+"""What a run is made of: its settings and folder, and the parts that are built before it trains."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import polars as pl
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning import seed_everything
+
+from reward.causal.propensity.plausibility import check_propensities
+from reward.causal.settings import check_effects
+from reward.data.event_log import Checked, EventLog
+from reward.data.split import Split, check_windows, day_to_date, known_at, split
+from reward.data.validation import check, unread_item_features
+from reward.features.events import Features
+from reward.outcomes.protocol import ABSENT
+from reward.report.terminal import what_was_read
+from reward.scoring.artifact import ArtifactWarning, load, save
+from reward.scoring.function import RewardFunction
+from reward.sequences.datamodule import StreamData
+from reward.sequences.model import RewardModel, Task
+from reward.sequences.network import RewardNetwork
+from reward.training.activity import fit_activity
+from reward.training.folder import RunFolder
+from reward.training.identity import placed, same_log, window_of
+from reward.training.terminal import console, say
+from reward.training.trials import check_role, check_size, try_boosting, try_optimizer, try_trainer
+from reward.training.wiring import check_names
+
+TASK = ("head", "outcome", "objective")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run that this process works on.
+
+    Attributes:
+        config: its settings.
+        plain: the same, resolved, as plain values.
+        folder: where it is kept.
+        given: what the command line set.
+        changed: settings that are others than when the run was started.
+    """
+
+    config: DictConfig
+    plain: dict[str, Any]
+    folder: RunFolder
+    given: list[str]
+    changed: tuple[str, ...] = ()
+
+    @property
+    def path(self) -> Path:
+        """The run folder."""
+        return self.folder.path
+
+
+@dataclass(frozen=True)
+class Ready:
+    """All that a run needs once nothing is left to be found wrong.
+
+    Attributes:
+        checked: the log, and the rows that were set aside.
+        log: the checked log as the run is judged on it.
+        window: its split.
+        outcome: what rewards are told in; None where the function was saved.
+        function: makes the scoring function of what was trained, or reads it where it was saved.
+        model: what is trained; None where the function was saved.
+        data: what it is trained on; None where the function was saved.
+    """
+
+    checked: Checked
+    log: EventLog
+    window: Split
+    outcome: Any
+    function: Callable[[], RewardFunction]
+    model: RewardModel | None
+    data: StreamData | None
+
+
+def plain_values(config: DictConfig) -> dict[str, Any]:
+    """A config as plain values, with what refers to other values resolved."""
+    values: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
+    return values
+
+
+def prepare(run: Run) -> Ready:
+    """Read the log and build what is trained: all that can be wrong with a log or a config is found here.
+
+    Raises:
+        SchemaError: the log does not do.
+        TypeError: the parts do not fit each other.
+        ValueError: a part does not take its settings.
+    """
+    config = run.config
+    try_trainer(run.plain["trainer"])
+    try_boosting(run.plain["evaluation"]["boosting"])
+    record = run.folder.record
+    source, checked, window = read(config, record)
+    log, changed = same_log(checked.log, window, record and record["fingerprints"])
+    if changed is not None:
+        say(changed)
+    if run.folder.has_artifact:
+        return Ready(checked, log, window, None, partial(saved_function, run.folder), None, None)
+    check_effects(run.plain, log)
+    unused = check_propensities(known_at(log, window.validation_end))
+    if unused is not None:
+        say(f"The log's propensities are not used, and estimated instead: {unused}.")
+    return assembled(config, checked, log, window, source.timestamp_unit)
+
+
+def check_savable(untrained: RewardFunction) -> None:
+    """Save what has the form of that which is going to be trained, and read it back.
+
+    Raises:
+        ValueError: it cannot be saved, such as for more names than its embeddings account for.
+    """
+    with TemporaryDirectory() as scratch, torch.random.fork_rng():
+        save(untrained, Path(scratch) / "reward")
+
+
+def assembled(config: DictConfig, checked: Checked, log: EventLog, window: Split, timestamp_unit: str | None) -> Ready:
+    """Features, data and an untrained model, whose weights the seed draws.
+
+    Raises:
+        SchemaError: the log does not do.
+        TypeError: the parts do not fit each other.
+        ValueError: a part does not take its settings.
+    """
+    settings = instantiate(config.model)
+    try_optimizer(settings["optimizer"])
+    for name in ("encoder", "head"):
+        check_size(name, partial(instantiate, config[name]))
+    seed_everything(config.seed, verbose=False)
+    head, outcome, objective = task_of(config, "")
+    also = {name: dict(zip(TASK, task_of(told, f"also.{name}."), strict=True)) for name, told in config.also.items()}
+    outcomes = {name: told["outcome"] for name, told in also.items()}
+    further = {f"also.{name}.outcome.horizon_days": it.horizon_days for name, it in outcomes.items()}
+    check_windows(log, window, {"outcome.horizon_days": outcome.horizon_days} | further)
+    features = Features.fit(known_at(log, window.train_end), **config.features)
+    if quiet := [name for name in (*log.feedback, *log.context) if name in features.constant]:
+        say(f"not learned from, for they never vary in training: {', '.join(quiet)}")
+    data = StreamData(
+        log, outcome, features, window, members=head.members, seed=config.seed, also=outcomes, **config.batches
+    )
+    data.setup()
+    encoder = instantiate(config.encoder)
+    check_role("encoder", "encoder", encoder)
+    network = RewardNetwork(
+        encoder,
+        head,
+        sizes=features.sizes(),
+        also={name: told["head"] for name, told in also.items()},
+        absent=any(ABSENT in it.states for it in outcomes.values()),
+        **config.network,
+    )
+    if network.activity is not None:
+        fit_activity(network.activity, data, **config.activity)
+    tasks = {
+        name: Task(told["objective"], config.also[name].weight, told["outcome"].states, sequential(told["outcome"]))
+        for name, told in also.items()
+    }
+    model = RewardModel(
+        network,
+        objective,
+        seed=config.seed,
+        also=tasks,
+        sequential=sequential(outcome),
+        consistency=instantiate(config.consistency),
+        **settings,
+    )
+    function = partial(
+        RewardFunction,
+        features=features,
+        outcome=outcome,
+        max_events=config.batches.max_events,
+        timestamp_unit=timestamp_unit,
+        facts={},
+        also=outcomes,
+    )
+    check_savable(function(deepcopy(network)))
+    return Ready(checked, log, window, outcome, partial(function, network), model, data)
+
+
+def task_of(config: DictConfig, place: str) -> tuple[Any, Any, Any]:
+    """The head, the outcome and the objective of a task, which fit each other."""
+    head, outcome, objective = (instantiate(config[name], _convert_="all") for name in TASK)
+    check_role(f"{place}head", "head", head)
+    check_role(f"{place}outcome", "outcome", outcome)
+    check_names(head, outcome, objective)
+    return head, outcome, objective
+
+
+def sequential(outcome: Any) -> bool:
+    """Whether the next state in the stream waits for the same outcome: what the user does, and not to one item."""
+    return getattr(outcome, "scope", "user") == "user" and "after" in outcome.states
+
+
+def read(config: DictConfig, record: Mapping[str, Any] | None) -> tuple[EventLog, Checked, Split]:
+    """The log as it came, checked, and its windows, which are those of ``record`` where the run goes on."""
+    source = placed(plain_values(config.data), (record or {}).get("started_in"), grown=record is not None)
+    log = instantiate(source)
+    if not isinstance(log, EventLog):
+        raise TypeError(f"data: expected a source of an EventLog, {source['_target_']} gives {type(log).__name__}")
+    checked = check(log)
+    window = split(checked.log, **config.split) if record is None else window_of(record["window"])
+    rejected = checked.rejected.height
+    rows, users, items = (
+        checked.log.events.select(
+            pl.len(), pl.col("user_id").n_unique().alias("users"), pl.col("item_id").n_unique().alias("items")
+        )
+        .collect()
+        .row(0)
+    )
+    days = [day_to_date(day) for day in window.days[:3]]
+    for line in what_was_read(rows=rows, users=users, items=items, rejected=rejected, days=days):
+        console.print(line, highlight=False)
+    if unread := unread_item_features(log):
+        named = ",".join((*log.item_features, *unread))
+        say(f"not read of the items table: {', '.join(unread)}; to learn from them, 'data.item_features=[{named}]'")
+    return log, checked, window
+
+
+def saved_function(folder: RunFolder) -> RewardFunction:
+    """The scoring function that the run has saved; what it warns of has been said when it was made."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ArtifactWarning)
+        return load(folder.judged)

@@ -1,0 +1,98 @@
+"""The second stage of a run: effects, how far they can be believed, and the truth where it is known."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+
+from reward.causal.diagnostics.summary import account, no_account
+from reward.causal.estimate import ItemEffects
+from reward.causal.propensity.plausibility import check_propensities
+from reward.causal.user_effects.model import Personal
+from reward.columns import PROPENSITY
+from reward.data.event_log import EventLog, SchemaError
+from reward.data.split import Split, known_at
+from reward.evaluation.simulated_truth import TRUTH, beside_truth
+from reward.outcomes.activity import ActivityTrace
+from reward.training.terminal import console
+from reward.writing import whole
+
+
+def estimate_effects(
+    log: EventLog, outcome: Any, window: Split, config: DictConfig, folder: Path
+) -> tuple[dict[str, Any], Personal | None]:
+    """The second stage on what training and validation saw: ``effects.parquet``.
+
+    Returns what the artefact says of it, and what its rewards are made of: None where effects cannot be estimated.
+    Propensities that the log lacks are estimated from it; either kind is checked by balance.
+    """
+    known = known_at(log, window.validation_end)
+    try:
+        with console.status("estimating the effects of items ..."):
+            found, effects = second_stage(known, outcome, config)
+    except SchemaError as error:
+        found, personal = no_account(str(error)), None
+    else:
+        personal = effects.personal
+        with whole(folder / "effects.parquet") as scratch:
+            effects.items.write_parquet(scratch)
+    return found, personal
+
+
+def compare_with_truth(log: EventLog, window: Split, config: DictConfig, folder: Path) -> None:
+    """What items truly do beside what was learned of them, ``truth.parquet``, where a simulated world knows it."""
+    learned = folder / "effects.parquet"
+    if config.truth is None or not learned.is_file():
+        return
+    try:
+        with console.status("measuring by paired runs what items truly do ..."):
+            true = instantiate(config.truth)()
+    except SchemaError as error:
+        console.print(f"What items truly do was not measured: {error}")
+        return
+    known = known_at(log, window.validation_end).events
+    with whole(folder / TRUTH) as scratch:
+        beside_truth(true, pl.read_parquet(learned), known, log.click).write_parquet(scratch)
+
+
+def second_stage(
+    known: EventLog, outcome: Any, config: DictConfig, roles: Mapping[str, Any] | None = None
+) -> tuple[dict[str, Any], ItemEffects]:
+    """The effects of items, and the account of how far they can be believed.
+
+    ``roles`` are ``gate``, ``rare`` and ``group`` where they are not to be chosen as ``config`` says.
+
+    Raises:
+        SchemaError: the log or the outcome does not allow for it.
+    """
+    if not isinstance(outcome, ActivityTrace) or outcome.scope != "user":
+        raise SchemaError(f"they need outcome=active_days with outcome.scope=user, and it tells {outcome.unit}")
+    estimated, unused = None, check_propensities(known)
+    if unused is None and PROPENSITY in known.events.collect_schema().names():
+        propensity = known.events.select(PROPENSITY).collect().to_series().to_numpy()
+    else:
+        estimated = instantiate(config.propensities, _convert_="all")(known)
+        propensity = estimated.propensity
+    effects = instantiate(config.effects)(known, outcome, seed=config.seed, propensity=propensity, **(roles or {}))
+    balance, unchecked = None, ""
+    try:
+        balance = instantiate(config.balance)(known, propensity, half=None if estimated is None else estimated.half)
+    except SchemaError as error:
+        unchecked = str(error)
+    personal = None if effects.personal is None else (effects.personal.borne_out, effects.personal.personal_borne_out)
+    found = account(
+        effects.borne_out,
+        estimated,
+        balance,
+        personal=personal,
+        pushed=effects.pushed,
+        unchecked=unchecked,
+        chosen=effects.chosen,
+        unused=unused,
+    )
+    return found, effects
