@@ -128,10 +128,10 @@ def forecast(name: str, seed: int) -> dict[str, float]:
     log = check(instantiate(config.data)).log
     window = split(log, **config.split)
     began = time.process_time()
-    function, losses = trained(config, log, window)
-    parameters = sum(each.numel() for each in function.network.encoder.parameters())
+    made = trained(config, log, window)
+    parameters = sum(each.numel() for each in made.function.network.encoder.parameters())
     return {
-        "validation loss": min(losses),
+        "validation loss": min(made.losses),
         "training, processor seconds": time.process_time() - began,
         "parameters of the encoder": float(parameters),
     }

@@ -66,8 +66,8 @@ def losses(name: str, part: str, lam: float, seed: int, epochs: int | None) -> L
     log = check(instantiate(config.data)).log
     window = split(log, **config.split)
     learnt, inside = part_of(log, window, part, seed)
-    function, validation = trained(config, learnt, inside, epochs=epochs)
-    outcome = function.outcome
+    made = trained(config, learnt, inside, epochs=epochs)
+    function, outcome = made.function, made.function.outcome
     labelled = outcome.label(log, window.end).collect()
     days = outcome.parts(labelled)
     rows = (labelled[DAY] >= window.validation_end).to_numpy() & days.known.any(1)
@@ -79,7 +79,7 @@ def losses(name: str, part: str, lam: float, seed: int, epochs: int | None) -> L
     return {
         "loss": np.bincount(user, loss.sum(1), users),
         "days": np.bincount(user, known.sum(1), users),
-        "validation": np.array(validation[-1]),
+        "validation": np.array(made.losses[-1]),
     }
 
 

@@ -6,20 +6,18 @@ import logging
 import warnings
 from typing import NamedTuple
 
-from hydra.utils import instantiate
+import polars as pl
 from omegaconf import DictConfig
-from pytorch_lightning import Callback, LightningModule, Trainer, seed_everything
+from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import EarlyStopping
 
-from reward.data.event_log import EventLog
-from reward.data.split import Split, known_at
-from reward.features.events import Features
-from reward.outcomes.protocol import ABSENT
+from reward.data.event_log import Checked, EventLog
+from reward.data.split import Split
 from reward.scoring.function import RewardFunction
 from reward.sequences.datamodule import StreamData
-from reward.sequences.model import RewardModel, Task
-from reward.sequences.network import RewardNetwork
-from reward.training.activity import Gain, fit_activity, keep_what_gained
+from reward.sequences.model import RewardModel
+from reward.training.activity import Gain, keep_what_gained
+from reward.training.assembly import assembled
 
 
 class Trained(NamedTuple):
@@ -54,33 +52,11 @@ def trained(config: DictConfig, log: EventLog, window: Split, *, epochs: int | N
         epochs: most of them; None: the config's.
     """
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    seed_everything(config.seed, verbose=False)
-    outcome, head, objective = (instantiate(config[each], _convert_="all") for each in ("outcome", "head", "objective"))
-    also = {name: instantiate(told, _convert_="all") for name, told in config.also.items()}
-    outcomes = {name: told["outcome"] for name, told in also.items()}
-    features = Features.fit(known_at(log, window.train_end), **config.features)
-    data = StreamData(
-        log, outcome, features, window, members=head.members, seed=config.seed, also=outcomes, **config.batches
-    )
-    network = RewardNetwork(
-        instantiate(config.encoder),
-        head,
-        sizes=features.sizes(),
-        also={name: told["head"] for name, told in also.items()},
-        absent=any(ABSENT in it.states for it in outcomes.values()),
-        **config.network,
-    )
-    data.setup()
-    if network.activity is not None:
-        fit_activity(network.activity, data, **config.activity)
-    tasks = {
-        name: Task(told["objective"], told["weight"], told["outcome"].states, sequential=False)
-        for name, told in also.items()
-    }
-    consistency = None if config.consistency is None else instantiate(config.consistency)
-    model = RewardModel(
-        network, objective, seed=config.seed, also=tasks, consistency=consistency, **instantiate(config.model)
-    )
+    nothing = log.events.limit(0).collect()
+    made = assembled(config, Checked(log, nothing, pl.Series("reason", [], pl.String)), log, window, None)
+    model, data = made.model, made.data
+    assert model is not None
+    assert data is not None
     losses = _Losses()
     trainer = Trainer(
         max_epochs=config.trainer.max_epochs if epochs is None else epochs,
@@ -102,9 +78,7 @@ def trained(config: DictConfig, log: EventLog, window: Split, *, epochs: int | N
         trainer.fit(model, data)
     model.cpu()
     gain = None
-    if network.activity is not None:
+    if model.network.activity is not None:
         gain = keep_what_gained(model, data, **config.correction, **config.calibration)
     model.calibrate(data.val_dataloader(), **config.calibration)
-    settings = {"max_events": config.batches.max_events, "timestamp_unit": None, "facts": {}}
-    function = RewardFunction(network, features, outcome, also=outcomes, **settings)
-    return Trained(function, losses.found, model, data, gain)
+    return Trained(made.function(), losses.found, model, data, gain)
