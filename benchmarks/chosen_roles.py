@@ -22,7 +22,7 @@ import torch
 from recovery import LEAST_EXPOSURES, Case, fitted, true_effects
 from rich.console import Console
 from rich.table import Table
-from worlds import ROOT, write_result
+from worlds import ROOT, correlation, write_result
 
 from reward.causal.estimate import ItemEffects
 from reward.columns import ITEM
@@ -44,14 +44,14 @@ def veiled(log: EventLog, seed: int) -> EventLog:
     return replace(log, events=events.with_columns(click=click).lazy(), feedback=("click",), click="click")
 
 
-def correlation(found: ItemEffects, truth: np.ndarray, count: np.ndarray) -> float:
+def with_the_truth(found: ItemEffects, truth: np.ndarray, count: np.ndarray) -> float:
     """Pearson of estimated and true effects over items shown often; the spread of the estimates where none is true."""
     place = found.items[ITEM].cast(pl.Int64).to_numpy()
     mean = found.items["mean"].cast(pl.Float64).to_numpy()
     judged = (count[place] >= LEAST_EXPOSURES) & np.isfinite(mean) & np.isfinite(truth[place])
     if not truth[place][judged].any():
         return float(mean[judged].std())
-    return float(np.corrcoef(mean[judged], truth[place][judged])[0, 1])
+    return correlation(mean[judged], truth[place][judged])
 
 
 def rows_of(world: str, seed: int, users: int, parents_per_day: int) -> list[dict[str, object]]:
@@ -63,7 +63,7 @@ def rows_of(world: str, seed: int, users: int, parents_per_day: int) -> list[dic
     found = {}
     for way, roles in WAYS.items():
         fit = fitted(case, log, personal=None, **roles)
-        found[way] = (correlation(fit, truth, count), fit.chosen.roles)
+        found[way] = (with_the_truth(fit, truth, count), fit.chosen.roles)
     what = f"{world}, seed {seed}"
     if world == "no_effect":
         rows = [_row(what, f"spread of effects, {way}, days", value) for way, (value, _) in found.items()]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
@@ -97,15 +97,19 @@ MOVED: dict[str, tuple[str, ...]] = {
 }
 
 
-def today(target: str) -> str:
+def today(target: str, among: Container[str] | None = None) -> str:
     """The full name of today of a class or function; of what has not moved, the name that is given.
+
+    Args:
+        target: the full name of before.
+        among: modules that may be imported to look for it; None: all in which it may be.
 
     >>> today("reward.effects.second_stage.fit_effects")
     'reward.causal.estimate.fit_effects'
     """
     module, _, name = target.rpartition(".")
     for place in MOVED.get(module, ()):
-        if name in vars(importlib.import_module(place)):
+        if (among is None or place in among) and name in vars(importlib.import_module(place)):
             return f"{place}.{name}"
     return target
 

@@ -70,10 +70,11 @@ def resolve(target: Any, role: str, trust: frozenset[str]) -> type:
     """
     if not isinstance(target, str):
         raise ValueError(f"the {role} expected the full name of a class in {TARGET}, got {shown(target)}")
-    target = today(target)
-    module, _, name = target.rpartition(".")
     wanted = ROLES[role]
-    if module not in trust and module not in _modules_of(wanted.room):
+    shipped = _modules_of(wanted.room)
+    target = today(target, among=shipped)
+    module, _, name = target.rpartition(".")
+    if module not in trust and module not in shipped:
         entry = f"load it with trust=({module!r},)" if module.partition(".")[0] != "reward" else "it is no such part"
         raise ValueError(
             f"it names {shown(target)} as its {role}, which is outside the modules of {wanted.room} and of trust: if "

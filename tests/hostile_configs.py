@@ -26,30 +26,18 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
+from small_run import SMALL_RUN  # noqa: E402
+
 from reward.training.bounds import BOUNDS  # noqa: E402
 from reward.training.kinds import Either, Kind, ListOf, Nothing, OneOf, Real, Text, Whole  # noqa: E402
 
 BASE = [
-    "data=log",
+    *SMALL_RUN,
     "data.feedback=[click]",
-    "data.context=[surface]",
     "data.end=2024-03-21",
-    "outcome.horizon_days=5",
-    "split.train_days=12",
-    "split.validation_days=4",
-    "encoder.width=8",
-    "encoder.layers=1",
-    "encoder.heads=2",
-    "head.hidden=4",
-    "head.members=2",
-    "batches.max_events=16",
-    "batches.batch_rows=256",
     "trainer.max_epochs=1",
-    "trainer.accelerator=cpu",
     "evaluation.intervals.resamples=5",
     "evaluation.boosting.max_trees=3",
-    "features.min_item_events=2",
-    "logger=csv",
 ]
 VARIANTS: tuple[list[str], ...] = (
     [],

@@ -37,6 +37,11 @@ def test_the_name_of_today(old, new):
     assert today(old) == new
 
 
+def test_what_is_not_among_the_modules_asked_is_neither_found_nor_imported(monkeypatch):
+    monkeypatch.setattr("reward.moved.importlib.import_module", lambda name: pytest.fail(f"{name} was imported"))
+    assert today("reward.tracking.wandb_logger", among={"reward.encoders.gru"}) == "reward.tracking.wandb_logger"
+
+
 def test_an_artefact_may_name_a_part_where_it_was():
     assert resolve("reward.experiments.composite.Composite", "composite", frozenset()).__name__ == "Composite"
 

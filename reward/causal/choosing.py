@@ -1,7 +1,7 @@
 """What opens an effect, which answers are rare, what items are pooled over: proposed from the log, chosen by evidence.
 
-The evidence of a choice is the likelihood of the items' anchors under the hierarchy of `pooling`, see
-`pooling.evidence`: how well the choice foretells each fold's anchors from feedback of the other folds' users.
+The evidence of a choice is the likelihood of the items' anchors under the hierarchy of `shrinkage`, see
+`shrinkage.evidence`: how well the choice foretells each fold's anchors from feedback of the other folds' users.
 """
 
 from __future__ import annotations

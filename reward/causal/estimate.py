@@ -75,8 +75,8 @@ def fit_effects(
     """Estimate the effect of each item from a log.
 
     1. *Residual*: the days after each user-day minus their forecast, combined over the horizon by generalised least
-       squares (`residuals`). 2. *Anchor*: inverse-propensity means of these by item (`anchors`). 3. *Pooling*: anchors
-    shrunk to what creators, features and feedback foretell, by empirical Bayes (`pooling`). All nuisances are
+       squares (`outcome_residuals`). 2. *Anchor*: inverse-propensity means of these by item (`ipw`). 3. *Pooling*:
+    anchors shrunk to what creators, features and feedback foretell, by empirical Bayes (`shrinkage`). All nuisances are
     cross-fitted by user.
 
     Args:

@@ -12,6 +12,7 @@ import polars as pl
 from reward.columns import ITEM, POSITION, PROPENSITY, REQUEST, SESSION, TIMESTAMP, USER
 from reward.data.event_log import EventLog, SchemaError, reading
 
+IMPLAUSIBLE = f"{TIMESTAMP} is before 1990 or after 2100"
 TICKS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}  # in a second
 FIRST = int(datetime(1990, 1, 1, tzinfo=UTC).timestamp())
 LAST = int(datetime(2101, 1, 1, tzinfo=UTC).timestamp()) - 1
@@ -180,6 +181,3 @@ def feature(name: str, dtype: pl.DataType) -> _Column:
         f"{name} has elements that are not finite": unknown,
         f"{name} has elements beyond ±{_LARGEST_ELEMENT:g}, scale it": large,
     }
-
-
-IMPLAUSIBLE = f"{TIMESTAMP} is before 1990 or after 2100"

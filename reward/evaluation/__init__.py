@@ -1,1 +1,1 @@
-"""How good predictions and rewards are: metrics with intervals, baselines, off-policy estimators."""
+"""How good predictions and rewards are: metrics with intervals, baselines, what a log can carry."""

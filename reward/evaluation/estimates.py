@@ -12,6 +12,9 @@ import polars as pl
 from reward.arrays import Bools, Doubles, Ints
 from reward.statistics.bootstrap import Statistic, interval, ratio
 
+NO_CLICK = (
+    "How this goes with clicks cannot be said: no feedback column is named as the click. Name it with data.click=NAME."
+)
 BASE_RATE = "base rate"
 FEEDBACK_ONLY = "feedback only"
 ACTIVITY = "activity only"
@@ -22,9 +25,7 @@ PREVIOUS = "value_previous"
 SLICE = "slice: "
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 
-
 Json = dict[str, Any]
-
 
 SCORES = ("value_before", "value_exposed", "value_after", "reward", "reward_std")
 ROUNDING = 1e-3  # above what single precision leaves of a sum of values, below any reward that matters
@@ -114,8 +115,3 @@ def covariances_of(rows: Bools, x: Doubles, y: Doubles, sample: Sample) -> Stati
         return np.array([[mean_xy - mean_x * mean_y], [mean_xx - mean_x**2]])
 
     return statistic
-
-
-NO_CLICK = (
-    "How this goes with clicks cannot be said: no feedback column is named as the click. Name it with data.click=NAME."
-)

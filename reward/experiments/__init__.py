@@ -1,1 +1,1 @@
-"""Past experiments: which signals foretell the north star, how good a proxy is, and what the next test takes."""
+"""Past experiments: what foretells the north star, how good a proxy or surrogate is, and what the next test takes."""

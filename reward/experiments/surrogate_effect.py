@@ -12,6 +12,8 @@ import numpy.typing as npt
 from reward.statistics.intervals import normal, student
 from reward.statistics.regression import LEAST_SCALE
 
+MOST = 1e60  # of a number that is squared twice
+
 
 class Violations(NamedTuple):
     """Effects of past tests on the outcome beside the surrogates, in residual standard deviations of the outcome.
@@ -155,6 +157,3 @@ def violations(direct: npt.ArrayLike, se: npt.ArrayLike) -> Violations:
     weight = 1 / (spread**2 + errors**2)
     mean, mean_se = float(weight @ found / weight.sum()), float(weight.sum() ** -0.5)
     return Violations(unit * mean, unit * spread, unit * mean_se, len(found))
-
-
-MOST = 1e60  # of a number that is squared twice

@@ -10,6 +10,12 @@ import numpy as np
 
 from reward.arrays import Doubles
 
+Regression = Callable[
+    [Doubles, Doubles], Callable[[Doubles], Doubles]
+]  # features (n, p), outcome (n,) -> features -> (m,)
+
+LEAST_SCALE = 1e-100  # of a column that varies
+
 
 def boosting_with(
     parameters: Mapping[str, Any], *, objective: str, num_threads: int, seed: int
@@ -32,14 +38,6 @@ def boosting_with(
         "num_threads": num_threads,
         "verbosity": -1,
     }
-
-
-Regression = Callable[
-    [Doubles, Doubles], Callable[[Doubles], Doubles]
-]  # features (n, p), outcome (n,) -> features -> (m,)
-
-
-LEAST_SCALE = 1e-100  # of a column that varies
 
 
 def linear(*, ridge: float, degree: int) -> Regression:

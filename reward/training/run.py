@@ -39,11 +39,7 @@ from reward.training.tracking import finish, log_config, log_results
 from reward.writing import whole, write_json
 
 REJECTED = "rejected.parquet"
-
-
 ROLES = ("gate", "rare", "group")
-
-
 EFFECTS_OF_ALL_DAYS = "effects_all_days.parquet"
 
 

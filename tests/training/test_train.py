@@ -14,6 +14,7 @@ import torch
 import yaml
 from hydra import compose, initialize_config_dir
 from safetensors.torch import load_file
+from small_run import SMALL_RUN
 
 import reward
 import train
@@ -24,26 +25,12 @@ from reward.outcomes.activity import ActivityTrace
 
 ROOT = Path(__file__).parents[2]
 SMALL = [
-    "data=log",
+    *SMALL_RUN,
     "data.feedback=[click,listen_ms]",
-    "data.context=[surface]",
     "data.end=2024-03-21T00:00:00",
-    "outcome.horizon_days=5",
-    "split.train_days=12",
-    "split.validation_days=4",
-    "encoder.width=8",
-    "encoder.layers=1",
-    "encoder.heads=2",
-    "head.hidden=4",
-    "head.members=2",
-    "batches.max_events=16",
-    "batches.batch_rows=256",
     "trainer.max_epochs=3",
-    "trainer.accelerator=cpu",
     "evaluation.intervals.resamples=20",
     "evaluation.intervals.min_slice_users=5",
-    "features.min_item_events=2",
-    "logger=csv",
 ]
 
 

@@ -42,7 +42,6 @@ _PUSHED_SLATES = 100_000  # that tell how far a ranker may be pushed
 _PUSHED_DRAWS = 31  # items that each could have held beside those shown
 _SLATES_AT_ONCE = 2_000
 
-
 _Place = tuple[Person, Facts, Tensor, Tensor]  # where users and items stand: the latter two as in `Standing.seen`
 
 
@@ -68,10 +67,11 @@ def fit_personal(
 ) -> tuple[Personal, Mapping[float, Push]]:
     """Fit the personal part of effects whose items' own part is known.
 
-    1. *Taste*: what in an item's features makes users answer differently (`taste`). 2. *Gate*: a logistic regression.
-    3. *Effect behind it*: the days after are regressed on the gate times the columns, with what these are beyond the
-    mean of ``alternatives`` items drawn from the same day's exposures as instruments, weighted by the share of the item
-    among the day's exposures over the propensity: as if every slot had been filled by chance, in these shares.
+    1. *Taste*: what in an item's features makes users answer differently (`preferences`). 2. *Gate*: a logistic
+    regression. 3. *Effect behind it*: the days after are regressed on the gate times the columns, with what these are
+    beyond the mean of ``alternatives`` items drawn from the same day's exposures as instruments, weighted by the share
+    of the item among the day's exposures over the propensity: as if every slot had been filled by chance, in these
+    shares.
     4. *Net*, where asked for: what the linear part leaves is learnt by a network, which becomes one more column. Of a
     user's exposures it is made without their fold, so that its coefficient shrinks where it says nothing.
     5. *Push*: how far a ranker may lean on rewards, by those of each fold's users made without them (`slot_pushes`).
