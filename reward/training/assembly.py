@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NamedTuple
 
 import polars as pl
 import torch
@@ -36,8 +36,6 @@ from reward.training.identity import placed, same_log, window_of
 from reward.training.terminal import console, say
 from reward.training.trials import check_role, check_size, try_boosting, try_optimizer, try_trainer
 from reward.training.wiring import check_names
-
-TASK = ("head", "outcome", "objective")
 
 
 @dataclass(frozen=True)
@@ -138,14 +136,14 @@ def assembled(config: DictConfig, checked: Checked, log: EventLog, window: Split
     """
     settings = instantiate(config.model)
     try_optimizer(settings["optimizer"])
-    for name in ("encoder", "head"):
-        check_size(name, partial(instantiate, config[name]))
+    check_size("encoder", partial(instantiate, config.encoder))
+    for name, told in config.task.items():
+        check_size(f"task.{name}.head", partial(instantiate, told.head))
     seed_everything(config.seed, verbose=False)
-    head, outcome, objective = task_of(config, "")
-    also = {name: dict(zip(TASK, task_of(told, f"also.{name}."), strict=True)) for name, told in config.also.items()}
-    outcomes = {name: told["outcome"] for name, told in also.items()}
-    further = {f"also.{name}.outcome.horizon_days": it.horizon_days for name, it in outcomes.items()}
-    check_windows(log, window, {"outcome.horizon_days": outcome.horizon_days} | further)
+    tasks = {name: task_of(told, f"task.{name}.") for name, told in config.task.items()}
+    check_windows(log, window, horizons(config, tasks))
+    head, outcome, objective, scale = tasks.pop(reward_task(config))
+    outcomes = {name: told.outcome for name, told in tasks.items()}
     features = Features.fit(known_at(log, window.train_end), **config.features)
     if quiet := [name for name in (*log.feedback, *log.context) if name in features.constant]:
         say(f"not learned from, for they never vary in training: {', '.join(quiet)}")
@@ -159,21 +157,21 @@ def assembled(config: DictConfig, checked: Checked, log: EventLog, window: Split
         encoder,
         head,
         sizes=features.sizes(),
-        also={name: told["head"] for name, told in also.items()},
+        also={name: told.head for name, told in tasks.items()},
         absent=any(ABSENT in it.states for it in outcomes.values()),
         **config.network,
     )
     if network.activity is not None:
         fit_activity(network.activity, data, **config.activity)
-    tasks = {
-        name: Task(told["objective"], config.also[name].weight, told["outcome"].states, sequential(told["outcome"]))
-        for name, told in also.items()
+    also = {
+        name: Task(told.objective, told.weight / scale, told.outcome.states, sequential(told.outcome))
+        for name, told in tasks.items()
     }
     model = RewardModel(
         network,
         objective,
         seed=config.seed,
-        also=tasks,
+        also=also,
         sequential=sequential(outcome),
         consistency=instantiate(config.consistency),
         **settings,
@@ -191,13 +189,34 @@ def assembled(config: DictConfig, checked: Checked, log: EventLog, window: Split
     return Ready(checked, log, window, outcome, partial(function, network), model, data)
 
 
-def task_of(config: DictConfig, place: str) -> tuple[Any, Any, Any]:
-    """The head, the outcome and the objective of a task, which fit each other."""
-    head, outcome, objective = (instantiate(config[name], _convert_="all") for name in TASK)
+class Parts(NamedTuple):
+    """What a task is made of, and the weight of its loss."""
+
+    head: Any
+    outcome: Any
+    objective: Any
+    weight: float
+
+
+def task_of(config: DictConfig, place: str) -> Parts:
+    """The parts of a task, which fit each other."""
+    head, outcome, objective = (instantiate(config[name], _convert_="all") for name in ("head", "outcome", "objective"))
     check_role(f"{place}head", "head", head)
     check_role(f"{place}outcome", "outcome", outcome)
     check_names(head, outcome, objective)
-    return head, outcome, objective
+    return Parts(head, outcome, objective, config.weight)
+
+
+def reward_task(config: DictConfig) -> str:
+    """The name of the task that rewards are told in."""
+    return str(next(iter(config.task)) if config.reward is None else config.reward)
+
+
+def horizons(config: DictConfig, tasks: Mapping[str, Parts]) -> dict[str, int]:
+    """The days of each task's horizon, by the setting that says so."""
+    days = {name: told.outcome.horizon_days for name, told in tasks.items()}
+    shared = config.horizon_days
+    return {"horizon_days" if it == shared else f"task.{name}.outcome.horizon_days": it for name, it in days.items()}
 
 
 def sequential(outcome: Any) -> bool:
