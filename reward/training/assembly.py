@@ -140,9 +140,10 @@ def assembled(config: DictConfig, checked: Checked, log: EventLog, window: Split
     for name, told in config.task.items():
         check_size(f"task.{name}.head", partial(instantiate, told.head))
     seed_everything(config.seed, verbose=False)
-    tasks = {name: task_of(told, f"task.{name}.") for name, told in config.task.items()}
+    main = reward_task(config)
+    tasks = {name: task_of(told, f"task.{name}.", is_reward=name == main) for name, told in config.task.items()}
     check_windows(log, window, horizons(config, tasks))
-    head, outcome, objective, scale = tasks.pop(reward_task(config))
+    head, outcome, objective, scale = tasks.pop(main)
     outcomes = {name: told.outcome for name, told in tasks.items()}
     features = Features.fit(known_at(log, window.train_end), **config.features)
     if quiet := [name for name in (*log.feedback, *log.context) if name in features.constant]:
@@ -198,9 +199,11 @@ class Parts(NamedTuple):
     weight: float
 
 
-def task_of(config: DictConfig, place: str) -> Parts:
-    """The parts of a task, which fit each other."""
-    head, outcome, objective = (instantiate(config[name], _convert_="all") for name in ("head", "outcome", "objective"))
+def task_of(config: DictConfig, place: str, *, is_reward: bool) -> Parts:
+    """The parts of a task, which fit each other; past activity starts the forecast of the reward's task alone."""
+    told = {} if is_reward or "from_activity" not in config.head else {"from_activity": False}
+    head = instantiate(config.head, _convert_="all", **told)
+    outcome, objective = (instantiate(config[name], _convert_="all") for name in ("outcome", "objective"))
     check_role(f"{place}head", "head", head)
     check_role(f"{place}outcome", "outcome", outcome)
     check_names(head, outcome, objective)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -38,8 +39,13 @@ def composed(name: str, overrides: Sequence[str], values: Mapping[str, Any] | No
     Raises:
         ValueError: there is no such setting; an override that cannot be read is an error of the config system.
     """
-    with initialize_config_dir(str(conf_folder().resolve()), version_base="1.3"):
-        config = compose(name, overrides=list(overrides))
+    state = GlobalHydra.instance()
+    application, state.hydra = state.hydra, None  # of a caller that is an application of Hydra itself
+    try:
+        with initialize_config_dir(str(conf_folder().resolve()), version_base="1.3"):
+            config = compose(name, overrides=list(overrides))
+    finally:
+        GlobalHydra.instance().hydra = application
     for path, value in (values or {}).items():
         try:
             OmegaConf.update(config, path, value, merge=False)
