@@ -48,6 +48,7 @@ class Run:
         folder: where it is kept.
         given: what the command line set.
         changed: settings that are others than when the run was started.
+        kept: whether the folder is there when the run has ended.
     """
 
     config: DictConfig
@@ -55,6 +56,7 @@ class Run:
     folder: RunFolder
     given: list[str]
     changed: tuple[str, ...] = ()
+    kept: bool = True
 
     @property
     def path(self) -> Path:

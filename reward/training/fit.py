@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -114,7 +115,7 @@ def fit(
         try:
             if log is not None:
                 _write(log, place / LOG)
-            train(run, Stages(say, first=False), judged=evaluate)
+            train(replace(run, kept=folder is not None), Stages(say, first=False), judged=evaluate)
         finally:
             if run.folder.record is None:  # refused before anything ran
                 shutil.rmtree(place / LOG, ignore_errors=True)

@@ -89,11 +89,12 @@ def train(run: Run, stages: Stages, *, judged: bool = True) -> float:
             stages.attempt("tracking", partial(log_results, logger, told, **pages), folder=run.path)
     finally:
         finish(logger, failed=sys.exc_info()[0] is not None)
-    for line in where_things_are(run.path):
+    for line in where_things_are(run.path) if run.kept else ():
         console.print(line, highlight=False)
     stages.write(run.path)
     console.print(stages.line(), soft_wrap=True)
-    show_path(run.path)
+    if run.kept:
+        show_path(run.path)
     if stages.failed:
         raise JobError(f"not all of the run was done: {', '.join(stages.failed)} failed")
     if judged:
