@@ -258,4 +258,4 @@ def saved_function(folder: RunFolder) -> RewardFunction:
     """The scoring function that the run has saved; what it warns of has been said when it was made."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ArtifactWarning)
-        return load(folder.judged)
+        return load(folder.judged, trust=folder.trust)

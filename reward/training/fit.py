@@ -120,7 +120,7 @@ def fit(
             if run.folder.record is None:  # refused before anything ran
                 shutil.rmtree(place / LOG, ignore_errors=True)
             run.folder.release()
-        return load(run.folder.artifact)
+        return load(run.folder.artifact, trust=run.folder.trust)
 
 
 def evaluate(run: StrPath, *, settings: Settings = (), silent: bool = False) -> dict[str, Any]:

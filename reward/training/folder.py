@@ -11,6 +11,9 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from omegaconf import OmegaConf
+
+from reward.targets import TARGET
 from reward.writing import whole, write_json
 
 CONFIG = Path(".hydra/config.yaml")
@@ -96,6 +99,13 @@ class RunFolder:
         return path if (path / "reward.json").is_file() else self.artifact
 
     @property
+    def trust(self) -> tuple[str, ...]:
+        """The modules of parts from elsewhere that the run's own config names."""
+        config: Any = OmegaConf.to_container(OmegaConf.load(self.path / CONFIG))
+        named = {target.rpartition(".")[0] for target in _targets(config)}
+        return tuple(sorted(name for name in named if name.partition(".")[0] != "reward"))
+
+    @property
     def refitted(self) -> bool:
         """Whether the scoring function was fitted again after it was judged."""
         file = self.artifact / "reward.json"
@@ -142,6 +152,16 @@ class RunFolder:
         if self._lock >= 0:
             os.close(self._lock)
         self._lock = -1
+
+
+def _targets(config: Any) -> Iterator[str]:
+    """Every part that a config names."""
+    if isinstance(config, dict):
+        if isinstance(config.get(TARGET), str):
+            yield config[TARGET]
+        config = list(config.values())
+    for value in config if isinstance(config, list) else ():
+        yield from _targets(value)
 
 
 def _names(path: Path) -> Iterator[Path]:

@@ -93,7 +93,7 @@ def read(folder: RunFolder, training: DictConfig, moved: dict[str, Any]) -> tupl
         raise RunFolderError(
             f"run={folder.path} has no scoring function yet: python train.py resume={folder.path} goes on with it"
         )
-    function = load(folder.judged)
+    function = load(folder.judged, trust=folder.trust)
     source = plain_values(training.data) | {name: path for name, path in moved.items() if path is not None}
     dates = function.facts.get("window")
     source = placed(source, (folder.record or {}).get("started_in"), grown=dates is not None)

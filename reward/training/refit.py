@@ -59,7 +59,7 @@ def keep_what_was_judged(folder: RunFolder, judged: RewardFunction, **found: Any
     if folder.refitted:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ArtifactWarning)  # said when it was made
-            shipped = load(folder.artifact)
+            shipped = load(folder.artifact, trust=folder.trust)
         shipped.facts.update(found)
         save(shipped, folder.artifact)
 
