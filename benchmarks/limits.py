@@ -279,7 +279,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--parents-per-day", type=int, default=200, help="visits with paired runs, on each of 6 days")
     parser.add_argument("--cache", type=Path, default=ROOT / "outputs" / "limits", help="what was computed")
     parser.add_argument("--from-cache", action="store_true", help="compute nothing, tell of what is there")
-    parser.add_argument("--plot", type=Path, help="also draw the curves (docs/limits.png)")
+    parser.add_argument("--plot", type=Path, help="also draw the curves (docs/research/limits.png)")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "limits.json")
     chosen = parser.parse_args(arguments)
     console, rows = Console(width=max(Console().width, 240)), []

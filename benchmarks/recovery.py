@@ -585,7 +585,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--parents-per-day", type=int, default=500, help="visits with paired runs, on each of 6 days")
     parser.add_argument("--cache", type=Path, default=ROOT / "outputs" / "recovery", help="what was computed")
     parser.add_argument("--from-cache", action="store_true", help="compute nothing, tell of what is there")
-    parser.add_argument("--plot", type=Path, help="also draw correlations by log size (docs/recovery.png)")
+    parser.add_argument("--plot", type=Path, help="also draw correlations by log size (docs/research/recovery.png)")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "recovery.json")
     chosen = parser.parse_args(arguments)
     console = Console(width=max(Console().width, 200))

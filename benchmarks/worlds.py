@@ -269,7 +269,7 @@ def main():
     parser.add_argument("--users", type=int, help="fewer than the world's, to try things")
     parser.add_argument("--parents-per-day", type=int, default=500, help="visits with paired runs, on each of 6 days")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "worlds.json")
-    parser.add_argument("--plot", type=Path, help="also draw clicks against truth (docs/worlds.png)")
+    parser.add_argument("--plot", type=Path, help="also draw clicks against truth (docs/concepts/worlds.png)")
     chosen = parser.parse_args()
     console, rows, samples = Console(width=max(Console().width, 160)), {}, {}
     changes = {} if chosen.users is None else {"users": chosen.users}

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-PAGE = Path(__file__).parents[2] / "docs" / "off_policy.md"
+PAGE = Path(__file__).parents[2] / "docs" / "research" / "off_policy.md"
 
 
 def test_the_example_on_the_page_runs(capsys):
