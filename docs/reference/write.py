@@ -139,9 +139,9 @@ def index() -> str:
     lines = [
         "# Reference",
         "",
-        "The public names, by task. Each line has the first sentence of the docstring and a link to the source, whose",
-        "docstring has the arguments with shapes and units, the result, the errors and the paper. `make reference` writes",
-        "all docstrings as pages into `docs/reference/pages/`. In Python: `help(reward.fit)`.",
+        "The public names, by task. Each line has the first sentence of the docstring and a link to the source. The",
+        "docstring there has the arguments with shapes and units, the result, the errors and the paper. In Python:",
+        "`help(reward.fit)`. `make reference` writes all docstrings as pages into `docs/reference/pages/`.",
         "",
         "Written by `docs/reference/write.py`; a test fails where this page and the code differ.",
     ]
