@@ -11,7 +11,7 @@ from scipy.stats import rankdata
 from worlds import correlation
 
 from reward.causal.item_effects.ipw import inverse_weights
-from reward.causal.user_effects.model import Personal, days_since_1970
+from reward.causal.user_effects.model import PersonalizedEffect, days_since_1970
 from reward.columns import ITEM, PROPENSITY, TIMESTAMP, USER
 from reward.data.event_log import slate_moment
 from reward.simulation.service import Service
@@ -29,7 +29,7 @@ THIRDS = ("least active third", "middle third", "most active third")
 def rewards_by_cell(
     service: Service,
     events: pl.DataFrame,
-    personal: Personal,
+    personal: PersonalizedEffect,
     segment: np.ndarray,
     days: Iterable[int],
     *,

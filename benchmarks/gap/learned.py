@@ -15,7 +15,7 @@ from gap.study import Study
 from reward.arrays import Floats
 from reward.causal.estimate import ItemEffects
 from reward.causal.user_effects.model import days_since_1970
-from reward.causal.user_effects.user_state import Person, middle
+from reward.causal.user_effects.user_state import UserProfile, middle
 from reward.columns import ITEM, TIMESTAMP, USER
 from reward.data.event_log import EventLog
 from reward.data.validation import check
@@ -101,7 +101,7 @@ def score_candidates(study: Study) -> Policy:
         own = torch.from_numpy(counts[np.ix_(rows, view.live)])
         groups = torch.from_numpy(counts[rows, :, middle(counts.shape[2])]) @ kin
         group = groups[:, facts.group[live].clamp_min(0)] * (facts.group[live] >= 0)
-        person = Person(*(part[rows] for part in standing.person))
+        person = UserProfile(*(part[rows] for part in standing.person))
         person = person._replace(day=torch.full((len(rows),), end + view.day - world.days, dtype=torch.float64))
         told = personal.of_seen(person, facts.of(live[None]), own, group).mean.numpy()
         best = np.argpartition(-told, world.slate_size, axis=1)[:, : world.slate_size]

@@ -18,7 +18,7 @@ from reward.causal.item_effects.shrinkage import Pooled, pooled_effects
 from reward.causal.propensity.plausibility import impossible
 from reward.causal.settings import name_problems
 from reward.causal.user_effects.feedback import Answers
-from reward.causal.user_effects.model import Newcomers, Personal
+from reward.causal.user_effects.model import Newcomers, PersonalizedEffect
 from reward.columns import ITEM, PROPENSITY
 from reward.data.event_log import EventLog, SchemaError, click_of
 from reward.outcomes.activity import ActivityTrace
@@ -45,7 +45,7 @@ class ItemEffects:
     curve: Doubles
     spreads: tuple[float, float, float, float]
     borne_out: HeldOut
-    personal: Personal | None
+    personal: PersonalizedEffect | None
     pushed: Mapping[float, Push]
     chosen: Chosen
 
@@ -67,7 +67,7 @@ def fit_effects(
     smooth_days: float,
     curve_rounds: int,
     joint_rounds: int,
-    personal: Callable[..., tuple[Personal, Mapping[float, Push]]] | None,
+    personal: Callable[..., tuple[PersonalizedEffect, Mapping[float, Push]]] | None,
     seed: int,
     propensity: Doubles | None = None,
     forecast: pl.DataFrame | None = None,

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch._compile import _disable_dynamo
 
-from reward.causal.user_effects.model import Personal, days_since_1970
+from reward.causal.user_effects.model import PersonalizedEffect, days_since_1970
 from reward.causal.user_effects.storage import digest
-from reward.causal.user_effects.user_state import Standing
+from reward.causal.user_effects.user_state import UserState
 from reward.columns import ITEM, SESSION, TIMESTAMP, USER
 from reward.data.days import TRACE, local_day
 from reward.data.event_log import EventLog, SchemaError, slate_moment
@@ -79,7 +79,7 @@ class History:
     slots: Tokens
     visible: Tensor
     past: Past | None = None
-    standing: Standing | None = None
+    standing: UserState | None = None
     encoded_by: str | None = None
 
     def __len__(self) -> int:
@@ -158,7 +158,7 @@ class RewardFunction(Frozen):
         max_events: int,
         timestamp_unit: str | None,
         facts: Mapping[str, Any],
-        effects: Personal | None = None,
+        effects: PersonalizedEffect | None = None,
         also: Mapping[str, Outcome] | None = None,
     ) -> None:
         super().__init__()
@@ -170,7 +170,7 @@ class RewardFunction(Frozen):
         self.facts = dict(facts)
         self.effects = effects
         self.also = dict(also or {})
-        self._fingerprint: tuple[Personal | None, str] | None = None
+        self._fingerprint: tuple[PersonalizedEffect | None, str] | None = None
         known = features.items[ITEM]
         self._ids = known.to_numpy()
         self._inputs = features.item_inputs(known.extend_constant(None, 1))
@@ -682,7 +682,7 @@ class RewardFunction(Frozen):
 
         return score
 
-    def _standing(self, clean: pl.DataFrame, slots: pl.DataFrame) -> Standing | None:
+    def _standing(self, clean: pl.DataFrame, slots: pl.DataFrame) -> UserState | None:
         """What the effects read of the past of each slot's user."""
         if self.effects is None:
             return None
@@ -691,7 +691,7 @@ class RewardFunction(Frozen):
         standing = self.effects.past(clean, users).standing(user, days_since_1970(slots[TIMESTAMP]))
         return standing.map(lambda tensor: tensor.to(self.device))
 
-    def _effects_of(self, effects: Personal, clean: pl.DataFrame, items_table: pl.DataFrame | None) -> Tensor:
+    def _effects_of(self, effects: PersonalizedEffect, clean: pl.DataFrame, items_table: pl.DataFrame | None) -> Tensor:
         """(2, rows) rewards of the rows of ``clean`` and their standard deviations."""
         users = clean[USER].unique().sort()
         user = users.search_sorted(clean[USER]).to_numpy().astype(np.int64)

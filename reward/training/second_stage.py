@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from reward.causal.diagnostics.summary import account, no_account
 from reward.causal.estimate import ItemEffects
 from reward.causal.propensity.plausibility import check_propensities
-from reward.causal.user_effects.model import Personal
+from reward.causal.user_effects.model import PersonalizedEffect
 from reward.columns import PROPENSITY
 from reward.data.event_log import EventLog, SchemaError
 from reward.data.split import Split, known_at
@@ -25,7 +25,7 @@ from reward.writing import whole
 
 def estimate_effects(
     log: EventLog, outcome: Any, window: Split, config: DictConfig, folder: Path
-) -> tuple[dict[str, Any], Personal | None]:
+) -> tuple[dict[str, Any], PersonalizedEffect | None]:
     """The second stage on what training and validation saw: ``effects.parquet``.
 
     Returns what the artefact says of it, and what its rewards are made of: None where effects cannot be estimated.

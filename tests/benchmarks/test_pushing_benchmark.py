@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from reward.causal.user_effects.model import Personal
+from reward.causal.user_effects.model import PersonalizedEffect
 from reward.simulation.policies import logging_policy
 from reward.simulation.service import first_state, simulate
 
@@ -48,13 +48,13 @@ def test_what_was_seen_is_counted_as_the_log_counts_it(pushed, recovery, case, s
     """The service's own policy lives the log once more, and each day's first slates see what the log says was seen."""
     personal = recovery.fitted(case, case.log).personal
     events, seen, views = case.events, [], []
-    whole = Personal.of_seen
+    whole = PersonalizedEffect.of_seen
 
     def watched(self, person, facts, own, group):
         seen.append((own, group))
         return whole(self, person, facts, own, group)
 
-    monkeypatch.setattr(Personal, "of_seen", watched)
+    monkeypatch.setattr(PersonalizedEffect, "of_seen", watched)
     reward = pushed.by_user(case.service, events, personal, start, 0.0)
 
     def kept(view):

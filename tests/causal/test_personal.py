@@ -10,7 +10,7 @@ from reward.causal.estimate import fit_effects
 from reward.causal.user_effects.estimation import fit_personal
 from reward.causal.user_effects.model import days_since_1970
 from reward.causal.user_effects.storage import from_values, to_table, to_values
-from reward.causal.user_effects.user_state import Facts
+from reward.causal.user_effects.user_state import ItemState
 from reward.data.event_log import EventLog
 from reward.data.validation import check
 from reward.outcomes.activity import ActivityTrace
@@ -169,9 +169,9 @@ def test_a_rows_reward_is_its_items_less_the_mean_of_the_basket_copied_to_the_ro
     time, past = days_since_1970(some["timestamp"]), personal.past(events, users)
     own = personal.facts.of(torch.tensor(some["item_id"].to_list())[:, None])
     basket = personal.facts.of(torch.from_numpy(personal.basket).expand(300, -1))
-    together = Facts(*(torch.cat(parts, dim=1) for parts in zip(own, basket, strict=True)))
+    together = ItemState(*(torch.cat(parts, dim=1) for parts in zip(own, basket, strict=True)))
     mean, std = personal.of_rows(past, user, time, together)
-    found = personal.score_rows(past, user, time, Facts(*(part[:, 0] for part in own)))
+    found = personal.score_rows(past, user, time, ItemState(*(part[:, 0] for part in own)))
     torch.testing.assert_close(found.mean, mean[:, 0] - mean[:, 1:].mean(-1), rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(found.std, std[:, 0], rtol=1e-12, atol=1e-12)
 

@@ -25,9 +25,9 @@ from reward.causal.user_effects.features import (
 )
 from reward.causal.user_effects.feedback import Answers
 from reward.causal.user_effects.g_estimation import Contrasts, Moments, contrasts, held_out_contrasts
-from reward.causal.user_effects.model import Newcomers, Personal, days_since_1970
+from reward.causal.user_effects.model import Newcomers, PersonalizedEffect, days_since_1970
 from reward.causal.user_effects.preferences import Taste, fit_taste
-from reward.causal.user_effects.user_state import Events, Facts, Past, Person
+from reward.causal.user_effects.user_state import Events, ItemState, UserHistory, UserProfile
 from reward.columns import ITEM, TIMESTAMP
 from reward.data.event_log import slate_moment
 from reward.rewards import Rewards
@@ -42,7 +42,9 @@ _PUSHED_SLATES = 100_000  # that tell how far a ranker may be pushed
 _PUSHED_DRAWS = 31  # items that each could have held beside those shown
 _SLATES_AT_ONCE = 2_000
 
-_Place = tuple[Person, Facts, Tensor, Tensor]  # where users and items stand: the latter two as in `Standing.seen`
+_Place = tuple[
+    UserProfile, ItemState, Tensor, Tensor
+]  # where users and items stand: the latter two as in `UserState.seen`
 
 
 def fit_personal(
@@ -64,7 +66,7 @@ def fit_personal(
     alternatives: int,
     net: Callable[..., tuple[EffectNet, ...]] | None,
     seed: int,
-) -> tuple[Personal, Mapping[float, Push]]:
+) -> tuple[PersonalizedEffect, Mapping[float, Push]]:
     """Fit the personal part of effects whose items' own part is known.
 
     1. *Taste*: what in an item's features makes users answer differently (`preferences`). 2. *Gate*: a logistic
@@ -133,7 +135,7 @@ def fit_personal(
         apart = np.stack([fold.coefficients for fold in folds])
         net_borne_out = held_out_contrasts(moments, apart - without, without)
     alone = np.where(np.arange(len(scale)) < 2, apart, 0)
-    personal = Personal(
+    personal = PersonalizedEffect(
         answers=answers,
         tastes=tastes,
         ids=ids.to_numpy(),
@@ -200,7 +202,7 @@ class _Fitting:
     Attributes:
         events: n of them.
         slate: (n,) when the slate of each was put together, days since 1970.
-        users: how many there are; the others as in `Personal`.
+        users: how many there are; the others as in `PersonalizedEffect`.
     """
 
     events: Events
@@ -208,14 +210,14 @@ class _Fitting:
     users: int
     answers: Answers
     tastes: tuple[Taste, ...]
-    facts: Facts
+    facts: ItemState
     spans_days: tuple[float, ...]
 
     @property
     def widths(self) -> list[int]:
         return [len(taste.prior) for taste in self.tastes]
 
-    def chunks(self) -> Iterator[tuple[slice, int, Past]]:
+    def chunks(self) -> Iterator[tuple[slice, int, UserHistory]]:
         """Rows of whole users, about as many at a time; the code of the first user; their past, users from 0."""
         begin = np.searchsorted(self.events.user, np.arange(self.users + 1))
         first = 0
@@ -223,7 +225,7 @@ class _Fitting:
             stop = max(int(np.searchsorted(begin, begin[first] + _CHUNK_EVENTS, side="right")) - 1, first + 1)
             rows = slice(int(begin[first]), int(begin[stop]))
             some = self.events.take(rows)
-            past = Past.of(
+            past = UserHistory.of(
                 some._replace(user=some.user - first),
                 users=stop - first,
                 answers=self.answers,
@@ -316,7 +318,7 @@ class _Fitting:
             parts.append((*told, torch.from_numpy(exposed.fold[self.events.user[rows]])))
         return Exposures(*map(torch.cat, zip(*parts, strict=True)))
 
-    def slots(self, exposed: _Exposed, made: Sequence[Personal], rng: np.random.Generator) -> Slots:
+    def slots(self, exposed: _Exposed, made: Sequence[PersonalizedEffect], rng: np.random.Generator) -> Slots:
         """Slots of some of the slates, by rewards that are ``made`` for each fold without it."""
         begin = np.flatnonzero(np.r_[True, (np.diff(self.events.user) != 0) | (np.diff(self.slate) != 0)])
         length = np.diff(np.append(begin, len(self.slate)))

@@ -35,7 +35,7 @@ from reward.causal.user_effects.features import (
 )
 from reward.causal.user_effects.feedback import Answers
 from reward.causal.user_effects.preferences import Taste
-from reward.causal.user_effects.user_state import Events, Facts, Past, Person, Standing
+from reward.causal.user_effects.user_state import Events, ItemState, UserHistory, UserProfile, UserState
 from reward.columns import ITEM, TIMESTAMP, USER
 from reward.rewards import Rewards
 
@@ -60,8 +60,8 @@ class Newcomers:
     group_codes: Ints
     group_effects: Doubles
 
-    def facts(self, table: pl.DataFrame, unknown: Facts, tastes: Sequence[Taste]) -> Facts:
-        """Facts of items of an items table, in its order; ``unknown`` are theirs without it."""
+    def facts(self, table: pl.DataFrame, unknown: ItemState, tastes: Sequence[Taste]) -> ItemState:
+        """ItemState of items of an items table, in its order; ``unknown`` are theirs without it."""
         traits = described(table, self.describing)
         behind = self.coefficients[0] + traits @ self.coefficients[1:]
         code = np.full(len(table), -1)
@@ -79,7 +79,7 @@ class Newcomers:
 
 
 @dataclass(frozen=True)
-class Personal:
+class PersonalizedEffect:
     """A fitted personal part.
 
     Attributes:
@@ -103,7 +103,7 @@ class Personal:
     answers: Answers
     tastes: tuple[Taste, ...]
     ids: NDArray[Any]
-    facts: Facts
+    facts: ItemState
     newcomers: Newcomers
     basket: Ints
     spans_days: tuple[float, ...]
@@ -123,7 +123,7 @@ class Personal:
         code[new] = len(self.ids) + 1 + hashed(ids[new])
         return code
 
-    def past(self, events: pl.DataFrame, users: pl.Series) -> Past:
+    def past(self, events: pl.DataFrame, users: pl.Series) -> UserHistory:
         """The past of ``users``, ids in ascending order, in their checked events."""
         user = users.search_sorted(events[USER]).to_numpy().astype(np.int64)
         distinct = events[ITEM].unique().sort()
@@ -134,7 +134,7 @@ class Personal:
             days_since_1970(events[TIMESTAMP]),
             *self.answers.beyond(events, np.minimum(item, len(self.ids))),
         )
-        return Past.of(
+        return UserHistory.of(
             read.take(read.in_order()),
             users=len(users),
             answers=self.answers,
@@ -143,7 +143,7 @@ class Personal:
             spans_days=self.spans_days,
         )
 
-    def score(self, standing: Standing, facts: Facts) -> Rewards:
+    def score(self, standing: UserState, facts: ItemState) -> Rewards:
         """Rewards of candidates.
 
         Args:
@@ -158,7 +158,7 @@ class Personal:
         rewards = self.of_seen(standing.person, facts, *standing.seen(facts))
         return Rewards(rewards.mean - usual, rewards.std)
 
-    def score_rows(self, past: Past, user: Ints, time: Doubles, facts: Facts) -> Rewards:
+    def score_rows(self, past: UserHistory, user: Ints, time: Doubles, facts: ItemState) -> Rewards:
         """Rewards of one item in each of m slots, as `score` has them.
 
         Args:
@@ -170,10 +170,10 @@ class Personal:
         basket = self.facts.of(torch.from_numpy(self.basket)[None])
         code, group = (part.expand(len(user), -1) for part in (basket.code, basket.group))
         usual = self.mean_of_seen(past.person(user, time), basket, *seen(past, user, time, code, group)).mean(-1)
-        mean, std = self.of_rows(past, user, time, Facts(*(part[:, None] for part in facts)))
+        mean, std = self.of_rows(past, user, time, ItemState(*(part[:, None] for part in facts)))
         return Rewards(mean[:, 0] - usual, std[:, 0])
 
-    def of_rows(self, past: Past, user: Ints, time: Doubles, facts: Facts) -> Rewards:
+    def of_rows(self, past: UserHistory, user: Ints, time: Doubles, facts: ItemState) -> Rewards:
         """Rewards of candidates of m slots that are not yet measured against the basket, (m, candidates).
 
         Args:
@@ -184,7 +184,7 @@ class Personal:
         """
         return self.of_seen(past.person(user, time), facts, *seen(past, user, time, facts.code, facts.group))
 
-    def known(self, ids: NDArray[Any], items_table: pl.DataFrame | None = None) -> Facts:
+    def known(self, ids: NDArray[Any], items_table: pl.DataFrame | None = None) -> ItemState:
         """What is known of items: estimated, foretold by ``items_table``, or as of an unknown one.
 
         Args:
@@ -199,9 +199,9 @@ class Personal:
         table = items_table.filter(pl.col(ITEM).is_in(pl.Series(ids[new].tolist(), dtype=items_table.schema[ITEM])))
         at = torch.from_numpy(np.searchsorted(ids, table[ITEM].to_numpy()))
         told = self.newcomers.facts(table, facts.of(at), self.tastes)
-        return Facts(*(part.index_put((at,), fresh) for part, fresh in zip(facts, told, strict=True)))
+        return ItemState(*(part.index_put((at,), fresh) for part, fresh in zip(facts, told, strict=True)))
 
-    def of_seen(self, person: Person, facts: Facts, own: Tensor, group: Tensor) -> Rewards:
+    def of_seen(self, person: UserProfile, facts: ItemState, own: Tensor, group: Tensor) -> Rewards:
         """Rewards of candidates that are not yet measured against the basket, (n, candidates).
 
         Args:
@@ -210,7 +210,7 @@ class Personal:
             own: (n, candidates, spans) counts of the item in the user's past.
             group: (n, candidates) count of its group.
         """
-        person = Person(*(part.unsqueeze(1) for part in person))
+        person = UserProfile(*(part.unsqueeze(1) for part in person))
         widths = [len(taste.prior) for taste in self.tastes]
         like = person.taste.new_tensor
         opened = chance_opened(like(self.gate), person, facts, own, group, widths)
@@ -224,9 +224,9 @@ class Personal:
         variance = ((columns @ covariance) * columns).sum(-1) + doubt
         return Rewards(opened * (columns @ like(self.coefficients)), opened * variance.clamp_min(0).sqrt())
 
-    def mean_of_seen(self, person: Person, facts: Facts, own: Tensor, group: Tensor) -> Tensor:
+    def mean_of_seen(self, person: UserProfile, facts: ItemState, own: Tensor, group: Tensor) -> Tensor:
         """The means of `of_seen` alone, whose standard deviations cost most of it."""
-        person = Person(*(part.unsqueeze(1) for part in person))
+        person = UserProfile(*(part.unsqueeze(1) for part in person))
         widths = [len(taste.prior) for taste in self.tastes]
         like = person.taste.new_tensor
         parts = self.effect_parts(person, facts, own, group, widths)
@@ -234,7 +234,7 @@ class Personal:
         return opened * weighed(parts, like(self.coefficients / self.scale))
 
     def effect_parts(
-        self, person: Person, facts: Facts, own: Tensor, group: Tensor, widths: Sequence[int]
+        self, person: UserProfile, facts: ItemState, own: Tensor, group: Tensor, widths: Sequence[int]
     ) -> list[Tensor]:
         parts = effect_parts(person, facts, own, group, widths)
         return parts if self.net is None else [*parts, self.net(net_inputs(person, facts, own, group, widths))]

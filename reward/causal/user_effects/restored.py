@@ -10,9 +10,9 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from reward.causal.user_effects.model import Personal
+from reward.causal.user_effects.model import PersonalizedEffect
 from reward.causal.user_effects.storage import NUMBERS, from_values
-from reward.causal.user_effects.user_state import Events, Past
+from reward.causal.user_effects.user_state import Events, UserHistory
 from reward.columns import ITEM
 from reward.features.events import Features
 from reward.plain import check
@@ -70,7 +70,7 @@ class _Values(TypedDict):
     net_borne_out: NotRequired[_HeldOut | None]
 
 
-def restored(values: Any, table: pl.DataFrame, net: Mapping[str, Tensor], features: Features) -> Personal:
+def restored(values: Any, table: pl.DataFrame, net: Mapping[str, Tensor], features: Features) -> PersonalizedEffect:
     """The personal part that `to_values`, `to_table` and `to_tensors` told of.
 
     Args:
@@ -192,7 +192,7 @@ def _flaws_of_table(values: Mapping[str, Any], table: pl.DataFrame) -> Iterator[
             yield f"{name} expected finite numbers"
 
 
-def _score_nothing(personal: Personal) -> None:
+def _score_nothing(personal: PersonalizedEffect) -> None:
     """Score the first item for somebody without a past: shapes that do not fit show.
 
     Raises:
@@ -202,7 +202,7 @@ def _score_nothing(personal: Personal) -> None:
     width = len(personal.answers.feedback)
     events = Events(nobody, nobody, np.zeros(0), np.zeros((0, width)), np.zeros((0, width)))
     try:
-        past = Past.of(
+        past = UserHistory.of(
             events,
             users=1,
             answers=personal.answers,

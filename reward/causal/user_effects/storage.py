@@ -18,16 +18,16 @@ from reward.causal.item_effects.feedback_rates import Column
 from reward.causal.item_effects.ipw import HeldOut
 from reward.causal.user_effects.effect_net import EffectNet
 from reward.causal.user_effects.feedback import Answers
-from reward.causal.user_effects.model import Newcomers, Personal
+from reward.causal.user_effects.model import Newcomers, PersonalizedEffect
 from reward.causal.user_effects.preferences import Taste
-from reward.causal.user_effects.user_state import Facts
+from reward.causal.user_effects.user_state import ItemState
 from reward.columns import ITEM
 
 NUMBERS = ("behind", "variance", "gate", "first", "group")
 _VECTORS = "gate", "scale", "coefficients", "covariance"
 
 
-def to_values(personal: Personal) -> dict[str, Any]:
+def to_values(personal: PersonalizedEffect) -> dict[str, Any]:
     """Everything but what is told of items and the weights of the net, as JSON values."""
     answers, new = personal.answers, personal.newcomers
     return {
@@ -53,7 +53,7 @@ def to_values(personal: Personal) -> dict[str, Any]:
     }
 
 
-def to_table(personal: Personal) -> pl.DataFrame:
+def to_table(personal: PersonalizedEffect) -> pl.DataFrame:
     """One row an item, ascending, and last one without an id for all others."""
     facts, ids = personal.facts, pl.Series(ITEM, personal.ids.tolist(), _type_of(personal.ids))
     return pl.DataFrame(
@@ -77,7 +77,7 @@ def to_tensors(net: EffectNet) -> dict[str, Tensor]:
     return {name: torch.from_numpy(np.ascontiguousarray(part, np.float64)) for name, part in arrays.items()}
 
 
-def from_values(values: Mapping[str, Any], table: pl.DataFrame, net: Mapping[str, Tensor]) -> Personal:
+def from_values(values: Mapping[str, Any], table: pl.DataFrame, net: Mapping[str, Tensor]) -> PersonalizedEffect:
     """The reverse of `to_values`, `to_table` and `to_tensors`; ``net`` is empty where there is none of its own."""
     told, new = values["answers"], values["newcomers"]
     tastes = tuple(
@@ -91,13 +91,13 @@ def from_values(values: Mapping[str, Any], table: pl.DataFrame, net: Mapping[str
     gate, scale, coefficients, covariance = (np.array(values[name], np.float64) for name in _VECTORS)
     numbers = {name: torch.from_numpy(table[name].to_numpy().copy()) for name in NUMBERS}
     rows = len(table)
-    facts = Facts(
+    facts = ItemState(
         **numbers,
         taste=torch.from_numpy(_matrix(table["taste"])),
         code=torch.arange(rows),
     )
     ids = table[ITEM].head(rows - 1).to_numpy()
-    return Personal(
+    return PersonalizedEffect(
         answers=Answers(
             tuple(told["feedback"]), told["gate"], tuple(told["rare"]), tuple(told["flags"]), _matrix(table["answers"])
         ),
@@ -132,7 +132,7 @@ def _lists(rows: NDArray[np.float64]) -> pl.Series:
     return pl.Series(np.ascontiguousarray(rows)).arr.to_list()
 
 
-def digest(personal: Personal) -> str:
+def digest(personal: PersonalizedEffect) -> str:
     """A hash of all of it; without polars, which a forked process cannot use."""
     found = hashlib.sha256(json.dumps(to_values(personal)).encode())
     found.update(json.dumps(personal.ids.tolist()).encode())
