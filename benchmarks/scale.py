@@ -112,7 +112,7 @@ def measure(rows: int, items: int, seed: int = 0) -> dict[str, float]:
     mean = found.items["mean"].to_numpy()
     shown = found.items["exposures"].to_numpy()
     peak = peak_mib()
-    personal = found.personal.personal_borne_out
+    personal = found.model.personal_calibration
     return {
         "rows": float(shown.sum()),
         "items": float(items),
@@ -124,8 +124,8 @@ def measure(rows: int, items: int, seed: int = 0) -> dict[str, float]:
         "MiB at the peak": peak,
         "KiB a row": peak * 1024 / shown.sum(),
         "Pearson": correlation(mean, truth[place]),
-        "held-out slope": found.borne_out.slope,
-        "held-out slope / its standard error": found.borne_out.slope / found.borne_out.se,
+        "held-out slope": found.calibration.slope,
+        "held-out slope / its standard error": found.calibration.slope / found.calibration.se,
         "personal held-out slope": personal.slope,
         "personal held-out slope / its standard error": personal.slope / personal.se,
     }

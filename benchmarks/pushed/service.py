@@ -9,9 +9,10 @@ import polars as pl
 import torch
 
 from reward.arrays import Floats
-from reward.causal.user_effects.model import PersonalizedEffect, days_since_1970
+from reward.causal.user_effects.model import PersonalizedEffect
 from reward.causal.user_effects.user_state import ItemState, UserProfile, middle
 from reward.columns import TIMESTAMP, USER
+from reward.data.days import days_since_1970
 from reward.simulation.policies import logging_policy, rank_by
 from reward.simulation.service import Policy, Service, State, View, simulate
 from reward.simulation.truth import outcome
@@ -100,10 +101,10 @@ def by_user(service: Service, events: pl.DataFrame, personal: PersonalizedEffect
     lives, items = start.users, len(service.catalogue.kind)
     users = events[USER].unique().sort()
     there = np.isin(lives, users.to_numpy())  # others have no past: they stand with nobody's
-    past = personal.past(events, pl.concat([users, pl.Series([users.max() + 1])]))
+    past = personal.history(events, pl.concat([users, pl.Series([users.max() + 1])]))
     row = np.where(there, users.search_sorted(lives), len(users)).astype(np.int64)
     end = float(np.floor(days_since_1970(events[TIMESTAMP]).min())) + start.day
-    standing = past.standing(row, np.full(len(lives), end))
+    standing = past.state(row, np.full(len(lives), end))
     known = personal.known(np.arange(items))
     facts = ItemState(*(part.float() if part.is_floating_point() else part for part in known))
     person = UserProfile(*(part.float() for part in standing.person))

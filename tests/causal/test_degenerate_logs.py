@@ -255,9 +255,9 @@ def stage(events, items, changes, policy, checks):
             balanced = one(log, propensity, half=None if estimated is None else estimated.half)
         except SchemaError as error:
             unchecked = str(error)
-        both = (found.personal.borne_out, found.personal.personal_borne_out)
+        both = (found.model.calibration, found.model.personal_calibration)
         accounts.append(
-            account(found.borne_out, estimated, balanced, personal=both, pushed=found.pushed, unchecked=unchecked)
+            account(found.calibration, estimated, balanced, personal=both, pushed=found.pushed, unchecked=unchecked)
         )
     return log, found, accounts
 
@@ -283,12 +283,12 @@ def test_effects_are_numbers_or_a_sentence_says_why_there_are_none(name, policy,
         assert found.items[column].is_finite().all(), column
     assert found.items["anchor"].drop_nulls().is_finite().all()
     assert np.isfinite(found.curve).all()
-    personal = found.personal
+    personal = found.model
     for values in (personal.gate, personal.scale, personal.coefficients, personal.covariance, *personal.facts):
         assert np.isfinite(np.asarray(values)).all()
     users, ids = log.events.collect()["user_id"].unique().sort(), found.items["item_id"].to_numpy()
-    past = personal.past(log.events.collect(), users)
-    standing = past.standing(np.arange(len(users)), np.full(len(users), 19_800.0))
+    past = personal.history(log.events.collect(), users)
+    standing = past.state(np.arange(len(users)), np.full(len(users), 19_800.0))
     rewards = personal.score(standing, personal.known(ids).of(torch.arange(len(ids))[None]))
     assert rewards.mean.isfinite().all()
     assert rewards.std.isfinite().all()

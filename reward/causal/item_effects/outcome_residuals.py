@@ -165,6 +165,22 @@ def day_effects(days: UserDays, covariance: Doubles, curve: Doubles) -> DayEffec
     return DayEffects(value, precision)
 
 
+def of_each_event(predicted: Doubles, days: UserDays, item: Ints) -> Doubles:
+    """(events,) the effect predicted for each event without its user's fold."""
+    return predicted[days.fold[days.user[days.row]], item]
+
+
+def fold_and_day(days: UserDays) -> Ints:
+    """(events,) fold and day of each event as one number: folds share nothing, not even a day's luck."""
+    span = int(days.day.max() - days.day.min()) + 1
+    return (days.fold[days.user] * span + days.day - days.day.min())[days.row]
+
+
+def centred(values: Doubles, weight: Doubles, when: Ints) -> Doubles:
+    """Values less the weighted mean of what was shown to the fold that day."""
+    return values - (np.bincount(when, weight * values) / np.maximum(np.bincount(when, weight), 1e-12))[when]
+
+
 def _must_vary(trace: NDArray[np.float32], observed: NDArray[np.bool_]) -> None:
     """A trace of which nothing is known, or that is always the same, is refused with a `SchemaError`."""
     known = trace[observed]

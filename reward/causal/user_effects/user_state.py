@@ -205,7 +205,7 @@ class UserHistory:
         kin = self.group_counts.before(user * self.span + group, time)[:, 0]
         return torch.from_numpy(own), torch.from_numpy(np.where(group < 0, 0, kin))
 
-    def standing(self, user: Ints, time: Doubles) -> UserState:
+    def state(self, user: Ints, time: Doubles) -> UserState:
         """Where users stand at moments, (m,) each."""
         groups, kin = self._held(self.group_counts, user, time)
         return UserState(self.person(user, time), *self._held(self.item_counts, user, time), groups, kin[..., 0])
