@@ -133,6 +133,12 @@ def check_log(
         raise SchemaError("; ".join(problems))
 
 
+def day_share(day: Ints, item: Ints) -> Doubles:
+    """(n,) share of each row's item among its day's exposures."""
+    cell = np.unique(day * (int(item.max()) + 1) + item, return_inverse=True)[1]
+    return (np.bincount(cell)[cell] / np.bincount(day)[day]).astype(np.float64)
+
+
 def _table(log: EventLog, events: pl.DataFrame) -> pl.DataFrame:
     """Every item of the log or of its items table, ascending."""
     shown = events.select(pl.col(ITEM).unique())

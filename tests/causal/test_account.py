@@ -76,7 +76,7 @@ def test_what_speaks_against_the_effects_is_in_the_warning(estimated, balance, w
 
 
 @pytest.mark.parametrize(
-    ("borne_out", "balance", "words"),
+    ("calibration", "balance", "words"),
     [
         (
             THERE,

@@ -58,5 +58,5 @@ def newcomers_of(
     if group is not None:
         known = table.select(pl.col(group).cast(pl.String).alias("name"), pl.Series("code", groups)).unique("name")
         codes = names.to_frame("name").join(known, on="name", how="left", maintain_order="left")["code"].to_numpy()
-    coefficients = pooled.coefficients[1 : 2 + len(columns)]
+    coefficients = pooled.coefficients[1 : 2 + len(columns)].copy()
     return Newcomers(columns, group, coefficients, tuple(names), codes, pooled.group[codes])

@@ -8,7 +8,8 @@ from typing import Any, NotRequired, TypedDict
 import torch
 from torch import Tensor
 
-from reward.causal.user_effects.restored import AnswersJson, NewcomersJson, SlopeJson, TasteJson
+from reward.causal.stored import NewcomersJson, SlopeJson
+from reward.causal.user_effects.restored import AnswersJson, TasteJson
 from reward.causal.user_effects.storage import NET, VECTORS
 from reward.plain import check, shown
 

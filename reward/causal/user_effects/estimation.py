@@ -13,6 +13,7 @@ from reward.arrays import Doubles, Ints
 from reward.causal.diagnostics.calibration_slope import CalibrationSlope
 from reward.causal.diagnostics.policy_shift import Push, Slots, slot_pushes
 from reward.causal.diagnostics.sampled_slots import OrderedExposures, sampled_slots
+from reward.causal.exposures import day_share
 from reward.causal.item_effects.newcomers import Newcomers
 from reward.causal.item_effects.outcome_residuals import DayEffects, UserDays
 from reward.causal.user_effects.effect_net import EffectNet
@@ -222,9 +223,3 @@ def _basket(log: Events, effect: Doubles) -> Ints:
     share = np.cumsum(np.bincount(late, minlength=len(effect))[order])
     at = (np.arange(_BASKET) + 0.5) / _BASKET * share[-1]
     return order[np.searchsorted(share, at)].astype(np.int64)
-
-
-def day_share(day: Ints, item: Ints) -> Doubles:
-    """(n,) share of each row's item among its day's exposures."""
-    cell = np.unique(day * (int(item.max()) + 1) + item, return_inverse=True)[1]
-    return (np.bincount(cell)[cell] / np.bincount(day)[day]).astype(np.float64)

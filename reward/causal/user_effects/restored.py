@@ -10,6 +10,7 @@ import polars as pl
 import torch
 from torch import Tensor
 
+from reward.causal.stored import NewcomersJson, SlopeJson, ids_flaws, is_finite, newcomers_flaws
 from reward.causal.user_effects.storage import NET, NUMBERS, VECTORS
 from reward.causal.user_effects.user_state import Events, UserHistory
 from reward.columns import ITEM
@@ -38,24 +39,6 @@ class TasteJson(TypedDict):
     axes: list[list[float]]
     prior: list[float]
     noise: float
-
-
-class NewcomersJson(TypedDict):
-    """Of `newcomers_to_json`."""
-
-    describing: list[tuple[str, int | str | None, float, float]]
-    group: str | None
-    coefficients: list[float]
-    groups: list[str]
-    group_codes: list[int]
-    group_effects: list[float]
-
-
-class SlopeJson(TypedDict):
-    """Of `slope_to_json`."""
-
-    slope: float
-    se: float | None
 
 
 class _Values(TypedDict):
@@ -115,18 +98,6 @@ def _flaws(values: Mapping[str, Any], features: Features) -> Iterator[str]:
         yield f"spans_days expected 1 to {_MOST_SPANS} above 0"
 
 
-def newcomers_flaws(new: Mapping[str, Any], features: Features) -> Iterator[str]:
-    """What is wrong with what is expected of items that the log does not hold."""
-    described, kinds = len(new["describing"]), {*features.item_features}
-    if not {column[0] for column in new["describing"]} <= kinds or any(column[3] <= 0 for column in new["describing"]):
-        yield "new items are described by what is no feature of items"
-    if len(new["coefficients"]) != 1 + described:
-        yield f"new items have {len(new['coefficients'])} coefficients for {described} columns"
-    sizes = {len(new[name]) for name in ("groups", "group_codes", "group_effects")}
-    if len(sizes) > 1 or new["groups"] != sorted(set(new["groups"])):
-        yield "groups expected different names in order, with a code and an effect each"
-
-
 def _is_shaped(rows: Sequence[Sequence[float]], height: int, width: int) -> bool:
     return len(rows) == height and all(len(row) == width for row in rows)
 
@@ -149,11 +120,6 @@ def _flaws_of_tensors(tensors: Mapping[str, Tensor]) -> Iterator[str]:
         yield "gate expected one coefficient a column"
     if net and not _is_net(net):
         yield "the layers of the net do not fit each other"
-
-
-def is_finite(tensor: Tensor) -> bool:
-    """Whether it has finite numbers in double precision."""
-    return tensor.dtype == torch.float64 and bool(tensor.isfinite().all())
 
 
 def _flaws_of_basket(basket: Tensor | None, rows: int) -> Iterator[str]:
@@ -186,11 +152,7 @@ def _flaws_of_table(values: Mapping[str, Any], table: pl.DataFrame) -> Iterator[
     if set(kinds) != expected or not len(table):
         yield f"{len(table)} rows of {len(kinds)} columns, expected some of {', '.join(sorted(expected))}"
         return
-    ids = table[ITEM].head(len(table) - 1)
-    if ids.dtype not in (pl.Int64, pl.String) or ids.null_count() or table[ITEM].null_count() != 1:
-        yield f"{ITEM} expected integers or strings, and null in the last row alone"
-    elif len(ids) < 1 or not (ids.slice(1) > ids.head(len(ids) - 1)).all():
-        yield f"{ITEM} expected rising values"
+    yield from ids_flaws(table)
     for name in NUMBERS:
         whole = name == "group"
         if kinds[name] != (pl.Int64 if whole else pl.Float64) or not table[name].is_finite().all():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import inf, isfinite
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,9 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from reward.causal.diagnostics.calibration_slope import CalibrationSlope
-from reward.causal.item_effects.feedback_rates import Column
-from reward.causal.item_effects.newcomers import Newcomers
+from reward.causal.stored import ids_column, newcomers_from_json, newcomers_to_json, slope_from_json, slope_to_json
 from reward.causal.user_effects.effect_net import EffectNet
 from reward.causal.user_effects.feedback import Answers
 from reward.causal.user_effects.preferences import Taste
@@ -44,45 +41,6 @@ def values_of(personal: PersonalizedEffect) -> dict[str, Any]:
         "spans_days": personal.spans_days,
         **{name: None if slope is None else slope_to_json(slope) for name, slope in told.items()},
     }
-
-
-def newcomers_to_json(new: Newcomers) -> dict[str, Any]:
-    """As JSON values."""
-    return {
-        "describing": [list(column) for column in new.describing],
-        "group": new.group,
-        "coefficients": new.coefficients.tolist(),
-        "groups": new.groups,
-        "group_codes": new.group_codes.tolist(),
-        "group_effects": new.group_effects.tolist(),
-    }
-
-
-def newcomers_from_json(told: Mapping[str, Any]) -> Newcomers:
-    """The reverse of `newcomers_to_json`."""
-    return Newcomers(
-        tuple(Column(*column) for column in told["describing"]),
-        told["group"],
-        np.array(told["coefficients"], np.float64),
-        tuple(told["groups"]),
-        np.array(told["group_codes"], np.int64),
-        np.array(told["group_effects"], np.float64),
-    )
-
-
-def slope_to_json(found: CalibrationSlope) -> dict[str, Any]:
-    """As JSON values, which know no infinity."""
-    return {"slope": found.slope, "se": found.se if isfinite(found.se) else None}
-
-
-def slope_from_json(told: Mapping[str, Any]) -> CalibrationSlope:
-    """The reverse of `slope_to_json`."""
-    return CalibrationSlope(told["slope"], inf if told["se"] is None else told["se"])
-
-
-def ids_column(ids: NDArray[Any]) -> pl.Series:
-    """Ids of items as a column, as strings where they are objects."""
-    return pl.Series(ITEM, ids.tolist(), pl.String if ids.dtype == object else pl.Int64)
 
 
 def table_of(personal: PersonalizedEffect) -> pl.DataFrame:
