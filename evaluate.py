@@ -33,6 +33,7 @@ from reward.training.fitting import TrainingError, best_loss
 from reward.training.folder import CONFIG, RunFolder, RunFolderError
 from reward.training.identity import placed, same_log, window_of
 from reward.training.refit import keep_what_was_judged
+from reward.training.renamed import load_config
 from reward.training.settings import check_settings
 from reward.training.stages import Stages
 from reward.training.terminal import console, own_warnings_only, say
@@ -59,7 +60,7 @@ def main(config: DictConfig) -> None:
 def evaluate(folder: RunFolder, settings: dict[str, Any], stages: Stages) -> None:
     """Judge a run's scoring function, and write what is missing of the run."""
     run = folder.path
-    training: DictConfig = OmegaConf.load(run / CONFIG)  # type: ignore[assignment]
+    training = load_config(run / CONFIG)
     told = {"seed": training.seed, "calibration": training.calibration, "proposed": settings["policies"]}
     with refusing():
         with stages.timed("reading"):

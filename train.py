@@ -23,6 +23,7 @@ from reward.training.command_line import JobError, RefusedError, in_one_sentence
 from reward.training.fitting import TrainingError
 from reward.training.folder import CONFIG, RunFolder
 from reward.training.overrides import resumed
+from reward.training.renamed import load_config
 from reward.training.run import crashed, train
 from reward.training.settings import check_settings
 from reward.training.stages import Stages
@@ -72,7 +73,7 @@ def opened(config: DictConfig, job: Any) -> Run:
         _let_go(output, named=True)  # the folder that a sweep makes for each of its jobs
     folder = RunFolder.reopen(Path(config.resume), called="resume")
     try:
-        saved: DictConfig = OmegaConf.load(folder.path / CONFIG)  # type: ignore[assignment]
+        saved = load_config(folder.path / CONFIG)
         OmegaConf.set_struct(saved, False)
         told = (OmegaConf.to_container(it, resolve=False) for it in (config, saved))
         changed = resumed(given, *told, has_artifact=folder.has_artifact)  # type: ignore[arg-type]

@@ -109,7 +109,7 @@ def main(arguments=None):
     known = known_log(config, chosen.users)
     with console.status("estimating propensities and effects ..."):
         estimated = instantiate(config.propensities, _convert_="all")(known)
-        estimate = instantiate(config.effects, _convert_="all")
+        estimate = instantiate(config.causal, _convert_="all")
         effects = estimate(known, outcome, seed=config.seed, propensity=estimated.propensity)
         balance = instantiate(config.balance, _convert_="all")(known, estimated.propensity, half=estimated.half)
     personal = effects.model and (effects.model.calibration, effects.model.personal_calibration)

@@ -184,7 +184,7 @@ def true_effects(case: Case) -> dict[str, np.ndarray]:
 
 def fitted(case: Case, log: EventLog, propensity: np.ndarray | None = None, **changes) -> ItemEffects:
     """What the second stage finds in a log."""
-    told = case.config.effects
+    told = case.config.causal
     rare = [name for name in told.rare if name in log.feedback]
     fit = instantiate(told, seed=case.seed, **({"rare": rare} | changes))
     return fit(log, instantiate(case.config.outcome), propensity=propensity)

@@ -45,7 +45,7 @@ def learned(study: Study) -> ItemEffects:
             end=_start(study) + timedelta(days=study.service.world.days),
         )
         outcome = ActivityTrace(HORIZON_DAYS)
-        _LATEST[:] = [(study, instantiate(config.effects)(check(log).log, outcome, seed=study.service.seed))]
+        _LATEST[:] = [(study, instantiate(config.causal)(check(log).log, outcome, seed=study.service.seed))]
     return _LATEST[0][1]
 
 

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import Any
 
+from reward.training.renamed import todays
+
 _ASSIGNED = re.compile(r"(?P<key>[+~]{0,2}[\w./@-]+)=(?P<value>[^'\"\[{$][^'\"]*=[^'\"]*)")
 _CONFIG_ERRORS = ("hydra.", "omegaconf.", "antlr4.")
 
@@ -50,7 +52,7 @@ def quoted(arguments: Iterable[str]) -> list[str]:
 def in_one_sentence() -> Iterator[None]:
     """End the process with one sentence where the command line, the config or the log is wrong."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come through, and not as the library prints them
-    sys.argv[1:] = quoted(sys.argv[1:])
+    sys.argv[1:] = todays(quoted(sys.argv[1:]))
     try:
         yield
     except JobError as error:

@@ -64,7 +64,8 @@ def second_stage(
 ) -> tuple[dict[str, Any], EstimatedEffects]:
     """The effects of items, and the account of how far they can be believed.
 
-    ``roles`` are ``gate``, ``rare`` and ``group`` where they are not to be chosen as ``config`` says.
+    ``roles`` are ``gate``, ``rare`` and ``group`` where they are not to be chosen as ``config`` says; those that the
+    estimator does not have are left out.
 
     Raises:
         SchemaError: the log or the outcome does not allow for it.
@@ -77,7 +78,8 @@ def second_stage(
     else:
         estimated = instantiate(config.propensities, _convert_="all")(known)
         propensity = estimated.propensity
-    effects = instantiate(config.effects)(known, outcome, seed=config.seed, propensity=propensity, **(roles or {}))
+    kept = {name: value for name, value in (roles or {}).items() if name in config.causal}
+    effects = instantiate(config.causal)(known, outcome, seed=config.seed, propensity=propensity, **kept)
     balance, unchecked = None, ""
     try:
         balance = instantiate(config.balance)(known, propensity, half=None if estimated is None else estimated.half)

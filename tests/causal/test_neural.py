@@ -131,7 +131,7 @@ def test_a_net_by_hand():
 
 
 def test_two_folds_are_too_few():
-    with pytest.raises(ValueError, match=r"at least 3 folds .* got 2: set effects.folds=5"):
+    with pytest.raises(ValueError, match=r"at least 3 folds .* got 2: set causal.folds=5"):
         NET(exposures(folds=2), seed=0)
 
 

@@ -72,7 +72,7 @@ def log():
 
 def test_good_items_are_told_from_bad_ones_whoever_they_were_shown_to(log):
     whole = fit_effects(log, OUTCOME, **SETTINGS)
-    assert whole.personal is None
+    assert whole.model is None
     found = whole.items
     assert found["item_id"].to_list() == list(range(ITEMS))
     assert found["mean"].gather_every(2).min() > found["mean"].gather_every(2, 1).max()

@@ -190,8 +190,8 @@ class ExcursionEffect(EffectModel):
         )
         return cls(
             ids=table[ITEM].head(len(table) - 1).to_numpy(),
-            mean=table["mean"].to_numpy(),
-            variance=table["variance"].to_numpy(),
+            mean=table["mean"].to_numpy().copy(),
+            variance=table["variance"].to_numpy().copy(),
             newcomers=newcomers_from_json(told["newcomers"]),
             moderators=moderators,
             coefficients=plain["coefficients"],

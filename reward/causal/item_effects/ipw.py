@@ -93,7 +93,7 @@ def anchors(days: UserDays, effect: DayEffects, item: Ints, weight: Doubles, ite
         if not free.sum() > 1e-9 * (heavy**2).sum():
             raise SchemaError(
                 "effects expected items that several users of a fold were shown, to tell effects from noise, and found "
-                "none: give a longer log, or set fewer effects.folds"
+                "none: give a longer log, or set fewer causal.folds"
             )
         noise = float((pull[known] ** 2).sum() / free.sum())
     if not noise > 0:

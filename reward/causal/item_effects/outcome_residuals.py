@@ -95,7 +95,7 @@ def user_days(
     if len(users) < 2 * folds:
         raise SchemaError(
             f"effects expected at least {2 * folds} users for {folds} folds, got {len(users)}: give a log of more "
-            "users, or set fewer effects.folds"
+            "users, or set fewer causal.folds"
         )
     fold = np.random.default_rng([seed, 7]).permutation(np.arange(len(users)) % folds)
     known = np.bitwise_count(days[OBSERVED].to_numpy()).astype(np.int64)

@@ -151,7 +151,7 @@ def fit_effect_nets(
     if folds < 3:
         raise ValueError(
             f"a net expected at least 3 folds (one to foretell, one to stop by, one to learn from), got {folds}: "
-            "set effects.folds=5, or effects.personal.net=null"
+            "set causal.folds=5, or causal.personal.net=null"
         )
     shown = exposures.inputs[:, 0].double()
     centre, width = shown.mean(0), shown.std(0, correction=0)
