@@ -73,7 +73,7 @@ def opened(config: DictConfig, job: Any) -> Run:
         _let_go(output, named=True)  # the folder that a sweep makes for each of its jobs
     folder = RunFolder.reopen(Path(config.resume), called="resume")
     try:
-        saved = load_config(folder.path / CONFIG)
+        saved = load_config(folder.path / CONFIG, config)
         OmegaConf.set_struct(saved, False)
         told = (OmegaConf.to_container(it, resolve=False) for it in (config, saved))
         changed = resumed(given, *told, has_artifact=folder.has_artifact)  # type: ignore[arg-type]

@@ -45,6 +45,11 @@ _RANGES: dict[str, dict[str, _Range]] = {
         **dict.fromkeys([f"moderation.{it}" for it in ("clusters", "pushed_slates", "pushed_draws")], _COUNT),
         "personal.most_ratio": _POSITIVE,
         "personal.alternatives": _COUNT,
+        **dict.fromkeys(
+            [f"personal.{it}" for it in ("gate_rows", "clusters", "reference_items", "pushed_slates", "pushed_draws")],
+            _COUNT,
+        ),
+        "personal.reference_days": _POSITIVE,
         "personal.net.passes": _COUNT,
         "personal.net.batch_rows": _COUNT,
         "personal.net.learning_rate": _POSITIVE,

@@ -193,30 +193,29 @@ _TRAINER: dict[str, Kind] = {
     "trainer.strategy": OneOf(("auto", "ddp_spawn", "ddp_spawn_find_unused_parameters_true")),
 }
 
+# of the parts that estimate effects on one user rather than another
+_OF_USERS: dict[Kind, str] = {
+    ListOf(Real(0, 36500, above=True), least=1): "spans_days",
+    POSITIVE: "most_ratio memory_days prior_answers reference_days",
+    Whole(1, 1000): "alternatives",
+    COUNT: "gate_rows clusters pushed_slates",
+    Whole(1, 10_000): "reference_items",
+    Whole(1, 10**6): "pushed_draws",
+}
 _CAUSAL: dict[str, Kind] = {
-    "roles.gate": optional(COLUMN),
-    "roles.rare": optional(COLUMNS),
-    "roles.group": optional(COLUMN),
-    "causal.gate": optional(COLUMN),
-    "causal.rare": optional(COLUMNS),
-    "causal.group": optional(COLUMN),
+    **{f"{place}.{name}": optional(COLUMN) for place in ("roles", "causal") for name in ("gate", "group")},
+    **dict.fromkeys(("roles.rare", "causal.rare"), optional(COLUMNS)),
     "causal.folds": Whole(2, 100),
     "causal.most_weight": Real(1, 1e9),
-    "causal.smooth_days": AT_LEAST_0,
-    "causal.curve_rounds": Whole(0, 100),
-    "causal.joint_rounds": Whole(0, 100),
-    "causal.prior_users": AT_LEAST_0,
+    **dict.fromkeys(("causal.smooth_days", "causal.prior_users"), AT_LEAST_0),
+    **dict.fromkeys(("causal.curve_rounds", "causal.joint_rounds"), Whole(0, 100)),
     "causal.level": LEVEL,
-    "causal.moderation.most_ratio": POSITIVE,
-    "causal.moderation.memory_days": POSITIVE,
-    "causal.moderation.prior_answers": POSITIVE,
-    "causal.moderation.reference_days": POSITIVE,
-    "causal.moderation.clusters": COUNT,
-    "causal.moderation.pushed_slates": COUNT,
-    "causal.moderation.pushed_draws": Whole(1, 10**6),
-    "causal.personal.spans_days": ListOf(Real(0, 36500, above=True), least=1),
-    "causal.personal.most_ratio": POSITIVE,
-    "causal.personal.alternatives": Whole(1, 1000),
+    **{
+        f"causal.{part}.{name}": kind
+        for part in ("personal", "moderation")
+        for kind, names in _OF_USERS.items()
+        for name in names.split()
+    },
     "causal.personal.net.hidden": ListOf(HIDDEN, repeated=True),
     "causal.personal.net.passes": Whole(1, 10**4),
     "causal.personal.net.batch_rows": COUNT,

@@ -9,6 +9,9 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from reward.moved import today as moved
+from reward.targets import TARGET
+
 GROUPS = {"effects": "causal"}  # settings of before, and of today
 CHOICES = {("causal", "second_stage"): "personalized"}
 _OVERRIDE = re.compile(r"(?P<sign>[+~]{0,2})(?P<group>\w+)(?P<rest>(?:[.@=].*)?)", re.DOTALL)
@@ -34,12 +37,33 @@ def _todays(argument: str) -> str:
     return f"{match['sign']}{group}{rest}"
 
 
-def load_config(file: Path) -> DictConfig:
-    """The config of a run folder, in the names of today."""
+def load_config(file: Path, today: DictConfig | None = None) -> DictConfig:
+    """The config of a run folder, in the names of today.
+
+    Args:
+        file: where it is.
+        today: a config of today, of which parts of the same class lend those settings that the folder's does not have:
+            they came later, with the values that were in the code.
+    """
     saved: Any = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
-    config = OmegaConf.create({GROUPS.get(name, name): _renamed(value) for name, value in saved.items()})
-    assert isinstance(config, DictConfig)
-    return config
+    config = {GROUPS.get(name, name): _renamed(value) for name, value in saved.items()}
+    if today is not None:
+        lent: Any = OmegaConf.to_container(today, resolve=False)
+        config = {**lent, **_completed(config, lent)}
+    made = OmegaConf.create(config)
+    assert isinstance(made, DictConfig)
+    return made
+
+
+def _completed(saved: Any, today: Any) -> Any:
+    """Parts with the settings that they lack; what is no part stays as it is, with the parts in it completed."""
+    if not isinstance(saved, Mapping) or not isinstance(today, Mapping):
+        return saved
+    known = {name: _completed(value, today[name]) if name in today else value for name, value in saved.items()}
+    if TARGET not in saved:
+        return known
+    same = moved(str(saved[TARGET])) == moved(str(today.get(TARGET)))
+    return known | {name: value for name, value in today.items() if same and name not in saved}
 
 
 def _renamed(value: Any) -> Any:

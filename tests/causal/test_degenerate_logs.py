@@ -8,12 +8,12 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from estimators import PERSONAL
 
 from reward.causal.diagnostics.balance import balance
 from reward.causal.diagnostics.summary import account, account_sentences
 from reward.causal.estimate import fit_effects
 from reward.causal.propensity.conditional_logit import estimate_propensities
-from reward.causal.user_effects.estimation import fit_personal
 from reward.causal.user_effects.g_estimation import Moments, contrasts
 from reward.data.event_log import EventLog, SchemaError
 from reward.data.slates import slates_of
@@ -34,7 +34,7 @@ SETTINGS = {
     "smooth_days": 30.0,
     "curve_rounds": 1,
     "joint_rounds": 1,
-    "personal": partial(fit_personal, spans_days=[3, 10, 30], most_ratio=10.0, alternatives=2, net=None),
+    "personal": PERSONAL,
     "seed": 0,
 }
 

@@ -5,9 +5,9 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from estimators import PERSONAL
 
 from reward.causal.estimate import fit_effects
-from reward.causal.user_effects.estimation import fit_personal
 from reward.causal.user_effects.model import PersonalizedEffect
 from reward.causal.user_effects.storage import arguments
 from reward.causal.user_effects.user_state import ItemState
@@ -60,7 +60,7 @@ SETTINGS = {
     "smooth_days": 30.0,
     "curve_rounds": 1,
     "joint_rounds": 1,
-    "personal": partial(fit_personal, spans_days=[3, 10, 30], most_ratio=10.0, alternatives=2, net=None),
+    "personal": PERSONAL,
     "seed": 0,
 }
 
@@ -122,7 +122,7 @@ def test_without_a_gate_every_exposure_counts(log):
 
 @pytest.mark.parametrize("spans", [[10], [3, 30], [1, 3, 10, 30, 90]])
 def test_any_number_of_spans_will_do(log, spans):
-    personal = partial(fit_personal, spans_days=spans, most_ratio=10.0, alternatives=2, net=None)
+    personal = partial(PERSONAL, spans_days=spans)
     found = fit_effects(log, OUTCOME, **SETTINGS | {"personal": personal}).model
     rewards = rewards_at_the_end(found, log)[1].mean
     assert rewards.isfinite().all()
@@ -142,8 +142,7 @@ def test_the_same_seed_gives_the_same_numbers(found, log):
 
 
 def test_a_log_read_in_pieces_gives_the_same_numbers(found, log, monkeypatch):
-    monkeypatch.setattr("reward.causal.user_effects.estimation._GATE_ROWS", 10**9)
-    settings = {**SETTINGS, "personal": partial(SETTINGS["personal"], alternatives=40)}
+    settings = {**SETTINGS, "personal": partial(SETTINGS["personal"], alternatives=40, gate_rows=10**9)}
     whole = fit_effects(log, OUTCOME, **settings).model
     monkeypatch.setattr("reward.causal.user_effects.replay._CHUNK_EVENTS", 2000)
     pieces = fit_effects(log, OUTCOME, **settings).model

@@ -1,15 +1,13 @@
 """Effects of items whose ids are strings: of any script and length, some with NULs at their end."""
 
-from functools import partial
-
 import numpy as np
 import polars as pl
 import pytest
 import torch
+from estimators import PERSONAL
 
 from reward.causal.choosing import groups_of
 from reward.causal.estimate import fit_effects
-from reward.causal.user_effects.estimation import fit_personal
 from reward.causal.user_effects.model import PersonalizedEffect
 from reward.causal.user_effects.storage import arguments
 from reward.data.event_log import EventLog
@@ -27,7 +25,7 @@ SETTINGS = {
     "smooth_days": 30.0,
     "curve_rounds": 1,
     "joint_rounds": 1,
-    "personal": partial(fit_personal, spans_days=[3, 10, 30], most_ratio=10.0, alternatives=2, net=None),
+    "personal": PERSONAL,
     "seed": 0,
 }
 

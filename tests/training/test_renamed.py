@@ -53,3 +53,32 @@ def test_the_config_of_an_earlier_run_is_read_in_the_names_of_today(tmp_path):
     assert found.run[0] == "click"
     assert found.run[1].inside.personal.net is None
     assert found.refit == "effects"
+
+
+def test_a_part_of_an_earlier_run_has_the_settings_that_came_later(tmp_path):
+    target = "reward.effects.personal.fit_personal"
+    saved = {
+        "effects": {"_target_": "reward.effects.second_stage.fit_effects", "folds": 3, "personal": {"_target_": target}}
+    }
+    OmegaConf.save(
+        OmegaConf.create(saved | {"encoder": {"_target_": "mine.Encoder"}, "batches": {}}), tmp_path / "c.yaml"
+    )
+    today = OmegaConf.create(
+        {
+            "causal": {
+                "_target_": "reward.causal.estimate.fit_effects",
+                "folds": 5,
+                "personal": {"_target_": "reward.causal.user_effects.estimation.fit_personal", "clusters": 2000},
+            },
+            "encoder": {"_target_": "reward.encoders.gru.GRU", "width": 8},
+            "batches": {"rows": 1},
+            "roles": {"gate": "auto"},
+        }
+    )
+    found = load_config(tmp_path / "c.yaml", today)
+    assert found.causal.folds == 3
+    assert found.causal.personal.clusters == 2000
+    assert found.causal.personal._target_ == target
+    assert found.encoder == {"_target_": "mine.Encoder"}
+    assert found.batches == {}
+    assert found.roles.gate == "auto"

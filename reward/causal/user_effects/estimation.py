@@ -21,19 +21,13 @@ from reward.causal.user_effects.features import facts_of
 from reward.causal.user_effects.feedback import Answers
 from reward.causal.user_effects.g_estimation import Contrasts, Moments, contrasts, held_out_contrasts
 from reward.causal.user_effects.model import PersonalizedEffect
-from reward.causal.user_effects.preferences import fit_taste
+from reward.causal.user_effects.preferences import Taste, fit_taste
 from reward.causal.user_effects.replay import Exposed, Replay
 from reward.causal.user_effects.user_state import Events, UserHistory
 from reward.columns import ITEM, TIMESTAMP
 from reward.data.days import days_since_1970
 from reward.data.event_log import slate_moment
 from reward.rewards import Rewards
-
-_GATE_ROWS = 500_000
-_BASKET = 24
-_BASKET_DAYS = 7.0
-_PUSHED_SLATES = 100_000  # that tell how far a ranker may be pushed
-_PUSHED_DRAWS = 31  # items that each could have held beside those shown
 
 
 def fit_personal(
@@ -53,6 +47,12 @@ def fit_personal(
     spans_days: Sequence[float],
     most_ratio: float,
     alternatives: int,
+    gate_rows: int,
+    clusters: int,
+    reference_items: int,
+    reference_days: float,
+    pushed_slates: int,
+    pushed_draws: int,
     net: Callable[..., tuple[EffectNet, ...]] | None,
     seed: int,
 ) -> tuple[PersonalizedEffect, Mapping[float, Push]]:
@@ -83,6 +83,12 @@ def fit_personal(
         spans_days: over which exposures are forgotten.
         most_ratio: clip of the weights.
         alternatives: items drawn for each exposure.
+        gate_rows: exposures that the model of the gate is fitted to, about.
+        clusters: of users, whose contributions to the coefficients are kept apart.
+        reference_items: items that a reward is measured against.
+        reference_days: last days of the log, in whose shares they are drawn.
+        pushed_slates: slates that tell how far a ranker may be pushed, about.
+        pushed_draws: items that each could have held beside those shown.
         net: fits nets to what the linear part leaves, such as `fit_effect_nets`; None: the linear part alone.
         seed: draws them.
 
@@ -96,28 +102,25 @@ def fit_personal(
     """
     item = ids.search_sorted(events[ITEM]).to_numpy().astype(np.int64)
     log = Events(days.user[days.row], item, days_since_1970(events[TIMESTAMP]), *answers.beyond(events, item))
-    tastes = tuple(
-        fit_taste(log.answer[told, column], log.user[told], item[told], traits)
-        for column, told in enumerate(log.told.T > 0)
-    )
+    tastes = _tastes(log, traits)
     facts = facts_of(log, behind[-1], variance, gate_share, traits, group, tastes)
     order = log.in_order()
     slate = days_since_1970(events.select(slate_moment(events.columns)).to_series())[order]
     replay = Replay(log.take(order), slate, len(days.users), answers, tastes, facts, tuple(spans_days))
     rng = np.random.default_rng([seed, 11])
-    gate = np.zeros(0) if answers.gate is None else replay.gate(min(_GATE_ROWS / len(item), 1), rng)
-    row = days.row[order]
+    gate = np.zeros(0) if answers.gate is None else replay.gate(min(gate_rows / len(item), 1), rng)
+    row, share = days.row[order], propensity[order]
     day = days.day[row] - days.day.min()
-    weight = np.minimum(day_share(day, item[order]) / propensity[order], most_ratio) * effect.precision[row]
+    weight = np.minimum(day_share(day, item[order]) / share, most_ratio) * effect.precision[row]
     exposed = Exposed(gate, behind, days.fold, weight, effect.value[row], day, alternatives)
-    fitted = _fitted(replay, exposed, net, rng, seed)
+    fitted = _fitted(replay, exposed, net, rng, seed, clusters)
     personal = PersonalizedEffect(
         answers=answers,
         tastes=tastes,
         ids=ids.to_numpy(),
         facts=facts,
         newcomers=newcomers,
-        basket=_basket(log, behind[-1] * gate_share),
+        basket=_basket(log, behind[-1] * gate_share, reference_items, reference_days),
         spans_days=tuple(spans_days),
         gate=gate,
         scale=fitted.scale,
@@ -126,7 +129,18 @@ def fit_personal(
         net=fitted.nets[-1] if fitted.nets else None,
         **fitted.calibrations(),
     )
-    return personal, slot_pushes(_slots(replay, exposed, personal, fitted, np.random.default_rng([seed, 13])))
+    rng = np.random.default_rng([seed, 13])
+    return personal, slot_pushes(
+        _slots(replay, exposed, personal, fitted, rng, slates=pushed_slates, draws=pushed_draws)
+    )
+
+
+def _tastes(log: Events, traits: Doubles) -> tuple[Taste, ...]:
+    """One for each column of answers."""
+    return tuple(
+        fit_taste(log.answer[told, column], log.user[told], log.item[told], traits)
+        for column, told in enumerate(log.told.T > 0)
+    )
 
 
 class _Fitted(NamedTuple):
@@ -168,22 +182,30 @@ def _fitted(
     net: Callable[..., tuple[EffectNet, ...]] | None,
     rng: np.random.Generator,
     seed: int,
+    clusters: int,
 ) -> _Fitted:
     """The linear part, and with a net all of it anew."""
-    scale, moments = replay.moments(exposed, (), rng)
+    scale, moments = replay.moments(exposed, (), rng, clusters)
     linear = _Fitted(scale, moments, *_by_fold(moments, scale), ())
     if net is None:
         return linear
     without = np.concatenate([linear.apart, linear.whole.coefficients[None]]) / scale
     nets = net(replay.exposures(exposed, without, rng), seed=seed)
-    scale, moments = replay.moments(exposed, nets, rng)
+    scale, moments = replay.moments(exposed, nets, rng, clusters)
     found = _Fitted(scale, moments, *_by_fold(moments, scale), nets)
     before = np.pad(linear.apart, [(0, 0), (0, 1)])
     return found._replace(net_calibration=held_out_contrasts(moments, found.apart - before, before))
 
 
 def _slots(
-    replay: Replay, exposed: Exposed, personal: PersonalizedEffect, fitted: _Fitted, rng: np.random.Generator
+    replay: Replay,
+    exposed: Exposed,
+    personal: PersonalizedEffect,
+    fitted: _Fitted,
+    rng: np.random.Generator,
+    *,
+    slates: int,
+    draws: int,
 ) -> Slots:
     """Slots with rewards that are made for each fold without it."""
     made = [
@@ -205,7 +227,7 @@ def _slots(
         events.user, events.item, replay.slate, exposed.day, exposed.fold, exposed.weight, exposed.value
     )
     pieces = ((rows, (first, past)) for rows, first, past in replay.chunks())
-    return sampled_slots(shown, pieces, rewards, rng, slates=_PUSHED_SLATES, draws=_PUSHED_DRAWS)
+    return sampled_slots(shown, pieces, rewards, rng, slates=slates, draws=draws)
 
 
 def _by_fold(moments: Moments, scale: Doubles) -> tuple[Contrasts, list[Contrasts]]:
@@ -216,10 +238,10 @@ def _by_fold(moments: Moments, scale: Doubles) -> tuple[Contrasts, list[Contrast
     return contrasts(moments, expected), [contrasts(moments, expected, without=fold) for fold in folds]
 
 
-def _basket(log: Events, effect: Doubles) -> Ints:
+def _basket(log: Events, effect: Doubles, items: int, days: float) -> Ints:
     """Codes of items in the shares in which the log's last days show them, from the weakest effect to the strongest."""
-    late = log.item[log.time >= log.time.max() - _BASKET_DAYS]
+    late = log.item[log.time >= log.time.max() - days]
     order = np.argsort(effect, kind="stable")
     share = np.cumsum(np.bincount(late, minlength=len(effect))[order])
-    at = (np.arange(_BASKET) + 0.5) / _BASKET * share[-1]
+    at = (np.arange(items) + 0.5) / items * share[-1]
     return order[np.searchsorted(share, at)].astype(np.int64)

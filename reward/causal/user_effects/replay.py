@@ -26,7 +26,6 @@ from reward.causal.user_effects.user_state import Events, ItemState, UserHistory
 
 _CHUNK_EVENTS = 300_000
 _NEWTON_STEPS = 12
-_CLUSTERS = 2000
 
 # where users and items stand: the latter two as in `UserState.seen`
 Place = tuple[UserProfile, ItemState, Tensor, Tensor]
@@ -126,10 +125,12 @@ class Replay:
                 places.append((person, facts._replace(behind=behind), *seen))
             yield rows, places
 
-    def moments(self, exposed: Exposed, nets: Sequence[EffectNet], rng: np.random.Generator) -> tuple[Doubles, Moments]:
+    def moments(
+        self, exposed: Exposed, nets: Sequence[EffectNet], rng: np.random.Generator, clusters: int
+    ) -> tuple[Doubles, Moments]:
         """The scale of the columns and the sums of `contrasts`, with a column of ``nets`` where there are any."""
         folds = len(exposed.behind) - 1
-        per_fold = max(_CLUSTERS // folds, 1)
+        per_fold = max(clusters // folds, 1)
         scale, moments = np.zeros(0), None
         for rows, places in self.places(exposed, rng):
             user = self.events.user[rows]
