@@ -123,7 +123,7 @@ FILES = {
 SETTINGS = [
     f"{name}={'null' if value is None else str(value).replace(' ', '')}"
     for name, value in QUICK.items()
-    if not name.startswith(("task.", "encoder.", "effects."))
+    if not name.startswith(("task.", "encoder.", "causal."))
 ]
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from reward.arrays import Ints
+from reward.arrays import Doubles, Ints
 from reward.columns import SESSION, TIMESTAMP, USER
 from reward.data.event_log import EventLog, minutes_of
 
@@ -142,3 +142,8 @@ def _words_ahead(owner: Ints, day: Ints, active: NDArray[np.bool_], span_days: i
         word[near] |= word[near + rows] << apart[near].astype(np.uint64)
         rows *= 2
     return (word & np.uint64((1 << span_days) - 1)).astype(np.int64)
+
+
+def days_since_1970(moments: pl.Series) -> Doubles:
+    """(n,) with the time of the day as a fraction."""
+    return moments.dt.epoch("us").to_numpy() / 86_400e6

@@ -17,11 +17,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch._compile import _disable_dynamo
 
-from reward.causal.user_effects.model import Personal, days_since_1970
-from reward.causal.user_effects.storage import digest
-from reward.causal.user_effects.user_state import Standing
+from reward.causal.protocol import EffectModel, StateOfUsers
 from reward.columns import ITEM, SESSION, TIMESTAMP, USER
-from reward.data.days import TRACE, local_day
+from reward.data.days import TRACE, days_since_1970, local_day
 from reward.data.event_log import EventLog, SchemaError, slate_moment
 from reward.data.split import EPOCH
 from reward.data.validation import DUPLICATE, SetAsideWarning, check, row_keys
@@ -79,7 +77,7 @@ class History:
     slots: Tokens
     visible: Tensor
     past: Past | None = None
-    standing: Standing | None = None
+    standing: StateOfUsers | None = None
     encoded_by: str | None = None
 
     def __len__(self) -> int:
@@ -158,7 +156,7 @@ class RewardFunction(Frozen):
         max_events: int,
         timestamp_unit: str | None,
         facts: Mapping[str, Any],
-        effects: Personal | None = None,
+        effects: EffectModel | None = None,
         also: Mapping[str, Outcome] | None = None,
     ) -> None:
         super().__init__()
@@ -170,7 +168,7 @@ class RewardFunction(Frozen):
         self.facts = dict(facts)
         self.effects = effects
         self.also = dict(also or {})
-        self._fingerprint: tuple[Personal | None, str] | None = None
+        self._fingerprint: tuple[EffectModel | None, str] | None = None
         known = features.items[ITEM]
         self._ids = known.to_numpy()
         self._inputs = features.item_inputs(known.extend_constant(None, 1))
@@ -217,7 +215,7 @@ class RewardFunction(Frozen):
 
     def _hashed(self) -> str:
         """Without polars, which a forked process cannot use."""
-        effects = None if self.effects is None else digest(self.effects)
+        effects = None if self.effects is None else self.effects.digest()
         told = [self.features.to_json(), self.max_events, repr(self.network.encoder), self._ids.tolist(), effects]
         found = hashlib.sha256(json.dumps(told).encode())
         weights = {name: part for name, part in self.network.state_dict().items() if not name.startswith(_HEADS)}
@@ -682,16 +680,17 @@ class RewardFunction(Frozen):
 
         return score
 
-    def _standing(self, clean: pl.DataFrame, slots: pl.DataFrame) -> Standing | None:
+    def _standing(self, clean: pl.DataFrame, slots: pl.DataFrame) -> StateOfUsers | None:
         """What the effects read of the past of each slot's user."""
         if self.effects is None:
             return None
         users = pl.concat([clean[USER], slots[USER]]).unique().sort()
         user = users.search_sorted(slots[USER]).to_numpy().astype(np.int64)
-        standing = self.effects.past(clean, users).standing(user, days_since_1970(slots[TIMESTAMP]))
-        return standing.map(lambda tensor: tensor.to(self.device))
+        standing = self.effects.history(clean, users).state(user, days_since_1970(slots[TIMESTAMP]))
+        found: StateOfUsers = standing.map(lambda tensor: tensor.to(self.device))
+        return found
 
-    def _effects_of(self, effects: Personal, clean: pl.DataFrame, items_table: pl.DataFrame | None) -> Tensor:
+    def _effects_of(self, effects: EffectModel, clean: pl.DataFrame, items_table: pl.DataFrame | None) -> Tensor:
         """(2, rows) rewards of the rows of ``clean`` and their standard deviations."""
         users = clean[USER].unique().sort()
         user = users.search_sorted(clean[USER]).to_numpy().astype(np.int64)
@@ -699,7 +698,7 @@ class RewardFunction(Frozen):
         items = clean[ITEM].unique().sort()
         place = items.search_sorted(clean[ITEM]).to_numpy().astype(np.int64)
         facts = effects.known(items.to_numpy(), None if items_table is None else self.features.fitting(items_table))
-        past, out = effects.past(clean, users), torch.empty(2, len(clean), dtype=torch.float64)
+        past, out = effects.history(clean, users), torch.empty(2, len(clean), dtype=torch.float64)
         for start in range(0, len(clean), _BATCH_ROWS):
             rows = slice(start, start + _BATCH_ROWS)
             some = facts.of(torch.from_numpy(place[rows]))

@@ -31,7 +31,7 @@ from reward.sequences.datamodule import StreamData
 from reward.sequences.model import RewardModel, Task
 from reward.sequences.network import RewardNetwork
 from reward.training.activity import fit_activity
-from reward.training.folder import RunFolder
+from reward.training.folder import RunFolder, own_modules
 from reward.training.identity import placed, same_log, window_of
 from reward.training.terminal import console, say
 from reward.training.trials import check_role, check_size, try_boosting, try_optimizer, try_trainer
@@ -258,4 +258,4 @@ def saved_function(folder: RunFolder) -> RewardFunction:
     """The scoring function that the run has saved; what it warns of has been said when it was made."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ArtifactWarning)
-        return load(folder.judged, trust=folder.trust)
+        return load(folder.judged, trust=own_modules(folder))

@@ -20,6 +20,7 @@ from reward.scoring.function import RewardFunction
 from reward.text import near
 from reward.training.command_line import RefusedError, of_the_config, refusing
 from reward.training.defaults import composed, conf_folder, defaults
+from reward.training.folder import own_modules
 from reward.training.judging import evaluate_run
 from reward.training.opening import begin, go_on
 from reward.training.renamed import of_today, setting
@@ -80,7 +81,7 @@ def fit(
             ``settings`` name, by default the bundled one; or, with ``resume``, the run's own.
         tasks: what to predict, by the names in ``conf/task``. Rewards are told in the first.
         encoder: a choice of ``conf/encoder``.
-        causal: a choice of ``conf/effects``.
+        causal: a choice of ``conf/causal``, such as ``personalized`` or ``excursion``.
         seed: draws the initial weights, batches and resamples.
         settings: any others, by their path: ``{"trainer.max_epochs": 10}``, or as on the command line,
             ``["trainer.max_epochs=10"]``.
@@ -101,7 +102,7 @@ def fit(
     """
     if log is not None and not isinstance(log, EventLog):
         raise TypeError(f"log expected an EventLog, got {type(log).__name__}: make one with reward.read_log(...)")
-    chosen = {"task": tasks, "encoder": encoder, "effects": causal, "seed": seed}
+    chosen = {"task": tasks, "encoder": encoder, "causal": causal, "seed": seed}
     overrides = [f"{name}={_told(value)}" for name, value in chosen.items() if value is not None]
     if resume and log is not None:
         raise ValueError("resume=True goes on with the run's own log, which is in its folder: expected log=None")
@@ -120,7 +121,7 @@ def fit(
             if run.folder.record is None:  # refused before anything ran
                 shutil.rmtree(place / LOG, ignore_errors=True)
             run.folder.release()
-        return load(run.folder.artifact, trust=run.folder.trust)
+        return load(run.folder.artifact, trust=own_modules(run.folder))
 
 
 def evaluate(run: StrPath, *, settings: Settings = (), silent: bool = False) -> dict[str, Any]:

@@ -206,7 +206,7 @@ def fit_again(run: Run, ready: Ready, judged: RewardFunction) -> None:
             "effects": found,
             "refit": refit_facts(what, judged.facts["window"], network=network is not judged.network),
         },
-        effects=None if effects is None else effects.personal,
+        effects=None if effects is None else effects.model,
         also=judged.also,
     )
     if effects is not None:

@@ -62,7 +62,7 @@ LOGS = {
         "horizon_days=7",
         "truth.parents_per_day=5",
     ],
-    "kuairand": ["data=kuairand", "effects.personal=null", "evaluation.logistic.strengths=[100]"],
+    "kuairand": ["data=kuairand", "causal.personal=null", "evaluation.logistic.strengths=[100]"],
 }
 
 

@@ -17,7 +17,7 @@ QUICK = [
     *SETTINGS.split(),
     "trainer.max_epochs=2",
     "evaluation.policies.least_effective_rows=10",
-    "effects.personal=null",
+    "causal.personal=null",
     "refit=none",
 ]
 

@@ -212,7 +212,7 @@ def test_policies_and_past_tests_are_judged_where_they_are_given(place):
     folder, logged = place / "judged", place / "judged.parquet"
     events = small_log().with_columns(propensity=pl.lit(1 / 25))
     events.write_parquet(logged)
-    trained(folder, logged, "trainer.max_epochs=1", "effects.personal=null", cwd=place)
+    trained(folder, logged, "trainer.max_epochs=1", "causal.personal=null", cwd=place)
     assert json.loads((folder / "metrics.json").read_text())["policies"]["weights"][0]["policy"] == "shown by chance"
     keys = events.select("user_id", "item_id", "timestamp")
     keys.with_columns(mine=pl.when(pl.col("item_id") < 5).then(0.2).otherwise(0.0)).write_parquet(

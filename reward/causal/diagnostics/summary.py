@@ -9,8 +9,8 @@ from typing import Any
 
 from reward.causal.choosing import Chosen
 from reward.causal.diagnostics.balance import Balance
+from reward.causal.diagnostics.calibration_slope import CalibrationSlope
 from reward.causal.diagnostics.policy_shift import Push
-from reward.causal.item_effects.ipw import HeldOut
 from reward.causal.propensity.conditional_logit import Propensities
 
 LOGGED, ESTIMATED = "logged", "estimated"
@@ -40,11 +40,11 @@ _NO_PUSH = {
 
 
 def account(
-    borne_out: HeldOut,
+    calibration: CalibrationSlope,
     estimated: Propensities | None,
     balance: Balance | None,
     *,
-    personal: tuple[HeldOut, HeldOut] | None = None,
+    personal: tuple[CalibrationSlope, CalibrationSlope] | None = None,
     pushed: Mapping[float, Push] | None = None,
     unchecked: str = "",
     chosen: Chosen | None = None,
@@ -53,7 +53,7 @@ def account(
     """What was found, as values that go into JSON.
 
     Args:
-        borne_out: calibration of the effects of items among held-out users.
+        calibration: calibration of the effects of items among held-out users.
         estimated: the propensities, where the log had none; None where it had.
         balance: what the check of the propensities found; None where it could not be made.
         personal: the same of the rewards, and of what these add to the effects of items; None: not fitted.
@@ -74,7 +74,7 @@ def account(
     rewards, added = (None, None) if personal is None else map(_values, personal)
     return {
         "propensities": LOGGED if estimated is None else ESTIMATED,
-        **_values(borne_out),
+        **_values(calibration),
         "rewards": rewards,
         "personal": added,
         "policy": None if estimated is None else estimated.statement(),
@@ -138,11 +138,11 @@ def account_sentences(found: dict[str, Any]) -> list[str]:
     ]
 
 
-def _values(borne_out: HeldOut) -> dict[str, Any]:
-    if not isfinite(borne_out.se):
+def _values(calibration: CalibrationSlope) -> dict[str, Any]:
+    if not isfinite(calibration.se):
         return {"slope": None, "se": None, "interval": None}
-    interval = [borne_out.slope + side * 1.96 * borne_out.se for side in (-1, 1)]
-    return {"slope": borne_out.slope, "se": borne_out.se, "interval": interval}
+    interval = [calibration.slope + side * 1.96 * calibration.se for side in (-1, 1)]
+    return {"slope": calibration.slope, "se": calibration.se, "interval": interval}
 
 
 def _of_items(found: dict[str, Any]) -> str:

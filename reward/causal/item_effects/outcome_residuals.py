@@ -95,7 +95,7 @@ def user_days(
     if len(users) < 2 * folds:
         raise SchemaError(
             f"effects expected at least {2 * folds} users for {folds} folds, got {len(users)}: give a log of more "
-            "users, or set fewer effects.folds"
+            "users, or set fewer causal.folds"
         )
     fold = np.random.default_rng([seed, 7]).permutation(np.arange(len(users)) % folds)
     known = np.bitwise_count(days[OBSERVED].to_numpy()).astype(np.int64)
@@ -163,6 +163,22 @@ def day_effects(days: UserDays, covariance: Doubles, curve: Doubles) -> DayEffec
     usual = total.sum() / max(free.sum(), 1)
     precision /= ((total + usual) / (free + 1))[since] if usual > 0 else 1.0
     return DayEffects(value, precision)
+
+
+def of_each_event(predicted: Doubles, days: UserDays, item: Ints) -> Doubles:
+    """(events,) the effect predicted for each event without its user's fold."""
+    return predicted[days.fold[days.user[days.row]], item]
+
+
+def fold_and_day(days: UserDays) -> Ints:
+    """(events,) fold and day of each event as one number: folds share nothing, not even a day's luck."""
+    span = int(days.day.max() - days.day.min()) + 1
+    return (days.fold[days.user] * span + days.day - days.day.min())[days.row]
+
+
+def centred(values: Doubles, weight: Doubles, when: Ints) -> Doubles:
+    """Values less the weighted mean of what was shown to the fold that day."""
+    return values - (np.bincount(when, weight * values) / np.maximum(np.bincount(when, weight), 1e-12))[when]
 
 
 def _must_vary(trace: NDArray[np.float32], observed: NDArray[np.bool_]) -> None:
