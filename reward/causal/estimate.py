@@ -21,7 +21,7 @@ from reward.causal.user_effects.feedback import Answers
 from reward.causal.user_effects.model import Newcomers, Personal
 from reward.columns import ITEM, PROPENSITY
 from reward.data.event_log import EventLog, SchemaError, click_of
-from reward.outcomes.activity import ActivityTrace
+from reward.outcomes.protocol import DailyOutcome
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class ItemEffects:
 
 def fit_effects(
     log: EventLog,
-    outcome: ActivityTrace,
+    outcome: DailyOutcome,
     *,
     gate: str | None,
     rare: Sequence[str] | str | None,
@@ -81,7 +81,7 @@ def fit_effects(
 
     Args:
         log: a checked log, cut where it is to be known.
-        outcome: whose traces.
+        outcome: what effects are on: its days are forecast, and what is left of them is explained.
         gate: feedback without which an exposure does nothing, such as the click; None: there is none; ``auto``: as
             the log's own evidence says, see `choosing`.
         rare: feedback where 0 means that nothing was asked, such as a survey; ``auto``: the same.

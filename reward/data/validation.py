@@ -14,6 +14,7 @@ import polars as pl
 from reward.columns import ITEM, POSITION, PROPENSITY, REASON, REQUEST, SESSION, TIMESTAMP, USER
 from reward.data.cells import Reader, event_readers, feature, identifier, item_readers, moment, near_names
 from reward.data.event_log import Checked, EventLog, SchemaError, click_of, minutes_of
+from reward.data.outcome_events import CheckedOutcomes, check_outcomes
 from reward.data.tables import Table, flaw_lines, read_table
 
 MADE = frozenset(  # names of the columns that the model's inputs are made in: no column of a log may have one
@@ -52,7 +53,8 @@ def check(log: EventLog, *, least_users: int = 2, strays: bool | None = None) ->
 
     Raises:
         SchemaError: if the log cannot be read, lacks what it should have, or more than ``max_rejected_share`` of its
-            rows are flawed. It lists every problem found.
+            rows, or of outcome events of a kind, are flawed; or such a kind has nothing to say of the log's users. It
+            lists every problem found.
     """
     problems = _settings(log)
     events = _without_repeats(read_table("events", log.events, partial(event_readers, log)))
@@ -77,6 +79,9 @@ def check(log: EventLog, *, least_users: int = 2, strays: bool | None = None) ->
         )
     elif {USER, TIMESTAMP} <= set(kept.columns):
         problems += _extent(kept, log, least_users)
+    zone = _zone(log.timezone)
+    outcomes = CheckedOutcomes() if zone is None else check_outcomes(log, kept, zone, needed=least_users > 0)
+    problems += outcomes.problems
     if problems:
         raise SchemaError("".join([f"the log has {len(problems)} problem(s):", *(f"\n- {it}" for it in problems)]))
     order = [name for name in (USER, TIMESTAMP, POSITION, ITEM) if name in kept.columns]
@@ -88,9 +93,13 @@ def check(log: EventLog, *, least_users: int = 2, strays: bool | None = None) ->
             timestamp_unit=None,
             click=click_of(log),
             flags=flags,
+            outcomes=outcomes.frames,
+            outcomes_end=outcomes.end,
         ),
         rejected.sort(pl.all()),
         events.reason,
+        outcomes.rejected,
+        tuple(outcomes.notes),
     )
 
 

@@ -397,7 +397,7 @@ def _check_horizons(network: RewardNetwork, outcome: Any, also: Mapping[str, Any
     problems = [
         f"{name}: {what} is {shown(getattr(head, what))}, that of its outcome {shown(getattr(told, what))}"
         for name, (head, told) in pairs.items()
-        for what in ("horizon_days", "levels")
+        for what in ("horizon_days", "levels", "once")
         if hasattr(head, what) and hasattr(told, what) and _plain(getattr(head, what)) != _plain(getattr(told, what))
     ]
     widths = {name: head.width for name, (head, _) in pairs.items() if hasattr(head, "width")}

@@ -23,7 +23,7 @@ from reward.data.event_log import Checked, EventLog
 from reward.data.split import Split, check_windows, day_to_date, known_at, split
 from reward.data.validation import check, unread_item_features
 from reward.features.events import Features
-from reward.outcomes.protocol import ABSENT
+from reward.outcomes.protocol import ABSENT, check_known
 from reward.report.terminal import what_was_read
 from reward.scoring.artifact import ArtifactWarning, load, save
 from reward.scoring.function import RewardFunction
@@ -35,7 +35,7 @@ from reward.training.folder import RunFolder
 from reward.training.identity import placed, same_log, window_of
 from reward.training.terminal import console, say
 from reward.training.trials import check_role, check_size, try_boosting, try_optimizer, try_trainer
-from reward.training.wiring import check_names
+from reward.training.wiring import check_names, check_sums
 
 TASK = ("head", "outcome", "objective")
 
@@ -146,6 +146,7 @@ def assembled(config: DictConfig, checked: Checked, log: EventLog, window: Split
     outcomes = {name: told["outcome"] for name, told in also.items()}
     further = {f"also.{name}.outcome.horizon_days": it.horizon_days for name, it in outcomes.items()}
     check_windows(log, window, {"outcome.horizon_days": outcome.horizon_days} | further)
+    check_known(log, window, {"outcome": outcome, **{f"also.{name}.outcome": it for name, it in outcomes.items()}})
     features = Features.fit(known_at(log, window.train_end), **config.features)
     if quiet := [name for name in (*log.feedback, *log.context) if name in features.constant]:
         say(f"not learned from, for they never vary in training: {', '.join(quiet)}")
@@ -197,6 +198,7 @@ def task_of(config: DictConfig, place: str) -> tuple[Any, Any, Any]:
     check_role(f"{place}head", "head", head)
     check_role(f"{place}outcome", "outcome", outcome)
     check_names(head, outcome, objective)
+    check_sums(head, outcome)
     return head, outcome, objective
 
 
@@ -224,6 +226,8 @@ def read(config: DictConfig, record: Mapping[str, Any] | None) -> tuple[EventLog
     days = [day_to_date(day) for day in window.days[:3]]
     for line in what_was_read(rows=rows, users=users, items=items, rejected=rejected, days=days):
         console.print(line, highlight=False)
+    for note in checked.notes:
+        say(f"{note}.")
     if unread := unread_item_features(log):
         named = ",".join((*log.item_features, *unread))
         say(f"not read of the items table: {', '.join(unread)}; to learn from them, 'data.item_features=[{named}]'")

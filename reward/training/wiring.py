@@ -92,5 +92,19 @@ def check_names(head: Head, outcome: Outcome, objective: Callable[..., Any]) -> 
         )
 
 
+def check_sums(head: Head, outcome: Outcome) -> None:
+    """A head's value adds up what the outcome's days add up to: one event at most, or all days from it on.
+
+    Raises:
+        TypeError: they differ.
+    """
+    given, wanted = getattr(head, "once", None), getattr(outcome, "once", None)
+    if None not in (given, wanted) and given != wanted:
+        raise TypeError(
+            f"head.once expected {str(wanted).lower()}, for a value is {outcome.unit} by {type(outcome).__name__}, got "
+            f"{str(given).lower()}: set {'head=first_event' if wanted else 'head=hazard'}, or once"
+        )
+
+
 def _name(part: Callable[..., Any]) -> str:
     return str(getattr(getattr(part, "func", part), "__name__", part))
