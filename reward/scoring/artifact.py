@@ -397,8 +397,14 @@ def _check_horizons(network: RewardNetwork, outcome: Any, also: Mapping[str, Any
     problems = [
         f"{name}: {what} is {shown(getattr(head, what))}, that of its outcome {shown(getattr(told, what))}"
         for name, (head, told) in pairs.items()
-        for what in ("horizon_days", "levels", "once")
+        for what in ("horizon_days", "levels")
         if hasattr(head, what) and hasattr(told, what) and _plain(getattr(head, what)) != _plain(getattr(told, what))
+    ]
+    once = {name: [getattr(it, "once", False) for it in pair] for name, pair in pairs.items()}
+    problems += [
+        f"{name}: once is {shown(given)}, that of its outcome {shown(wanted)}"
+        for name, (given, wanted) in once.items()
+        if given != wanted
     ]
     widths = {name: head.width for name, (head, _) in pairs.items() if hasattr(head, "width")}
     problems += [

@@ -98,8 +98,8 @@ def check_sums(head: Head, outcome: Outcome) -> None:
     Raises:
         TypeError: they differ.
     """
-    given, wanted = getattr(head, "once", None), getattr(outcome, "once", None)
-    if None not in (given, wanted) and given != wanted:
+    given, wanted = getattr(head, "once", False), getattr(outcome, "once", False)
+    if given != wanted:
         raise TypeError(
             f"head.once expected {str(wanted).lower()}, for a value is {outcome.unit} by {type(outcome).__name__}, got "
             f"{str(given).lower()}: set {'head=first_event' if wanted else 'head=hazard'}, or once"
