@@ -890,9 +890,9 @@ class RewardFunction(Frozen):
     def _forecasts_open_days(self) -> None:
         if not is_of_exposures(self.outcome):
             raise SchemaError(
-                f"as_of expected an ActivityTrace with scope='user', or another outcome of the user that exposures "
-                f"alone tell day by day, this outcome is {self.outcome}, whose open days the user's latest state does "
-                "not forecast: score without as_of"
+                "as_of expected an outcome that exposures alone tell day by day, such as ActivityTrace with "
+                f"scope='user', this outcome is {self.outcome}, whose open days the user's latest state does not "
+                "forecast: score without as_of"
             )
 
     def _as_of(self, clean: pl.DataFrame, windows: Windows, moments: Sequence[datetime]) -> NDArray[np.float64]:

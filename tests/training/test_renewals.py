@@ -112,7 +112,7 @@ def test_the_command_line_scores_a_log_without_renewals(run, place, tmp_path, ca
 
 def test_what_was_known_of_a_row_at_a_moment_cannot_be_told_without_renewals(run, place):
     fn = reward.load(run / "reward")
-    with pytest.raises(SchemaError, match="or another outcome of the user that exposures alone tell day by day"):
+    with pytest.raises(SchemaError, match="as_of expected an outcome that exposures alone tell day by day"):
         fn.score_events(pl.read_parquet(place / "events.parquet"), as_of=end())
 
 
