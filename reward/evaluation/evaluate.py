@@ -20,7 +20,7 @@ from reward.evaluation.estimates import PREVIOUS, SLICE, Json, of_log
 from reward.evaluation.leakage import canary_account
 from reward.evaluation.policy_values import other_policies, proposed_policies
 from reward.evaluation.results import assess
-from reward.outcomes.protocol import ABSENT, ASKED, days_of
+from reward.outcomes.protocol import ABSENT, ASKED, DAYS, days_of
 from reward.scoring.function import RewardFunction
 
 MODEL = "reward model"
@@ -112,6 +112,7 @@ def judge(
         rows=rows.filter(test),
         model=MODEL,
         unit=function.unit,
+        points=getattr(function.outcome, "points", DAYS),
         click=log.click,
         seed=seed,
         **intervals,

@@ -27,9 +27,8 @@ from reward.encoders import Memory
 from reward.features.events import Features, ItemTable
 from reward.frozen import Frozen, as_trained
 from reward.heads import Head
-from reward.outcomes.activity import ActivityTrace
 from reward.outcomes.habit import Habit, habits
-from reward.outcomes.protocol import ABSENT, ASKED, STATES, AbsentOutcome, Outcome
+from reward.outcomes.protocol import ABSENT, ASKED, STATES, AbsentOutcome, Outcome, is_of_exposures
 from reward.rewards import Rewards, exposure
 from reward.sequences.network import Past, RewardNetwork, codes_of
 from reward.sequences.stream import Batch, Items, Stream, Tokens, Windows
@@ -151,7 +150,7 @@ class RewardFunction(Frozen):
         self,
         network: RewardNetwork,
         features: Features,
-        outcome: ActivityTrace,
+        outcome: Outcome,
         *,
         max_events: int,
         timestamp_unit: str | None,
@@ -888,10 +887,11 @@ class RewardFunction(Frozen):
         return days.numpy()
 
     def _forecasts_open_days(self) -> None:
-        if not (isinstance(self.outcome, ActivityTrace) and self.outcome.scope == "user"):
+        if not is_of_exposures(self.outcome):
             raise SchemaError(
-                f"as_of expected an ActivityTrace with scope='user', this outcome is {self.outcome}, whose open days "
-                "the user's latest state does not forecast: score without as_of"
+                "as_of expected an outcome that exposures alone tell day by day, such as ActivityTrace with "
+                f"scope='user', this outcome is {self.outcome}, whose open days the user's latest state does not "
+                "forecast: score without as_of"
             )
 
     def _as_of(self, clean: pl.DataFrame, windows: Windows, moments: Sequence[datetime]) -> NDArray[np.float64]:

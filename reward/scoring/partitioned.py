@@ -16,7 +16,7 @@ import polars as pl
 
 from reward.columns import ITEM, USER
 from reward.data.event_log import reading
-from reward.data.parquet import scan
+from reward.data.files import scan
 from reward.scoring.composite import Composite
 from reward.scoring.function import Progress, RewardFunction, beside
 from reward.writing import scratch_folder, whole
