@@ -178,13 +178,13 @@ def test_effects_of_items_on_renewals_are_those_that_they_have(seed):
     found, truth = effects_of(seed, EventWithin("renewal", 7), users=500)
     items = found.items.sort("item_id")
     assert np.corrcoef(items["mean"], truth)[0, 1] > 0.88
-    assert found.borne_out.slope - 1.96 * found.borne_out.se > 0
-    assert abs(found.borne_out.slope - 1) < 3 * found.borne_out.se
+    assert found.calibration.slope - 1.96 * found.calibration.se > 0
+    assert abs(found.calibration.slope - 1) < 3 * found.calibration.se
 
 
 def test_effects_on_activity_are_nothing_where_items_change_renewals_alone():
     found, _ = effects_of(1, ActivityTrace(7))
-    assert abs(found.borne_out.slope) < 3 * found.borne_out.se
+    assert abs(found.calibration.slope) < 3 * found.calibration.se
 
 
 @dataclass(frozen=True)
@@ -222,7 +222,7 @@ def test_any_outcome_that_tells_of_days_has_effects():
 def test_effects_on_renewals_are_told_in_renewals():
     found, _ = effects_of(1, EventWithin("renewal", 7))
     balanced = SimpleNamespace(flagged=False, sentences=list)
-    told = account(found.borne_out, None, balanced, pushed=found.pushed, points=EventWithin("renewal", 7).points)
+    told = account(found.calibration, None, balanced, pushed=found.pushed, points=EventWithin("renewal", 7).points)
     said = " ".join(account_sentences(told))
     assert "for each renewal of predicted effect, held-out users show" in said
     assert "renewals (95% interval" in said

@@ -7,13 +7,13 @@ import polars as pl
 import pytest
 from renewals import end, service
 
-import evaluate
 import reward
 from reward.__main__ import main
 from reward.data.event_log import SchemaError
 from reward.outcomes.event_within import EventWithin
 from reward.training.command_line import RefusedError
 from reward.training.folder import RunFolder
+from reward.training.judging import evaluate
 from reward.training.stages import Stages
 
 HORIZON = 6
@@ -94,7 +94,7 @@ def test_the_run_is_judged_again_by_the_same_numbers_where_the_file_moved(run, p
     folder = RunFolder.reopen(tmp_path / "run", called="run")
     settings = evaluation | {"moved": {"outcomes": {"renewal": str(tmp_path / "moved.parquet")}}}
     settings["evaluation"]["intervals"]["resamples"] = 30
-    evaluate.evaluate(folder, settings, Stages(lambda text: None, first=False))
+    evaluate(folder, settings, Stages(lambda text: None, first=False))
     folder.release()
     first, again = (
         json.loads((it / "metrics.json").read_text())["metrics"] for it in (run, tmp_path / "run" / "evaluation")
