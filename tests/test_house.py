@@ -76,14 +76,13 @@ LONG_FILES = {
     "simulation.service",
     "simulation.truth",
 }
-LARGE_CLASSES = {"features.events.Features", "scoring.function.RewardFunction", "scoring.sealed.Sealed"}
+LARGE_CLASSES = {"features.events.Features", "scoring.sealed.Sealed"}
 LONG_FUNCTIONS = {
     "__main__.main",
     "causal.estimate.fit_effects",
     "causal.user_effects.estimation.fit_personal",
     "evaluation.evaluate.judge",
     "features.events.fit",
-    "scoring.function._read_scores",
     "simulation.service._day",
 }
 MOST_LINES, MOST_METHODS, MOST_OF_A_FUNCTION = 350, 12, 60
