@@ -18,14 +18,11 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from reward.training.assembly import Run, plain_values
+from reward.training.assembly import Run
 from reward.training.command_line import JobError, RefusedError, in_one_sentence, refusing
 from reward.training.fitting import TrainingError
-from reward.training.folder import CONFIG, RunFolder
-from reward.training.overrides import resumed
-from reward.training.renamed import load_config
+from reward.training.opening import begin, go_on
 from reward.training.run import crashed, train
-from reward.training.settings import check_settings
 from reward.training.stages import Stages
 from reward.training.terminal import console, own_warnings_only, say
 
@@ -58,33 +55,13 @@ def main(config: DictConfig) -> float:
 
 
 def opened(config: DictConfig, job: Any) -> Run:
-    """Check the settings and take the run folder.
-
-    Raises:
-        SettingsError: lists the settings that will not do.
-        RunFolderError: the folder holds another run, or another process works in it.
-    """
+    """The run that the command line asks for, in its folder."""
     given, output = list(job.overrides.task), Path(job.runtime.output_dir)
     if config.resume is None:
-        plain = plain_values(config)
-        check_settings(plain)
-        return Run(config, plain, RunFolder.claim(output, or_next=not _named(job)), given)
+        return begin(config, output, given, or_next=not _named(job))
     if job.mode is not RunMode.RUN:
         _let_go(output, named=True)  # the folder that a sweep makes for each of its jobs
-    folder = RunFolder.reopen(Path(config.resume), called="resume")
-    try:
-        saved = load_config(folder.path / CONFIG, config)
-        OmegaConf.set_struct(saved, False)
-        told = (OmegaConf.to_container(it, resolve=False) for it in (config, saved))
-        changed = resumed(given, *told, has_artifact=folder.has_artifact)  # type: ignore[arg-type]
-        for name, value in changed.items():
-            OmegaConf.update(saved, name, value, merge=False, force_add=True)
-        plain = plain_values(saved)
-        check_settings(plain)
-    except BaseException:
-        folder.release()
-        raise
-    return Run(saved, plain, folder, given, tuple(changed))
+    return go_on(Path(config.resume), config, given)
 
 
 def _named(job: Any) -> bool:

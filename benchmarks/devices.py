@@ -18,23 +18,19 @@ from typing import Any, NamedTuple
 
 import polars as pl
 import torch
-from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
-from pytorch_lightning import Callback, LightningModule, Trainer, seed_everything
+from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.profilers import SimpleProfiler
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 from worlds import ROOT, write_result
 
-from reward.data.event_log import EventLog
-from reward.data.split import Split, known_at, split
+from reward.data.split import known_at, split
 from reward.data.validation import check
-from reward.features.events import Features
-from reward.scoring.function import RewardFunction
-from reward.sequences.datamodule import Example, StreamData
-from reward.sequences.model import RewardModel
-from reward.sequences.network import RewardNetwork
+from reward.sequences.datamodule import Example
+from reward.training.assembly import Ready, assembled
+from reward.training.defaults import composed
 
 ENCODERS = ("transformer", "gru", "hstu", "mamba")
 SIZES = ((64, 1024), (256, 8192))  # width, rows of a batch
@@ -61,14 +57,6 @@ DEVICES = {
 }
 
 
-class Ready(NamedTuple):
-    """A log and what reads it."""
-
-    log: EventLog
-    window: Split
-    features: Features
-
-
 class Rows(Callback):
     """Rows and seconds of the steps after the warm-up."""
 
@@ -93,30 +81,22 @@ def _wait() -> None:
         torch.cuda.synchronize()
 
 
-def prepared(encoder: str, width: int, rows: int) -> tuple[Ready, RewardModel, StreamData]:
+def prepared(encoder: str, width: int, rows: int) -> Ready:
     """Model and data with the settings of conf/, from one seed."""
     heads = max(width // 32, 1)
     wide = [f"encoder.width={width}", f"batches.batch_rows={rows}"]
     wide += [f"encoder.heads={heads}"] if encoder in ("transformer", "hstu") else []
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        config = compose("train", overrides=[f"encoder={encoder}", *wide])
-    seed_everything(config.seed, verbose=False)
-    log = check(instantiate(config.data)).log
-    window = split(log, **config.split)
-    features = Features.fit(known_at(log, window.train_end), **config.features)
-    outcome, head = instantiate(config.outcome), instantiate(config.head)
-    data = StreamData(log, outcome, features, window, members=head.members, seed=config.seed, **config.batches)
-    network = RewardNetwork(instantiate(config.encoder), head, sizes=features.sizes(), **config.network)
-    model = RewardModel(network, instantiate(config.objective), seed=config.seed, **instantiate(config.model))
-    return Ready(log, window, features), model, data
+    config = composed("train", [f"encoder={encoder}", *wide])
+    checked = check(instantiate(config.data))
+    return assembled(config, checked, checked.log, split(checked.log, **config.split), None)
 
 
 def measure(encoder: str, width: int, rows: int, device: Device, steps: int) -> tuple[dict[str, float], torch.Tensor]:
     """Speeds on a device, and what the untrained network scores there."""
-    ready, model, data = prepared(encoder, width, rows)
-    function = RewardFunction(
-        model.network, ready.features, data.outcome, max_events=data.max_events, timestamp_unit=None, facts={}
-    ).to(device.place)
+    ready = prepared(encoder, width, rows)
+    model, data, function = ready.model, ready.data, ready.function().to(device.place)
+    assert model is not None
+    assert data is not None
     known = known_at(ready.log, ready.window.train_end).events.collect()
     users = known["user_id"].unique(maintain_order=True)[:USERS]
     some = known.filter(pl.col("user_id").is_in(users.implode()))

@@ -36,7 +36,7 @@ WORLDS = ("clickbait", "slow_burn")
 MEMBERS, EPOCHS, VALIDATION_DAYS = 5, 2, 7
 READ_USERS = 500  # whose exposures an item's reward is the mean of
 DIVERGENCES = (0.1, 0.4, 1.0, 2.0, 3.0, 4.0)
-SETTINGS = ["encoder=gru", f"head.members={MEMBERS}"]
+SETTINGS = ["encoder=gru", f"members={MEMBERS}"]
 MEMBER, MEAN, CAREFUL, WORST, EFFECTS = KINDS = (
     "one member",
     "mean",

@@ -65,7 +65,7 @@ def newcomer(folder: Path, *, rows: int = ROWS, seed: int = 0) -> list[str]:
         f"data.items={folder / 'items.parquet'}",
         "data.item_features=[genre,length_s]",
         "data.timezone=America/New_York",
-        "outcome.horizon_days=7",
+        "horizon_days=7",
     ]
 
 

@@ -43,8 +43,8 @@ REAL = ["data=log", "data.max_rejected_share=0.05"]
 LOGS: dict[str, tuple[str | None, list[str]]] = {
     "music, 120 users, 30 days": ("cases/newcomer/log.parquet", [*LATE_LISTENERS, "data.context=[surface,device]"]),
     "music, 60 users, 30 days": ("cases/newcomer/micro.parquet", [*LATE_LISTENERS, "data.context=[surface,device]"]),
-    "music, 118 users, 12 days": ("cases/newcomer/log_12days.parquet", [*LATE_LISTENERS, "outcome.horizon_days=5"]),
-    "CDNOW": ("data/cdnow/events.parquet", [*REAL, "data.feedback=[n_cds,dollars]", "outcome.horizon_days=30"]),
+    "music, 118 users, 12 days": ("cases/newcomer/log_12days.parquet", [*LATE_LISTENERS, "horizon_days=5"]),
+    "CDNOW": ("data/cdnow/events.parquet", [*REAL, "data.feedback=[n_cds,dollars]", "horizon_days=30"]),
     "KuaiRand, bundled": (None, ["data=kuairand"]),
     "KuaiRand-Pure, two weeks": (
         "data/kuairand_pure/events.parquet",
@@ -52,7 +52,7 @@ LOGS: dict[str, tuple[str | None, list[str]]] = {
             *REAL,
             "data.feedback=[is_click,long_view,is_like,play_time_ms]",
             "data.timezone=Asia/Shanghai",
-            "outcome.horizon_days=7",
+            "horizon_days=7",
             "batches.max_events=16",
         ],
     ),

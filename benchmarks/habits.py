@@ -114,8 +114,8 @@ def learned(world: Service, days: int, seed: int, epochs: int) -> RewardFunction
     """A scoring function of the log, with habits of shows."""
     told = [
         *("data=log", "data.events=none", "data.feedback=[click]", "data.context=[surface]"),
-        *("also=[habit]", "also.taken_up.outcome.active_if=click", "also.back_after.outcome.scope=item"),
-        *(f"outcome.horizon_days={HORIZON_DAYS}", f"seed={seed}", "batches.max_events=64"),
+        *("task=[active_days,habit]", "task.taken_up.outcome.active_if=click", "task.back_after.outcome.scope=item"),
+        *(f"horizon_days={HORIZON_DAYS}", f"seed={seed}", "batches.max_events=64"),
         *(f"also.{part}.weight=1.0" for part in ("taken_up", "back_after", "back_without")),
     ]
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):

@@ -39,9 +39,10 @@ COMPARED = (
     "metrics.csv",
 )
 SETTINGS = (
-    "data=log 'data.feedback=[click]' 'data.context=[surface]' data.end=2024-03-21 outcome.horizon_days=5 "
-    "split.train_days=12 split.validation_days=4 encoder.width=16 encoder.layers=1 encoder.heads=2 head.hidden=8 "
-    "head.members=2 batches.max_events=16 batches.batch_rows=64 trainer.max_epochs=4 trainer.patience=4 "
+    "data=log 'data.feedback=[click]' 'data.context=[surface]' data.end=2024-03-21 horizon_days=5 "
+    "split.train_days=12 split.validation_days=4 encoder.width=16 encoder.layers=1 encoder.heads=2 "
+    "task.active_days.head.hidden=8 members=2 "
+    "batches.max_events=16 batches.batch_rows=64 trainer.max_epochs=4 trainer.patience=4 "
     "trainer.accelerator=cpu evaluation.intervals.resamples=2 evaluation.intervals.min_slice_users=5 "
     "evaluation.boosting=null evaluation.logistic.strengths=[100] "
     "features.min_item_events=2 logger=csv"

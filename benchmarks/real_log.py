@@ -105,7 +105,7 @@ def main(arguments=None):
     chosen = parser.parse_args(arguments)
     torch.set_num_threads(1)  # the same sums in the same order wherever it runs
     console, config = Console(), settings()
-    outcome = instantiate(config.outcome)
+    outcome = instantiate(config.task.active_days.outcome)
     known = known_log(config, chosen.users)
     with console.status("estimating propensities and effects ..."):
         estimated = instantiate(config.propensities, _convert_="all")(known)

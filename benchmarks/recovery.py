@@ -187,7 +187,7 @@ def fitted(case: Case, log: EventLog, propensity: np.ndarray | None = None, **ch
     told = case.config.causal
     rare = [name for name in told.rare if name in log.feedback]
     fit = instantiate(told, seed=case.seed, **({"rare": rare} | changes))
-    return fit(log, instantiate(case.config.outcome), propensity=propensity)
+    return fit(log, instantiate(case.config.task.active_days.outcome), propensity=propensity)
 
 
 def learned(case: Case, log: EventLog, propensity: np.ndarray | None = None) -> dict[str, np.ndarray]:

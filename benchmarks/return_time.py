@@ -6,8 +6,8 @@ Two parts:
   at the cut; its settings are those with the largest likelihood at the cuts before that one, and the first cut serves
   only for that. Told are held-out log-likelihood, C-index and Brier score, and paired differences, with standard
   errors that draw customers.
-* *kuairand*: the return after each event of the bundled log's test days, by `train.py outcome=return_time head=hazard
-  objective=hazard` and by LightGBM on the same rows and the same hazard: differences, with standard errors that draw
+* *kuairand*: the return after each event of the bundled log's test days, by `train.py task=[return_time]`
+  and by LightGBM on the same rows and the same hazard: differences, with standard errors that draw
   users, seed by seed; and what train.py says of its own LightGBM baseline.
 """
 
@@ -191,7 +191,7 @@ def cdnow_rows(
 def kuairand(seed: int, cache: Path) -> tuple[Waits, dict[str, Any]]:
     """The waits of the bundled log's test days by a run of `train.py`, and what that says of itself in metrics.json."""
     folder, kept = cache / f"kuairand-{seed}", cache / f"kuairand-{seed}.npz"
-    told = ["outcome=return_time", "head=hazard", "objective=hazard", "logger=csv", f"seed={seed}"]
+    told = ["task=[return_time]", "logger=csv", f"seed={seed}"]
     if not (folder / "metrics.json").is_file():
         command = [sys.executable, str(ROOT / "train.py"), *told, f"hydra.run.dir={folder}"]
         subprocess.run(command, check=True, cwd=ROOT)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 from typing import Any, Literal
 
 import numpy as np
@@ -97,3 +98,9 @@ def side_of_zero(estimate: Estimate) -> Literal["above", "open", "below", "unkno
     if estimate["low"] is None:
         return "unknown"
     return "above" if estimate["low"] > 0 else "below" if estimate["high"] < 0 else "open"
+
+
+def near(name: str, known: Iterable[str]) -> str:
+    """`` (did you mean 'x'?)`` where something known is near."""
+    close = get_close_matches(name, list(known), n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""

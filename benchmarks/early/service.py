@@ -26,7 +26,7 @@ HORIZON_DAYS = 28
 VALIDATION_DAYS = 7
 HISTORY_DAYS = 21  # of each user, told to the reward model from before the test
 EPOCHS = 2
-SETTINGS = [f"outcome.horizon_days={HORIZON_DAYS}", "encoder=gru", "head.members=1"]
+SETTINGS = [f"horizon_days={HORIZON_DAYS}", "encoder=gru", "members=1"]
 # what a test adds to the logging policy's scores: a ranker's, standardised over the live items, times this
 RANKERS = {"oracle": oracle, "clicks": click_optimal, "minutes": minutes_optimal}
 TESTS = [(ranker, times) for ranker in RANKERS for times in (-0.75, 0.4, 1.0)]

@@ -500,7 +500,7 @@ class RewardFunction(Frozen):
         if scope not in self.habits:
             raise ValueError(
                 f"habit={scope!r} expected one of the habits of this function, "
-                f"{', '.join(self.habits) or 'which has none'}: train with also=[habit] to have one"
+                f"{', '.join(self.habits) or 'which has none'}: train with task=[...,habit] to have one"
             )
         return self.habits[scope]
 

@@ -225,7 +225,7 @@ class RewardNetwork(nn.Module):
         wrong = [name for name, each in self.also.items() if getattr(each, "from_activity", False)]
         if wrong:
             raise TypeError(
-                f"from_activity expected of the main head alone, also.{', also.'.join(wrong)} has it: past activity "
+                f"from_activity expected of the reward's head alone, {', '.join(wrong)} has it: past activity "
                 "starts the forecast of the main outcome, so set it to false there"
             )
         self.activity = None

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NamedTuple
 
 import polars as pl
 import torch
@@ -31,13 +31,11 @@ from reward.sequences.datamodule import StreamData
 from reward.sequences.model import RewardModel, Task
 from reward.sequences.network import RewardNetwork
 from reward.training.activity import fit_activity
-from reward.training.folder import RunFolder
+from reward.training.folder import RunFolder, own_modules
 from reward.training.identity import placed, same_log, window_of
 from reward.training.terminal import console, say
 from reward.training.trials import check_role, check_size, try_boosting, try_optimizer, try_trainer
 from reward.training.wiring import check_names
-
-TASK = ("head", "outcome", "objective")
 
 
 @dataclass(frozen=True)
@@ -50,6 +48,7 @@ class Run:
         folder: where it is kept.
         given: what the command line set.
         changed: settings that are others than when the run was started.
+        kept: whether the folder is there when the run has ended.
     """
 
     config: DictConfig
@@ -57,6 +56,7 @@ class Run:
     folder: RunFolder
     given: list[str]
     changed: tuple[str, ...] = ()
+    kept: bool = True
 
     @property
     def path(self) -> Path:
@@ -138,14 +138,15 @@ def assembled(config: DictConfig, checked: Checked, log: EventLog, window: Split
     """
     settings = instantiate(config.model)
     try_optimizer(settings["optimizer"])
-    for name in ("encoder", "head"):
-        check_size(name, partial(instantiate, config[name]))
+    check_size("encoder", partial(instantiate, config.encoder))
+    for name, told in config.task.items():
+        check_size(f"task.{name}.head", partial(instantiate, told.head))
     seed_everything(config.seed, verbose=False)
-    head, outcome, objective = task_of(config, "")
-    also = {name: dict(zip(TASK, task_of(told, f"also.{name}."), strict=True)) for name, told in config.also.items()}
-    outcomes = {name: told["outcome"] for name, told in also.items()}
-    further = {f"also.{name}.outcome.horizon_days": it.horizon_days for name, it in outcomes.items()}
-    check_windows(log, window, {"outcome.horizon_days": outcome.horizon_days} | further)
+    main = reward_task(config)
+    tasks = {name: task_of(told, f"task.{name}.", is_reward=name == main) for name, told in config.task.items()}
+    check_windows(log, window, horizons(config, tasks))
+    head, outcome, objective, scale = tasks.pop(main)
+    outcomes = {name: told.outcome for name, told in tasks.items()}
     features = Features.fit(known_at(log, window.train_end), **config.features)
     if quiet := [name for name in (*log.feedback, *log.context) if name in features.constant]:
         say(f"not learned from, for they never vary in training: {', '.join(quiet)}")
@@ -159,21 +160,21 @@ def assembled(config: DictConfig, checked: Checked, log: EventLog, window: Split
         encoder,
         head,
         sizes=features.sizes(),
-        also={name: told["head"] for name, told in also.items()},
+        also={name: told.head for name, told in tasks.items()},
         absent=any(ABSENT in it.states for it in outcomes.values()),
         **config.network,
     )
     if network.activity is not None:
         fit_activity(network.activity, data, **config.activity)
-    tasks = {
-        name: Task(told["objective"], config.also[name].weight, told["outcome"].states, sequential(told["outcome"]))
-        for name, told in also.items()
+    also = {
+        name: Task(told.objective, told.weight / scale, told.outcome.states, sequential(told.outcome))
+        for name, told in tasks.items()
     }
     model = RewardModel(
         network,
         objective,
         seed=config.seed,
-        also=tasks,
+        also=also,
         sequential=sequential(outcome),
         consistency=instantiate(config.consistency),
         **settings,
@@ -191,13 +192,36 @@ def assembled(config: DictConfig, checked: Checked, log: EventLog, window: Split
     return Ready(checked, log, window, outcome, partial(function, network), model, data)
 
 
-def task_of(config: DictConfig, place: str) -> tuple[Any, Any, Any]:
-    """The head, the outcome and the objective of a task, which fit each other."""
-    head, outcome, objective = (instantiate(config[name], _convert_="all") for name in TASK)
+class Parts(NamedTuple):
+    """What a task is made of, and the weight of its loss."""
+
+    head: Any
+    outcome: Any
+    objective: Any
+    weight: float
+
+
+def task_of(config: DictConfig, place: str, *, is_reward: bool) -> Parts:
+    """The parts of a task, which fit each other; past activity starts the forecast of the reward's task alone."""
+    told = {} if is_reward or "from_activity" not in config.head else {"from_activity": False}
+    head = instantiate(config.head, _convert_="all", **told)
+    outcome, objective = (instantiate(config[name], _convert_="all") for name in ("outcome", "objective"))
     check_role(f"{place}head", "head", head)
     check_role(f"{place}outcome", "outcome", outcome)
     check_names(head, outcome, objective)
-    return head, outcome, objective
+    return Parts(head, outcome, objective, config.weight)
+
+
+def reward_task(config: DictConfig) -> str:
+    """The name of the task that rewards are told in."""
+    return str(next(iter(config.task)) if config.reward is None else config.reward)
+
+
+def horizons(config: DictConfig, tasks: Mapping[str, Parts]) -> dict[str, int]:
+    """The days of each task's horizon, by the setting that says so."""
+    days = {name: told.outcome.horizon_days for name, told in tasks.items()}
+    shared = config.horizon_days
+    return {"horizon_days" if it == shared else f"task.{name}.outcome.horizon_days": it for name, it in days.items()}
 
 
 def sequential(outcome: Any) -> bool:
@@ -234,4 +258,4 @@ def saved_function(folder: RunFolder) -> RewardFunction:
     """The scoring function that the run has saved; what it warns of has been said when it was made."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ArtifactWarning)
-        return load(folder.judged)
+        return load(folder.judged, trust=own_modules(folder))

@@ -51,7 +51,7 @@ SECTIONS = {
         "correction",
         "calibration",
         "split",
-        "also",
+        "task",
         "evaluation",
         "evaluation.intervals",
         "evaluation.logistic",
@@ -71,9 +71,6 @@ SECTIONS = {
 # parts: whether there must be one, and whether it is made by a call with more arguments (None: either)
 PARTS: dict[str, tuple[bool, bool | None]] = {
     "encoder": (True, False),
-    "head": (True, False),
-    "outcome": (True, False),
-    "objective": (True, True),
     "data": (True, False),
     "causal": (True, True),
     "causal.moderation": (False, True),
@@ -85,9 +82,9 @@ PARTS: dict[str, tuple[bool, bool | None]] = {
     "truth": (False, True),
     "logger": (False, None),
     "model.optimizer": (True, True),
-    "also.*.outcome": (True, False),
-    "also.*.head": (True, False),
-    "also.*.objective": (True, True),
+    "task.*.outcome": (True, False),
+    "task.*.head": (True, False),
+    "task.*.objective": (True, True),
 }
 
 # what parts that are called after training are given then: how many arguments by place, and which by name
@@ -144,6 +141,9 @@ _DATA: dict[str, Kind] = {
 _STAGES: dict[str, Kind] = {
     "seed": SEED,
     "resume": optional(PATH),
+    "horizon_days": HORIZON,
+    "members": MEMBERS,
+    "reward": optional(Text("the name of a task")),
     "refit": OneOf(("effects", "all", "none")),
     "split.train_days": optional(DAYS),
     "split.validation_days": optional(DAYS),
@@ -176,7 +176,7 @@ _STAGES: dict[str, Kind] = {
     "calibration.prior_events": POSITIVE,
     "correction.shares": ListOf(Real(0, 1, above=True), least=1, rising=True),
     "correction.least_gain": Real(-1e6, 1e6),
-    "also.*.weight": POSITIVE,
+    "task.*.weight": POSITIVE,
     "logger.project": Parsed("a name without / \\ # ? % :", lambda text: None if set("/\\#?%:") & set(text) else text),
 }
 
@@ -323,8 +323,7 @@ _KINDS_OF_CONSTANTS: dict[Kind, str] = {
 BOUNDS: dict[str, Kind] = {
     **_STAGES,
     **_DATA,
-    **_TASK,
-    **{f"also.*.{name}": kind for name, kind in _TASK.items()},
+    **{f"task.*.{name}": kind for name, kind in _TASK.items()},
     **_TRAINER,
     **_CAUSAL,
     **_EVALUATION,

@@ -7,10 +7,12 @@ import re
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from difflib import get_close_matches
 from typing import Any
 
-from reward.training.renamed import todays
+from reward.text import near
+from reward.training.defaults import conf_folder
+from reward.training.renamed import RenamedError, of_today, setting
+from reward.training.terminal import say
 
 _ASSIGNED = re.compile(r"(?P<key>[+~]{0,2}[\w./@-]+)=(?P<value>[^'\"\[{$][^'\"]*=[^'\"]*)")
 _CONFIG_ERRORS = ("hydra.", "omegaconf.", "antlr4.")
@@ -52,10 +54,10 @@ def quoted(arguments: Iterable[str]) -> list[str]:
 def in_one_sentence() -> Iterator[None]:
     """End the process with one sentence where the command line, the config or the log is wrong."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come through, and not as the library prints them
-    sys.argv[1:] = todays(quoted(sys.argv[1:]))
     try:
+        sys.argv[1:] = quoted(of_today(sys.argv[1:], say))
         yield
-    except JobError as error:
+    except (JobError, RenamedError) as error:
         raise SystemExit(str(error)) from error
     except Exception as error:
         if not of_the_config(error):
@@ -97,16 +99,14 @@ def sentence(error: BaseException) -> str:
         return f"{needed} expected a value, it was given none: set {needed}=..."
     if "group override must be" in str(error):
         return f"a group expected the name of a choice, as in encoder=gru, got none: {_first(error)}"
+    if name == "InterpolationKeyError":
+        match = re.search(r"'([\w.]+)'", str(error))
+        if match and setting(match[1]) != match[1]:
+            return f"${{{match[1]}}} is called ${{{setting(match[1])}}} now"
     if of_the_config(error):
         key = getattr(error, "full_key", None)
         return f"{key}: {_first(error)}" if key and key not in _first(error) else _first(error)
     return f"{name}: {error}"
-
-
-def near(name: str, known: Iterable[str]) -> str:
-    """`` (did you mean 'x'?)`` where something known is near."""
-    close = get_close_matches(name, list(known), n=1)
-    return f" (did you mean {close[0]!r}?)" if close else ""
 
 
 def _first(error: BaseException) -> str:
@@ -115,7 +115,7 @@ def _first(error: BaseException) -> str:
 
 def _no_choice(error: Any) -> str:
     group, _, choice = str(error.missing_cfg_file or "").rpartition("/")
-    options = list(error.options or [])
+    options = list(error.options or sorted(file.stem for file in (conf_folder() / group).glob("*.yaml")))
     if not group or not options:
         return _first(error)
     return f"{group}={choice} is no choice{near(choice, options)}: expected one of {', '.join(options)}"
@@ -128,6 +128,8 @@ def _no_key(error: BaseException) -> str:
     parent = getattr(cause, "parent_node", None)
     if match is None:
         return _first(error)
+    if setting(match[1]) != match[1]:
+        return f"there is no setting {match[1]}: it is called {setting(match[1])} now"
     path, known = match[1], [] if parent is None or not hasattr(parent, "keys") else [str(key) for key in parent.keys()]  # noqa: SIM118
     inside = str(getattr(cause, "full_key", ""))  # of a table of settings, the one that is not there
     path = inside if inside.startswith(f"{path}.") else path

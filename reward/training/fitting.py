@@ -126,7 +126,7 @@ def fit(
             settings,
             logger=logger,
             callbacks=callbacks,
-            enable_progress_bar=console.is_terminal,
+            enable_progress_bar=console.is_terminal and not console.quiet,
             default_root_dir=folder,
         )
         with quietly():

@@ -11,6 +11,9 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from omegaconf import OmegaConf
+
+from reward.targets import TARGET
 from reward.writing import whole, write_json
 
 CONFIG = Path(".hydra/config.yaml")
@@ -142,6 +145,24 @@ class RunFolder:
         if self._lock >= 0:
             os.close(self._lock)
         self._lock = -1
+
+
+def own_modules(folder: RunFolder) -> tuple[str, ...]:
+    """The modules of parts from elsewhere that the run's config names, to be trusted where its artefact names them."""
+    named = {
+        target.rpartition(".")[0] for target in _targets(OmegaConf.to_container(OmegaConf.load(folder.path / CONFIG)))
+    }
+    return tuple(sorted(name for name in named if name.partition(".")[0] != "reward"))
+
+
+def _targets(config: Any) -> Iterator[str]:
+    """Every part that a config names."""
+    if isinstance(config, dict):
+        if isinstance(config.get(TARGET), str):
+            yield config[TARGET]
+        config = list(config.values())
+    for value in config if isinstance(config, list) else ():
+        yield from _targets(value)
 
 
 def _names(path: Path) -> Iterator[Path]:

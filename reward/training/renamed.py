@@ -1,58 +1,102 @@
-"""Names that settings had: old command lines and run folders go on working through this one table."""
+"""Settings by the names that they had before: one table, for command lines and for the configs of old run folders."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping
+from copy import deepcopy
 from typing import Any
-
-from omegaconf import DictConfig, OmegaConf
 
 from reward.moved import today as moved
 from reward.targets import TARGET
 
 GROUPS = {"effects": "causal"}  # settings of before, and of today
-CHOICES = {("causal", "second_stage"): "personalized"}
-_OVERRIDE = re.compile(r"(?P<sign>[+~]{0,2})(?P<group>\w+)(?P<rest>(?:[.@=].*)?)", re.DOTALL)
+CHOICES = {("effects", "second_stage"): "personalized"}
+REWARD_TASK = "active_days"
+PARTS = ("outcome", "head", "objective")
+_FITTING = {"active_days": ("trace", "likelihood"), "return_time": ("hazard", "hazard")}  # head and objective of before
+_TASK_OF = {"ReturnTime": "return_time", "ActivityTrace": "active_days"}  # the task of an outcome's class
+_OVERRIDE = re.compile(r"(?P<sign>[+~]{0,2})(?P<name>[\w./]+)(?P<value>=.*)?", re.DOTALL)
 
 
-def todays(arguments: Iterable[str]) -> list[str]:
-    """A command line in the names of today.
-
-    >>> todays(["effects=second_stage", "effects.gate=click", "seed=1", "--multirun"])
-    ['causal=personalized', 'causal.gate=click', 'seed=1', '--multirun']
-    """
-    return [_todays(argument) for argument in arguments]
+class RenamedError(ValueError):
+    """A setting of before that has no place any more; the message says what to set."""
 
 
-def _todays(argument: str) -> str:
-    match = _OVERRIDE.fullmatch(argument)
-    if match is None or match["group"] not in GROUPS:
-        return argument
-    group, rest = GROUPS[match["group"]], match["rest"]
-    choices = rest.removeprefix("=").split(",") if rest.startswith("=") else []
-    if choices:
-        rest = "=" + ",".join(CHOICES.get((group, choice), choice) for choice in choices)
-    return f"{match['sign']}{group}{rest}"
-
-
-def load_config(file: Path, today: DictConfig | None = None) -> DictConfig:
-    """The config of a run folder, in the names of today.
+def of_today(overrides: Iterable[str], say: Callable[[str], object] = lambda _: None) -> list[str]:
+    """A command line's overrides by the names of today.
 
     Args:
-        file: where it is.
-        today: a config of today, of which parts of the same class lend those settings that the folder's does not have:
+        overrides: ``name=value`` each; what is no override stays as it is.
+        say: is called with a sentence for each setting that has another name now.
+
+    Raises:
+        RenamedError: a choice of before cannot be said by one of today.
+
+    >>> of_today(["outcome.horizon_days=7", "also=[survey]", "seed=1"])
+    ['seed=1', 'horizon_days=7', 'task=[active_days,survey]']
+    """
+    given = list(overrides)
+    parsed = [_OVERRIDE.fullmatch(it) if not it.startswith("-") else None for it in given]
+    chosen = {it["name"]: (it["value"] or "")[1:] for it in parsed if it and it["name"] in (*PARTS, "also", "task")}
+    reward = _reward_task(chosen)
+    found, renamed = [], []
+    for override, match in zip(given, parsed, strict=True):
+        name = match["name"] if match else ""
+        if name in (*PARTS, "also"):
+            continue
+        today = setting(name, reward)
+        if match is None or today == name:
+            found.append(override)
+            continue
+        before = match["value"] or ""
+        value = _chosen(name, before)
+        renamed.append(f"{match['sign']}{today}{value}")
+        say(f"{name}{before} is called {today}{value} now" if name in GROUPS else f"{name} is called {today} now")
+    if chosen.keys() & {*PARTS, "also"}:
+        tasks = ",".join([reward, *_listed(chosen.get("also", ""))])
+        renamed.append(f"task=[{tasks}]")
+        before = " ".join(f"{name}={value}" for name, value in chosen.items())
+        say(f"{before} is called task=[{tasks}] now")
+    return [*found, *renamed]
+
+
+def setting(name: str, reward: str = REWARD_TASK) -> str:
+    """The name that a setting has today, where ``reward`` is the task that rewards are told in."""
+    if name in ("outcome.horizon_days", "head.members"):
+        return name.partition(".")[2]
+    part, dot, rest = name.partition(".")
+    if part in GROUPS:
+        return f"{GROUPS[part]}{dot}{rest}"
+    if not dot:
+        return name
+    if part in PARTS:
+        return f"task.{reward}.{name}"
+    return f"task.{rest}" if part == "also" else name
+
+
+def config_of_today(config: Mapping[str, Any], today: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The config of a run folder, as plain values with their references, by the names of today.
+
+    Args:
+        config: as it was saved.
+        today: a config of today, of which parts of the same class lend those settings that the folder's do not have:
             they came later, with the values that were in the code.
     """
-    saved: Any = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
-    config = {GROUPS.get(name, name): _renamed(value) for name, value in saved.items()}
-    if today is not None:
-        lent: Any = OmegaConf.to_container(today, resolve=False)
-        config = {**lent, **_completed(config, lent)}
-    made = OmegaConf.create(config)
-    assert isinstance(made, DictConfig)
-    return made
+    values = _referring(*_by_task({GROUPS.get(name, name): deepcopy(it) for name, it in config.items()}))
+    return values if today is None else {**today, **_completed(values, today)}
+
+
+def _by_task(values: dict[str, Any]) -> tuple[dict[str, Any], str]:
+    """Settings with all tasks alike, and the one that rewards are told in."""
+    if "outcome" not in values:
+        return values, REWARD_TASK
+    outcome = str(values["outcome"].get("_target_", "")).rpartition(".")[2]
+    reward = _TASK_OF.get(outcome, outcome.lower())
+    horizon, members = values["outcome"].get("horizon_days", 14), values["head"].get("members", 1)
+    parts = {name: values.pop(name) for name in PARTS}
+    tasks = {reward: {**parts, "weight": 1.0}, **(values.pop("also", None) or {})}
+    return values | {"horizon_days": horizon, "members": members, "reward": None, "task": tasks}, reward
 
 
 def _completed(saved: Any, today: Any) -> Any:
@@ -66,12 +110,41 @@ def _completed(saved: Any, today: Any) -> Any:
     return known | {name: value for name, value in today.items() if same and name not in saved}
 
 
-def _renamed(value: Any) -> Any:
-    """A value of a config, with what refers to a setting by its old name."""
-    if isinstance(value, Mapping):
-        return {name: _renamed(each) for name, each in value.items()}
-    if isinstance(value, list):
-        return [_renamed(each) for each in value]
-    if isinstance(value, str) and "${" in value:
-        return re.sub(r"\$\{(\w+)(?=[.}])", lambda found: "${" + GROUPS.get(found[1], found[1]), value)
-    return value
+def _referring(values: Any, reward: str) -> Any:
+    """Values with their references by the names of today."""
+    if isinstance(values, dict):
+        return {name: _referring(it, reward) for name, it in values.items()}
+    if isinstance(values, list):
+        return [_referring(it, reward) for it in values]
+    if not isinstance(values, str):
+        return values
+    return re.sub(r"(\$\{(?:oc\.select:)?)([\w.]+)", lambda it: it[1] + setting(it[2], reward), values)
+
+
+def _reward_task(chosen: Mapping[str, str]) -> str:
+    """The task that rewards are told in, by the choices of before or of today."""
+    if "task" in chosen:
+        mixed = [f"{name}={value}" for name, value in chosen.items() if name != "task"]
+        if mixed:
+            raise RenamedError(f"{' '.join(mixed)}: say which tasks there are by task={chosen['task']} alone")
+        return (_listed(chosen["task"]) or [REWARD_TASK])[0]
+    outcome = chosen.get("outcome", REWARD_TASK)
+    fitting = dict(zip(("head", "objective"), _FITTING.get(outcome, ()), strict=False))
+    for part in PARTS:
+        if part in chosen and (not fitting or chosen[part] != fitting.get(part, outcome)):
+            raise RenamedError(
+                f"{part}={chosen[part]}: an outcome, its head and its objective are one choice now, a task: "
+                "task=[active_days] or task=[return_time]; another one is a file of its own, conf/task/NAME.yaml"
+            )
+    return outcome
+
+
+def _chosen(name: str, value: str) -> str:
+    """``=value`` of a group by the choices of today."""
+    if not value.startswith("="):
+        return value
+    return "=" + ",".join(CHOICES.get((name, choice), choice) for choice in value[1:].split(","))
+
+
+def _listed(value: str) -> list[str]:
+    return [name.strip() for name in value.strip("'\"[]{} ").split(",") if name.strip() and ":" not in name]

@@ -34,7 +34,7 @@ from reward.training.identity import fingerprints, window_dates
 from reward.training.refit import ALL, NONE, keep_what_was_judged, refit_facts, refit_network
 from reward.training.second_stage import compare_with_truth, estimate_effects, second_stage
 from reward.training.stages import Stages
-from reward.training.terminal import console, say
+from reward.training.terminal import console, say, show_path
 from reward.training.tracking import finish, log_config, log_results
 from reward.writing import whole, write_json
 
@@ -51,12 +51,26 @@ def crashed(error: Exception, folder: Path) -> JobError:
     return JobError(f"{type(error).__name__}: {summary}. This is a fault of reward: please report it with {file}")
 
 
-def train(run: Run, stages: Stages) -> float:
-    """Everything between a log and the run folder: ``reward/``, ``metrics.json`` and ``checkpoints/``."""
+def train(run: Run, stages: Stages, *, judged: bool = True) -> float:
+    """Everything between a log and the run folder: ``reward/``, ``metrics.json`` and ``checkpoints/``.
+
+    Args:
+        run: what is run, and where.
+        stages: are timed.
+        judged: False: the run stops where its scoring function is saved; going on with it does the rest.
+
+    Returns:
+        The validation loss.
+
+    Raises:
+        RefusedError: the log or the settings do not do; nothing was trained.
+        TrainingError: training came to nothing.
+        JobError: a stage after training failed.
+    """
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     if run.folder.ended and not run.changed:
         say(f"This run has ended: nothing is left to do. python evaluate.py run={run.path} judges it again.")
-        print(run.path)
+        show_path(run.path)
         return best_loss(run.path)
     with refusing(), stages.timed("reading"):
         ready = prepare(run)
@@ -66,23 +80,25 @@ def train(run: Run, stages: Stages) -> float:
     log_config(logger, run.plain)
     try:
         function, loss = learn(run, ready, stages, logger)
-        assessment = judge_and_report(run, ready, stages, function, loss)
-        stages.attempt("refit", partial(fit_again, run, ready, function), folder=run.path)
+        assessment = judge_and_report(run, ready, stages, function, loss) if judged else None
+        if judged:
+            stages.attempt("refit", partial(fit_again, run, ready, function), folder=run.path)
         if assessment is not None:
             told = {"metrics": assessment["metrics"], "validation/loss": loss}
             pages = {"report": run.path / "evaluation" / "report.html", "artifact": run.folder.artifact}
             stages.attempt("tracking", partial(log_results, logger, told, **pages), folder=run.path)
     finally:
         finish(logger, failed=sys.exc_info()[0] is not None)
-    for line in where_things_are(run.path):
+    for line in where_things_are(run.path) if run.kept else ():
         console.print(line, highlight=False)
     stages.write(run.path)
     console.print(stages.line(), soft_wrap=True)
-    print(run.path)
-    if not stages.failed:
-        run.folder.end()
-    else:
+    if run.kept:
+        show_path(run.path)
+    if stages.failed:
         raise JobError(f"not all of the run was done: {', '.join(stages.failed)} failed")
+    if judged:
+        run.folder.end()
     return loss
 
 

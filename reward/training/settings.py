@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from reward.targets import TARGET, locate
+from reward.text import near
 from reward.training.bounds import BOUNDS, CALLS, OPTIONAL, PARTS, SECTIONS
-from reward.training.command_line import near
 from reward.training.kinds import Kind
 from reward.training.wiring import UNSET, misfits
 
@@ -41,9 +41,18 @@ def check_settings(config: Mapping[str, Any], *, command: str = "train") -> None
     if not problems and command == "train":
         problems = [*_uncallable(config), *_agreements(config)]
     if problems:
-        problems = list(dict.fromkeys(problems))
+        problems = list(_each_once(problems))
         lines = "\n".join(f"  - {line}" for line in problems) if len(problems) > 1 else problems[0]
         raise SettingsError(f"these settings will not do:\n{lines}" if len(problems) > 1 else lines)
+
+
+def _each_once(problems: Sequence[str]) -> Iterator[str]:
+    """Problems without those of settings that follow another one, which has the same problem and the same name."""
+    shared = {it for it in problems if "." not in it.partition(":")[0]}
+    for problem in dict.fromkeys(problems):
+        _, dot, rest = problem.partition(":")[0].rpartition(".")
+        if not dot or f"{rest}:{problem.partition(':')[2]}" not in shared:
+            yield problem
 
 
 def kind_of(path: Sequence[str]) -> Kind | None:
@@ -173,23 +182,26 @@ def _agreements(config: Mapping[str, Any]) -> Iterator[str]:
 
 def _heads(config: Mapping[str, Any], width: Any) -> Iterator[str]:
     """Heads that do not fit the encoder, their outcomes or each other."""
-    members = config["head"].get("members")
-    tasks = {"": config, **{f"also.{name}.": task for name, task in config["also"].items()}}
-    for place, task in tasks.items():
-        head, outcome = task["head"], task["outcome"]
-        for name, wanted, whose in (
+    reward = config["reward"]
+    if not config["task"]:
+        yield "task: expected at least one, as in task=[active_days], got none"
+    elif reward is not None and reward not in config["task"]:
+        yield f"reward: expected one of the tasks, {', '.join(config['task'])}, got {reward!r}"
+    for name, task in config["task"].items():
+        place, head, outcome = f"task.{name}.", task["head"], task["outcome"]
+        for part, wanted, whose in (
             ("width", width, "encoder.width"),
-            ("members", members, "head.members"),
+            ("members", config["members"], "members"),
             ("horizon_days", outcome.get("horizon_days"), f"{place}outcome.horizon_days"),
             ("levels", outcome.get("levels"), f"{place}outcome.levels"),
         ):
-            if name in head and wanted is not None and head[name] != wanted:
-                yield f"{place}head.{name}: expected {wanted}, as {whose} has it, got {head[name]}"
+            if part in head and wanted is not None and head[part] != wanted:
+                yield f"{place}head.{part}: expected {wanted}, as {whose} has it, got {head[part]}"
         causes, reasons = head.get("causes"), outcome.get("reasons")
         if causes is not None and causes != len(reasons or ()) + 1:
             yield (
                 f"{place}head.causes: expected one more than {place}outcome.reasons has, {len(reasons or ()) + 1}, got "
                 f"{causes}"
             )
-        if place and "weight" not in task:
+        if "weight" not in task:
             yield f"{place}weight: expected a number above 0, there is none"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -35,3 +37,19 @@ def own_warnings_only(say: Callable[[str], object]) -> None:
 def say(text: str) -> None:
     """Print a sentence."""
     console.print(text, markup=False)
+
+
+def show_path(path: Path) -> None:
+    """Print a path on a line of its own, for whoever reads it with a program."""
+    console.print(str(path), soft_wrap=True, highlight=False, markup=False)
+
+
+@contextmanager
+def quiet(on: bool) -> Iterator[None]:
+    """Print nothing in the block, where ``on``."""
+    before = console.quiet
+    console.quiet = before or on
+    try:
+        yield
+    finally:
+        console.quiet = before

@@ -124,19 +124,19 @@ def test_no_day_of_a_trace_is_in_two_windows_and_none_that_was_seen_in_time_is_l
 class TestWindows:
     def test_a_split_with_users_and_outcomes_in_it_passes(self, small):
         log = daily(small, 15)
-        check_windows(log, split(log, train_days=8, validation_days=2), {"outcome.horizon_days": 7})
+        check_windows(log, split(log, train_days=8, validation_days=2), {"horizon_days": 7})
 
     def test_days_that_training_cannot_observe_are_refused_with_the_longest_horizon(self, small):
         log = daily(small, 15)
         message = (
-            r"outcome.horizon_days=8, and the 8 days of training can observe the first 7 .* set outcome.horizon_days=7 "
-            r"or less(.|\n)*also.back.outcome.horizon_days=9"
+            r"horizon_days=8, and the 8 days of training can observe the first 7 .* set horizon_days=7 "
+            r"or less(.|\n)*task.back.outcome.horizon_days=9"
         )
         with pytest.raises(SchemaError, match=message):
             check_windows(
                 log,
                 split(log, train_days=8, validation_days=2),
-                {"outcome.horizon_days": 8, "also.back.outcome.horizon_days": 9},
+                {"horizon_days": 8, "task.back.outcome.horizon_days": 9},
             )
 
     @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ class TestWindows:
         kept = ~(day.is_between(10, before) & pl.col("user_id").is_in(users))
         log = replace(log, events=log.events.filter(kept))
         with pytest.raises(SchemaError, match=message):
-            check_windows(log, split(log, train_days=8, validation_days=2), {"outcome.horizon_days": 3})
+            check_windows(log, split(log, train_days=8, validation_days=2), {"horizon_days": 3})
 
     def test_one_user_in_training_is_refused(self, small):
         log = daily(small, 15)
@@ -163,17 +163,17 @@ class TestWindows:
         with pytest.raises(
             SchemaError, match=r"training, 2024-05-01 to 2024-05-09 \(exclusive\), hold events of 1 user"
         ):
-            check_windows(log, split(log, train_days=8, validation_days=2), {"outcome.horizon_days": 3})
+            check_windows(log, split(log, train_days=8, validation_days=2), {"horizon_days": 3})
 
     def test_the_shortest_log_that_the_docs_promise_has_five_days(self, small):
         for days, fits in ((5, False), (6, True)):  # the last one is not whole
             log = daily(small, days)
             window = split(log, train_days=2, validation_days=1) if days > 4 else None
             if fits:
-                check_windows(log, window, {"outcome.horizon_days": 1})
+                check_windows(log, window, {"horizon_days": 1})
             else:
                 with pytest.raises(SchemaError, match="the test days"):
-                    check_windows(log, window, {"outcome.horizon_days": 1})
+                    check_windows(log, window, {"horizon_days": 1})
 
 
 class TestDaysThatStartLater:

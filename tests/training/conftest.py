@@ -8,6 +8,8 @@ from hydra import compose, initialize_config_dir
 
 import train
 from benchmarks.kill_and_resume import SETTINGS, small_log
+from reward.training.assembly import plain_values
+from reward.training.command_line import JobError
 from reward.training.stages import Stages
 
 ROOT = Path(__file__).parents[2]
@@ -32,7 +34,7 @@ def evaluation():
     """Settings of evaluate.py."""
     asked = [override for override in QUICK if override.startswith("evaluation.")]
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        return train.plain_values(compose("evaluate", overrides=["run=here", *asked]))
+        return plain_values(compose("evaluate", overrides=["run=here", *asked]))
 
 
 @pytest.fixture
@@ -66,7 +68,7 @@ def trained(opened):
         caught = None
         try:
             train.train(run, stages)
-        except train.JobError as error:
+        except JobError as error:
             caught = error
         finally:
             run.folder.release()

@@ -17,8 +17,8 @@ CHOICES = [(path.parent.name, path.stem) for path in sorted(CONF.glob("*/*.yaml"
 NEEDED = {
     "log": ["data.events=e.parquet", "data.feedback=[click]"],
     "kuairand_official": ["data.folder=f"],
-    "habit": ["also.taken_up.outcome.active_if=click", "also.back_after.outcome.scope=creator"],
-    "consumption": ["also.consumption.outcome.quantity=click"],
+    "habit": ["task.taken_up.outcome.active_if=click", "task.back_after.outcome.scope=creator"],
+    "consumption": ["task.consumption.outcome.quantity=click"],
     "simulation": ["data=world"],  # the group that this choice of data brings
 }
 
@@ -44,14 +44,15 @@ def test_every_choice_binds_to_the_signature_it_names(group, choice):
 def test_the_defaults_fit_by_name():
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = plain(compose("train"))
-    head, outcome, objective = (locate(config[name]["_target_"]) for name in ("head", "outcome", "objective"))
+    task = config["task"]["active_days"]
+    head, outcome, objective = (locate(task[name]["_target_"]) for name in ("head", "outcome", "objective"))
     check_names(head, outcome, objective)
 
 
 def test_an_unknown_key_and_a_missing_one_are_listed_together():
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = plain(compose("train", overrides=["+encoder.depth=3", "~head.hidden"]))
-    with pytest.raises(TypeError, match=r"(?s)encoder: .* takes no depth.*head: .* needs hidden"):
+        config = plain(compose("train", overrides=["+encoder.depth=3", "~task.active_days.head.hidden"]))
+    with pytest.raises(TypeError, match=r"(?s)head: .* needs hidden.*encoder: .* takes no depth"):
         check_signatures(config)
 
 
@@ -62,16 +63,16 @@ def test_a_default_stands_in_one_yaml_alone():
 
 def test_a_value_that_is_left_to_be_given_is_asked_for_by_its_path():
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = plain(compose("train", overrides=["data=log", "also=[consumption]"]))
+        config = plain(compose("train", overrides=["data=log", "task=[active_days,consumption]"]))
     with pytest.raises(
-        TypeError, match=r"(?s)set also\.consumption\.outcome\.quantity.*set data\.events, data\.feedback"
+        TypeError, match=r"(?s)set task\.consumption\.outcome\.quantity.*set data\.events, data\.feedback"
     ):
         check_signatures(config)
 
 
 @pytest.mark.parametrize("name", ["return_time", "consumption"])
 def test_a_further_outcome_has_a_head_for_its_own_horizon(name):
-    changes = [f"also=[{name}]", f"also.{name}.outcome.horizon_days=3", *NEEDED.get(name, [])]
+    changes = [f"task=[active_days,{name}]", f"task.{name}.outcome.horizon_days=3", *NEEDED.get(name, [])]
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        found = plain(compose("train", overrides=changes))["also"][name]
+        found = plain(compose("train", overrides=changes))["task"][name]
     assert found["head"]["horizon_days"] == 3

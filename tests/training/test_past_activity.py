@@ -248,7 +248,7 @@ def test_only_a_head_that_corrects_activity_is_weighed(network_of, model_of, dat
 
 def test_a_further_head_does_not_start_from_the_main_outcomes_activity(features):
     also = {"item": TraceHead(width=8, hidden=4, horizon_days=3, members=2, from_activity=True)}
-    with pytest.raises(TypeError, match=r"from_activity expected of the main head alone, also\.item has it"):
+    with pytest.raises(TypeError, match=r"from_activity expected of the reward's head alone, item has it"):
         RewardNetwork(
             GRU(width=8, layers=1, dropout=0.0),
             TraceHead(width=8, hidden=4, horizon_days=3, members=2),

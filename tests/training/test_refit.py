@@ -18,9 +18,11 @@ import reward
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
-import evaluate  # noqa: E402
 import train  # noqa: E402
+from reward.training.assembly import Run, plain_values  # noqa: E402
+from reward.training.command_line import JobError  # noqa: E402
 from reward.training.folder import RunFolder  # noqa: E402
+from reward.training.judging import evaluate  # noqa: E402
 from reward.training.refit import refit_facts  # noqa: E402
 from reward.training.stages import Stages  # noqa: E402
 
@@ -29,13 +31,13 @@ SMALL = [
     "data=log",
     "data.feedback=[click]",
     "data.end=2024-03-21T00:00:00",
-    "outcome.horizon_days=4",
+    "horizon_days=4",
     "split.train_days=12",
     "split.validation_days=4",
     "encoder.width=8",
     "encoder.heads=2",
-    "head.hidden=4",
-    "head.members=2",
+    "task.active_days.head.hidden=4",
+    "members=2",
     "batches.max_events=16",
     "batches.batch_rows=256",
     "trainer.max_epochs=2",
@@ -72,9 +74,9 @@ def run_of(folder, events, *overrides, failing=()):
         config = compose("train", overrides=[*SMALL, f"data.events={events}", *overrides])
     there = folder.exists()
     claimed = RunFolder.reopen(folder, called="resume") if there else RunFolder.claim(folder, or_next=False)
-    run = train.Run(config, train.plain_values(config), claimed, [])
+    run = Run(config, plain_values(config), claimed, [])
     stages = Stages(train.say)
-    with pytest.raises(train.JobError) if failing else nullcontext():
+    with pytest.raises(JobError) if failing else nullcontext():
         train.train(run, stages)
     claimed.release()
     assert stages.failed == [*failing]
@@ -165,8 +167,8 @@ def judge_again(run):
     folder = RunFolder.reopen(run, called="run")
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         told = ["evaluation.boosting=null", "evaluation.intervals.resamples=5", f"run={run}"]
-        settings = train.plain_values(compose("evaluate", overrides=told))
-    evaluate.evaluate(folder, settings, Stages(train.say))
+        settings = plain_values(compose("evaluate", overrides=told))
+    evaluate(folder, settings, Stages(train.say))
     folder.release()
 
 

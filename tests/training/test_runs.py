@@ -8,7 +8,6 @@ import polars as pl
 import pytest
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 
-import evaluate
 import train
 from benchmarks.kill_and_resume import small_log
 from reward.data.event_log import SchemaError
@@ -16,6 +15,7 @@ from reward.scoring import sealed
 from reward.training.command_line import RefusedError
 from reward.training.fitting import _ended
 from reward.training.folder import RunFolder, RunFolderError
+from reward.training.judging import evaluate
 from reward.training.stages import Stages
 
 SAME = ("reward/weights.safetensors", "effects.parquet", "metrics.csv")
@@ -105,7 +105,7 @@ def test_where_judging_fails_the_scoring_function_stands_and_can_be_judged_later
     stages, caught = trained(tmp_path / "run", f"resume={tmp_path / 'run'}")
     assert (stages.failed, caught) == ([], None)
     folder = RunFolder.reopen(tmp_path / "copy", called="run")
-    evaluate.evaluate(folder, evaluation, Stages(lambda text: None, first=False))
+    evaluate(folder, evaluation, Stages(lambda text: None, first=False))
     folder.release()
     for place in (tmp_path / "run", tmp_path / "copy"):
         assert digests(place) == digests(done)
@@ -188,7 +188,7 @@ def test_what_is_judged_again_is_the_run_s_own_days_and_a_log_that_grew_is_named
     pl.concat([pl.read_parquet(events), later]).write_parquet(tmp_path / "grown.parquet")
     folder = RunFolder.reopen(tmp_path / "run", called="run")
     settings = evaluation | {"moved": {"events": str(tmp_path / "grown.parquet")}}
-    evaluate.evaluate(folder, settings, Stages(print, first=False))
+    evaluate(folder, settings, Stages(print, first=False))
     folder.release()
     assert "The log has grown since the run" in " ".join(capsys.readouterr().out.split())
     again = json.loads((tmp_path / "run" / "evaluation" / "metrics.json").read_text())

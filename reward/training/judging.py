@@ -1,0 +1,114 @@
+"""Judging a run again, on its test days and with other settings."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+
+from reward.data.event_log import EventLog
+from reward.data.split import Split, split
+from reward.data.validation import check
+from reward.evaluation.evaluate import judge
+from reward.evaluation.past_experiments import past_experiments
+from reward.evaluation.simulated_truth import TRUTH
+from reward.report.page import sentences
+from reward.report.write import publish
+from reward.scoring.artifact import load
+from reward.scoring.function import RewardFunction
+from reward.training.assembly import plain_values
+from reward.training.command_line import JobError, refusing
+from reward.training.fitting import TrainingError, best_loss
+from reward.training.folder import RunFolder, RunFolderError, own_modules
+from reward.training.identity import placed, same_log, window_of
+from reward.training.opening import saved_config
+from reward.training.refit import keep_what_was_judged
+from reward.training.settings import check_settings
+from reward.training.stages import Stages
+from reward.training.terminal import console, say
+from reward.writing import write_json
+
+
+def evaluate_run(config: DictConfig, stages: Stages) -> dict[str, Any]:
+    """Judge the run folder ``config.run``, see ``conf/evaluate.yaml``.
+
+    Returns what is written into ``evaluation/metrics.json``.
+
+    Raises:
+        RefusedError: the settings or the log do not do.
+        JobError: the report could not be written.
+    """
+    with refusing():
+        settings = plain_values(config)
+        check_settings(settings, command="evaluate")
+        folder = RunFolder.reopen(Path(config.run), called="run")
+    try:
+        return evaluate(folder, settings, stages)
+    finally:
+        folder.release()
+
+
+def evaluate(folder: RunFolder, settings: dict[str, Any], stages: Stages) -> dict[str, Any]:
+    """Judge a run's scoring function, and write what is missing of the run."""
+    run = folder.path
+    training = saved_config(folder)
+    told = {"seed": training.seed, "calibration": training.calibration, "proposed": settings["policies"]}
+    with refusing():
+        with stages.timed("reading"):
+            function, log, window = read(folder, training, settings["moved"])
+            proxies = past_tests(settings, seed=training.seed)
+        with stages.timed("judging"), console.status("scoring the test days and fitting the baselines ..."):
+            assessment = judge(function, log, window, **told, **settings["evaluation"])
+    if "metrics" not in function.facts:  # the run was cut short before it was judged
+        with stages.timed("saving"):
+            keep_what_was_judged(folder, function, carry=sentences(assessment), metrics=assessment["metrics"])
+    if not folder.metrics.is_file():
+        loss: dict[str, Any] = {}
+        with suppress(TrainingError):
+            loss = {"validation/loss": best_loss(run)}
+        write_json(folder.metrics, {**loss, **assessment})
+    if proxies is not None:
+        assessment["experiments"] = proxies
+    report = partial(publish, function, assessment, run / "evaluation", console, truth=run / TRUTH)
+    stages.attempt("report", report, folder=run)
+    console.print(f"report: {run / 'evaluation' / 'report.html'}", soft_wrap=True)
+    console.print(stages.line(), soft_wrap=True)
+    if stages.failed:
+        raise JobError("the report could not be written")
+    return assessment
+
+
+def read(folder: RunFolder, training: DictConfig, moved: dict[str, Any]) -> tuple[RewardFunction, EventLog, Split]:
+    """The scoring function, the log as far as the run is judged on it, and the run's days.
+
+    Raises:
+        ArtifactError: the scoring function cannot be read.
+        SchemaError: the log cannot.
+    """
+    if not folder.has_artifact:
+        raise RunFolderError(
+            f"run={folder.path} has no scoring function yet: python train.py resume={folder.path} goes on with it"
+        )
+    function = load(folder.judged, trust=own_modules(folder))
+    source = plain_values(training.data) | {name: path for name, path in moved.items() if path is not None}
+    dates = function.facts.get("window")
+    source = placed(source, (folder.record or {}).get("started_in"), grown=dates is not None)
+    log = check(instantiate(source)).log
+    window = split(log, **training.split) if dates is None else window_of(dates)
+    log, changed = same_log(log, window, function.facts.get("fingerprints"), to_train=False)
+    if changed is not None:
+        say(changed)
+    return function, log, window
+
+
+def past_tests(settings: dict[str, Any], *, seed: int) -> Any:
+    """What past A/B tests say, where there are any."""
+    if settings["experiments"] is None:
+        return None
+    intervals = {name: settings["evaluation"]["intervals"][name] for name in ("resamples", "level")}
+    told = {"control": settings["control"], "north_star": settings["north_star"], "seed": seed}
+    return past_experiments(settings["experiments"], **told, **intervals)
