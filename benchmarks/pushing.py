@@ -100,13 +100,13 @@ def run_on(case: Case, item: np.ndarray, share: np.ndarray, rewards: dict[str, n
 def rewards_in(case: Case) -> dict[str, np.ndarray]:
     """By kind what rewards promise and what is kept, at `DIVERGENCES`, and active days gained at `LEANED`."""
     effects, service = fitted(case, case.log), case.service
-    assert effects.personal is not None
+    assert effects.model is not None
     found = {"divergence": np.array(DIVERGENCES)} | told_by(effects, REWARDS)
     start = simulate(service, logging_policy(service), first_state(service), service.world.days // 2).state
     start = start.of(np.arange(min(case.users, LEANED_USERS)))
     own = np.zeros(case.items)
     own[effects.items[ITEM].cast(pl.Int64).to_numpy()] = effects.items["mean"].to_numpy()
-    made = {REWARDS[it]: partial(by_user, service, case.events, effects.personal, start, it) for it in PESSIMISM}
+    made = {REWARDS[it]: partial(by_user, service, case.events, effects.model, start, it) for it in PESSIMISM}
     for kind, reward in (made | {OWN: by_item(own)}).items():
         told = np.array([np.zeros(len(LEANED)), np.zeros(len(LEANED)), LEANED])  # what nothing shown changes
         if service.world.gain:

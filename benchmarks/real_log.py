@@ -109,16 +109,16 @@ def main(arguments=None):
     known = known_log(config, chosen.users)
     with console.status("estimating propensities and effects ..."):
         estimated = instantiate(config.propensities, _convert_="all")(known)
-        estimate = instantiate(config.effects, _convert_="all")
+        estimate = instantiate(config.causal, _convert_="all")
         effects = estimate(known, outcome, seed=config.seed, propensity=estimated.propensity)
         balance = instantiate(config.balance, _convert_="all")(known, estimated.propensity, half=estimated.half)
-    personal = effects.personal and (effects.personal.borne_out, effects.personal.personal_borne_out)
-    found = account(effects.borne_out, estimated, balance, personal=personal)
+    personal = effects.model and (effects.model.calibration, effects.model.personal_calibration)
+    found = account(effects.calibration, estimated, balance, personal=personal)
     console.print("\n".join(account_sentences(found)))
     slopes = []
     for seed in track(range(chosen.permutations), "permutations", console=console):
         log, propensity = permuted(known, estimated.propensity, np.random.default_rng([config.seed, seed]))
-        made = estimate(log, outcome, personal=None, seed=seed, propensity=propensity).borne_out
+        made = estimate(log, outcome, personal=None, seed=seed, propensity=propensity).calibration
         slopes.append((made.slope, made.se))
     write_result(chosen.out, report(found, slopes, console))
 

@@ -184,7 +184,7 @@ def true_effects(case: Case) -> dict[str, np.ndarray]:
 
 def fitted(case: Case, log: EventLog, propensity: np.ndarray | None = None, **changes) -> ItemEffects:
     """What the second stage finds in a log."""
-    told = case.config.effects
+    told = case.config.causal
     rare = [name for name in told.rare if name in log.feedback]
     fit = instantiate(told, seed=case.seed, **({"rare": rare} | changes))
     return fit(log, instantiate(case.config.task.active_days.outcome), propensity=propensity)
@@ -194,7 +194,7 @@ def learned(case: Case, log: EventLog, propensity: np.ndarray | None = None) -> 
     """The second stage on a log: items' effects, and what users held out say of them."""
     found = fitted(case, log, propensity, personal=None)
     place = found.items[ITEM].cast(pl.Int64).to_numpy()
-    out = {"slope": np.array(found.borne_out.slope), "slope_se": np.array(found.borne_out.se)}
+    out = {"slope": np.array(found.calibration.slope), "slope_se": np.array(found.calibration.se)}
     for name in ("mean", "std", "anchor"):
         values = np.full(case.items, np.nan)
         values[place] = found.items[name].cast(pl.Float64).fill_null(np.nan).to_numpy()
@@ -237,14 +237,14 @@ def found_by_balance(case: Case, log: EventLog, propensity: np.ndarray, half=Non
 def prospective(case: Case) -> dict[str, np.ndarray]:
     """The reward of showing each item to users of each segment; see `rewards_by_cell`."""
     found = fitted(case, case.log)
-    assert found.personal is not None
+    assert found.model is not None
     own = np.full(case.items, np.nan)
     own[found.items[ITEM].cast(pl.Int64).to_numpy()] = found.items["mean"].to_numpy()
     segment = segments_of(case.service)
-    out = rewards_by_cell(case.service, case.events, found.personal, segment, case.truth_days, seed=case.seed)
+    out = rewards_by_cell(case.service, case.events, found.model, segment, case.truth_days, seed=case.seed)
     held_out = {
-        "held-out slope": found.personal.borne_out,
-        "held-out slope, personal": found.personal.personal_borne_out,
+        "held-out slope": found.model.calibration,
+        "held-out slope, personal": found.model.personal_calibration,
     }
     return out | {"own": own} | {name: np.array([it.slope, it.se]) for name, it in held_out.items()}
 

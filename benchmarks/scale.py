@@ -2,7 +2,7 @@
 
 A log is drawn in which what an item does hangs on one of its features, and for one user rather than another on a second
 one; a policy shows the harmful items to active users. Each size is measured in a process of its own, with the settings
-of conf/effects, personal part included. Peak memory is that of the whole process, the log and Python's libraries in it.
+of conf/causal, personal part included. Peak memory is that of the whole process, the log and Python's libraries in it.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def measure(rows: int, items: int, seed: int = 0) -> dict[str, float]:
     """What one fit took and found; of the process, so call it in a fresh one."""
     log, truth = drawn_log(rows, items, seed)
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        settings = compose("effects/second_stage").effects
+        settings = compose("causal/personalized").causal
     before = peak_mib()
     began, used = time.perf_counter(), time.process_time()
     fit = instantiate(settings, gate="click", group="creator", seed=seed, _convert_="all")
@@ -112,7 +112,7 @@ def measure(rows: int, items: int, seed: int = 0) -> dict[str, float]:
     mean = found.items["mean"].to_numpy()
     shown = found.items["exposures"].to_numpy()
     peak = peak_mib()
-    personal = found.personal.personal_borne_out
+    personal = found.model.personal_calibration
     return {
         "rows": float(shown.sum()),
         "items": float(items),
@@ -124,8 +124,8 @@ def measure(rows: int, items: int, seed: int = 0) -> dict[str, float]:
         "MiB at the peak": peak,
         "KiB a row": peak * 1024 / shown.sum(),
         "Pearson": correlation(mean, truth[place]),
-        "held-out slope": found.borne_out.slope,
-        "held-out slope / its standard error": found.borne_out.slope / found.borne_out.se,
+        "held-out slope": found.calibration.slope,
+        "held-out slope / its standard error": found.calibration.slope / found.calibration.se,
         "personal held-out slope": personal.slope,
         "personal held-out slope / its standard error": personal.slope / personal.se,
     }

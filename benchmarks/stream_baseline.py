@@ -89,7 +89,7 @@ def forecasts(case: Case) -> tuple[pl.DataFrame, float]:
 def baselines(case: Case) -> dict[str, np.ndarray]:
     """Item effects and the spread of residuals by either baseline."""
     forecast, loss = forecasts(case)
-    outcome, told = instantiate(case.config.task.active_days.outcome), case.config.effects
+    outcome, told = instantiate(case.config.task.active_days.outcome), case.config.causal
     shown = np.bincount(case.events[ITEM].cast(pl.Int64).to_numpy(), minlength=case.items)
     out = {"exposures": shown, "validation loss": np.array(loss)}
     fewer = tuple(name for name in case.log.feedback if name not in ANSWERS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from torch import nn
@@ -35,6 +35,7 @@ ROLES = {
     "encoder": Role("reward.encoders", ("read", "query"), True),
     "head": Role("reward.heads", ("value", "expected", "distribution", "calibrate"), True),
     "outcome": Role("reward.outcomes", ("label", "parts", "targets", "states", "unit"), False),
+    "effects": Role("reward.causal", ("history", "known", "score", "score_rows", "restored"), True),
     "composite": Role("reward.scoring.composite", ("read", "score_events", "score_candidates"), True),
 }
 
@@ -82,6 +83,7 @@ def resolve(target: Any, role: str, trust: frozenset[str]) -> type:
         )
     found = vars(importlib.import_module(module)).get(name)
     own = isinstance(found, type) and f"{found.__module__}.{found.__qualname__}" == target and not name.startswith("_")
+    own = own and not inspect.isabstract(found)
     if not own or wanted.module != issubclass(found, nn.Module) or not all(_has(found, it) for it in wanted.has):  # type: ignore[arg-type]
         raise ValueError(
             f"it names {shown(target)} as its {role}: expected a class that {module} defines, with "
@@ -141,9 +143,16 @@ def _has(kind: type, name: str) -> bool:
 
 
 def _modules_of(room: str) -> set[str]:
-    """The modules of a package by name, without importing them."""
+    """The modules of a package and of the packages in it by name, without importing them."""
     paths = getattr(importlib.import_module(room), "__path__", None)
-    return {room} if paths is None else {f"{room}.{found.name}" for found in pkgutil.iter_modules(paths)}
+    return {room} if paths is None else set(_inside(list(paths), room))
+
+
+def _inside(paths: list[str], package: str) -> Iterator[str]:
+    for found in pkgutil.iter_modules(paths):
+        yield f"{package}.{found.name}"
+        if found.ispkg:
+            yield from _inside([f"{path}/{found.name}" for path in paths], f"{package}.{found.name}")
 
 
 def locate(target: str) -> Callable[..., Any]:

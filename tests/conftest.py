@@ -12,12 +12,12 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from estimators import PERSONAL
 from pytorch_lightning import Trainer
 from torch import nn
 
 from reward import encoders, heads, objectives
 from reward.causal.estimate import fit_effects
-from reward.causal.user_effects.estimation import fit_personal
 from reward.data.event_log import EventLog
 from reward.data.split import known_at, split
 from reward.data.validation import check
@@ -217,7 +217,7 @@ def effects(log, outcome):
         smooth_days=30.0,
         curve_rounds=1,
         joint_rounds=1,
-        personal=partial(fit_personal, spans_days=[3, 10, 30], most_ratio=10.0, alternatives=2, net=None),
+        personal=PERSONAL,
         seed=0,
         propensity=np.full(events, 1 / ITEMS),
     )

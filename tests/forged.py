@@ -164,6 +164,9 @@ forgery("an outcome of another horizon")(changed(put("parts", "outcome", "horizo
 forgery("an outcome of 64 days")(changed(put("parts", "outcome", "horizon_days", value=64)))
 forgery("an outcome whose scope is a book")(changed(put("parts", "outcome", "scope", value="a" * 100_000)))
 forgery("another horizon in the manifest")(changed(put("horizon_days", value=8)))
+for _kind in ("renewal", 3):  # of a head that tells of days
+    _outcome = {"_target_": "reward.outcomes.event_within.EventWithin", "kind": _kind, "horizon_days": 7}
+    forgery(f"an outcome of one event, {_kind!r}")(changed(put("parts", "outcome", value=_outcome)))
 forgery("an unknown unit of time")(changed(put("columns", "timestamp_unit", value=3)))
 forgery("half-lives without end")(changed(put("parts", "recall_days", value=[1.0] * 10_000)))
 forgery("a half-life of nothing")(changed(put("parts", "recall_days", value=[0.0])))
@@ -563,20 +566,46 @@ def with_effects(name):
 
 with_effects("effects that are text")(changed(put("effects", value="none")))
 with_effects("effects without a table")(changed(lambda it, _: it["sha256"].pop("effects.parquet")))
-with_effects("a covariance of another shape")(effect("covariance", value=[[1.0]]))
-with_effects("a covariance of text")(effect("covariance", value=[["a"]]))
-with_effects("no scale")(effect("scale", value=[]))
-with_effects("a scale of nothing")(
-    changed(lambda it, _: it["effects"].update(scale=[0.0] * len(it["effects"]["scale"])))
+
+
+def tensors(change):
+    """A forgery that changes the tensors of the effects in place."""
+
+    def forge(folder, canary):
+        found = load_file(folder / "effects.safetensors")
+        change(found)
+        save_file(found, folder / "effects.safetensors")
+        reseal(folder, manifest_of(folder))
+
+    return forge
+
+
+def tensor(name, value):
+    return tensors(lambda it: it.update({name: value}))
+
+
+with_effects("effects without tensors")(changed(lambda it, _: it["sha256"].pop("effects.safetensors")))
+with_effects("a covariance of another shape")(tensor("covariance", torch.ones(1, 1).double()))
+with_effects("a covariance of another type")(tensors(lambda it: it.update(covariance=it["covariance"].float())))
+with_effects("no scale")(tensor("scale", torch.zeros(0).double()))
+with_effects("a scale of nothing")(tensors(lambda it: it["scale"].zero_()))
+with_effects("coefficients too many")(
+    tensors(lambda it: it.update(coefficients=torch.cat([it["coefficients"], torch.ones(1).double()])))
 )
-with_effects("coefficients too many")(changed(lambda it, _: it["effects"]["coefficients"].append(1.0)))
-with_effects("coefficients beyond all numbers")(
-    changed(lambda it, _: it["effects"].update(coefficients=[1e308] * len(it["effects"]["coefficients"])))
-)
-with_effects("a gate of another length")(effect("gate", value=[1.0]))
-with_effects("a basket of items that are none")(effect("basket", value=[10**9]))
-with_effects("a basket below nothing")(effect("basket", value=[-1]))
-with_effects("a basket without end")(effect("basket", value=[0] * 20_000))
+with_effects("coefficients beyond all numbers")(tensors(lambda it: it["coefficients"].fill_(1e308)))
+with_effects("coefficients that are no numbers")(tensors(lambda it: it["coefficients"].fill_(torch.nan)))
+with_effects("a gate of another length")(tensor("gate", torch.ones(1).double()))
+with_effects("a gate in two dimensions")(tensors(lambda it: it.update(gate=it["gate"][None])))
+with_effects("a basket of items that are none")(tensor("basket", torch.tensor([10**9])))
+with_effects("a basket below nothing")(tensor("basket", torch.tensor([-1])))
+with_effects("a basket without end")(tensor("basket", torch.zeros(20_000, dtype=torch.int64)))
+with_effects("a basket of numbers with fractions")(tensor("basket", torch.zeros(3).double()))
+with_effects("tensors that nobody knows")(tensor("more", torch.ones(1).double()))
+with_effects("tensors in place of another's")(tensors(lambda it: it.pop("covariance")))
+with_effects("effects of no class")(changed(lambda it, _: it["effects"].pop("_target_")))
+with_effects("effects of a class that is none")(effect("_target_", value="reward.causal.estimate.fit_effects"))
+with_effects("effects of a class of somebody else")(effect("_target_", value="subprocess.Popen"))
+with_effects("effects of the contract itself")(effect("_target_", value="reward.causal.protocol.EffectModel"))
 with_effects("groups more than items")(
     changed(
         lambda it, _: it["effects"]["newcomers"].update(
@@ -584,7 +613,7 @@ with_effects("groups more than items")(
         )
     )
 )
-with_effects("an empty basket")(effect("basket", value=[]))
+with_effects("an empty basket")(tensor("basket", torch.zeros(0, dtype=torch.int64)))
 with_effects("spans of nothing")(effect("spans_days", value=[0.0]))
 with_effects("spans without end")(effect("spans_days", value=[1.0] * 10_000))
 with_effects("answers to what is no feedback")(effect("answers", "feedback", value=["click", "likes"]))
@@ -596,53 +625,33 @@ with_effects("tastes of another shape")(
 with_effects("new items told by no feature")(effect("newcomers", "describing", value=[["likes", None, 0.0, 1.0]]))
 with_effects("groups without codes")(effect("newcomers", "groups", value=["a", "b", "c", "d"]))
 with_effects("groups in disorder")(effect("newcomers", "groups", value=["b", "a"]))
-with_effects("a net whose layers do not fit")(
-    effect("net", value={"centre": [0.0], "width": [1.0], "layers": [[[[1.0, 2.0]], [0.0]]]})
-)
-with_effects("a net of no layers")(effect("net", value={"centre": [0.0], "width": [1.0], "layers": []}))
-with_effects("a net of other inputs")(
-    effect("net", value={"centre": [0.0], "width": [1.0], "layers": [[[[1.0]], [0.0]]]})
-)
-with_effects("a net without its weights")(effect("net", value=3))
-with_effects("a net that is true")(effect("net", value=True))
 
 
-def with_net(*sizes, told=None, **changes):
-    """A forgery that adds a net of these sizes, to tell of as many layers as ``told``."""
+def with_net(*sizes, **changes):
+    """A forgery that adds a net of these sizes."""
 
-    def forge(folder, canary):
+    def change(found):
         net = {"centre": torch.zeros(sizes[0]).double(), "width": torch.ones(sizes[0]).double()}
         for place, (into, out) in enumerate(pairwise(sizes)):
-            net |= {f"{place}.weight": torch.zeros(out, into).double(), f"{place}.bias": torch.zeros(out).double()}
-        save_file(net | changes, folder / "effects.safetensors")
-        manifest = manifest_of(folder)
-        manifest["effects"]["net"] = len(sizes) - 1 if told is None else told
-        manifest["sha256"]["effects.safetensors"] = ""
-        reseal(folder, manifest)
+            net[f"stack.{place}.weight"] = torch.zeros(out, into).double()
+            net[f"stack.{place}.bias"] = torch.zeros(out).double()
+        found.update({f"net.{name}": it for name, it in (net | changes).items() if it is not None})
 
-    return forge
+    return tensors(change)
 
 
 with_effects("a net's weights for other inputs")(with_net(1, 8, 1))
 with_effects("a net's weights of two outputs")(with_net(17, 8, 2))
-with_effects("a net's weights that do not follow each other")(with_net(17, 8, 1, **{"0.bias": torch.zeros(9).double()}))
-with_effects("a net's weights of another type")(with_net(17, 8, 1, **{"0.bias": torch.zeros(8)}))
+with_effects("a net's weights that do not follow each other")(
+    with_net(17, 8, 1, **{"stack.0.bias": torch.zeros(9).double()})
+)
+with_effects("a net's weights of another type")(with_net(17, 8, 1, **{"stack.0.bias": torch.zeros(8)}))
 with_effects("a net's weights that are no numbers")(with_net(17, 8, 1, width=torch.full((17,), torch.nan).double()))
 with_effects("a net's width of nothing")(with_net(17, 8, 1, width=torch.zeros(17).double()))
-with_effects("a net of more layers than weights")(with_net(17, 8, 1, told=10**15))
-with_effects("a net of fewer layers than weights")(with_net(17, 8, 1, told=1))
-with_effects("a net of no layers but weights")(with_net(17, 8, 1, told=0))
-
-
-@with_effects("a net's weights where no net is")
-def _(folder, canary):
-    with_net(17, 8, 1)(folder, canary)
-    changed(put("effects", "net", value={"centre": [0.0], "width": [1.0], "layers": [[[[1.0]], [0.0]]]}))(
-        folder, canary
-    )
-
-
-with_effects("a slope of text")(effect("borne_out", "slope", value="1"))
+with_effects("a net of no layers")(with_net(17))
+with_effects("a net without its first layer")(with_net(17, 8, 1, **{"stack.0.weight": None, "stack.0.bias": None}))
+with_effects("a net without its inputs")(with_net(17, 8, 1, centre=None))
+with_effects("a slope of text")(effect("calibration", "slope", value="1"))
 
 
 def told_items(change):

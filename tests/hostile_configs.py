@@ -42,7 +42,7 @@ BASE = [
 VARIANTS: tuple[list[str], ...] = (
     [],
     ["consistency=td"],
-    ["effects=neural"],
+    ["causal=neural"],
     ["encoder=mamba"],
     ["encoder=hstu"],
     ["task=[active_days,return_time,consumption]", "task.consumption.outcome.quantity=click"],
@@ -111,7 +111,7 @@ VALUES = [
     "'a b'",
 ]
 GROUPS = [
-    *["encoder", "head", "outcome", "objective", "effects", "propensities", "balance"],
+    *["encoder", "head", "outcome", "objective", "causal", "propensities", "balance"],
     *["evaluation", "logger", "data", "split", "consistency", "also", "simulation"],
 ]
 CHOICES = ("gruu", "gru", "trace", "", "null", "[gru,gru]", "..", "csv", "neural")

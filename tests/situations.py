@@ -6,9 +6,9 @@ import numpy as np
 import polars as pl
 
 from reward.causal.diagnostics.balance import Balance
+from reward.causal.diagnostics.calibration_slope import CalibrationSlope
 from reward.causal.diagnostics.policy_shift import Push
 from reward.causal.diagnostics.summary import account, no_account
-from reward.causal.item_effects.ipw import HeldOut
 from reward.causal.propensity.calibration import Calibration
 from reward.causal.propensity.conditional_logit import Propensities
 
@@ -27,8 +27,8 @@ ESTIMATED = Propensities(
     items=1,
     slates=2,
 )
-THERE, NOTHING, REFUTED = HeldOut(0.9, 0.1), HeldOut(0.1, 0.2), HeldOut(-1.0, 0.2)
-ALIKE = HeldOut(0.0, np.inf)
+THERE, NOTHING, REFUTED = CalibrationSlope(0.9, 0.1), CalibrationSlope(0.1, 0.2), CalibrationSlope(-1.0, 0.2)
+ALIKE = CalibrationSlope(0.0, np.inf)
 SURE = Push(*np.array([[0.1, 1.0], [0.02, 0.05], [0.02, 0.04], [0.005, 0.03]]))
 UNSURE = replace(SURE, kept_se=10 * SURE.kept_se)
 BOTH = {0.0: SURE, 1.0: SURE}

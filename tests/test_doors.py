@@ -66,6 +66,66 @@ class EveryOtherDay(ActivityTrace):
         odd = sum(1 << day for day in range(0, self.horizon_days, 2))
         return super().label(log, end_day, since=since).with_columns(pl.col("trace") & odd)
 '''
+EFFECTS = '''
+import numpy as np
+import polars as pl
+import torch
+
+from reward.causal.diagnostics.calibration_slope import CalibrationSlope
+from reward.causal.excursion.model import ItemEffectState
+from reward.causal.excursion.moderators import ModeratorState
+from reward.causal.protocol import EffectModel, EstimatedEffects
+from reward.rewards import Rewards
+
+
+class Nobody:
+    """Users of whom nothing is known."""
+
+    def state(self, user, time):
+        return ModeratorState(torch.zeros(len(user), 1))
+
+
+class Rarity(EffectModel):
+    """The rarer an item is, the more it does."""
+
+    calibration = personal_calibration = CalibrationSlope(1.0, 0.1)
+
+    def __init__(self, ids, effect):
+        super().__init__()
+        self.ids = ids
+        self.register_buffer("effect", torch.as_tensor(effect))
+
+    def history(self, events, users):
+        return Nobody()
+
+    def known(self, ids, items_table=None):
+        at = np.minimum(np.searchsorted(self.ids, ids), len(self.ids) - 1)
+        mean = torch.where(torch.tensor(self.ids[at] == ids), self.effect[at], 0.0)
+        return ItemEffectState(mean, torch.zeros_like(mean))
+
+    def score(self, state, items):
+        mean = items.mean.expand(len(state.moderators), -1)
+        return Rewards(mean, torch.zeros_like(mean))
+
+    def score_rows(self, history, user, time, items):
+        return Rewards(items.mean, items.variance)
+
+    def to_json(self):
+        return {"ids": self.ids.tolist()}
+
+    @classmethod
+    def restored(cls, told, table, tensors, features):
+        return cls(np.array(told["ids"]), tensors["effect"])
+
+
+def by_rarity(log, outcome, *, scale, seed, propensity):
+    """Effects in days that fall with how often an item was shown."""
+    shown = log.events.collect()["item_id"].value_counts().sort("item_id")
+    effect = scale / shown["count"].to_numpy()
+    items = pl.DataFrame({"item_id": shown["item_id"], "exposures": shown["count"], "mean": effect, "std": 0.0})
+    model = Rarity(shown["item_id"].to_numpy(), effect)
+    return EstimatedEffects(items, model.calibration, model, {}, None)
+'''
 SOURCE = '''
 import polars as pl
 
@@ -109,12 +169,14 @@ FILES = {
     "encoders.py": ENCODER,
     "heads.py": HEAD,
     "outcomes.py": OUTCOME,
+    "effects.py": EFFECTS,
     "sources.py": SOURCE,
     "losses.py": LOSS,
     "__init__.py": "",
     "conf/encoder/last_event.yaml": "_target_: toys.encoders.LastEvent\nwidth: 8\n",
     "conf/task/sharp.yaml": TASK.format(name="sharp", outcome=ACTIVITY, head="toys.heads.SharpHead"),
     "conf/task/odd_days.yaml": TASK.format(name="odd_days", outcome="toys.outcomes.EveryOtherDay", head=TRACE),
+    "conf/causal/rarity.yaml": "_target_: toys.effects.by_rarity\n_partial_: true\nscale: 2.0\n",
     "conf/data/csv.yaml": (
         "_target_: toys.sources.from_csv\npath: ???\nfeedback: [click]\nend: '2024-03-21T00:00:00+00:00'\n"
         "session_gap_minutes: 30\nmax_rejected_share: 0.01\n"
@@ -123,7 +185,7 @@ FILES = {
 SETTINGS = [
     f"{name}={'null' if value is None else str(value).replace(' ', '')}"
     for name, value in QUICK.items()
-    if not name.startswith(("task.", "encoder.", "effects."))
+    if not name.startswith(("task.", "encoder.", "causal."))
 ]
 
 
@@ -158,12 +220,13 @@ def trained(log, toys, *settings, folder):
         ("task=[sharp]", "toys.heads", lambda it: it.network.head),
         ("task=[odd_days]", "toys.outcomes", lambda it: it.outcome),
         ("task=[active_days,odd_days,sharp]", "toys.heads", lambda it: it.network.also["sharp"]),
+        ("causal=rarity", "toys.effects", lambda it: it.effects),
     ],
 )
 def test_a_part_from_elsewhere_is_trained_judged_saved_and_loaded(setting, module, kind, toys, log, tmp_path):
     function = trained(log, toys, setting, folder=tmp_path / "run")
     assert type(kind(function)).__module__ == module
-    trust = ("toys.encoders", "toys.heads", "toys.outcomes")
+    trust = ("toys.encoders", "toys.heads", "toys.outcomes", "toys.effects")
     loaded = reward.load(tmp_path / "run/reward", trust=trust)
     events = log.events.collect()
     np.testing.assert_array_equal(

@@ -56,7 +56,7 @@ def functions(network_of, features, outcome, effects):
         given = {"max_events": 16, "timestamp_unit": None, "facts": {}, "effects": personal}
         return RewardFunction(network, features, outcome, **given)
 
-    plain, personal, other = made(0), made(1, effects.personal), made(2)
+    plain, personal, other = made(0), made(1, effects.model), made(2)
     both = Composite(
         {"a": 1.0, "b": -2.0}, "days", functions={"a": made(0), "b": made(1)}, covariance=[[0.1, 0], [0, 1]]
     )
@@ -186,7 +186,7 @@ def test_effects_and_features_are_part_of_what_encodes(functions, network_of, fe
 
     prints = [
         made(),
-        made(effects=effects.personal),
+        made(effects=effects.model),
         made(max_events=15),
         RewardFunction(network_of(seed=1), features, outcome, max_events=16, timestamp_unit=None, facts={}).fingerprint,
     ]
@@ -194,7 +194,7 @@ def test_effects_and_features_are_part_of_what_encodes(functions, network_of, fe
     assert made(facts={"more": 1}) == prints[0]
     fn = functions["plain"]
     first = fn.fingerprint
-    fn.effects = effects.personal
+    fn.effects = effects.model
     assert fn.fingerprint != first
 
 

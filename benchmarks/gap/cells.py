@@ -11,8 +11,9 @@ from scipy.stats import rankdata
 from worlds import correlation
 
 from reward.causal.item_effects.ipw import inverse_weights
-from reward.causal.user_effects.model import Personal, days_since_1970
+from reward.causal.user_effects.model import PersonalizedEffect
 from reward.columns import ITEM, PROPENSITY, TIMESTAMP, USER
+from reward.data.days import days_since_1970
 from reward.data.event_log import slate_moment
 from reward.simulation.service import Service
 
@@ -29,7 +30,7 @@ THIRDS = ("least active third", "middle third", "most active third")
 def rewards_by_cell(
     service: Service,
     events: pl.DataFrame,
-    personal: Personal,
+    personal: PersonalizedEffect,
     segment: np.ndarray,
     days: Iterable[int],
     *,
@@ -52,7 +53,7 @@ def rewards_by_cell(
     first = days_since_1970(visits.select(pl.col(TIMESTAMP).min().over(USER, "day")).to_series())
     slate = days_since_1970(events.select(slate_moment(events.columns)).to_series())
     users = events[USER].unique().sort()
-    past, known = personal.past(events, users), personal.known(np.arange(items))
+    past, known = personal.history(events, users), personal.known(np.arange(items))
     row_of = users.search_sorted(events[USER]).to_numpy().astype(np.int64)
     out = {"exposures": _counts(item, segment[user], items, segments)}
 
@@ -63,7 +64,7 @@ def rewards_by_cell(
         live, today = service.catalogue.live(int(one)), wanted[day[wanted] == one]
         facts = known.of(torch.from_numpy(live)[None])
         for some in np.array_split(today, -(-len(today) // AT_ONCE)):
-            rewards = personal.score(past.standing(row_of[some], first[some]), facts)
+            rewards = personal.score(past.state(row_of[some], first[some]), facts)
             for group in range(segments):
                 mine = torch.from_numpy(segment[user[some]] == group)
                 told["mean"][live, group] += rewards.mean[mine].sum(0).numpy()

@@ -14,9 +14,9 @@ from worlds import HORIZON_DAYS, ROLL_OUT_DAYS, ROOT
 from gap.study import Study
 from reward.arrays import Floats
 from reward.causal.estimate import ItemEffects
-from reward.causal.user_effects.model import days_since_1970
-from reward.causal.user_effects.user_state import Person, middle
+from reward.causal.user_effects.user_state import UserProfile, middle
 from reward.columns import ITEM, TIMESTAMP, USER
+from reward.data.days import days_since_1970
 from reward.data.event_log import EventLog
 from reward.data.validation import check
 from reward.outcomes.activity import ActivityTrace
@@ -45,15 +45,15 @@ def learned(study: Study) -> ItemEffects:
             end=_start(study) + timedelta(days=study.service.world.days),
         )
         outcome = ActivityTrace(HORIZON_DAYS)
-        _LATEST[:] = [(study, instantiate(config.effects)(check(log).log, outcome, seed=study.service.seed))]
+        _LATEST[:] = [(study, instantiate(config.causal)(check(log).log, outcome, seed=study.service.seed))]
     return _LATEST[0][1]
 
 
 def reward(study: Study) -> Floats:
     """What `RewardFunction.score_candidates` returns for the candidates of each view."""
-    personal, views = learned(study).personal, study.views
+    personal, views = learned(study).model, study.views
     users = study.events[USER].unique().sort()
-    past = personal.past(study.events, users)
+    past = personal.history(study.events, users)
     user = users.search_sorted(study.events[USER].gather(views.row[:, 0])).to_numpy().astype(np.int64)
     moment = days_since_1970(study.events[TIMESTAMP])[views.row[:, 0]]
     ids = np.arange(len(study.service.catalogue.kind))
@@ -62,7 +62,7 @@ def reward(study: Study) -> Floats:
     for start in range(0, len(out), AT_ONCE):
         rows = slice(start, start + AT_ONCE)
         shown = facts.of(torch.from_numpy(views.items[rows]))
-        out[rows] = personal.score(past.standing(user[rows], moment[rows]), shown).mean.numpy()
+        out[rows] = personal.score(past.state(user[rows], moment[rows]), shown).mean.numpy()
     return out
 
 
@@ -76,15 +76,15 @@ def reward_by_item(study: Study) -> Floats:
 
 def score_candidates(study: Study) -> Policy:
     """Ranks by the rewards themselves: tastes as the log's end tells them, what was seen as of every slate."""
-    personal, service = learned(study).personal, study.service
+    personal, service = learned(study).model, study.service
     world, lives = service.world, study.start.users
     facts = personal.known(np.arange(len(service.catalogue.kind)), items_of(service, world.days + ROLL_OUT_DAYS))
     users = study.events[USER].unique().sort()
     end = float((_start(study) - datetime(1970, 1, 1, tzinfo=UTC)).days + world.days)
     there = np.isin(lives, users.to_numpy())  # others have no past: they stand with nobody's
-    past = personal.past(study.events, pl.concat([users, pl.Series([users.max() + 1])]))
+    past = personal.history(study.events, pl.concat([users, pl.Series([users.max() + 1])]))
     user = np.where(there, users.search_sorted(lives), len(users)).astype(np.int64)
-    standing = past.standing(user, np.full(len(lives), end))
+    standing = past.state(user, np.full(len(lives), end))
     counts = np.zeros((len(lives), len(facts.code), len(personal.spans_days)), np.float32)
     row, place = np.nonzero(standing.items.numpy() < len(personal.ids))
     counts[row, personal.ids[standing.items.numpy()[row, place]]] = standing.counts.numpy()[row, place]
@@ -101,7 +101,7 @@ def score_candidates(study: Study) -> Policy:
         own = torch.from_numpy(counts[np.ix_(rows, view.live)])
         groups = torch.from_numpy(counts[rows, :, middle(counts.shape[2])]) @ kin
         group = groups[:, facts.group[live].clamp_min(0)] * (facts.group[live] >= 0)
-        person = Person(*(part[rows] for part in standing.person))
+        person = UserProfile(*(part[rows] for part in standing.person))
         person = person._replace(day=torch.full((len(rows),), end + view.day - world.days, dtype=torch.float64))
         told = personal.of_seen(person, facts.of(live[None]), own, group).mean.numpy()
         best = np.argpartition(-told, world.slate_size, axis=1)[:, : world.slate_size]

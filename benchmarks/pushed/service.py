@@ -9,9 +9,10 @@ import polars as pl
 import torch
 
 from reward.arrays import Floats
-from reward.causal.user_effects.model import Personal, days_since_1970
-from reward.causal.user_effects.user_state import Facts, Person, middle
+from reward.causal.user_effects.model import PersonalizedEffect
+from reward.causal.user_effects.user_state import ItemState, UserProfile, middle
 from reward.columns import TIMESTAMP, USER
+from reward.data.days import days_since_1970
 from reward.simulation.policies import logging_policy, rank_by
 from reward.simulation.service import Policy, Service, State, View, simulate
 from reward.simulation.truth import outcome
@@ -91,7 +92,7 @@ def by_item(values: np.ndarray) -> Callable[[], Reward]:
     return lambda: lambda view: table[None, view.live]
 
 
-def by_user(service: Service, events: pl.DataFrame, personal: Personal, start: State, kappa: float) -> Reward:
+def by_user(service: Service, events: pl.DataFrame, personal: PersonalizedEffect, start: State, kappa: float) -> Reward:
     """Rewards as `score_candidates` has them, less ``kappa`` standard deviations; made for one run.
 
     Tastes are those that the log tells before ``start``; what was seen is counted up to every slate, from how the
@@ -100,13 +101,13 @@ def by_user(service: Service, events: pl.DataFrame, personal: Personal, start: S
     lives, items = start.users, len(service.catalogue.kind)
     users = events[USER].unique().sort()
     there = np.isin(lives, users.to_numpy())  # others have no past: they stand with nobody's
-    past = personal.past(events, pl.concat([users, pl.Series([users.max() + 1])]))
+    past = personal.history(events, pl.concat([users, pl.Series([users.max() + 1])]))
     row = np.where(there, users.search_sorted(lives), len(users)).astype(np.int64)
     end = float(np.floor(days_since_1970(events[TIMESTAMP]).min())) + start.day
-    standing = past.standing(row, np.full(len(lives), end))
+    standing = past.state(row, np.full(len(lives), end))
     known = personal.known(np.arange(items))
-    facts = Facts(*(part.float() if part.is_floating_point() else part for part in known))
-    person = Person(*(part.float() for part in standing.person))
+    facts = ItemState(*(part.float() if part.is_floating_point() else part for part in known))
+    person = UserProfile(*(part.float() for part in standing.person))
     counts = np.zeros((len(lives), items, len(personal.spans_days)), np.float32)
     who, place = np.nonzero(standing.items.numpy() < len(personal.ids))
     counts[who, personal.ids[standing.items.numpy()[who, place]]] = standing.counts.numpy()[who, place]
@@ -130,7 +131,7 @@ def by_user(service: Service, events: pl.DataFrame, personal: Personal, start: S
         groups = torch.from_numpy(counts[mine, :, middle(counts.shape[2])]) @ kin
         told = torch.from_numpy(view.live)
         group = groups[:, facts.group[told].clamp_min(0)] * (facts.group[told] >= 0)
-        standing_now = Person(*(part[mine] for part in person))._replace(
+        standing_now = UserProfile(*(part[mine] for part in person))._replace(
             day=torch.full((len(mine),), end + view.day - start.day, dtype=torch.float32)
         )
         mean, std = personal.of_seen(standing_now, facts.of(told[None]), own, group)

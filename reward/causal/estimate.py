@@ -9,55 +9,41 @@ import numpy as np
 import polars as pl
 
 from reward.arrays import Doubles, Ints
-from reward.causal.choosing import Chooser, Chosen, groups_of
+from reward.causal.choosing import Roles, groups_of
+from reward.causal.diagnostics.calibration_slope import calibration_slope
 from reward.causal.diagnostics.policy_shift import Push, pushes
+from reward.causal.exposures import Exposures, check_log, exposures_of
 from reward.causal.item_effects.feedback_rates import Column, Traits, described, describing, rates
-from reward.causal.item_effects.ipw import Anchors, HeldOut, anchors, effect_curve, held_out, inverse_weights
-from reward.causal.item_effects.outcome_residuals import covariances, day_effects, user_days
-from reward.causal.item_effects.shrinkage import Pooled, pooled_effects
-from reward.causal.propensity.plausibility import impossible
-from reward.causal.settings import name_problems
+from reward.causal.item_effects.ipw import Anchors, anchors, effect_curve
+from reward.causal.item_effects.newcomers import newcomers_of
+from reward.causal.item_effects.outcome_residuals import covariances, day_effects
+from reward.causal.item_effects.shrinkage import Pooled, effects_by_fold, left_out, pooled_effects
+from reward.causal.protocol import EffectModel, EstimatedEffects
 from reward.causal.user_effects.feedback import Answers
-from reward.causal.user_effects.model import Newcomers, Personal
-from reward.columns import ITEM, PROPENSITY
-from reward.data.event_log import EventLog, SchemaError, click_of
-from reward.outcomes.activity import ActivityTrace
+from reward.columns import ITEM
+from reward.data.event_log import EventLog
+from reward.outcomes.protocol import DailyOutcome
 
 
 @dataclass(frozen=True)
-class ItemEffects:
+class ItemEffects(EstimatedEffects):
     """What one exposure of each item does over the horizon, against an average exposure of the log.
 
+    The table of items also has ``anchor`` and ``anchor_std`` (before pooling; null where never shown), ``gate`` (the
+    share of exposures that open the gate) and ``behind`` (the effect once open).
+
     Attributes:
-        items: one row an item of the log or of its items table: ``item_id``, ``exposures``, ``mean`` and ``std`` (the
-            estimate and its standard deviation, in days), ``anchor`` and ``anchor_std`` (before pooling; null where
-            never shown), ``gate`` (the share of exposures that open the gate) and ``behind`` (the effect once open).
         curve: (H,) share of an effect that shows on each day of the horizon.
         spreads: standard deviation found between items' own parts, groups, described and answered traits.
-        borne_out: how the log's own users bear out effects estimated without them.
-        personal: how effects depend on what a user likes and has seen; None where not asked for.
-        pushed: how far a ranker may be pushed, by how pessimistic it is: on rewards (`slot_pushes`) where there is a
-            personal part, else on the effects of items (`pushes`).
-        chosen: what opens an effect, which answers are rare and what items are pooled over, and why.
     """
 
-    items: pl.DataFrame
     curve: Doubles
     spreads: tuple[float, float, float, float]
-    borne_out: HeldOut
-    personal: Personal | None
-    pushed: Mapping[float, Push]
-    chosen: Chosen
-
-    def reward(self, items: pl.Series, *, pessimism: float = 0.0) -> pl.Series:
-        """Mean − ``pessimism`` · std for each of ``items``; 0, an average exposure, for those not known."""
-        found = items.to_frame(ITEM).join(self.items, on=ITEM, how="left", maintain_order="left")
-        return (found["mean"] - pessimism * found["std"]).fill_null(0.0).alias("reward")
 
 
 def fit_effects(
     log: EventLog,
-    outcome: ActivityTrace,
+    outcome: DailyOutcome,
     *,
     gate: str | None,
     rare: Sequence[str] | str | None,
@@ -67,7 +53,7 @@ def fit_effects(
     smooth_days: float,
     curve_rounds: int,
     joint_rounds: int,
-    personal: Callable[..., tuple[Personal, Mapping[float, Push]]] | None,
+    personal: Callable[..., tuple[EffectModel, Mapping[float, Push]]] | None,
     seed: int,
     propensity: Doubles | None = None,
     forecast: pl.DataFrame | None = None,
@@ -81,7 +67,7 @@ def fit_effects(
 
     Args:
         log: a checked log, cut where it is to be known.
-        outcome: whose traces.
+        outcome: what effects are on: its days are forecast, and what is left of them is explained.
         gate: feedback without which an exposure does nothing, such as the click; None: there is none; ``auto``: as
             the log's own evidence says, see `choosing`.
         rare: feedback where 0 means that nothing was asked, such as a survey; ``auto``: the same.
@@ -104,61 +90,33 @@ def fit_effects(
         Kennedy, "Towards optimal doubly robust estimation of heterogeneous causal effects" (2023); Robins' structural
         nested mean models; Efron & Morris, "Stein's estimation rule and its competitors" (1973).
     """
-    events = log.events.collect()
-    _check(log, events, gate, rare, group, propensity)
-    table = _table(log, events)
-    item = table[ITEM].search_sorted(events[ITEM]).to_numpy().astype(np.int64)
-    size = len(table)
-    days = user_days(log, outcome, folds=folds, seed=seed, forecast=forecast)
+    check_log(log, propensity, gate=gate, rare=rare, group=group)
+    shown = exposures_of(log, outcome, propensity, folds=folds, seed=seed, most_weight=most_weight, forecast=forecast)
+    days, item, weight, size = shown.days, shown.item, shown.weight, len(shown.table)
     covariance = covariances(days)
-    shares = events[PROPENSITY].to_numpy() if propensity is None else propensity
-    weight = inverse_weights(shares, item, size, most=most_weight)
     curve = np.full(outcome.horizon_days, 1 / outcome.horizon_days)
     effect = day_effects(days, covariance, curve)
     anchor = anchors(days, effect, item, weight, size, rounds=joint_rounds)
-    fold = days.fold[days.user[days.row]]
-    features = [name for name in log.item_features if name in table.columns]
-    chosen = Chooser(events, item, fold, table, features, log.feedback, click_of(log), anchor).choose(gate, rare, group)
-    roles = chosen.roles
-    answered, opened, doubt, _ = rates(
-        events, item, fold, size, folds, feedback=log.feedback, gate=roles.gate, rare=roles.rare
-    )
-    columns = describing(table, features, roles.group)
-    traits = Traits(described(table, columns), answered, opened, doubt)
-    groups = groups_of(table, roles.group)
-    predicted, _ = _effects(_left_out(anchor, traits, groups), traits, groups)
-    borne_out = held_out(days, effect, item, weight, predicted)
+    chosen = shown.chooser(anchor).choose(gate, rare, group)
+    traits, columns, groups = _described(shown, chosen.roles)
+    predicted, _ = effects_by_fold(left_out(anchor, traits, groups), traits, groups)
+    calibration = calibration_slope(days, effect, item, weight, predicted)
     for done in range(curve_rounds):
         if done:
-            predicted, _ = _effects(_left_out(anchor, traits, groups), traits, groups)
-        curve = effect_curve(days, item, weight, predicted, borne_out, smooth_days=smooth_days)
+            predicted, _ = effects_by_fold(left_out(anchor, traits, groups), traits, groups)
+        curve = effect_curve(days, item, weight, predicted, calibration, smooth_days=smooth_days)
         effect = day_effects(days, covariance, curve)
         anchor = anchors(days, effect, item, weight, size, rounds=joint_rounds)
-    pooled = pooled_effects(anchor, traits, groups)
-    mean, std = pooled.effects(traits, groups)
-    shown = np.bincount(item, minlength=size)
-    mean = mean - shown @ mean / shown.sum()
-    precision = (1 / anchor.variance).sum(axis=0)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        alone = (anchor.value / anchor.variance).sum(axis=0) / precision
-        frame = table.select(ITEM).with_columns(
-            pl.Series("exposures", shown),
-            pl.Series("mean", mean),
-            pl.Series("std", std),
-            pl.Series("anchor", alone).fill_nan(None),
-            pl.Series("anchor_std", np.where(precision > 0, precision**-0.5, np.nan)).fill_nan(None),
-            pl.Series("gate", traits.gate[-1]),
-            pl.Series("behind", pooled.behind(traits, groups)),
-        )
-    apart = _left_out(anchor, traits, groups)
+    pooled, apart = pooled_effects(anchor, traits, groups), left_out(anchor, traits, groups)
+    frame = _frame(shown, anchor, pooled, traits, groups)
     if personal is None:
-        pushed = pushes(shown.astype(np.float64), *_effects(apart, traits, groups), anchor)
-        return ItemEffects(frame, curve, pooled.spreads, borne_out, None, pushed, chosen)
+        pushed = pushes(shown.count, *effects_by_fold(apart, traits, groups), anchor)
+        return ItemEffects(frame, calibration, None, pushed, chosen, curve, pooled.spreads)
     found, pushed = personal(
-        events,
+        shown.events,
         days,
         effect,
-        ids=table[ITEM],
+        ids=shown.table[ITEM],
         behind=np.stack(
             [*(it.behind(traits, groups, fold) for fold, it in enumerate(apart)), pooled.behind(traits, groups)]
         ),
@@ -166,63 +124,56 @@ def fit_effects(
         gate_share=traits.gate[-1],
         traits=traits.described,
         group=groups,
-        propensity=shares,
-        answers=Answers.fit(
-            events, item, size, feedback=log.feedback, flags=log.flags or (), gate=roles.gate, rare=roles.rare
-        ),
-        newcomers=_newcomers(table, columns, roles.group, groups, pooled),
+        propensity=shown.propensity,
+        answers=_answers(log, shown, chosen.roles),
+        newcomers=newcomers_of(shown.table, columns, chosen.roles.group, groups, pooled),
         seed=seed,
     )
-    return ItemEffects(frame, curve, pooled.spreads, borne_out, found, pushed, chosen)
+    return ItemEffects(frame, calibration, found, pushed, chosen, curve, pooled.spreads)
 
 
-def _check(
-    log: EventLog,
-    events: pl.DataFrame,
-    gate: str | None,
-    rare: Sequence[str] | str | None,
-    group: str | None,
-    propensity: Doubles | None,
-) -> None:
-    problems = list(name_problems(log, gate=gate, rare=rare, group=group))
-    if propensity is None and PROPENSITY not in events.columns:
-        problems.append(f"the log has no column {PROPENSITY}: give it, or estimate it with estimate_propensities")
-    else:
-        shares = events[PROPENSITY].to_numpy() if propensity is None else propensity
-        wrong = impossible(shares, len(events))
-        problems += [] if wrong is None else [wrong]
-    if problems:
-        raise SchemaError("; ".join(problems))
-
-
-def _table(log: EventLog, events: pl.DataFrame) -> pl.DataFrame:
-    """Every item of the log or of its items table, ascending."""
-    shown = events.select(pl.col(ITEM).unique())
-    if log.items is None:
-        return shown.sort(ITEM)
-    return log.items.collect().join(shown, on=ITEM, how="full", coalesce=True).sort(ITEM)
-
-
-def _newcomers(
-    table: pl.DataFrame, columns: tuple[Column, ...], group: str | None, groups: Ints, pooled: Pooled
-) -> Newcomers:
-    names = (
-        pl.Series([], dtype=pl.String) if group is None else table[group].cast(pl.String).drop_nulls().unique().sort()
+def _described(shown: Exposures, roles: Roles) -> tuple[Traits, tuple[Column, ...], Ints]:
+    """Traits of the items, the columns that describe them, and the (items,) codes of their groups."""
+    answered, opened, doubt, _ = rates(
+        shown.events,
+        shown.item,
+        shown.fold,
+        len(shown.table),
+        shown.folds,
+        feedback=shown.feedback,
+        gate=roles.gate,
+        rare=roles.rare,
     )
-    codes = np.zeros(0, np.int64)
-    if group is not None:
-        known = table.select(pl.col(group).cast(pl.String).alias("name"), pl.Series("code", groups)).unique("name")
-        codes = names.to_frame("name").join(known, on="name", how="left", maintain_order="left")["code"].to_numpy()
-    coefficients = pooled.coefficients[1 : 2 + len(columns)]
-    return Newcomers(columns, group, coefficients, tuple(names), codes, pooled.group[codes])
+    columns = describing(shown.table, shown.features, roles.group)
+    traits = Traits(described(shown.table, columns), answered, opened, doubt)
+    return traits, columns, groups_of(shown.table, roles.group)
 
 
-def _left_out(anchor: Anchors, traits: Traits, groups: Ints) -> list[Pooled]:
-    """For each fold the fit to the other folds' users."""
-    return [pooled_effects(anchor, traits, groups, without=fold) for fold in range(len(anchor.value))]
+def _answers(log: EventLog, shown: Exposures, roles: Roles) -> Answers:
+    return Answers.fit(
+        shown.events,
+        shown.item,
+        len(shown.table),
+        feedback=log.feedback,
+        flags=log.flags or (),
+        gate=roles.gate,
+        rare=roles.rare,
+    )
 
 
-def _effects(apart: Sequence[Pooled], traits: Traits, groups: Ints) -> tuple[Doubles, Doubles]:
-    """(folds, items) effects and their standard deviations, each fold's from its own fit."""
-    mean, std = zip(*(each.effects(traits, groups, fold) for fold, each in enumerate(apart)), strict=True)
-    return np.stack(mean), np.stack(std)
+def _frame(shown: Exposures, anchor: Anchors, pooled: Pooled, traits: Traits, groups: Ints) -> pl.DataFrame:
+    """What is said of each item."""
+    mean, std = pooled.effects(traits, groups)
+    mean = mean - shown.count @ mean / shown.count.sum()
+    precision = (1 / anchor.variance).sum(axis=0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        alone = (anchor.value / anchor.variance).sum(axis=0) / precision
+        return shown.table.select(ITEM).with_columns(
+            pl.Series("exposures", shown.count.astype(np.int64)),
+            pl.Series("mean", mean),
+            pl.Series("std", std),
+            pl.Series("anchor", alone).fill_nan(None),
+            pl.Series("anchor_std", np.where(precision > 0, precision**-0.5, np.nan)).fill_nan(None),
+            pl.Series("gate", traits.gate[-1]),
+            pl.Series("behind", pooled.behind(traits, groups)),
+        )

@@ -32,14 +32,24 @@ _NOT_NEGATIVE = _Range("of at least 0", lambda value: value >= 0)
 _CLIP = _Range("above 1", lambda value: value > 1)
 _MEMORY = _Range("of at least 1", lambda value: value >= 1)
 _RANGES: dict[str, dict[str, _Range]] = {
-    "effects": {
+    "causal": {
         "folds": _Range("of at least 2", lambda value: value >= 2, whole=True),
         "most_weight": _CLIP,
         "smooth_days": _POSITIVE,
         "curve_rounds": _ROUNDS,
         "joint_rounds": _ROUNDS,
+        "prior_users": _NOT_NEGATIVE,
+        **dict.fromkeys(
+            [f"moderation.{it}" for it in ("most_ratio", "memory_days", "prior_answers", "reference_days")], _POSITIVE
+        ),
+        **dict.fromkeys([f"moderation.{it}" for it in ("clusters", "pushed_slates", "pushed_draws")], _COUNT),
         "personal.most_ratio": _POSITIVE,
         "personal.alternatives": _COUNT,
+        **dict.fromkeys(
+            [f"personal.{it}" for it in ("gate_rows", "clusters", "reference_items", "pushed_slates", "pushed_draws")],
+            _COUNT,
+        ),
+        "personal.reference_days": _POSITIVE,
         "personal.net.passes": _COUNT,
         "personal.net.batch_rows": _COUNT,
         "personal.net.learning_rate": _POSITIVE,
@@ -64,7 +74,7 @@ _RANGES: dict[str, dict[str, _Range]] = {
     },
 }
 _LISTS: dict[str, dict[str, tuple[_Range, int]]] = {  # what is in them, and how many there must be
-    "effects": {"personal.spans_days": (_POSITIVE, 1), "personal.net.hidden": (_COUNT, 1)},
+    "causal": {"personal.spans_days": (_POSITIVE, 1), "personal.net.hidden": (_COUNT, 1)},
     "propensities": {"spans_days": (_MEMORY, 0), "memory_clicks": (_MEMORY, 0)},
     "balance": {"spans_days": (_MEMORY, 0)},
 }
@@ -74,7 +84,7 @@ def check_effects(config: Mapping[str, Any], log: EventLog) -> None:
     """Whether the settings of the second stage fit the log, before anything is trained on it.
 
     Args:
-        config: plain containers, of which the groups ``effects``, ``propensities`` and ``balance`` are read. What is
+        config: plain containers, of which the groups ``causal``, ``propensities`` and ``balance`` are read. What is
             not there is not checked.
         log: a log; of it the names of columns alone are read, and the types of those of the items table.
 
@@ -90,7 +100,7 @@ def check_effects(config: Mapping[str, Any], log: EventLog) -> None:
 
 
 def name_problems(
-    log: EventLog, *, gate: str | None, rare: Iterable[str] | str | None, group: str | None, path: str = "effects"
+    log: EventLog, *, gate: str | None, rare: Iterable[str] | str | None, group: str | None, path: str = "causal"
 ) -> Iterator[str]:
     """What is wrong with names of columns: ``gate`` and ``rare`` of the feedback, ``group`` of the items table."""
     if isinstance(rare, str) and rare != AUTO:
@@ -111,7 +121,7 @@ def name_problems(
 
 
 def _names(config: Mapping[str, Any], log: EventLog) -> Iterator[str]:
-    effects, policy = config.get("effects") or {}, config.get("propensities") or {}
+    effects, policy = config.get("causal") or {}, config.get("propensities") or {}
     gate, rare, group = (effects.get(name) for name in ("gate", "rare", "group"))
     yield from name_problems(log, gate=gate, rare=rare, group=group)
     own = policy.get("gate")
@@ -146,9 +156,9 @@ def _numbers(config: Mapping[str, Any]) -> Iterator[str]:
 
 def _together(config: Mapping[str, Any]) -> Iterator[str]:
     """What is wrong with numbers that are fine one by one."""
-    folds = next(_at(config, "effects.folds"), None)
-    if folds == 2 and any(net is not None for net in _at(config, "effects.personal.net")):
-        yield "effects.folds=2: a net expects at least 3 (one to foretell, one to stop by, one to learn from)"
+    folds = next(_at(config, "causal.folds"), None)
+    if folds == 2 and any(net is not None for net in _at(config, "causal.personal.net")):
+        yield "causal.folds=2: a net expects at least 3 (one to foretell, one to stop by, one to learn from)"
     for warm in _at(config, "balance.warm_days"):
         for placebo in _at(config, "balance.placebo_days"):
             if isinstance(warm, int) and isinstance(placebo, int) and warm < placebo:

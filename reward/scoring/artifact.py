@@ -18,23 +18,18 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from reward.causal.user_effects.restored import restored as restored_effects
-from reward.causal.user_effects.storage import to_table, to_tensors, to_values
-from reward.columns import ITEM
-from reward.features.events import Features
 from reward.features.restored import restored
 from reward.outcomes.protocol import ABSENT, STATES
 from reward.plain import check, shown
 from reward.scoring.bounded import Peek, Shape, check_table, table, table_bytes, tensor_shapes, tensors
+from reward.scoring.effects_files import read_effects, write_effects
 from reward.scoring.function import RewardFunction
 from reward.scoring.hub import fetched
 from reward.scoring.model_card import model_card
 from reward.scoring.sealed import (
     CARD,
-    EFFECTS,
     ITEMS,
     MANIFEST,
-    NET,
     READABLE,
     WEIGHTS,
     MissingError,
@@ -111,11 +106,7 @@ def save(function: RewardFunction, folder: str | os.PathLike[str]) -> Path:
         weights = {name: tensor.contiguous() for name, tensor in function.network.state_dict().items()}
         (fresh / WEIGHTS).write_bytes(safetensors.torch.save(weights))
         (fresh / ITEMS).write_bytes(table_bytes(function.features.items))
-        effects = function.effects
-        if effects is not None:
-            (fresh / EFFECTS).write_bytes(table_bytes(to_table(effects)))
-            if effects.net is not None:
-                (fresh / NET).write_bytes(safetensors.torch.save(to_tensors(effects.net)))
+        effects = None if function.effects is None else write_effects(function.effects, fresh)
         (fresh / CARD).write_text(model_card(function, function.facts), encoding="utf-8")
         manifest = {
             "unit": function.unit,
@@ -140,7 +131,7 @@ def save(function: RewardFunction, folder: str | os.PathLike[str]) -> Path:
                 "max_events": function.max_events,
             },
             "normalisation": function.features.to_json(),
-            "effects": None if effects is None else to_values(effects),
+            "effects": effects,
             "facts": function.facts,
         }
         write_manifest(fresh, manifest, sorted(file.name for file in fresh.iterdir()))
@@ -195,8 +186,12 @@ def read_back(folder: Path, functions: Iterable[RewardFunction]) -> None:
 
 def _own_modules(function: RewardFunction) -> set[str]:
     """Modules of parts that do not ship with `reward`."""
-    parts = [*function.network.modules(), function.outcome, *function.also.values()]
-    return {type(each).__module__ for each in parts if not type(each).__module__.startswith(("reward.", "torch."))}
+    parts = [*function.network.modules(), function.effects, function.outcome, *function.also.values()]
+    return {
+        type(each).__module__
+        for each in parts
+        if not type(each).__module__.startswith(("reward.", "torch.", "builtins"))
+    }
 
 
 def load(source: str | os.PathLike[str], *, trust: Sequence[str] = ()) -> RewardFunction:
@@ -277,7 +272,7 @@ def read(sealed: Sealed, trust: frozenset[str]) -> RewardFunction:
         max_events=parts["max_events"],
         timestamp_unit=manifest["columns"]["timestamp_unit"],
         facts=manifest["facts"],
-        effects=_effects(sealed, features),
+        effects=read_effects(sealed, features, trust),
         also=also,
     )
     sealed.warnings.extend(_warning(manifest["facts"]))
@@ -400,6 +395,12 @@ def _check_horizons(network: RewardNetwork, outcome: Any, also: Mapping[str, Any
         for what in ("horizon_days", "levels")
         if hasattr(head, what) and hasattr(told, what) and _plain(getattr(head, what)) != _plain(getattr(told, what))
     ]
+    once = {name: [getattr(it, "once", False) for it in pair] for name, pair in pairs.items()}
+    problems += [
+        f"{name}: once is {shown(given)}, that of its outcome {shown(wanted)}"
+        for name, (given, wanted) in once.items()
+        if given != wanted
+    ]
     widths = {name: head.width for name, (head, _) in pairs.items() if hasattr(head, "width")}
     problems += [
         f"{name} reads {width} numbers, the encoder gives {network.encoder.width}"
@@ -416,20 +417,6 @@ def _check_horizons(network: RewardNetwork, outcome: Any, also: Mapping[str, Any
 
 def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, list | tuple) else value
-
-
-def _effects(sealed: Sealed, features: Features) -> Any:
-    told = sealed.manifest.get("effects")
-    if told is None:
-        return None
-    sealed.require(EFFECTS)
-    items = table(sealed.read(EFFECTS, _table_check(sealed)))
-    if ITEM in items.columns and items.schema[ITEM].is_integer() != features.items.schema[ITEM].is_integer():
-        raise ValueError(f"{EFFECTS} has {ITEM} as {items.schema[ITEM]}, {ITEMS} as {features.items.schema[ITEM]}")
-    if not isinstance(told, dict) or not isinstance(told.get("net"), int):
-        return restored_effects(told, items, {}, features)
-    sealed.require(NET)
-    return restored_effects(told, items, tensors(sealed.read(NET, tensor_shapes)), features)
 
 
 def _table_check(sealed: Sealed) -> Callable[[Peek, int], None]:

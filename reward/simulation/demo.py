@@ -127,7 +127,7 @@ def demo(folder: Path, *, seed: int, phase: Phase, settings: Settings | None = N
         function = _forecaster(log, horizon, told, seed)
     with phase("the effects of items, and their checks"):
         effects, found = _effects(log, horizon, told, seed)
-        function.effects, function.facts["effects"] = effects.personal, found
+        function.effects, function.facts["effects"] = effects.model, found
         save(function, folder / "reward")
     with phase("what items truly do"):
         items, truth = _truth(service, log, effects, horizon, told)
@@ -322,5 +322,5 @@ def _effects(log: EventLog, horizon: ActivityTrace, told: Settings, seed: int) -
     effects = fit_effects(log, horizon, personal=personal, seed=seed, **told["effects"])
     propensity = log.events.select(PROPENSITY).collect().to_series().to_numpy()
     checked = balance(log, propensity, half=None, seed=seed, **told["balance"])
-    fitted = None if effects.personal is None else (effects.personal.borne_out, effects.personal.personal_borne_out)
-    return effects, account(effects.borne_out, None, checked, personal=fitted, pushed=effects.pushed)
+    fitted = None if effects.model is None else (effects.model.calibration, effects.model.personal_calibration)
+    return effects, account(effects.calibration, None, checked, personal=fitted, pushed=effects.pushed)

@@ -72,9 +72,10 @@ SECTIONS = {
 PARTS: dict[str, tuple[bool, bool | None]] = {
     "encoder": (True, False),
     "data": (True, False),
-    "effects": (True, True),
-    "effects.personal": (False, True),
-    "effects.personal.net": (False, True),
+    "causal": (True, True),
+    "causal.moderation": (False, True),
+    "causal.personal": (False, True),
+    "causal.personal.net": (False, True),
     "propensities": (True, True),
     "balance": (True, True),
     "consistency": (False, True),
@@ -88,7 +89,7 @@ PARTS: dict[str, tuple[bool, bool | None]] = {
 
 # what parts that are called after training are given then: how many arguments by place, and which by name
 CALLS: dict[str, tuple[int, tuple[str, ...]]] = {
-    "effects": (2, ("seed", "propensity")),
+    "causal": (2, ("seed", "propensity")),
     "propensities": (1, ()),
     "balance": (2, ("half",)),
     "truth": (0, ()),
@@ -105,6 +106,7 @@ _TASK: dict[str, Kind] = {
     "outcome.quantity": COLUMN,
     "outcome.question": COLUMN,
     "outcome.levels": ListOf(Real(0, 1e9, above=True), least=2, rising=True),
+    "outcome.kind": Text("a kind of outcome events, of those that data.outcomes names"),
     "outcome.own_share": SHARE,
     "outcome.seed": SEED,
     "head.width": WIDTH,
@@ -113,6 +115,7 @@ _TASK: dict[str, Kind] = {
     "head.members": MEMBERS,
     "head.causes": Whole(1, 1000),
     "head.from_activity": FLAG,
+    "head.once": FLAG,
     "head.levels": ListOf(Real(0, 1e9, above=True), least=2, rising=True),
     "objective.most_weight": Real(1, 1e9),
 }
@@ -131,6 +134,8 @@ _DATA: dict[str, Kind] = {
     "data.timestamp_unit": optional(OneOf(("s", "ms", "us", "ns"))),
     "data.day_starts_at": Parsed("a time of day such as 04:00", lambda text: text),
     "data.end": optional(MOMENT),
+    "data.outcomes": optional(Values(PATH)),
+    "data.outcomes_end": optional(Values(MOMENT)),
     "data.session_gap_minutes": Real(0, 1e6, above=True),
     "data.max_rejected_share": SHARE,
     "data.seed": SEED,
@@ -192,23 +197,34 @@ _TRAINER: dict[str, Kind] = {
     "trainer.strategy": OneOf(("auto", "ddp_spawn", "ddp_spawn_find_unused_parameters_true")),
 }
 
-_EFFECTS: dict[str, Kind] = {
-    "effects.gate": optional(COLUMN),
-    "effects.rare": optional(COLUMNS),
-    "effects.group": optional(COLUMN),
-    "effects.folds": Whole(2, 100),
-    "effects.most_weight": Real(1, 1e9),
-    "effects.smooth_days": AT_LEAST_0,
-    "effects.curve_rounds": Whole(0, 100),
-    "effects.joint_rounds": Whole(0, 100),
-    "effects.personal.spans_days": ListOf(Real(0, 36500, above=True), least=1),
-    "effects.personal.most_ratio": POSITIVE,
-    "effects.personal.alternatives": Whole(1, 1000),
-    "effects.personal.net.hidden": ListOf(HIDDEN, repeated=True),
-    "effects.personal.net.passes": Whole(1, 10**4),
-    "effects.personal.net.batch_rows": COUNT,
-    "effects.personal.net.learning_rate": Real(0, 10, above=True),
-    "effects.personal.net.weight_decay": Real(0, 1e3),
+# of the parts that estimate effects on one user rather than another
+_OF_USERS: dict[Kind, str] = {
+    ListOf(Real(0, 36500, above=True), least=1): "spans_days",
+    POSITIVE: "most_ratio memory_days prior_answers reference_days",
+    Whole(1, 1000): "alternatives",
+    COUNT: "gate_rows clusters pushed_slates",
+    Whole(1, 10_000): "reference_items",
+    Whole(1, 10**6): "pushed_draws",
+}
+_CAUSAL: dict[str, Kind] = {
+    **{f"{place}.{name}": optional(COLUMN) for place in ("roles", "causal") for name in ("gate", "group")},
+    **dict.fromkeys(("roles.rare", "causal.rare"), optional(COLUMNS)),
+    "causal.folds": Whole(2, 100),
+    "causal.most_weight": Real(1, 1e9),
+    **dict.fromkeys(("causal.smooth_days", "causal.prior_users"), AT_LEAST_0),
+    **dict.fromkeys(("causal.curve_rounds", "causal.joint_rounds"), Whole(0, 100)),
+    "causal.level": LEVEL,
+    **{
+        f"causal.{part}.{name}": kind
+        for part in ("personal", "moderation")
+        for kind, names in _OF_USERS.items()
+        for name in names.split()
+    },
+    "causal.personal.net.hidden": ListOf(HIDDEN, repeated=True),
+    "causal.personal.net.passes": Whole(1, 10**4),
+    "causal.personal.net.batch_rows": COUNT,
+    "causal.personal.net.learning_rate": Real(0, 10, above=True),
+    "causal.personal.net.weight_decay": Real(0, 1e3),
     "propensities.gate": optional(COLUMN),
     "propensities.spans_days": SPANS,
     "propensities.prior_days": POSITIVE,
@@ -265,6 +281,7 @@ _EVALUATION: dict[str, Kind] = {
     "moved.events": optional(PATH),
     "moved.items": optional(PATH),
     "moved.folder": optional(PATH),
+    "moved.outcomes": optional(Values(PATH)),
     "control": Either((Text(), Whole(-(10**18), 10**18), FLAG)),
     "north_star": optional(COLUMN),
     "truth.world": Anything("the settings of simulation"),
@@ -313,7 +330,7 @@ BOUNDS: dict[str, Kind] = {
     **_DATA,
     **{f"task.*.{name}": kind for name, kind in _TASK.items()},
     **_TRAINER,
-    **_EFFECTS,
+    **_CAUSAL,
     **_EVALUATION,
     **{f"simulation.{name}": kind for kind, names in _KINDS_OF_CONSTANTS.items() for name in names.split()},
 }
@@ -321,8 +338,8 @@ BOUNDS: dict[str, Kind] = {
 # groups that may be null, and settings that need not be there
 OPTIONAL = {
     "evaluation.boosting",
-    "effects.personal",
-    "effects.personal.net",
+    "causal.personal",
+    "causal.personal.net",
     "consistency",
     "truth",
     "logger",

@@ -15,11 +15,13 @@ from pytorch_lightning.utilities.seed import isolate_rng
 
 from reward.data import parquet
 from reward.data.event_log import EventLog, SchemaError, reading
+from reward.data.files import Source
 from reward.scoring.artifact import load
 from reward.scoring.function import RewardFunction
 from reward.text import near
 from reward.training.command_line import RefusedError, of_the_config, refusing
 from reward.training.defaults import composed, conf_folder, defaults
+from reward.training.folder import own_modules
 from reward.training.judging import evaluate_run
 from reward.training.opening import begin, go_on
 from reward.training.renamed import of_today, setting
@@ -36,7 +38,7 @@ _ROLES = ("feedback", "context", "item_features", "click", "flags")
 _READING = ("session_gap_minutes", "max_rejected_share", "timezone", "timestamp_unit", "day_starts_at")
 
 
-def read_log(events: parquet.Source, *, feedback: str | Sequence[str], **settings: Any) -> EventLog:
+def read_log(events: Source, *, feedback: str | Sequence[str], **settings: Any) -> EventLog:
     """Point at a log: parquet files, or a polars frame.
 
     Args:
@@ -80,7 +82,7 @@ def fit(
             ``settings`` name, by default the bundled one; or, with ``resume``, the run's own.
         tasks: what to predict, by the names in ``conf/task``. Rewards are told in the first.
         encoder: a choice of ``conf/encoder``.
-        causal: a choice of ``conf/effects``.
+        causal: a choice of ``conf/causal``, such as ``personalized`` or ``excursion``.
         seed: draws the initial weights, batches and resamples.
         settings: any others, by their path: ``{"trainer.max_epochs": 10}``, or as on the command line,
             ``["trainer.max_epochs=10"]``.
@@ -101,7 +103,7 @@ def fit(
     """
     if log is not None and not isinstance(log, EventLog):
         raise TypeError(f"log expected an EventLog, got {type(log).__name__}: make one with reward.read_log(...)")
-    chosen = {"task": tasks, "encoder": encoder, "effects": causal, "seed": seed}
+    chosen = {"task": tasks, "encoder": encoder, "causal": causal, "seed": seed}
     overrides = [f"{name}={_told(value)}" for name, value in chosen.items() if value is not None]
     if resume and log is not None:
         raise ValueError("resume=True goes on with the run's own log, which is in its folder: expected log=None")
@@ -120,7 +122,7 @@ def fit(
             if run.folder.record is None:  # refused before anything ran
                 shutil.rmtree(place / LOG, ignore_errors=True)
             run.folder.release()
-        return load(run.folder.artifact, trust=run.folder.trust)
+        return load(run.folder.artifact, trust=own_modules(run.folder))
 
 
 def evaluate(run: StrPath, *, settings: Settings = (), silent: bool = False) -> dict[str, Any]:
@@ -203,12 +205,15 @@ def _reading(log: EventLog, place: Path) -> dict[str, Any]:
     roles = {name: getattr(log, name) for name in (*_ROLES, *_READING)}
     told = {name: list(value) if isinstance(value, tuple) else value for name, value in roles.items()}
     told |= {"items": None, **files, "end": None if log.end is None else log.end.isoformat()}
+    told["outcomes"] = {kind: str((place / f"outcome_{kind}.parquet").resolve()) for kind in log.outcomes} or None
+    told["outcomes_end"] = {kind: end.isoformat() for kind, end in log.outcomes_end.items()} or None
     return {f"data.{name}": value for name, value in told.items()}
 
 
 def _write(log: EventLog, place: Path) -> None:
     """Write a log's tables, without holding them in memory."""
-    for name, table in (("events", log.events), ("items", log.items)):
+    outcomes = {f"outcome_{kind}": table for kind, table in log.outcomes.items()}
+    for name, table in {"events": log.events, "items": log.items, **outcomes}.items():
         if table is not None:
             with whole(place / f"{name}.parquet") as scratch, reading(f"the log's {name}"):
                 table.sink_parquet(scratch)

@@ -99,13 +99,6 @@ class RunFolder:
         return path if (path / "reward.json").is_file() else self.artifact
 
     @property
-    def trust(self) -> tuple[str, ...]:
-        """The modules of parts from elsewhere that the run's own config names."""
-        config: Any = OmegaConf.to_container(OmegaConf.load(self.path / CONFIG))
-        named = {target.rpartition(".")[0] for target in _targets(config)}
-        return tuple(sorted(name for name in named if name.partition(".")[0] != "reward"))
-
-    @property
     def refitted(self) -> bool:
         """Whether the scoring function was fitted again after it was judged."""
         file = self.artifact / "reward.json"
@@ -152,6 +145,14 @@ class RunFolder:
         if self._lock >= 0:
             os.close(self._lock)
         self._lock = -1
+
+
+def own_modules(folder: RunFolder) -> tuple[str, ...]:
+    """The modules of parts from elsewhere that the run's config names, to be trusted where its artefact names them."""
+    named = {
+        target.rpartition(".")[0] for target in _targets(OmegaConf.to_container(OmegaConf.load(folder.path / CONFIG)))
+    }
+    return tuple(sorted(name for name in named if name.partition(".")[0] != "reward"))
 
 
 def _targets(config: Any) -> Iterator[str]:

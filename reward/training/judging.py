@@ -23,7 +23,7 @@ from reward.scoring.function import RewardFunction
 from reward.training.assembly import plain_values
 from reward.training.command_line import JobError, refusing
 from reward.training.fitting import TrainingError, best_loss
-from reward.training.folder import RunFolder, RunFolderError
+from reward.training.folder import RunFolder, RunFolderError, own_modules
 from reward.training.identity import placed, same_log, window_of
 from reward.training.opening import saved_config
 from reward.training.refit import keep_what_was_judged
@@ -93,7 +93,7 @@ def read(folder: RunFolder, training: DictConfig, moved: dict[str, Any]) -> tupl
         raise RunFolderError(
             f"run={folder.path} has no scoring function yet: python train.py resume={folder.path} goes on with it"
         )
-    function = load(folder.judged, trust=folder.trust)
+    function = load(folder.judged, trust=own_modules(folder))
     source = plain_values(training.data) | {name: path for name, path in moved.items() if path is not None}
     dates = function.facts.get("window")
     source = placed(source, (folder.record or {}).get("started_in"), grown=dates is not None)

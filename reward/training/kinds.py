@@ -209,3 +209,12 @@ COLUMN = Text("the name of a column")
 COLUMNS = Either((ListOf(COLUMN), COLUMN))
 ZONE = Parsed("the IANA name of a time zone", lambda text: text if text in available_timezones() else None)
 MOMENT = Parsed("a date or a moment, ISO 8601", datetime.fromisoformat)
+MOST_SEED = 2**32 - 1
+SEED = Whole(0, MOST_SEED)
+COUNT = Whole(1, 10**9)
+DAYS = Whole(1, 3650)
+POSITIVE = Real(0, 1e9, above=True)
+AT_LEAST_0 = Real(0, 1e9)
+Z = Real(0, 30, above=True)  # standard errors
+SPANS = ListOf(Real(0, 36500, above=True))
+HIDDEN = Whole(1, 4096)

@@ -48,7 +48,7 @@ def go_on(folder: Path, config: DictConfig, given: Sequence[str], *, called: str
     """
     taken = RunFolder.reopen(folder, called=called)
     try:
-        saved = saved_config(taken)
+        saved = saved_config(taken, config)
         OmegaConf.set_struct(saved, False)
         told: list[Any] = [OmegaConf.to_container(it, resolve=False) for it in (config, saved)]
         changed: Mapping[str, Any] = resumed(given, *told, has_artifact=taken.has_artifact)
@@ -62,7 +62,14 @@ def go_on(folder: Path, config: DictConfig, given: Sequence[str], *, called: str
     return Run(saved, plain, taken, list(given), tuple(changed))
 
 
-def saved_config(folder: RunFolder) -> DictConfig:
-    """The config that a run was started with, by the names of today."""
-    values: dict[str, Any] = OmegaConf.to_container(OmegaConf.load(folder.path / CONFIG))  # type: ignore[assignment]
-    return OmegaConf.create(config_of_today(values))
+def saved_config(folder: RunFolder, today: DictConfig | None = None) -> DictConfig:
+    """The config that a run was started with, by the names of today.
+
+    Args:
+        folder: the run's.
+        today: lends what came later, see `config_of_today`.
+    """
+    values, lent = (
+        None if it is None else OmegaConf.to_container(it) for it in (OmegaConf.load(folder.path / CONFIG), today)
+    )
+    return OmegaConf.create(config_of_today(values, lent))  # type: ignore[arg-type]

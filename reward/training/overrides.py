@@ -8,13 +8,14 @@ from typing import Any
 
 from reward.training.folder import RunFolderError
 
-_WHERE = ("data.events", "data.items", "data.folder")  # the same log elsewhere: fingerprints tell
+_WHERE = ("data.events", "data.items", "data.folder", "data.outcomes")  # the same log elsewhere: fingerprints tell
 _ALWAYS = ("evaluation", "logger", "refit", *_WHERE)
 _BEFORE_TRAINING_ENDS = ("trainer.max_epochs", "trainer.patience", "trainer.accelerator", "trainer.devices")
 _BEFORE_THE_ARTIFACT = (
     *_BEFORE_TRAINING_ENDS,
     "calibration",
-    "effects",
+    "roles",
+    "causal",
     "propensities",
     "balance",
     "truth",
@@ -22,7 +23,7 @@ _BEFORE_THE_ARTIFACT = (
 
 
 def names(overrides: Iterable[str]) -> list[str]:
-    """The settings that overrides of a command line set: ``+effects.gate=click`` → ``effects.gate``."""
+    """The settings that overrides of a command line set: ``+causal.gate=click`` → ``causal.gate``."""
     return [re.sub(r"^[+~]+", "", override).partition("=")[0].partition("@")[0] for override in overrides]
 
 

@@ -15,7 +15,7 @@ from reward.scoring.function import RewardFunction
 from reward.sequences.datamodule import StreamData
 from reward.sequences.model import RewardModel
 from reward.training.fitting import best_epochs, make_trainer, quietly
-from reward.training.folder import RunFolder
+from reward.training.folder import RunFolder, own_modules
 
 NONE, EFFECTS, ALL = "none", "effects", "all"
 
@@ -59,7 +59,7 @@ def keep_what_was_judged(folder: RunFolder, judged: RewardFunction, **found: Any
     if folder.refitted:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ArtifactWarning)  # said when it was made
-            shipped = load(folder.artifact, trust=folder.trust)
+            shipped = load(folder.artifact, trust=own_modules(folder))
         shipped.facts.update(found)
         save(shipped, folder.artifact)
 

@@ -7,6 +7,11 @@ from collections.abc import Callable, Iterable, Mapping
 from copy import deepcopy
 from typing import Any
 
+from reward.moved import today as moved
+from reward.targets import TARGET
+
+GROUPS = {"effects": "causal"}  # settings of before, and of today
+CHOICES = {("effects", "second_stage"): "personalized"}
 REWARD_TASK = "active_days"
 PARTS = ("outcome", "head", "objective")
 _FITTING = {"active_days": ("trace", "likelihood"), "return_time": ("hazard", "hazard")}  # head and objective of before
@@ -44,8 +49,10 @@ def of_today(overrides: Iterable[str], say: Callable[[str], object] = lambda _: 
         if match is None or today == name:
             found.append(override)
             continue
-        renamed.append(f"{match['sign']}{today}{match['value'] or ''}")
-        say(f"{name} is called {today} now")
+        before = match["value"] or ""
+        value = _chosen(name, before)
+        renamed.append(f"{match['sign']}{today}{value}")
+        say(f"{name}{before} is called {today}{value} now" if name in GROUPS else f"{name} is called {today} now")
     if chosen.keys() & {*PARTS, "also"}:
         tasks = ",".join([reward, *_listed(chosen.get("also", ""))])
         renamed.append(f"task=[{tasks}]")
@@ -59,6 +66,8 @@ def setting(name: str, reward: str = REWARD_TASK) -> str:
     if name in ("outcome.horizon_days", "head.members"):
         return name.partition(".")[2]
     part, dot, rest = name.partition(".")
+    if part in GROUPS:
+        return f"{GROUPS[part]}{dot}{rest}"
     if not dot:
         return name
     if part in PARTS:
@@ -66,18 +75,39 @@ def setting(name: str, reward: str = REWARD_TASK) -> str:
     return f"task.{rest}" if part == "also" else name
 
 
-def config_of_today(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The config of a run folder, as plain values with their references, by the names of today."""
-    values = deepcopy(dict(config))
+def config_of_today(config: Mapping[str, Any], today: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The config of a run folder, as plain values with their references, by the names of today.
+
+    Args:
+        config: as it was saved.
+        today: a config of today, of which parts of the same class lend those settings that the folder's do not have:
+            they came later, with the values that were in the code.
+    """
+    values = _referring(*_by_task({GROUPS.get(name, name): deepcopy(it) for name, it in config.items()}))
+    return values if today is None else {**today, **_completed(values, today)}
+
+
+def _by_task(values: dict[str, Any]) -> tuple[dict[str, Any], str]:
+    """Settings with all tasks alike, and the one that rewards are told in."""
     if "outcome" not in values:
-        return values
+        return values, REWARD_TASK
     outcome = str(values["outcome"].get("_target_", "")).rpartition(".")[2]
     reward = _TASK_OF.get(outcome, outcome.lower())
     horizon, members = values["outcome"].get("horizon_days", 14), values["head"].get("members", 1)
     parts = {name: values.pop(name) for name in PARTS}
     tasks = {reward: {**parts, "weight": 1.0}, **(values.pop("also", None) or {})}
-    values |= {"horizon_days": horizon, "members": members, "reward": None, "task": tasks}
-    return _referring(values, reward)
+    return values | {"horizon_days": horizon, "members": members, "reward": None, "task": tasks}, reward
+
+
+def _completed(saved: Any, today: Any) -> Any:
+    """Parts with the settings that they lack; what is no part stays as it is, with the parts in it completed."""
+    if not isinstance(saved, Mapping) or not isinstance(today, Mapping):
+        return saved
+    known = {name: _completed(value, today[name]) if name in today else value for name, value in saved.items()}
+    if TARGET not in saved:
+        return known
+    same = moved(str(saved[TARGET])) == moved(str(today.get(TARGET)))
+    return known | {name: value for name, value in today.items() if same and name not in saved}
 
 
 def _referring(values: Any, reward: str) -> Any:
@@ -107,6 +137,13 @@ def _reward_task(chosen: Mapping[str, str]) -> str:
                 "task=[active_days] or task=[return_time]; another one is a file of its own, conf/task/NAME.yaml"
             )
     return outcome
+
+
+def _chosen(name: str, value: str) -> str:
+    """``=value`` of a group by the choices of today."""
+    if not value.startswith("="):
+        return value
+    return "=" + ",".join(CHOICES.get((name, choice), choice) for choice in value[1:].split(","))
 
 
 def _listed(value: str) -> list[str]:

@@ -11,21 +11,20 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from reward.causal.diagnostics.summary import account, no_account
-from reward.causal.estimate import ItemEffects
 from reward.causal.propensity.plausibility import check_propensities
-from reward.causal.user_effects.model import Personal
+from reward.causal.protocol import EffectModel, EstimatedEffects
 from reward.columns import PROPENSITY
 from reward.data.event_log import EventLog, SchemaError
 from reward.data.split import Split, known_at
 from reward.evaluation.simulated_truth import TRUTH, beside_truth
-from reward.outcomes.activity import ActivityTrace
+from reward.outcomes.protocol import has_effects
 from reward.training.terminal import console
 from reward.writing import whole
 
 
 def estimate_effects(
     log: EventLog, outcome: Any, window: Split, config: DictConfig, folder: Path
-) -> tuple[dict[str, Any], Personal | None]:
+) -> tuple[dict[str, Any], EffectModel | None]:
     """The second stage on what training and validation saw: ``effects.parquet``.
 
     Returns what the artefact says of it, and what its rewards are made of: None where effects cannot be estimated.
@@ -38,7 +37,7 @@ def estimate_effects(
     except SchemaError as error:
         found, personal = no_account(str(error)), None
     else:
-        personal = effects.personal
+        personal = effects.model
         with whole(folder / "effects.parquet") as scratch:
             effects.items.write_parquet(scratch)
     return found, personal
@@ -62,31 +61,37 @@ def compare_with_truth(log: EventLog, window: Split, config: DictConfig, folder:
 
 def second_stage(
     known: EventLog, outcome: Any, config: DictConfig, roles: Mapping[str, Any] | None = None
-) -> tuple[dict[str, Any], ItemEffects]:
+) -> tuple[dict[str, Any], EstimatedEffects]:
     """The effects of items, and the account of how far they can be believed.
 
-    ``roles`` are ``gate``, ``rare`` and ``group`` where they are not to be chosen as ``config`` says.
+    ``roles`` are ``gate``, ``rare`` and ``group`` where they are not to be chosen as ``config`` says; those that the
+    estimator does not have are left out.
 
     Raises:
         SchemaError: the log or the outcome does not allow for it.
     """
-    if not isinstance(outcome, ActivityTrace) or outcome.scope != "user":
-        raise SchemaError(f"they need outcome=active_days with outcome.scope=user, and it tells {outcome.unit}")
+    if not has_effects(outcome):
+        raise SchemaError(
+            "they need an outcome of the user that is told day by day, such as task=[active_days] with "
+            f"scope=user, and it tells {outcome.unit}"
+        )
     estimated, unused = None, check_propensities(known)
     if unused is None and PROPENSITY in known.events.collect_schema().names():
         propensity = known.events.select(PROPENSITY).collect().to_series().to_numpy()
     else:
         estimated = instantiate(config.propensities, _convert_="all")(known)
         propensity = estimated.propensity
-    effects = instantiate(config.effects)(known, outcome, seed=config.seed, propensity=propensity, **(roles or {}))
+    kept = {name: value for name, value in (roles or {}).items() if name in config.causal}
+    effects = instantiate(config.causal)(known, outcome, seed=config.seed, propensity=propensity, **kept)
     balance, unchecked = None, ""
     try:
         balance = instantiate(config.balance)(known, propensity, half=None if estimated is None else estimated.half)
     except SchemaError as error:
         unchecked = str(error)
-    personal = None if effects.personal is None else (effects.personal.borne_out, effects.personal.personal_borne_out)
+    model = effects.model
+    personal = None if model is None else (model.calibration, model.personal_calibration)
     found = account(
-        effects.borne_out,
+        effects.calibration,
         estimated,
         balance,
         personal=personal,
@@ -94,5 +99,6 @@ def second_stage(
         unchecked=unchecked,
         chosen=effects.chosen,
         unused=unused,
+        points=outcome.points,
     )
     return found, effects

@@ -166,7 +166,7 @@ def _agreements(config: Mapping[str, Any]) -> Iterator[str]:
     if isinstance(encoder.get("heads"), int) and isinstance(width, int) and width % encoder["heads"]:
         yield f"encoder.heads must divide encoder.width, got {encoder['heads']} heads for a width of {width}"
     yield from _heads(config, width)
-    balance, effects = config["balance"], config["effects"]
+    balance, effects = config["balance"], config["causal"]
     if balance.get("warm_days", 0) < balance.get("placebo_days", 0):
         yield (
             f"balance.warm_days: expected at least balance.placebo_days, {balance['placebo_days']}, got "
@@ -174,7 +174,7 @@ def _agreements(config: Mapping[str, Any]) -> Iterator[str]:
         )
     net = (effects.get("personal") or {}).get("net")
     if net is not None and effects.get("folds", 3) < 3:
-        yield f"effects.folds: expected at least 3 with effects.personal.net, got {effects['folds']}"
+        yield f"causal.folds: expected at least 3 with causal.personal.net, got {effects['folds']}"
     weights = config["model"]["state_weights"]
     if not any(weights.values()):
         yield "model.state_weights: expected at least one above 0, got none"

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from reward.causal.user_effects.model import Personal
+from reward.causal.user_effects.model import PersonalizedEffect
 from reward.simulation.policies import logging_policy
 from reward.simulation.service import first_state, simulate
 
@@ -46,15 +46,15 @@ def test_the_first_days_slates_are_as_far_as_asked(pushed, case, start):
 
 def test_what_was_seen_is_counted_as_the_log_counts_it(pushed, recovery, case, start, monkeypatch):
     """The service's own policy lives the log once more, and each day's first slates see what the log says was seen."""
-    personal = recovery.fitted(case, case.log).personal
+    personal = recovery.fitted(case, case.log).model
     events, seen, views = case.events, [], []
-    whole = Personal.of_seen
+    whole = PersonalizedEffect.of_seen
 
     def watched(self, person, facts, own, group):
         seen.append((own, group))
         return whole(self, person, facts, own, group)
 
-    monkeypatch.setattr(Personal, "of_seen", watched)
+    monkeypatch.setattr(PersonalizedEffect, "of_seen", watched)
     reward = pushed.by_user(case.service, events, personal, start, 0.0)
 
     def kept(view):
@@ -63,7 +63,7 @@ def test_what_was_seen_is_counted_as_the_log_counts_it(pushed, recovery, case, s
 
     simulate(case.service, pushed.leaning(case.service, kept, 0.0, []), start, 12)
     users = events["user_id"].unique().sort()
-    past, compared = personal.past(events, users), 0
+    past, compared = personal.history(events, users), 0
     midnight = float(events["timestamp"].dt.truncate("1d").min().timestamp() / 86_400)
     for number, (view, (own, group)) in enumerate(zip(views, seen, strict=True)):
         if number and views[number - 1].day == view.day:

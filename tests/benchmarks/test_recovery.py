@@ -100,7 +100,7 @@ def test_what_the_truth_is_uncertain_of_is_not_counted_against_the_reward(recove
 
 def test_every_live_item_is_scored_in_slots_of_the_days_of_the_truth_as_of_the_visits_first_moment(recovery):
     case = recovery.Case("clickbait", 3, 150, 5)
-    found = recovery.fitted(case, case.log).personal
+    found = recovery.fitted(case, case.log).model
     events, segment = case.events, recovery.segments_of(case.service)
     told = recovery.rewards_by_cell(case.service, events, found, segment, [17], slots=10**6, rows=10**6, seed=0)
     day = events.with_columns(day=pl.col("timestamp").dt.ordinal_day() - 1)
@@ -109,7 +109,7 @@ def test_every_live_item_is_scored_in_slots_of_the_days_of_the_truth_as_of_the_v
     first = shown.group_by("user_id").agg(pl.col("timestamp").min(), pl.len())
     mine = first.filter(pl.Series(segment[first["user_id"].to_numpy()] == 4))
     moment = mine["timestamp"].dt.epoch("us").to_numpy() / 86_400e6
-    standing = found.past(events, users).standing(users.search_sorted(mine["user_id"]).to_numpy().astype(int), moment)
+    standing = found.history(events, users).state(users.search_sorted(mine["user_id"]).to_numpy().astype(int), moment)
     live = case.service.catalogue.live(17)
     score = found.score(standing, found.known(np.arange(case.items)).of(torch.from_numpy(live)[None])).mean
     expected = np.average(score.numpy(), axis=0, weights=mine["len"].to_numpy())

@@ -7,9 +7,9 @@ import pytest
 
 from reward.causal.choosing import Chosen, Roles
 from reward.causal.diagnostics.balance import Balance
+from reward.causal.diagnostics.calibration_slope import CalibrationSlope
 from reward.causal.diagnostics.policy_shift import Push
 from reward.causal.diagnostics.summary import Verdict, account, account_sentences, no_account, no_push, verdict
-from reward.causal.item_effects.ipw import HeldOut
 from reward.causal.propensity.calibration import Calibration
 from reward.causal.propensity.conditional_logit import Propensities
 
@@ -29,7 +29,7 @@ ESTIMATED = Propensities(
     items=1,
     slates=2,
 )
-THERE, NOTHING, REFUTED = HeldOut(1.0, 0.2), HeldOut(0.1, 0.2), HeldOut(-1.0, 0.2)
+THERE, NOTHING, REFUTED = CalibrationSlope(1.0, 0.2), CalibrationSlope(0.1, 0.2), CalibrationSlope(-1.0, 0.2)
 
 
 def test_logged_propensities_that_balance_are_warned_of_by_nobody():
@@ -76,7 +76,7 @@ def test_what_speaks_against_the_effects_is_in_the_warning(estimated, balance, w
 
 
 @pytest.mark.parametrize(
-    ("borne_out", "balance", "words"),
+    ("calibration", "balance", "words"),
     [
         (
             THERE,
@@ -88,14 +88,14 @@ def test_what_speaks_against_the_effects_is_in_the_warning(estimated, balance, w
         (NOTHING, FLAGGED, "Effects of items cannot be distinguished from zero: for each day of predicted effect"),
         (REFUTED, BALANCED, "Held-out users contradict the effects of items"),
         (
-            HeldOut(0.0, np.inf),
+            CalibrationSlope(0.0, np.inf),
             BALANCED,
             "Effects of items cannot be distinguished from zero: all estimates are the same",
         ),
     ],
 )
-def test_the_verdict_comes_first_and_claims_nothing_that_the_check_speaks_against(borne_out, balance, words):
-    assert account_sentences(account(borne_out, None, balance))[0].startswith(words)
+def test_the_verdict_comes_first_and_claims_nothing_that_the_check_speaks_against(calibration, balance, words):
+    assert account_sentences(account(calibration, None, balance))[0].startswith(words)
 
 
 def test_the_sentences_tell_of_the_policy_s_model_and_of_the_balance():
@@ -106,7 +106,7 @@ def test_the_sentences_tell_of_the_policy_s_model_and_of_the_balance():
     assert unchecked[2:] == ["Balance was not checked: the log is short."]
 
 
-ALIKE = HeldOut(0.0, np.inf)
+ALIKE = CalibrationSlope(0.0, np.inf)
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def test_an_account_of_an_artefact_from_before_rewards_were_checked_has_a_verdic
 def test_an_account_goes_into_json_and_what_could_not_be_done_has_the_same_keys():
     none = no_account("they need outcome.scope=user")
     assert account_sentences(none) == ["Effects of items were not estimated: they need outcome.scope=user"]
-    for found in (none, account(HeldOut(0.0, np.inf), ESTIMATED, FLAGGED)):
+    for found in (none, account(CalibrationSlope(0.0, np.inf), ESTIMATED, FLAGGED)):
         assert json.loads(json.dumps(found, allow_nan=False)) == found
         assert found.keys() == none.keys()
 
@@ -171,11 +171,14 @@ def test_an_account_goes_into_json_and_what_could_not_be_done_has_the_same_keys(
             "What a user likes and has already seen makes no difference that this log can show: for each pre",
         ),
         (REFUTED, "Held-out users contradict the part of rewards that is a user's own: for each predicted day of it"),
-        (HeldOut(0.0, np.inf), "What a user likes and has already seen makes no difference that this log can show."),
+        (
+            CalibrationSlope(0.0, np.inf),
+            "What a user likes and has already seen makes no difference that this log can show.",
+        ),
     ],
 )
 def test_what_rewards_add_to_the_effects_of_items_is_told_apart(added, words):
-    found = account(THERE, None, BALANCED, personal=(HeldOut(0.9, 0.1), added))
+    found = account(THERE, None, BALANCED, personal=(CalibrationSlope(0.9, 0.1), added))
     assert found["rewards"]["interval"] == pytest.approx([0.9 - 0.196, 0.9 + 0.196])
     assert account_sentences(found)[1].startswith(words)
     assert account_sentences(account(THERE, None, BALANCED))[1:] == BALANCED.sentences()

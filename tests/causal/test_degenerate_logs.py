@@ -8,12 +8,12 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from estimators import PERSONAL
 
 from reward.causal.diagnostics.balance import balance
 from reward.causal.diagnostics.summary import account, account_sentences
 from reward.causal.estimate import fit_effects
 from reward.causal.propensity.conditional_logit import estimate_propensities
-from reward.causal.user_effects.estimation import fit_personal
 from reward.causal.user_effects.g_estimation import Moments, contrasts
 from reward.data.event_log import EventLog, SchemaError
 from reward.data.slates import slates_of
@@ -34,7 +34,7 @@ SETTINGS = {
     "smooth_days": 30.0,
     "curve_rounds": 1,
     "joint_rounds": 1,
-    "personal": partial(fit_personal, spans_days=[3, 10, 30], most_ratio=10.0, alternatives=2, net=None),
+    "personal": PERSONAL,
     "seed": 0,
 }
 
@@ -255,9 +255,9 @@ def stage(events, items, changes, policy, checks):
             balanced = one(log, propensity, half=None if estimated is None else estimated.half)
         except SchemaError as error:
             unchecked = str(error)
-        both = (found.personal.borne_out, found.personal.personal_borne_out)
+        both = (found.model.calibration, found.model.personal_calibration)
         accounts.append(
-            account(found.borne_out, estimated, balanced, personal=both, pushed=found.pushed, unchecked=unchecked)
+            account(found.calibration, estimated, balanced, personal=both, pushed=found.pushed, unchecked=unchecked)
         )
     return log, found, accounts
 
@@ -283,12 +283,12 @@ def test_effects_are_numbers_or_a_sentence_says_why_there_are_none(name, policy,
         assert found.items[column].is_finite().all(), column
     assert found.items["anchor"].drop_nulls().is_finite().all()
     assert np.isfinite(found.curve).all()
-    personal = found.personal
+    personal = found.model
     for values in (personal.gate, personal.scale, personal.coefficients, personal.covariance, *personal.facts):
         assert np.isfinite(np.asarray(values)).all()
     users, ids = log.events.collect()["user_id"].unique().sort(), found.items["item_id"].to_numpy()
-    past = personal.past(log.events.collect(), users)
-    standing = past.standing(np.arange(len(users)), np.full(len(users), 19_800.0))
+    past = personal.history(log.events.collect(), users)
+    standing = past.state(np.arange(len(users)), np.full(len(users), 19_800.0))
     rewards = personal.score(standing, personal.known(ids).of(torch.arange(len(ids))[None]))
     assert rewards.mean.isfinite().all()
     assert rewards.std.isfinite().all()

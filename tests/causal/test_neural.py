@@ -1,4 +1,3 @@
-from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -51,7 +50,7 @@ def turning_log(strength, seed=0):
 
 @pytest.fixture(scope="module")
 def found():
-    return fit_effects(turning_log(1.5), ActivityTrace(5), **SETTINGS).personal
+    return fit_effects(turning_log(1.5), ActivityTrace(5), **SETTINGS).model
 
 
 def exposures(folds=4, rows=4000, effect=lambda x: x[..., 0] * x[..., 1], noise=0.5):
@@ -65,14 +64,14 @@ def exposures(folds=4, rows=4000, effect=lambda x: x[..., 0] * x[..., 1], noise=
 
 
 def test_a_net_finds_what_no_linear_column_can(found):
-    assert found.net_borne_out.slope > 3 * found.net_borne_out.se
-    assert found.net_borne_out.slope == pytest.approx(1.0, abs=3 * found.net_borne_out.se)
+    assert found.net_calibration.slope > 3 * found.net_calibration.se
+    assert found.net_calibration.slope == pytest.approx(1.0, abs=3 * found.net_calibration.se)
 
 
 def test_where_nothing_matters_a_net_adds_nothing():
-    found = fit_effects(turning_log(0.0), ActivityTrace(5), **SETTINGS).personal
-    assert abs(found.net_borne_out.slope) < 3.3 * found.net_borne_out.se or found.net_borne_out.se == np.inf
-    assert abs(found.borne_out.slope) < 3.3 * found.borne_out.se
+    found = fit_effects(turning_log(0.0), ActivityTrace(5), **SETTINGS).model
+    assert abs(found.net_calibration.slope) < 3.3 * found.net_calibration.se or found.net_calibration.se == np.inf
+    assert abs(found.calibration.slope) < 3.3 * found.calibration.se
 
 
 def test_a_product_of_two_inputs_is_learnt_and_its_slope_is_1():
@@ -132,14 +131,14 @@ def test_a_net_by_hand():
 
 
 def test_two_folds_are_too_few():
-    with pytest.raises(ValueError, match=r"at least 3 folds .* got 2: set effects.folds=5"):
+    with pytest.raises(ValueError, match=r"at least 3 folds .* got 2: set causal.folds=5"):
         NET(exposures(folds=2), seed=0)
 
 
 def test_an_artefact_with_a_net_scores_exactly_as_before(network_of, features, outcome, log, tmp_path):
     rows = log.events.select(pl.len()).collect().item()
     settings = {**SETTINGS, "group": "genre", "propensity": np.full(rows, 1 / ITEMS)}
-    effects = fit_effects(log, outcome, **settings).personal
+    effects = fit_effects(log, outcome, **settings).model
     width = len(effects.net.centre)
     random = np.random.default_rng(0)
     loud = EffectNet(
@@ -149,20 +148,20 @@ def test_an_artefact_with_a_net_scores_exactly_as_before(network_of, features, o
     )
     kept = {"max_events": 16, "timestamp_unit": None, "facts": {}}
     coefficients = np.append(effects.coefficients[:-1], 0.1)
-    effects = replace(effects, net=loud, coefficients=coefficients)
+    effects = effects.replaced(net=loud, coefficients=coefficients)
     fn = RewardFunction(network_of(), features, outcome, **kept, effects=effects)
     save(fn, tmp_path / "reward")
     again = load(str(tmp_path / "reward"))
     events = log.events.filter(pl.col("user_id") < 8).collect()
     one, two = fn.score_events(events), again.score_events(events)
     assert one.equals(two)
-    assert again.effects.net_borne_out == effects.net_borne_out
+    assert again.effects.net_calibration == effects.net_calibration
     first = pl.col("timestamp").min().over("user_id", "request_id")
     slate = pl.when(pl.col("request_id").is_null()).then("timestamp").otherwise(first)
     history = again.encode(events, now=events.select("user_id", slate.alias("timestamp")))
     found = again.score_candidates(history, events["item_id"].to_numpy()[:, None])
     np.testing.assert_allclose(found.mean[:, 0], one["reward"], atol=1e-6)
     np.testing.assert_allclose(found.std[:, 0], one["reward_std"], atol=1e-6)
-    silent = replace(loud, layers=tuple((0 * weight, 0 * bias) for weight, bias in loud.layers))
-    without = RewardFunction(network_of(), features, outcome, **kept, effects=replace(effects, net=silent))
+    silent = EffectNet(loud.centre, loud.width, tuple((0 * weight, 0 * bias) for weight, bias in loud.layers))
+    without = RewardFunction(network_of(), features, outcome, **kept, effects=effects.replaced(net=silent))
     assert (without.score_events(events)["reward"] - one["reward"]).abs().max() > 1e-4

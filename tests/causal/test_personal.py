@@ -5,12 +5,13 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from estimators import PERSONAL
 
 from reward.causal.estimate import fit_effects
-from reward.causal.user_effects.estimation import fit_personal
-from reward.causal.user_effects.model import days_since_1970
-from reward.causal.user_effects.storage import from_values, to_table, to_values
-from reward.causal.user_effects.user_state import Facts
+from reward.causal.user_effects.model import PersonalizedEffect
+from reward.causal.user_effects.storage import arguments
+from reward.causal.user_effects.user_state import ItemState
+from reward.data.days import days_since_1970
 from reward.data.event_log import EventLog
 from reward.data.validation import check
 from reward.outcomes.activity import ActivityTrace
@@ -59,7 +60,7 @@ SETTINGS = {
     "smooth_days": 30.0,
     "curve_rounds": 1,
     "joint_rounds": 1,
-    "personal": partial(fit_personal, spans_days=[3, 10, 30], most_ratio=10.0, alternatives=2, net=None),
+    "personal": PERSONAL,
     "seed": 0,
 }
 
@@ -77,17 +78,17 @@ def found(log):
 def rewards_at_the_end(personal, log, users=200):
     events = log.events.collect()
     ids = events["user_id"].unique().sort()
-    past = personal.past(events, ids)
-    standing = past.standing(np.arange(users), np.full(users, 19_723.0 + DAYS))
+    past = personal.history(events, ids)
+    standing = past.state(np.arange(users), np.full(users, 19_723.0 + DAYS))
     return ids[:users].to_numpy(), personal.score(
         standing, personal.known(np.arange(ITEMS)).of(torch.arange(ITEMS)[None])
     )
 
 
 def test_what_users_like_does_more_for_them_although_items_are_alike_on_average(found, log):
-    assert found.personal.personal_borne_out.slope > 3 * found.personal.personal_borne_out.se
-    assert found.personal.borne_out.slope == pytest.approx(1.0, abs=3 * found.personal.borne_out.se)
-    users, rewards = rewards_at_the_end(found.personal, log)
+    assert found.model.personal_calibration.slope > 3 * found.model.personal_calibration.se
+    assert found.model.calibration.slope == pytest.approx(1.0, abs=3 * found.model.calibration.se)
+    users, rewards = rewards_at_the_end(found.model, log)
     match = np.where(users % 2 == 0, 1.0, -1.0)[:, None] * np.where(np.arange(ITEMS) < ITEMS // 2, 1.0, -1.0)
     mean = rewards.mean.numpy()
     assert np.corrcoef(mean.ravel(), match.ravel())[0, 1] > 0.6
@@ -98,31 +99,31 @@ def test_what_users_like_does_more_for_them_although_items_are_alike_on_average(
 @pytest.mark.parametrize("seed", range(3))
 def test_where_nothing_matters_nothing_is_borne_out(seed):
     found = fit_effects(toy_log(0.0, seed), OUTCOME, **SETTINGS)
-    for told in (found.personal.borne_out, found.personal.personal_borne_out):
+    for told in (found.model.calibration, found.model.personal_calibration):
         assert abs(told.slope) < 3.3 * told.se
 
 
 def test_the_gate_is_a_probability_that_rises_with_what_is_liked(found, log):
     events = log.events.collect()
-    past = found.personal.past(events, events["user_id"].unique().sort())
+    past = found.model.history(events, events["user_id"].unique().sort())
     first = events.filter(pl.col("timestamp") == events["timestamp"].max()).head(50)
     user = events["user_id"].unique().sort().search_sorted(first["user_id"]).to_numpy().astype(np.int64)
-    taste = past.person(user, np.full(len(user), 19_800.0)).taste[:, 0] * found.personal.facts.taste[0, 0]
+    taste = past.person(user, np.full(len(user), 19_800.0)).taste[:, 0] * found.model.facts.taste[0, 0]
     liking = np.where(first["user_id"].to_numpy() % 2 == 0, 1, -1)
     assert np.corrcoef(taste.numpy(), liking)[0, 1] > 0.5
 
 
 def test_without_a_gate_every_exposure_counts(log):
     found = fit_effects(log, OUTCOME, **{**SETTINGS, "gate": None})
-    assert found.personal.gate.shape == (0,)
-    assert rewards_at_the_end(found.personal, log)[1].mean.isfinite().all()
-    assert found.personal.borne_out.slope > 3 * found.personal.borne_out.se
+    assert found.model.gate.shape == (0,)
+    assert rewards_at_the_end(found.model, log)[1].mean.isfinite().all()
+    assert found.model.calibration.slope > 3 * found.model.calibration.se
 
 
 @pytest.mark.parametrize("spans", [[10], [3, 30], [1, 3, 10, 30, 90]])
 def test_any_number_of_spans_will_do(log, spans):
-    personal = partial(fit_personal, spans_days=spans, most_ratio=10.0, alternatives=2, net=None)
-    found = fit_effects(log, OUTCOME, **SETTINGS | {"personal": personal}).personal
+    personal = partial(PERSONAL, spans_days=spans)
+    found = fit_effects(log, OUTCOME, **SETTINGS | {"personal": personal}).model
     rewards = rewards_at_the_end(found, log)[1].mean
     assert rewards.isfinite().all()
     assert rewards.std() > 0
@@ -130,34 +131,37 @@ def test_any_number_of_spans_will_do(log, spans):
 
 def test_a_log_without_an_items_table_has_no_taste(log):
     found = fit_effects(replace(log, items=None, item_features=()), OUTCOME, **SETTINGS)
-    assert found.personal.facts.taste.shape == (ITEMS + 1, 0)
-    assert rewards_at_the_end(found.personal, log)[1].mean.isfinite().all()
+    assert found.model.facts.taste.shape == (ITEMS + 1, 0)
+    assert rewards_at_the_end(found.model, log)[1].mean.isfinite().all()
 
 
 def test_the_same_seed_gives_the_same_numbers(found, log):
-    again = fit_effects(log, OUTCOME, **SETTINGS).personal
-    np.testing.assert_array_equal(again.coefficients, found.personal.coefficients)
-    np.testing.assert_array_equal(again.gate, found.personal.gate)
+    again = fit_effects(log, OUTCOME, **SETTINGS).model
+    np.testing.assert_array_equal(again.coefficients, found.model.coefficients)
+    np.testing.assert_array_equal(again.gate, found.model.gate)
 
 
 def test_a_log_read_in_pieces_gives_the_same_numbers(found, log, monkeypatch):
-    monkeypatch.setattr("reward.causal.user_effects.estimation._GATE_ROWS", 10**9)
-    settings = {**SETTINGS, "personal": partial(SETTINGS["personal"], alternatives=40)}
-    whole = fit_effects(log, OUTCOME, **settings).personal
-    monkeypatch.setattr("reward.causal.user_effects.estimation._CHUNK_EVENTS", 2000)
-    pieces = fit_effects(log, OUTCOME, **settings).personal
+    settings = {**SETTINGS, "personal": partial(SETTINGS["personal"], alternatives=40, gate_rows=10**9)}
+    whole = fit_effects(log, OUTCOME, **settings).model
+    monkeypatch.setattr("reward.causal.user_effects.replay._CHUNK_EVENTS", 2000)
+    pieces = fit_effects(log, OUTCOME, **settings).model
     np.testing.assert_allclose(pieces.gate, whole.gate, rtol=1e-6)
     used = pieces.scale * whole.coefficients / whole.scale  # the scale is that of the first piece
-    np.testing.assert_allclose(pieces.coefficients, used, atol=0.1 * np.abs(used).max())
+    np.testing.assert_allclose(pieces.coefficients, used, atol=0.1 * float(used.abs().max()))
 
 
-@pytest.mark.parametrize("net", [None, lambda inputs: inputs.mean(-1).tanh()])
+class MeanOfInputs(torch.nn.Module):
+    def forward(self, inputs):
+        return inputs.mean(-1).tanh()
+
+
+@pytest.mark.parametrize("net", [None, MeanOfInputs()])
 def test_a_rows_reward_is_its_items_less_the_mean_of_the_basket_copied_to_the_row(found, log, net):
-    personal = replace(found.personal, net=net)
+    personal = found.model.replaced(net=net)
     if net is not None:
         scale, width = personal.scale, len(personal.scale) + 1
-        personal = replace(
-            personal,
+        personal = personal.replaced(
             scale=np.append(scale, 2.0),
             coefficients=np.append(personal.coefficients, 0.7),
             covariance=np.eye(width),
@@ -166,23 +170,23 @@ def test_a_rows_reward_is_its_items_less_the_mean_of_the_basket_copied_to_the_ro
     users = events["user_id"].unique().sort()
     some = events.sample(300, seed=1)
     user = users.search_sorted(some["user_id"]).to_numpy().astype(np.int64)
-    time, past = days_since_1970(some["timestamp"]), personal.past(events, users)
+    time, past = days_since_1970(some["timestamp"]), personal.history(events, users)
     own = personal.facts.of(torch.tensor(some["item_id"].to_list())[:, None])
-    basket = personal.facts.of(torch.from_numpy(personal.basket).expand(300, -1))
-    together = Facts(*(torch.cat(parts, dim=1) for parts in zip(own, basket, strict=True)))
+    basket = personal.facts.of(personal.basket.expand(300, -1))
+    together = ItemState(*(torch.cat(parts, dim=1) for parts in zip(own, basket, strict=True)))
     mean, std = personal.of_rows(past, user, time, together)
-    found = personal.score_rows(past, user, time, Facts(*(part[:, 0] for part in own)))
+    found = personal.score_rows(past, user, time, ItemState(*(part[:, 0] for part in own)))
     torch.testing.assert_close(found.mean, mean[:, 0] - mean[:, 1:].mean(-1), rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(found.std, std[:, 0], rtol=1e-12, atol=1e-12)
 
 
 def test_what_is_kept_is_what_was_fitted(found, log):
-    personal = found.personal
-    again = from_values(to_values(personal), to_table(personal), {})
+    personal = found.model
+    again = PersonalizedEffect(**arguments(personal.to_json(), personal.to_table(), personal.state_dict()))
     one, two = (rewards_at_the_end(each, log)[1] for each in (personal, again))
     assert torch.equal(one.mean, two.mean)
     assert torch.equal(one.std, two.std)
-    assert again.borne_out == personal.borne_out
+    assert again.calibration == personal.calibration
     assert again.newcomers.describing == personal.newcomers.describing
 
 

@@ -4,9 +4,10 @@ import numpy as np
 import polars as pl
 import pytest
 
+from reward.causal.diagnostics.calibration_slope import CalibrationSlope, calibration_slope
 from reward.causal.estimate import fit_effects
 from reward.causal.item_effects.feedback_rates import Traits, described, describing, rates
-from reward.causal.item_effects.ipw import Anchors, HeldOut, anchors, effect_curve, held_out, inverse_weights
+from reward.causal.item_effects.ipw import Anchors, anchors, effect_curve, inverse_weights
 from reward.causal.item_effects.outcome_residuals import DayEffects, UserDays, covariances, day_effects, user_days
 from reward.causal.item_effects.shrinkage import _Facts, _slope, _solve, pooled_effects
 from reward.data.event_log import EventLog, SchemaError
@@ -71,7 +72,7 @@ def log():
 
 def test_good_items_are_told_from_bad_ones_whoever_they_were_shown_to(log):
     whole = fit_effects(log, OUTCOME, **SETTINGS)
-    assert whole.personal is None
+    assert whole.model is None
     found = whole.items
     assert found["item_id"].to_list() == list(range(ITEMS))
     assert found["mean"].gather_every(2).min() > found["mean"].gather_every(2, 1).max()
@@ -82,9 +83,9 @@ def test_good_items_are_told_from_bad_ones_whoever_they_were_shown_to(log):
 
 def test_effects_are_borne_out_by_users_held_out_where_there_are_any_and_not_where_there_are_none(log):
     there = fit_effects(log, OUTCOME, **SETTINGS)
-    assert there.borne_out.slope - 1.96 * there.borne_out.se > 0
+    assert there.calibration.slope - 1.96 * there.calibration.se > 0
     for seed in (1, 2):
-        none = fit_effects(toy_log(0.0, seed), OUTCOME, **SETTINGS).borne_out
+        none = fit_effects(toy_log(0.0, seed), OUTCOME, **SETTINGS).calibration
         assert abs(none.slope) < 1.96 * none.se
 
 
@@ -94,7 +95,7 @@ def test_items_permuted_within_the_log_do_nothing(log):
         log, events=log.events.with_columns(pl.Series("item_id", rng.integers(0, ITEMS, log.events.collect().height)))
     )
     found = fit_effects(shuffled, OUTCOME, **SETTINGS)
-    assert abs(found.borne_out.slope) < 1.96 * found.borne_out.se
+    assert abs(found.calibration.slope) < 1.96 * found.calibration.se
     assert found.items["mean"].abs().max() < fit_effects(log, OUTCOME, **SETTINGS).items["mean"].abs().max() / 3
 
 
@@ -319,17 +320,19 @@ def test_a_curve_follows_the_days_that_bear_the_effects_out_and_is_flat_where_no
     residual = (item - 0.5)[:, None] * shape + 0.1 * rng.standard_normal((n, 3))
     days = small_days(residual, [3] * n, fold=np.arange(n) % 2)
     weight, predicted = np.ones(n), np.array([[-0.5, 0.5]] * 2)
-    curve = effect_curve(days, item, weight, predicted, HeldOut(1.0, 0.01), smooth_days=1.0)
+    curve = effect_curve(days, item, weight, predicted, CalibrationSlope(1.0, 0.01), smooth_days=1.0)
     assert curve == pytest.approx(shape, abs=0.03)
-    flat = effect_curve(days, item, weight, predicted, HeldOut(0.1, 0.2), smooth_days=1.0)
+    flat = effect_curve(days, item, weight, predicted, CalibrationSlope(0.1, 0.2), smooth_days=1.0)
     assert flat.tolist() == pytest.approx([1 / 3] * 3)
 
 
 def test_a_held_out_slope_by_hand():
     days = small_days([[0.0]] * 4, [1] * 4)
     effect = DayEffects(np.array([1.0, 3.0, 5.0, 7.0]), np.ones(4))
-    made = held_out(days, effect, np.array([0, 0, 1, 1]), np.ones(4), np.array([[0.0, 2.0]]))
+    made = calibration_slope(days, effect, np.array([0, 0, 1, 1]), np.ones(4), np.array([[0.0, 2.0]]))
     # predictions −1 −1 1 1, values −3 −1 1 3: slope 8/4; rests −1 1 −1 1, so se² = 2 · 4 / 16
     assert made.slope == pytest.approx(2.0)
     assert made.se == pytest.approx(0.5**0.5)
-    assert held_out(days, effect, np.zeros(4, np.int64), np.ones(4), np.zeros((1, 1))) == HeldOut(0.0, np.inf)
+    assert calibration_slope(days, effect, np.zeros(4, np.int64), np.ones(4), np.zeros((1, 1))) == CalibrationSlope(
+        0.0, np.inf
+    )

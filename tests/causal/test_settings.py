@@ -31,12 +31,13 @@ def log():
 def config():
     """The settings as they stand in conf/, as plain containers."""
     files = {
-        "effects": "effects/second_stage",
+        "causal": "causal/personalized",
         "propensities": "propensities/conditional_logit",
         "balance": "balance/halves",
     }
     groups = {name: yaml.safe_load((CONF / f"{file}.yaml").read_text()) for name, file in files.items()}
-    groups["propensities"] |= {"gate": groups["effects"]["gate"], "seed": 0}
+    groups["causal"] |= dict.fromkeys(("gate", "rare", "group"), "auto")
+    groups["propensities"] |= {"gate": "auto", "seed": 0}
     groups["balance"] |= {"seed": 0}
     return groups
 
@@ -44,7 +45,7 @@ def config():
 def test_the_settings_of_conf_fit(config, log):
     check_effects(config, log)
     check_effects({}, log)
-    config["effects"] |= {"gate": "click", "rare": ["survey"], "group": "creator", "personal": None}
+    config["causal"] |= {"gate": "click", "rare": ["survey"], "group": "creator", "personal": None}
     config["propensities"] |= {"gate": "click", "context": ["surface"]}
     check_effects(config, log)
 
@@ -52,26 +53,26 @@ def test_the_settings_of_conf_fit(config, log):
 @pytest.mark.parametrize(
     ("group", "changes", "said"),
     [
-        ("effects", {"gate": "clik"}, r"effects.gate='clik' is no feedback column \(did you mean 'click'\?\)"),
-        ("effects", {"gate": "surface"}, "effects.gate='surface' is no feedback column"),
-        ("effects", {"rare": ["surveys"]}, r"effects.rare='surveys' is no feedback column \(did you mean 'survey'\?\)"),
-        ("effects", {"rare": "survey"}, r"effects.rare='survey': expected auto or a list .* such as \[survey\]"),
-        ("effects", {"group": "creatr"}, r"effects.group='creatr' is no item feature \(did you mean 'creator'\?\)"),
-        ("effects", {"group": "vector"}, "effects.group='vector' is an embedding: expected a category"),
-        ("effects", {"folds": 1}, "effects.folds=1: expected a whole number of at least 2"),
-        ("effects", {"folds": 2.5}, "effects.folds=2.5: expected a whole number"),
-        ("effects", {"folds": True}, "effects.folds=True: expected a whole number"),
-        ("effects", {"folds": "five"}, "effects.folds='five': expected a whole number"),
-        ("effects", {"most_weight": np.nan}, "effects.most_weight=nan: expected a number above 1"),
-        ("effects", {"most_weight": np.inf}, "effects.most_weight=inf: expected a number above 1"),
-        ("effects", {"smooth_days": 0}, "effects.smooth_days=0: expected a number above 0"),
-        ("effects", {"joint_rounds": -1}, "effects.joint_rounds=-1"),
-        ("effects", {"personal": {"spans_days": []}}, r"personal.spans_days=\[\]: expected a list of at least 1"),
-        ("effects", {"personal": {"spans_days": [3, 0]}}, "personal.spans_days=0: expected a number above 0"),
-        ("effects", {"personal": {"alternatives": 0}}, "personal.alternatives=0: expected a whole number"),
-        ("effects", {"personal": {"most_ratio": -1}}, "personal.most_ratio=-1: expected a number above 0"),
-        ("effects", {"personal": {"net": {"hidden": [0]}}}, "personal.net.hidden=0"),
-        ("effects", {"folds": 2, "personal": {"net": {"passes": 1}}}, "folds=2: a net expects at least 3"),
+        ("causal", {"gate": "clik"}, r"causal.gate='clik' is no feedback column \(did you mean 'click'\?\)"),
+        ("causal", {"gate": "surface"}, "causal.gate='surface' is no feedback column"),
+        ("causal", {"rare": ["surveys"]}, r"causal.rare='surveys' is no feedback column \(did you mean 'survey'\?\)"),
+        ("causal", {"rare": "survey"}, r"causal.rare='survey': expected auto or a list .* such as \[survey\]"),
+        ("causal", {"group": "creatr"}, r"causal.group='creatr' is no item feature \(did you mean 'creator'\?\)"),
+        ("causal", {"group": "vector"}, "causal.group='vector' is an embedding: expected a category"),
+        ("causal", {"folds": 1}, "causal.folds=1: expected a whole number of at least 2"),
+        ("causal", {"folds": 2.5}, "causal.folds=2.5: expected a whole number"),
+        ("causal", {"folds": True}, "causal.folds=True: expected a whole number"),
+        ("causal", {"folds": "five"}, "causal.folds='five': expected a whole number"),
+        ("causal", {"most_weight": np.nan}, "causal.most_weight=nan: expected a number above 1"),
+        ("causal", {"most_weight": np.inf}, "causal.most_weight=inf: expected a number above 1"),
+        ("causal", {"smooth_days": 0}, "causal.smooth_days=0: expected a number above 0"),
+        ("causal", {"joint_rounds": -1}, "causal.joint_rounds=-1"),
+        ("causal", {"personal": {"spans_days": []}}, r"personal.spans_days=\[\]: expected a list of at least 1"),
+        ("causal", {"personal": {"spans_days": [3, 0]}}, "personal.spans_days=0: expected a number above 0"),
+        ("causal", {"personal": {"alternatives": 0}}, "personal.alternatives=0: expected a whole number"),
+        ("causal", {"personal": {"most_ratio": -1}}, "personal.most_ratio=-1: expected a number above 0"),
+        ("causal", {"personal": {"net": {"hidden": [0]}}}, "personal.net.hidden=0"),
+        ("causal", {"folds": 2, "personal": {"net": {"passes": 1}}}, "folds=2: a net expects at least 3"),
         ("propensities", {"gate": "clik"}, "propensities.gate='clik' is no feedback column"),
         ("propensities", {"context": ["surfce"]}, r"propensities.context='surfce' .*did you mean 'surface'"),
         ("propensities", {"spans_days": [0.5]}, "propensities.spans_days=0.5: expected a number of at least 1"),
@@ -89,6 +90,6 @@ def test_what_does_not_fit_is_named(config, log, group, changes, said):
 
 
 def test_all_that_does_not_fit_is_listed_at_once(config, log):
-    config["effects"] |= {"gate": "clik", "group": "creatr", "folds": 1}
+    config["causal"] |= {"gate": "clik", "group": "creatr", "folds": 1}
     with pytest.raises(SchemaError, match=r"3 problem\(s\):(\n- [^\n]+){3}$"):
         check_effects(config, log)

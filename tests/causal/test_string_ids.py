@@ -1,17 +1,15 @@
 """Effects of items whose ids are strings: of any script and length, some with NULs at their end."""
 
-from dataclasses import replace
-from functools import partial
-
 import numpy as np
 import polars as pl
 import pytest
 import torch
+from estimators import PERSONAL
 
 from reward.causal.choosing import groups_of
 from reward.causal.estimate import fit_effects
-from reward.causal.user_effects.estimation import fit_personal
-from reward.causal.user_effects.storage import from_values, to_table, to_values
+from reward.causal.user_effects.model import PersonalizedEffect
+from reward.causal.user_effects.storage import arguments
 from reward.data.event_log import EventLog
 from reward.data.validation import check
 from reward.outcomes.activity import ActivityTrace
@@ -27,7 +25,7 @@ SETTINGS = {
     "smooth_days": 30.0,
     "curve_rounds": 1,
     "joint_rounds": 1,
-    "personal": partial(fit_personal, spans_days=[3, 10, 30], most_ratio=10.0, alternatives=2, net=None),
+    "personal": PERSONAL,
     "seed": 0,
 }
 
@@ -56,7 +54,7 @@ def rewards(personal, log, ids, items_table=None):
     """Of candidates at the log's end, for each user."""
     events = log.events.collect()
     users = events["user_id"].unique().sort()
-    standing = personal.past(events, users).standing(np.arange(len(users)), np.full(len(users), 19_723.0 + DAYS))
+    standing = personal.history(events, users).state(np.arange(len(users)), np.full(len(users), 19_723.0 + DAYS))
     order = np.argsort(ids)
     facts = personal.known(ids[order], items_table)
     return personal.score(standing, facts.of(torch.from_numpy(np.argsort(order))[None]))
@@ -73,27 +71,27 @@ def test_what_an_item_did_does_not_hang_on_what_it_is_called(numbered):
     assert named.items["item_id"].to_list() == names
     for column in ("mean", "std", "exposures"):
         assert named.items[column].to_list() == numbered.items[column].to_list()
-    by_number = rewards(numbered.personal, log_of(range(ITEMS)), np.arange(ITEMS))
-    by_name = rewards(named.personal, log_of(names), np.array(names, object))
+    by_number = rewards(numbered.model, log_of(range(ITEMS)), np.arange(ITEMS))
+    by_name = rewards(named.model, log_of(names), np.array(names, object))
     assert torch.equal(by_number.mean, by_name.mean)
     assert torch.equal(by_number.std, by_name.std)
 
 
 def test_string_ids_are_kept_as_they_are(numbered):
     log = log_of(sorted(STRANGE))
-    personal = fit_effects(log, OUTCOME, **SETTINGS).personal
-    table = to_table(personal)
+    personal = fit_effects(log, OUTCOME, **SETTINGS).model
+    table = personal.to_table()
     assert table.schema["item_id"] == pl.String
-    again = from_values(to_values(personal), table, {})
+    again = PersonalizedEffect(**arguments(personal.to_json(), table, personal.state_dict()))
     assert again.ids.tolist() == sorted(STRANGE)
     one, two = (rewards(each, log, np.array(STRANGE, object)) for each in (personal, again))
     assert torch.equal(one.mean, two.mean)
-    assert to_table(numbered.personal).schema["item_id"] == pl.Int64
+    assert numbered.model.to_table().schema["item_id"] == pl.Int64
 
 
 def test_items_that_the_log_does_not_hold_are_told_apart_and_foretold_by_their_features():
     log = log_of(sorted(STRANGE))
-    personal = fit_effects(log, OUTCOME, **SETTINGS).personal
+    personal = fit_effects(log, OUTCOME, **SETTINGS).model
     new = np.array(["a\0\0\0", "b", "z" * 9_999], object)
     codes = personal.codes(new)
     assert (codes > ITEMS).all()
@@ -107,7 +105,7 @@ def test_items_that_the_log_does_not_hold_are_told_apart_and_foretold_by_their_f
 
 
 def test_one_long_id_among_many_rows_takes_no_room_in_the_others(numbered):
-    personal = replace(numbered.personal, ids=np.array(sorted(STRANGE), object))
+    personal = numbered.model.replaced(ids=np.array(sorted(STRANGE), object))
     many = pl.Series("item_id", ["z" * 10_000, *["short"] * 99_999])
     codes = personal.codes(many.unique().sort().to_numpy())
     assert len(codes) == 2

@@ -86,7 +86,7 @@ def by_item(log, value):
 def test_what_good_items_do_is_seen(found):
     effect = found.items.sort("item_id")["mean"].to_numpy()
     assert standing(effect, GOOD) > 5
-    assert found.borne_out.slope > 3 * found.borne_out.se
+    assert found.calibration.slope > 3 * found.calibration.se
 
 
 @pytest.mark.parametrize(

@@ -1,16 +1,15 @@
 """Columns of a log may have the names of what is counted from it: nothing that is learned changes."""
 
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 import polars as pl
 import pytest
+from estimators import PERSONAL
 from polars.testing import assert_frame_equal
 
 from reward.causal.estimate import fit_effects
 from reward.causal.propensity.conditional_logit import estimate_propensities
-from reward.causal.user_effects.estimation import fit_personal
 from reward.data.split import known_at
 from reward.evaluation.leakage import canary
 from reward.outcomes.activity import ActivityTrace
@@ -94,7 +93,7 @@ def test_effects_are_the_same(known, names):
             smooth_days=30.0,
             curve_rounds=1,
             joint_rounds=1,
-            personal=partial(fit_personal, spans_days=[3, 10, 30], most_ratio=10.0, alternatives=2, net=None),
+            personal=PERSONAL,
             seed=0,
             propensity=np.full(log.events.select(pl.len()).collect().item(), 1 / 30),
         ).items

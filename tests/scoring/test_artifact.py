@@ -96,7 +96,7 @@ def test_the_folder_holds_four_files_and_no_pickle(folder):
 
 def test_the_manifest_says_what_the_function_needs_and_what_it_gives(fn, folder):
     found = manifest_of(folder)
-    assert found["format_version"] == 5
+    assert found["format_version"] == 6
     assert found["unit"] == "active days in the next 7 days"
     assert found["horizon_days"] == 7
     assert found["columns"] == {
@@ -220,16 +220,17 @@ def test_a_manifest_that_is_not_one_is_refused(folder, text):
         load(folder)
 
 
-@pytest.mark.parametrize("version", [0, 6, -1, "5", None, True, 5.0])
+@pytest.mark.parametrize("version", [0, 7, -1, "6", None, True, 6.0])
 def test_an_unknown_format_version_is_refused(folder, version):
     reseal(folder, manifest_of(folder) | {"format_version": version})
     with pytest.raises(
-        ArtifactError, match=rf"has format version {version!r}, this version of reward reads 1, 2, 3, 4 and 5: install"
+        ArtifactError,
+        match=rf"has format version {version!r}, this version of reward reads 1, 2, 3, 4, 5 and 6: install",
     ):
         load(folder)
 
 
-@pytest.mark.parametrize("version", [1, 2, 3, 4])
+@pytest.mark.parametrize("version", [1, 2, 3, 4, 5])
 def test_an_artefact_of_an_earlier_version_is_read(fn, folder, events, version):
     manifest = {name: value for name, value in manifest_of(folder).items() if name != "effects" or version > 1}
     weights = fn.network.state_dict()

@@ -53,8 +53,8 @@ def honest(tmp_path_factory, network_of, features, outcome, effects):
     head = TraceHead(width=64, hidden=4, horizon_days=outcome.horizon_days, members=2)
     wide = RewardNetwork(GRU(width=64, layers=1, dropout=0.0), head, sizes=many.sizes(), item_dropout=0.0).eval()
     for size, network, read_by, personal in (
-        ("small", network_of(), features, effects.personal),
-        ("large", wide, many, of_many(effects.personal, many.items["item_id"].to_numpy())),
+        ("small", network_of(), features, effects.model),
+        ("large", wide, many, of_many(effects.model, many.items["item_id"].to_numpy())),
     ):
         for name, theirs in (("plain", None), ("effects", personal)):
             save(
@@ -88,7 +88,7 @@ def of_many(personal, ids):
     behind = facts.behind + torch.from_numpy(rng.normal(size=len(like)))
     facts = facts._replace(behind=behind, code=torch.arange(len(like)))
     answers = replace(personal.answers, mean=personal.answers.mean[like.numpy()])
-    return replace(personal, ids=ids, facts=facts, answers=answers)
+    return personal.replaced(ids=ids, facts=facts, answers=answers)
 
 
 def peak_of(load):

@@ -2,7 +2,6 @@
 
 import copy
 import json
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
@@ -31,7 +30,7 @@ def events(log):
 @pytest.fixture
 def fn(network_of, features, outcome, effects):
     return RewardFunction(
-        network_of(), features, outcome, max_events=16, timestamp_unit=None, facts={}, effects=effects.personal
+        network_of(), features, outcome, max_events=16, timestamp_unit=None, facts={}, effects=effects.model
     )
 
 
@@ -100,7 +99,7 @@ def test_candidates_together_are_candidates_one_by_one(fn, events):
 
 def test_rewards_are_measured_against_what_the_service_shows(fn, effects, events):
     history = fn.encode(events, now=NOW)
-    basket = effects.personal.ids[effects.personal.basket]
+    basket = effects.model.ids[effects.model.basket]
     usual = torch.cat([fn.score_candidates(history, [item]).mean for item in basket.tolist()], dim=1)
     assert_close(usual.mean(1), torch.zeros(len(history)), atol=1e-6, rtol=0)
 
@@ -130,7 +129,7 @@ def test_a_new_item_is_foretold_by_its_features_and_remembered_once_seen(fn, eff
         listen_ms=pl.lit(0.0),
     )
     seen = fn.encode(pl.concat([events, shown]), now=NOW)
-    codes = effects.personal.codes(np.array([500, 501]))
+    codes = effects.model.codes(np.array([500, 501]))
     assert codes[0] != codes[1]
     assert codes[0] in seen.standing.items[0]
     assert codes[1] not in seen.standing.items[0]
@@ -159,7 +158,7 @@ def test_what_is_read_scores_exactly_as_what_was_written(fn, events, tmp_path):
     one, two = (each.score_candidates(each.encode(events, now=NOW), [3, 1, 999]) for each in (fn, again))
     assert torch.equal(one.mean, two.mean)
     assert torch.equal(one.std, two.std)
-    assert again.effects.borne_out == fn.effects.borne_out
+    assert again.effects.calibration == fn.effects.calibration
     assert "effects.parquet" in json.loads((folder / "reward.json").read_text())["sha256"]
     assert "an experiment" in (folder / "README.md").read_text()
     assert "a difference of forecasts, not an effect" in (folder / "README.md").read_text()
@@ -183,21 +182,27 @@ def test_a_forked_worker_scores_candidates(fn, events):
 @pytest.fixture
 def with_net(effects):
     """A personal part whose last column is what a large net makes."""
-    personal, rng = effects.personal, np.random.default_rng(0)
+    personal, rng = effects.model, np.random.default_rng(0)
     inputs = len(personal.gate) + 1 + personal.facts.taste.shape[-1]
     sizes = pairwise([inputs, 256, 256, 1])
     layers = tuple((rng.normal(size=(out, into)) / into, np.zeros(out)) for into, out in sizes)
     size = len(personal.coefficients)
     covariance = np.zeros((size + 1, size + 1))
     covariance[:size, :size] = personal.covariance
-    return replace(
-        personal,
+    return personal.replaced(
         net=EffectNet(np.zeros(inputs), np.ones(inputs), layers),
-        net_borne_out=personal.borne_out,
+        net_calibration=personal.calibration,
         scale=np.append(personal.scale, 1.0),
         coefficients=np.append(personal.coefficients, 1.0),
         covariance=covariance,
     )
+
+
+SLOPES = {
+    "borne_out": "calibration",
+    "personal_borne_out": "personal_calibration",
+    "net_borne_out": "net_calibration",
+}
 
 
 @pytest.fixture
@@ -225,13 +230,19 @@ def test_a_large_net_is_kept_in_a_file_of_its_own(function_of, with_net, events,
 
 def test_a_net_in_the_manifest_of_an_earlier_version_is_read(function_of, with_net, events, tmp_path):
     (first, bias), _, (last, end) = with_net.net.layers
-    net = replace(with_net.net, layers=((first[:8], bias[:8]), (last[:, :8], end)))
-    fn = function_of(replace(with_net, net=net))
+    net = EffectNet(with_net.net.centre, with_net.net.width, ((first[:8], bias[:8]), (last[:, :8], end)))
+    fn = function_of(with_net.replaced(net=net))
     folder = save(fn, tmp_path / "reward")
     (folder / "effects.safetensors").unlink()
     manifest = manifest_of(folder)
     del manifest["sha256"]["effects.safetensors"]
     manifest["format_version"] = 4
+    told, kept = manifest["effects"], fn.effects.state_dict()
+    manifest["effects"] = {
+        **{name: told[name] for name in ("answers", "tastes", "newcomers", "spans_days")},
+        **{name: kept[name].tolist() for name in ("basket", "gate", "scale", "coefficients", "covariance")},
+        **{old: told[new] for old, new in SLOPES.items()},
+    }
     manifest["effects"]["net"] = {
         "centre": net.centre.tolist(),
         "width": net.width.tolist(),
@@ -243,5 +254,6 @@ def test_a_net_in_the_manifest_of_an_earlier_version_is_read(function_of, with_n
 
 def test_weights_of_a_net_tell_functions_apart(function_of, with_net):
     weight, bias = with_net.net.layers[0]
-    other = replace(with_net, net=replace(with_net.net, layers=((weight + 1e-9, bias), *with_net.net.layers[1:])))
+    layers = ((weight + 1e-9, bias), *with_net.net.layers[1:])
+    other = with_net.replaced(net=EffectNet(with_net.net.centre, with_net.net.width, layers))
     assert function_of(other).fingerprint != function_of(with_net).fingerprint

@@ -41,7 +41,7 @@ def test_its_world_is_clickbait_but_for_what_it_says(conf):
 
 def test_effects_and_checks_have_the_settings_of_train_py(conf):
     told = default_settings()
-    effects = OmegaConf.to_container(conf.effects)
+    effects = OmegaConf.to_container(conf.causal, resolve=True)
     personal = effects.pop("personal")
     balance = OmegaConf.to_container(conf.balance, resolve=False)
     features = OmegaConf.to_container(conf.features)

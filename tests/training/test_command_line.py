@@ -26,7 +26,7 @@ def said(*overrides):
         ("sede=1", "there is no setting sede (did you mean 'seed'?)"),
         ("data.events=a=b", "'data.events=a=b' cannot be read: expected name=value"),
         ("seed=${nothing}", "seed: Interpolation key 'nothing' not found"),
-        ("effects=null", "expected the name of a choice"),
+        ("causal=null", "expected the name of a choice"),
         ("network={a:1}", "there is no setting network.a: network has item_dropout"),
         ("nonsense", "'nonsense' cannot be read"),
     ],

@@ -32,7 +32,7 @@ QUICK = {
     "evaluation.boosting": None,
     "evaluation.logistic.strengths": [100],
     "evaluation.policies.least_effective_rows": 10,
-    "effects.personal": None,
+    "causal.personal": None,
     "features.min_item_events": 2,
     "logger": "csv",
 }
@@ -101,7 +101,7 @@ def test_it_is_the_run_of_the_command_line(tmp_path):
     """The same log and settings by train.py give the same weights."""
     events = tmp_path / "events.parquet"
     small_log().write_parquet(events)
-    given = [*SETTINGS.split(), "trainer.max_epochs=1", "refit=none", "effects.personal=null"]
+    given = [*SETTINGS.split(), "trainer.max_epochs=1", "refit=none", "causal.personal=null"]
     given = [it.strip("'") for it in given if not it.startswith("data")]
     log = reward.read_log(events, feedback=["click"], context=["surface"], end="2024-03-21")
     function = reward.fit(log, settings=given, evaluate=False, silent=True)

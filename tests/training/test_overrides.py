@@ -11,7 +11,7 @@ SAVED = {
     "encoder": {"width": 8},
     "trainer": {"max_epochs": 2},
     "evaluation": {"intervals": {"resamples": 0}},
-    "effects": {"gate": None},
+    "causal": {"gate": None},
     "data": {"events": "a.parquet", "feedback": ["click"]},
 }
 
@@ -29,13 +29,13 @@ def test_names_of_overrides_are_without_their_signs_and_packages():
 
 
 def test_what_later_stages_read_may_be_changed():
-    overrides = ["resume=DIR", "evaluation.intervals={resamples:20}", "trainer.max_epochs=3", "effects.gate=click"]
-    asked = given(evaluation__intervals={"resamples": 20}, trainer__max_epochs=3, effects__gate="click", resume="DIR")
+    overrides = ["resume=DIR", "evaluation.intervals={resamples:20}", "trainer.max_epochs=3", "causal.gate=click"]
+    asked = given(evaluation__intervals={"resamples": 20}, trainer__max_epochs=3, causal__gate="click", resume="DIR")
     changed = resumed(overrides, asked, SAVED, has_artifact=False)
     assert changed == {
         "evaluation.intervals": {"resamples": 20},
         "trainer.max_epochs": 3,
-        "effects.gate": "click",
+        "causal.gate": "click",
     }
 
 

@@ -1,13 +1,14 @@
 """Settings of before work by the names of today, on a command line and in a run folder."""
 
 import re
+import sys
 from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
 
 import train  # noqa: F401  registers the resolvers
-from reward.training.command_line import of_the_config, sentence
+from reward.training.command_line import in_one_sentence, of_the_config, sentence
 from reward.training.defaults import composed
 from reward.training.folder import RunFolder
 from reward.training.opening import saved_config
@@ -39,8 +40,9 @@ def resolved(config):
 
 
 def test_overrides_of_before_lead_to_the_config_that_was_saved_then():
-    before = resolved(OmegaConf.create(config_of_today(OmegaConf.to_container(OmegaConf.load(BEFORE)))))
-    today = resolved(composed("train", of_today(GIVEN)))
+    config = composed("train", of_today(GIVEN))
+    saved = (OmegaConf.to_container(it) for it in (OmegaConf.load(BEFORE), config))
+    before, today = resolved(OmegaConf.create(config_of_today(*saved))), resolved(config)
     assert today.keys() == before.keys()
     for name, value in today.items():
         assert before[name] == value, name
@@ -126,3 +128,52 @@ def test_names_that_stayed_are_left_alone():
         "data.events",
         "horizon_days",
     ]
+
+
+@pytest.mark.parametrize(
+    ("before", "today"),
+    [
+        ("effects=second_stage", "causal=personalized"),
+        ("effects=second_stage,neural", "causal=personalized,neural"),
+        ("effects.gate=click", "causal.gate=click"),
+        ("+effects.personal.net.hidden=[8]", "+causal.personal.net.hidden=[8]"),
+        ("~effects.personal", "~causal.personal"),
+        ("refit=effects", "refit=effects"),
+        ("effects_of=1", "effects_of=1"),
+        ("data.events=/effects=1/a.parquet", "data.events=/effects=1/a.parquet"),
+    ],
+)
+def test_what_estimates_effects_is_a_choice_of_causal(before, today):
+    assert of_today([before]) == [today]
+
+
+def test_the_command_line_is_read_by_the_names_of_today(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["train.py", "effects.gate=click", "effects=second_stage", "seed=1"])
+    with in_one_sentence():
+        assert sys.argv == ["train.py", "seed=1", "causal.gate=click", "causal=personalized"]
+    said = capsys.readouterr().out
+    assert "effects.gate is called causal.gate now" in said
+    assert "effects=second_stage is called causal=personalized now" in said
+
+
+def test_a_part_of_an_earlier_run_has_the_settings_that_came_later():
+    target = "reward.effects.personal.fit_personal"
+    effects = {"_target_": "reward.effects.second_stage.fit_effects", "folds": 3, "personal": {"_target_": target}}
+    saved = {"effects": effects, "encoder": {"_target_": "mine.Encoder"}, "batches": {}, "run": "${effects.folds}"}
+    today = {
+        "causal": {
+            "_target_": "reward.causal.estimate.fit_effects",
+            "folds": 5,
+            "personal": {"_target_": "reward.causal.user_effects.estimation.fit_personal", "clusters": 2000},
+        },
+        "encoder": {"_target_": "reward.encoders.gru.GRU", "width": 8},
+        "batches": {"rows": 1},
+        "roles": {"gate": "auto"},
+    }
+    found = OmegaConf.create(config_of_today(saved, today))
+    assert (found.causal.folds, found.run) == (3, 3)
+    assert found.causal.personal.clusters == 2000
+    assert found.causal.personal._target_ == target
+    assert found.encoder == {"_target_": "mine.Encoder"}
+    assert found.batches == {}
+    assert found.roles.gate == "auto"

@@ -99,7 +99,7 @@ def _push(share: Doubles, reward: Doubles, mean: Doubles, anchor: Anchors) -> Pu
     promised = np.einsum("fsi,fi->s", lean, mean) / len(reward)
     kept = np.einsum("fsi,fi->s", lean, anchor.value) / len(reward)
     noise = np.einsum("fsi,fi->s", lean**2, anchor.variance) / len(reward) ** 2
-    # each fold judges what the others made and is in what judges them: as in `held_out`
+    # each fold judges what the others made and is in what judges them: as in `calibration_slope`
     return Push(within, promised, kept, np.sqrt(2 * noise))
 
 
@@ -181,7 +181,7 @@ def _slot_push(slots: Slots, kappa: float) -> Push:
         _, promised, ratio = _picks(slots, kappa, beta)
         pull = slots.weight * (ratio - 1) * slots.value
         by_user = np.bincount(slots.user, pull)
-        # users of each fold judge what the others made, and are in what judges them: as in `held_out`
+        # users of each fold judge what the others made, and are in what judges them: as in `calibration_slope`
         columns[:, at] = promised, pull.sum(), np.sqrt(2 * (by_user**2).sum())
     columns[1:] /= max(slots.weight.sum(), 1e-300)
     return Push(within, *columns)

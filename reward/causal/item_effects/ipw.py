@@ -7,10 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from reward.arrays import Doubles, Ints
-from reward.causal.item_effects.outcome_residuals import DayEffects, UserDays
+from reward.causal.diagnostics.calibration_slope import CalibrationSlope
+from reward.causal.item_effects.outcome_residuals import DayEffects, UserDays, centred, fold_and_day, of_each_event
 from reward.data.event_log import SchemaError
-
-NOTHING_DAYS = 1e-9  # below which what is predicted of exposures, root mean square, is rounding
 
 
 @dataclass(frozen=True)
@@ -78,8 +77,8 @@ def anchors(days: UserDays, effect: DayEffects, item: Ints, weight: Doubles, ite
     user = days.user[days.row]
     cell = days.fold[user] * items + item
     mass = weight * effect.precision[days.row]
-    when = _when(days)
-    value = _centred(effect.value[days.row], mass, when)
+    when = fold_and_day(days)
+    value = centred(effect.value[days.row], mass, when)
     pair, place = np.unique(user * items + item, return_inverse=True)
     pair_cell = days.fold[pair // items] * items + pair % items
     total = np.bincount(cell, mass, folds * items)
@@ -94,7 +93,7 @@ def anchors(days: UserDays, effect: DayEffects, item: Ints, weight: Doubles, ite
         if not free.sum() > 1e-9 * (heavy**2).sum():
             raise SchemaError(
                 "effects expected items that several users of a fold were shown, to tell effects from noise, and found "
-                "none: give a longer log, or set fewer effects.folds"
+                "none: give a longer log, or set fewer causal.folds"
             )
         noise = float((pull[known] ** 2).sum() / free.sum())
     if not noise > 0:
@@ -107,51 +106,19 @@ def anchors(days: UserDays, effect: DayEffects, item: Ints, weight: Doubles, ite
     for _ in range(rounds):
         spread = max(float(np.average((mean**2 - variance)[shown], weights=1 / variance[shown])), 0)
         shrunk = (np.where(shown, spread / (spread + variance), 0) * mean)[cell]
-        others = _centred(np.bincount(days.row, shrunk, len(days.known))[days.row] - shrunk, mass, when)
+        others = centred(np.bincount(days.row, shrunk, len(days.known))[days.row] - shrunk, mass, when)
         mean = alone - np.bincount(cell, mass * others, folds * items) / np.where(shown, total, 1)
     return Anchors(mean.reshape(folds, items), variance.reshape(folds, items))
 
 
-@dataclass(frozen=True)
-class HeldOut:
-    """How the days after exposures bear out effects that were predicted without the users concerned.
-
-    Attributes:
-        slope: of the day effects on the predicted ones; 1 where the predictions are right, 0 where they say nothing.
-        se: its standard error, clustered by user.
-    """
-
-    slope: float
-    se: float
-
-
-def held_out(days: UserDays, effect: DayEffects, item: Ints, weight: Doubles, predicted: Doubles) -> HeldOut:
-    """Weighted slope of what was seen on what was predicted.
-
-    Of two folds each is predicted from the other, so that where nothing matters each pair of users counts twice and
-    the slope varies by a factor of √2 more than it would for given predictions: the standard error allows for that.
-
-    Args:
-        days: who and when.
-        effect: (n,) of each user-day, over a curve that was not fitted to these predictions.
-        item: (events,) from 0.
-        weight: (events,) from `inverse_weights`.
-        predicted: (folds, items) effects, each fold's made without its users.
-    """
-    mass = weight * effect.precision[days.row]
-    when = _when(days)
-    guess = _centred(_guessed(predicted, days, item), mass, when)
-    squares = float(mass @ guess**2)
-    if not squares > NOTHING_DAYS**2 * mass.sum():
-        return HeldOut(0.0, np.inf)
-    value = _centred(effect.value[days.row], mass, when)
-    slope = float(mass @ (guess * value)) / squares
-    pull = np.bincount(days.user[days.row], mass * guess * (value - slope * guess))
-    return HeldOut(slope, float(np.sqrt(2 * (pull**2).sum())) / squares)
-
-
 def effect_curve(
-    days: UserDays, item: Ints, weight: Doubles, predicted: Doubles, borne_out: HeldOut, *, smooth_days: float
+    days: UserDays,
+    item: Ints,
+    weight: Doubles,
+    predicted: Doubles,
+    calibration: CalibrationSlope,
+    *,
+    smooth_days: float,
 ) -> Doubles:
     """How an effect spreads over the days of the horizon, from what the predicted effects show on each.
 
@@ -164,7 +131,7 @@ def effect_curve(
         item: (events,) from 0.
         weight: (events,) from `inverse_weights`.
         predicted: (folds, items) effects, each fold's made without its users.
-        borne_out: what `held_out` says of them.
+        calibration: what `calibration_slope` says of them.
         smooth_days: how stiff the curve is: a wiggle of a shorter period is mostly noise.
 
     Returns:
@@ -175,11 +142,11 @@ def effect_curve(
     """
     horizon = days.residual.shape[1]
     flat = np.full(horizon, 1 / horizon)
-    guess = _centred(_guessed(predicted, days, item), weight, _when(days))
+    guess = centred(of_each_event(predicted, days, item), weight, fold_and_day(days))
     by_day = np.bincount(days.row, weight * guess, len(days.known))  # Σ w g of each user-day
     squares = np.bincount(days.row, weight * guess**2, len(days.known))
     mass = squares @ (days.known[:, None] > np.arange(horizon))
-    if not borne_out.slope > borne_out.se or not (mass > 0).all():
+    if not calibration.slope > calibration.se or not (mass > 0).all():
         return flat
     slope = (by_day @ days.residual.astype(np.float64)) / mass
     bend = np.diff(np.eye(horizon), 2, axis=0)
@@ -188,23 +155,7 @@ def effect_curve(
     curve = np.maximum(curve, 0)
     if not curve.sum() > 0:
         return flat
-    return flat + (1 - (borne_out.se / borne_out.slope) ** 2) * (curve / curve.sum() - flat)
-
-
-def _guessed(predicted: Doubles, days: UserDays, item: Ints) -> Doubles:
-    """(events,) the effect predicted for each event without its user's fold."""
-    return predicted[days.fold[days.user[days.row]], item]
-
-
-def _when(days: UserDays) -> Ints:
-    """(events,) fold and day of each event as one number: folds share nothing, not even a day's luck."""
-    span = int(days.day.max() - days.day.min()) + 1
-    return (days.fold[days.user] * span + days.day - days.day.min())[days.row]
-
-
-def _centred(values: Doubles, weight: Doubles, when: Ints) -> Doubles:
-    """Values less the weighted mean of what was shown to the fold that day."""
-    return values - (np.bincount(when, weight * values) / np.maximum(np.bincount(when, weight), 1e-12))[when]
+    return flat + (1 - (calibration.se / calibration.slope) ** 2) * (curve / curve.sum() - flat)
 
 
 def _means(values: Doubles, group: Ints, groups: int) -> Doubles:

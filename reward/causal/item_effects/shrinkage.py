@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -102,6 +102,17 @@ def pooled_effects(anchors: Anchors, traits: Traits, groups: Ints, *, without: i
         doubted = replace(facts, doubt=traits.doubt @ size)
         made = _posterior(doubted, _spreads(doubted, np.array(made.spreads)))
     return made
+
+
+def left_out(anchor: Anchors, traits: Traits, groups: Ints) -> list[Pooled]:
+    """For each fold the fit to the other folds' users."""
+    return [pooled_effects(anchor, traits, groups, without=fold) for fold in range(len(anchor.value))]
+
+
+def effects_by_fold(apart: Sequence[Pooled], traits: Traits, groups: Ints) -> tuple[Doubles, Doubles]:
+    """(folds, items) effects and their standard deviations, each fold's from its own fit, see `left_out`."""
+    mean, std = zip(*(each.effects(traits, groups, fold) for fold, each in enumerate(apart)), strict=True)
+    return np.stack(mean), np.stack(std)
 
 
 def _facts(anchors: Anchors, traits: Traits, groups: Ints, without: int | None = None) -> _Facts:

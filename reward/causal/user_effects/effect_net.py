@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import silu
 
 from reward.arrays import Doubles
@@ -39,25 +38,52 @@ class Exposures(NamedTuple):
     fold: Tensor
 
 
-@dataclass(frozen=True)
-class EffectNet:
+class _Layer(nn.Module):
+    """Weights and biases that do not train."""
+
+    weight: Tensor
+    bias: Tensor
+
+    def __init__(self, weight: Tensor, bias: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("weight", weight)
+        self.register_buffer("bias", bias)
+
+
+class EffectNet(nn.Module):
     """An effect behind the gate, in days, as a network of where the user and the item stand.
 
-    Attributes:
+    Args:
         centre: (inputs,) means.
         width: (inputs,) standard deviations; 1 for an input that does not vary.
         layers: (out, in) weights and (out,) biases of each; SiLU between them; the last has one output.
     """
 
-    centre: Doubles
-    width: Doubles
-    layers: tuple[tuple[Doubles, Doubles], ...]
+    centre: Tensor
+    width: Tensor
 
-    def __call__(self, inputs: Tensor) -> Tensor:
+    def __init__(
+        self, centre: Doubles | Tensor, width: Doubles | Tensor, layers: Sequence[tuple[Doubles | Tensor, ...]]
+    ) -> None:
+        super().__init__()
+        self.register_buffer("centre", doubles(centre))
+        self.register_buffer("width", doubles(width))
+        self.stack = nn.ModuleList(_Layer(doubles(weight), doubles(bias)) for weight, bias in layers)
+
+    @property
+    def layers(self) -> Layers:
+        """Weights and biases of each layer."""
+        return tuple((layer.weight, layer.bias) for layer in self.stack)  # type: ignore[misc]
+
+    def forward(self, inputs: Tensor) -> Tensor:
         """(..., inputs) → (...) days."""
-        like = inputs.new_tensor
-        layers = tuple((like(weight), like(bias)) for weight, bias in self.layers)
-        return _through(_standardised(inputs, like(self.centre), like(self.width)), layers)
+        layers = tuple((weight.to(inputs), bias.to(inputs)) for weight, bias in self.layers)
+        return _through(_standardised(inputs, self.centre.to(inputs), self.width.to(inputs)), layers)
+
+
+def doubles(values: Doubles | Tensor) -> Tensor:
+    """The same values in double precision."""
+    return torch.as_tensor(values, dtype=torch.float64)
 
 
 def by_fold(nets: Sequence[EffectNet], inputs: Tensor, fold: Tensor) -> Tensor:
@@ -125,17 +151,14 @@ def fit_effect_nets(
     if folds < 3:
         raise ValueError(
             f"a net expected at least 3 folds (one to foretell, one to stop by, one to learn from), got {folds}: "
-            "set effects.folds=5, or effects.personal.net=null"
+            "set causal.folds=5, or causal.personal.net=null"
         )
     shown = exposures.inputs[:, 0].double()
     centre, width = shown.mean(0), shown.std(0, correction=0)
     width = torch.where(width > 1e-9, width, 1.0)
     settings = (hidden, passes, batch_rows, learning_rate, weight_decay)
     found = [_fit(exposures, centre.float(), width.float(), fold, *settings, seed) for fold in range(folds + 1)]
-    return tuple(
-        EffectNet(centre.numpy(), width.numpy(), tuple((w.double().numpy(), b.double().numpy()) for w, b in layers))
-        for layers in found
-    )
+    return tuple(EffectNet(centre, width, layers) for layers in found)
 
 
 def _fit(

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from reward.arrays import Doubles, Ints
 from reward.causal.user_effects.preferences import Taste
-from reward.causal.user_effects.user_state import NEW_CODES, Events, Facts, Past, Person, middle
+from reward.causal.user_effects.user_state import NEW_CODES, Events, ItemState, UserHistory, UserProfile, middle
 
 _FRESH_DAYS = (3.0, 10.0)
 _MIX = np.uint64(0x9E3779B97F4A7C15)  # Knuth's multiplicative hash, 2^64 over the golden ratio
@@ -46,8 +46,8 @@ def facts_of(
     traits: Doubles,
     group: Ints,
     tastes: Sequence[Taste],
-) -> Facts:
-    """Facts of all items and of an unknown one, which is new and otherwise like the average exposure."""
+) -> ItemState:
+    """ItemState of all items and of an unknown one, which is new and otherwise like the average exposure."""
     items, now = len(behind), log.time.max()
     first = np.full(items, np.inf)
     np.minimum.at(first, log.item, log.time)
@@ -65,11 +65,11 @@ def facts_of(
         np.concatenate([vectors, (share @ vectors)[None]]),
         np.arange(items + 1),
     )
-    return Facts(*map(torch.from_numpy, told))
+    return ItemState(*map(torch.from_numpy, told))
 
 
-def seen(past: Past, user: Ints, time: Doubles, code: Tensor, group: Tensor) -> tuple[Tensor, Tensor]:
-    """`Past.seen` of candidates of m slots, (m, candidates) each."""
+def seen(past: UserHistory, user: Ints, time: Doubles, code: Tensor, group: Tensor) -> tuple[Tensor, Tensor]:
+    """`UserHistory.seen` of candidates of m slots, (m, candidates) each."""
     each = code.shape[1]
     found = past.seen(np.repeat(user, each), code.flatten().numpy(), group.flatten().numpy(), np.repeat(time, each))
     return found[0].unflatten(0, code.shape), found[1].unflatten(0, code.shape)
@@ -86,7 +86,7 @@ def by_feedback(values: Tensor, widths: Sequence[int]) -> Tensor:
     return torch.stack(parts, dim=-1) if parts else values.new_zeros(*values.shape[:-1], 0)
 
 
-def _likeness(person: Person, facts: Facts, widths: Sequence[int]) -> Tensor:
+def _likeness(person: UserProfile, facts: ItemState, widths: Sequence[int]) -> Tensor:
     if facts.taste.ndim == 3 and len(facts.taste) == 1:  # the same items for all: (n, candidates) in one product
         parts = zip(
             person.taste.squeeze(1).split(list(widths), -1), facts.taste[0].split(list(widths), -1), strict=True
@@ -109,7 +109,9 @@ def weighed(parts: Sequence[Tensor], weights: Tensor) -> Tensor:
     return total
 
 
-def _gate_parts(person: Person, facts: Facts, own: Tensor, group: Tensor, widths: Sequence[int]) -> list[Tensor]:
+def _gate_parts(
+    person: UserProfile, facts: ItemState, own: Tensor, group: Tensor, widths: Sequence[int]
+) -> list[Tensor]:
     """The columns of the gate's logit, each of which broadcasts to (...)."""
     age = (person.day - facts.first).clamp_min(0)
     return [
@@ -125,13 +127,13 @@ def _gate_parts(person: Person, facts: Facts, own: Tensor, group: Tensor, widths
     ]
 
 
-def gate_columns(person: Person, facts: Facts, own: Tensor, group: Tensor, widths: Sequence[int]) -> Tensor:
+def gate_columns(person: UserProfile, facts: ItemState, own: Tensor, group: Tensor, widths: Sequence[int]) -> Tensor:
     """(..., columns) of the gate's logit."""
     return stacked(_gate_parts(person, facts, own, group, widths))
 
 
 def chance_opened(
-    gate: Tensor, person: Person, facts: Facts, own: Tensor, group: Tensor, widths: Sequence[int]
+    gate: Tensor, person: UserProfile, facts: ItemState, own: Tensor, group: Tensor, widths: Sequence[int]
 ) -> Tensor:
     """(...) probability that the gate opens; 1 where there is none."""
     if not len(gate):
@@ -139,12 +141,14 @@ def chance_opened(
     return torch.sigmoid(weighed(_gate_parts(person, facts, own, group, widths), gate))
 
 
-def effect_columns(person: Person, facts: Facts, own: Tensor, group: Tensor, widths: Sequence[int]) -> Tensor:
+def effect_columns(person: UserProfile, facts: ItemState, own: Tensor, group: Tensor, widths: Sequence[int]) -> Tensor:
     """(..., columns) of the effect behind the gate."""
     return stacked(effect_parts(person, facts, own, group, widths))
 
 
-def effect_parts(person: Person, facts: Facts, own: Tensor, group: Tensor, widths: Sequence[int]) -> list[Tensor]:
+def effect_parts(
+    person: UserProfile, facts: ItemState, own: Tensor, group: Tensor, widths: Sequence[int]
+) -> list[Tensor]:
     """The columns of the effect behind the gate: 1, the item's own and it again where user and item have met."""
     often, kin = how_often(own), group.log1p()
     likeness = _likeness(person, facts, widths)
@@ -159,7 +163,7 @@ def effect_parts(person: Person, facts: Facts, own: Tensor, group: Tensor, width
     ]
 
 
-def net_inputs(person: Person, facts: Facts, own: Tensor, group: Tensor, widths: Sequence[int]) -> Tensor:
+def net_inputs(person: UserProfile, facts: ItemState, own: Tensor, group: Tensor, widths: Sequence[int]) -> Tensor:
     """(..., inputs) of a net: all that the gate and the linear part read, and likeness direction by direction."""
     gate = gate_columns(person, facts, own, group, widths)
     liked = person.taste * facts.taste

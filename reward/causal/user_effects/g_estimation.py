@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from reward.arrays import Doubles, Ints
-from reward.causal.item_effects.ipw import NOTHING_DAYS, HeldOut
+from reward.causal.diagnostics.calibration_slope import NOTHING_DAYS, CalibrationSlope
 
 _AT_ONCE = 20_000
 _LEAST_DAYS, _MOST_DAYS = 1e-5, 1.0  # between which the spread of a coefficient's contributions is looked for
@@ -137,7 +137,7 @@ def contrasts(moments: Moments, expected: Doubles, *, without: int | None = None
     return Contrasts(coefficients, covariance, spread, identified)
 
 
-def held_out_contrasts(moments: Moments, predicted: Doubles, given: Doubles | None = None) -> HeldOut:
+def held_out_contrasts(moments: Moments, predicted: Doubles, given: Doubles | None = None) -> CalibrationSlope:
     """Slope of what was seen on what coefficients foretell that were fitted without the users concerned.
 
     Args:
@@ -153,6 +153,6 @@ def held_out_contrasts(moments: Moments, predicted: Doubles, given: Doubles | No
     seen = np.einsum("cp,cp->c", mine, moment)
     total = float(told.sum())
     if not total > NOTHING_DAYS**2 * moments.mass:
-        return HeldOut(0.0, np.inf)
+        return CalibrationSlope(0.0, np.inf)
     slope = float(seen.sum()) / total
-    return HeldOut(slope, float(np.sqrt(2 * ((seen - slope * told) ** 2).sum())) / total)
+    return CalibrationSlope(slope, float(np.sqrt(2 * ((seen - slope * told) ** 2).sum())) / total)

@@ -7,20 +7,21 @@ seen of it and likes what is like it, whose coefficients are estimated causally 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import inspect
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import polars as pl
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from reward.arrays import Doubles, Ints
-from reward.causal.item_effects.feedback_rates import Column, described
-from reward.causal.item_effects.ipw import HeldOut
-from reward.causal.user_effects.effect_net import EffectNet
+from reward.causal.diagnostics.calibration_slope import CalibrationSlope
+from reward.causal.item_effects.newcomers import Newcomers
+from reward.causal.protocol import EffectModel
+from reward.causal.user_effects.effect_net import doubles
 from reward.causal.user_effects.features import (
     by_feedback,
     chance_opened,
@@ -35,54 +36,19 @@ from reward.causal.user_effects.features import (
 )
 from reward.causal.user_effects.feedback import Answers
 from reward.causal.user_effects.preferences import Taste
-from reward.causal.user_effects.user_state import Events, Facts, Past, Person, Standing
+from reward.causal.user_effects.restored import check_scores, checked
+from reward.causal.user_effects.storage import arguments, table_of, values_of
+from reward.causal.user_effects.user_state import Events, ItemState, UserHistory, UserProfile, UserState
 from reward.columns import ITEM, TIMESTAMP, USER
+from reward.data.days import days_since_1970
+from reward.features.events import Features
 from reward.rewards import Rewards
 
 
-@dataclass(frozen=True)
-class Newcomers:
-    """What is expected of items that the log does not hold.
+class PersonalizedEffect(EffectModel):
+    """What an exposure does through its gate: the item's own effect, with what the user likes and has seen.
 
-    Attributes:
-        describing: the columns that describe items.
-        group: the column of the items table that they are pooled over; None: none.
-        coefficients: (1 + columns,) of the effect behind the gate, on 1 and what describes an item.
-        groups: names of the groups, ascending.
-        group_codes: (groups,) codes of these.
-        group_effects: (groups,) what an item of a group has beyond that.
-    """
-
-    describing: tuple[Column, ...]
-    group: str | None
-    coefficients: Doubles
-    groups: tuple[str, ...]
-    group_codes: Ints
-    group_effects: Doubles
-
-    def facts(self, table: pl.DataFrame, unknown: Facts, tastes: Sequence[Taste]) -> Facts:
-        """Facts of items of an items table, in its order; ``unknown`` are theirs without it."""
-        traits = described(table, self.describing)
-        behind = self.coefficients[0] + traits @ self.coefficients[1:]
-        code = np.full(len(table), -1)
-        if self.group is not None and self.groups:
-            names = pl.DataFrame({"name": self.groups, "at": np.arange(len(self.groups))})
-            wanted = table.select(pl.col(self.group).cast(pl.String).alias("name"))
-            found = wanted.join(names, on="name", how="left", maintain_order="left")["at"]
-            known, at = found.is_not_null().to_numpy(), found.fill_null(0).to_numpy()
-            code = np.where(known, self.group_codes[at], -1)
-            behind = behind + np.where(known, self.group_effects[at], 0)
-        vectors = taste_vectors(traits, tastes)
-        return unknown._replace(
-            behind=torch.from_numpy(behind), group=torch.from_numpy(code), taste=torch.from_numpy(vectors)
-        )
-
-
-@dataclass(frozen=True)
-class Personal:
-    """A fitted personal part.
-
-    Attributes:
+    Args:
         answers: how feedback is read.
         tastes: one for each of its columns.
         ids: (items,) item ids, ascending; strings are objects.
@@ -95,26 +61,57 @@ class Personal:
         coefficients: (columns,) days.
         covariance: (columns, columns) of them.
         net: makes the last of the columns; None: there is none.
-        borne_out: how users held out bear out the rewards.
-        personal_borne_out: how they bear out what the rewards add to the items' own effects.
-        net_borne_out: how they bear out what the net changes in the rewards; None where there is none.
+        calibration: how users held out agree with the rewards.
+        personal_calibration: how they agree with what the rewards add to the items' own effects.
+        net_calibration: how they agree with what the net changes in the rewards; None where there is none.
     """
 
-    answers: Answers
-    tastes: tuple[Taste, ...]
-    ids: NDArray[Any]
-    facts: Facts
-    newcomers: Newcomers
-    basket: Ints
-    spans_days: tuple[float, ...]
-    gate: Doubles
-    scale: Doubles
-    coefficients: Doubles
-    covariance: Doubles
-    net: EffectNet | None
-    borne_out: HeldOut
-    personal_borne_out: HeldOut
-    net_borne_out: HeldOut | None
+    basket: Tensor
+    gate: Tensor
+    scale: Tensor
+    coefficients: Tensor
+    covariance: Tensor
+
+    def __init__(
+        self,
+        *,
+        answers: Answers,
+        tastes: tuple[Taste, ...],
+        ids: NDArray[Any],
+        facts: ItemState,
+        newcomers: Newcomers,
+        basket: Ints | Tensor,
+        spans_days: tuple[float, ...],
+        gate: Doubles | Tensor,
+        scale: Doubles | Tensor,
+        coefficients: Doubles | Tensor,
+        covariance: Doubles | Tensor,
+        net: nn.Module | None,
+        calibration: CalibrationSlope,
+        personal_calibration: CalibrationSlope,
+        net_calibration: CalibrationSlope | None,
+    ) -> None:
+        super().__init__()
+        self.answers, self.tastes, self.ids, self.newcomers = answers, tastes, ids, newcomers
+        self.spans_days, self.net = spans_days, net
+        self.calibration, self.personal_calibration = calibration, personal_calibration
+        self.net_calibration = net_calibration
+        self.register_buffer("basket", torch.as_tensor(basket))
+        for name, values in (("gate", gate), ("scale", scale), ("coefficients", coefficients)):
+            self.register_buffer(name, doubles(values))
+        self.register_buffer("covariance", doubles(covariance))
+        for name in ItemState._fields:  # in the table
+            self.register_buffer(f"item_{name}", getattr(facts, name), persistent=False)
+
+    @property
+    def facts(self) -> ItemState:
+        """Of the items and, last, of an unknown one, (items + 1, ...) each."""
+        return ItemState(*(self.get_buffer(f"item_{name}") for name in ItemState._fields))
+
+    def replaced(self, **changes: Any) -> PersonalizedEffect:
+        """The same with other arguments."""
+        names = inspect.signature(type(self)).parameters
+        return type(self)(**{name: getattr(self, name) for name in names} | changes)
 
     def codes(self, ids: NDArray[Any]) -> Ints:
         """What tells items apart: places in ``ids``, and beyond these a hash of each that is not there."""
@@ -123,7 +120,7 @@ class Personal:
         code[new] = len(self.ids) + 1 + hashed(ids[new])
         return code
 
-    def past(self, events: pl.DataFrame, users: pl.Series) -> Past:
+    def history(self, events: pl.DataFrame, users: pl.Series) -> UserHistory:
         """The past of ``users``, ids in ascending order, in their checked events."""
         user = users.search_sorted(events[USER]).to_numpy().astype(np.int64)
         distinct = events[ITEM].unique().sort()
@@ -134,16 +131,16 @@ class Personal:
             days_since_1970(events[TIMESTAMP]),
             *self.answers.beyond(events, np.minimum(item, len(self.ids))),
         )
-        return Past.of(
+        return UserHistory.of(
             read.take(read.in_order()),
             users=len(users),
             answers=self.answers,
             tastes=self.tastes,
-            facts=self.facts,
+            facts=self.facts.to("cpu"),
             spans_days=self.spans_days,
         )
 
-    def score(self, standing: Standing, facts: Facts) -> Rewards:
+    def score(self, standing: UserState, facts: ItemState) -> Rewards:
         """Rewards of candidates.
 
         Args:
@@ -153,12 +150,12 @@ class Personal:
         Returns:
             (n, candidates), days more than showing an item of the basket.
         """
-        basket = self.facts.of(torch.from_numpy(self.basket)[None]).to(standing.items.device)
-        usual = self.mean_of_seen(standing.person, basket, *standing.seen(basket)).mean(-1, keepdim=True)
+        basket = self.facts.of(self.basket[None]).to(standing.items.device)
+        usual = self._mean_of_seen(standing.person, basket, *standing.seen(basket)).mean(-1, keepdim=True)
         rewards = self.of_seen(standing.person, facts, *standing.seen(facts))
         return Rewards(rewards.mean - usual, rewards.std)
 
-    def score_rows(self, past: Past, user: Ints, time: Doubles, facts: Facts) -> Rewards:
+    def score_rows(self, past: UserHistory, user: Ints, time: Doubles, facts: ItemState) -> Rewards:
         """Rewards of one item in each of m slots, as `score` has them.
 
         Args:
@@ -167,13 +164,14 @@ class Personal:
             time: (m,) their moments, days since 1970.
             facts: (m, ...) of the items.
         """
-        basket = self.facts.of(torch.from_numpy(self.basket)[None])
+        basket = self.facts.of(self.basket[None])
         code, group = (part.expand(len(user), -1) for part in (basket.code, basket.group))
-        usual = self.mean_of_seen(past.person(user, time), basket, *seen(past, user, time, code, group)).mean(-1)
-        mean, std = self.of_rows(past, user, time, Facts(*(part[:, None] for part in facts)))
+        person, met = self._met(past, user, time, code, group)
+        usual = self._mean_of_seen(person, basket, *met).mean(-1)
+        mean, std = self.of_rows(past, user, time, ItemState(*(part[:, None] for part in facts)))
         return Rewards(mean[:, 0] - usual, std[:, 0])
 
-    def of_rows(self, past: Past, user: Ints, time: Doubles, facts: Facts) -> Rewards:
+    def of_rows(self, past: UserHistory, user: Ints, time: Doubles, facts: ItemState) -> Rewards:
         """Rewards of candidates of m slots that are not yet measured against the basket, (m, candidates).
 
         Args:
@@ -182,26 +180,38 @@ class Personal:
             time: (m,) their moments, days since 1970.
             facts: (m, candidates, ...) of the items.
         """
-        return self.of_seen(past.person(user, time), facts, *seen(past, user, time, facts.code, facts.group))
+        person, met = self._met(past, user, time, facts.code, facts.group)
+        return self.of_seen(person, facts, *met)
 
-    def known(self, ids: NDArray[Any], items_table: pl.DataFrame | None = None) -> Facts:
+    def _met(
+        self, past: UserHistory, user: Ints, time: Doubles, code: Tensor, group: Tensor
+    ) -> tuple[UserProfile, list[Tensor]]:
+        """What is known of users, and what they have seen of candidates, where the model is."""
+        device = self.basket.device
+        person = UserProfile(*(part.to(device) for part in past.person(user, time)))
+        return person, [part.to(device) for part in seen(past, user, time, code.cpu(), group.cpu())]
+
+    def known(self, ids: NDArray[Any], items_table: pl.DataFrame | None = None) -> ItemState:
         """What is known of items: estimated, foretold by ``items_table``, or as of an unknown one.
 
         Args:
             ids: (items,) ascending.
             items_table: features of items that the log does not hold, as in training.
         """
-        code = self.codes(ids)
-        facts = self.facts.of(torch.from_numpy(np.minimum(code, len(self.ids))))._replace(code=torch.from_numpy(code))
+        code, device = self.codes(ids), self.basket.device
+        facts = self.facts.of(torch.from_numpy(np.minimum(code, len(self.ids))).to(device))
+        facts = facts._replace(code=torch.from_numpy(code).to(device))
         if items_table is None:
             return facts
         new = np.flatnonzero(code >= len(self.ids))
         table = items_table.filter(pl.col(ITEM).is_in(pl.Series(ids[new].tolist(), dtype=items_table.schema[ITEM])))
-        at = torch.from_numpy(np.searchsorted(ids, table[ITEM].to_numpy()))
-        told = self.newcomers.facts(table, facts.of(at), self.tastes)
-        return Facts(*(part.index_put((at,), fresh) for part, fresh in zip(facts, told, strict=True)))
+        at = torch.from_numpy(np.searchsorted(ids, table[ITEM].to_numpy())).to(device)
+        traits, behind, group = self.newcomers.expected(table)
+        expected = {"behind": behind, "group": group, "taste": taste_vectors(traits, self.tastes)}
+        told = facts.of(at)._replace(**{name: torch.from_numpy(part).to(device) for name, part in expected.items()})
+        return ItemState(*(part.index_put((at,), fresh) for part, fresh in zip(facts, told, strict=True)))
 
-    def of_seen(self, person: Person, facts: Facts, own: Tensor, group: Tensor) -> Rewards:
+    def of_seen(self, person: UserProfile, facts: ItemState, own: Tensor, group: Tensor) -> Rewards:
         """Rewards of candidates that are not yet measured against the basket, (n, candidates).
 
         Args:
@@ -210,36 +220,48 @@ class Personal:
             own: (n, candidates, spans) counts of the item in the user's past.
             group: (n, candidates) count of its group.
         """
-        person = Person(*(part.unsqueeze(1) for part in person))
+        person = UserProfile(*(part.unsqueeze(1) for part in person))
         widths = [len(taste.prior) for taste in self.tastes]
-        like = person.taste.new_tensor
-        opened = chance_opened(like(self.gate), person, facts, own, group, widths)
-        columns = stacked(self.effect_parts(person, facts, own, group, widths)) / like(self.scale)
-        slope, covariance = like(self.coefficients / self.scale), like(self.covariance)
+        like = person.taste
+        opened = chance_opened(self.gate.to(like), person, facts, own, group, widths)
+        columns = stacked(self._parts(person, facts, own, group, widths)) / self.scale.to(like)
+        slope, covariance = (self.coefficients / self.scale).to(like), self.covariance.to(like)
         often, kin = how_often(own), group.log1p()
         doubt = (slope[1] + slope[2] * often + slope[3] * kin) ** 2 * facts.variance
         liked = by_feedback(person.doubt * facts.taste**2, widths)
         for one, variance in enumerate(liked.unbind(-1)):
             doubt = doubt + (slope[5 + one] + slope[5 + liked.shape[-1] + one] * often) ** 2 * variance
         variance = ((columns @ covariance) * columns).sum(-1) + doubt
-        return Rewards(opened * (columns @ like(self.coefficients)), opened * variance.clamp_min(0).sqrt())
+        return Rewards(opened * (columns @ self.coefficients.to(like)), opened * variance.clamp_min(0).sqrt())
 
-    def mean_of_seen(self, person: Person, facts: Facts, own: Tensor, group: Tensor) -> Tensor:
+    def _mean_of_seen(self, person: UserProfile, facts: ItemState, own: Tensor, group: Tensor) -> Tensor:
         """The means of `of_seen` alone, whose standard deviations cost most of it."""
-        person = Person(*(part.unsqueeze(1) for part in person))
+        person = UserProfile(*(part.unsqueeze(1) for part in person))
         widths = [len(taste.prior) for taste in self.tastes]
-        like = person.taste.new_tensor
-        parts = self.effect_parts(person, facts, own, group, widths)
-        opened = chance_opened(like(self.gate), person, facts, own, group, widths)
-        return opened * weighed(parts, like(self.coefficients / self.scale))
+        like = person.taste
+        parts = self._parts(person, facts, own, group, widths)
+        opened = chance_opened(self.gate.to(like), person, facts, own, group, widths)
+        return opened * weighed(parts, (self.coefficients / self.scale).to(like))
 
-    def effect_parts(
-        self, person: Person, facts: Facts, own: Tensor, group: Tensor, widths: Sequence[int]
+    def _parts(
+        self, person: UserProfile, facts: ItemState, own: Tensor, group: Tensor, widths: Sequence[int]
     ) -> list[Tensor]:
         parts = effect_parts(person, facts, own, group, widths)
         return parts if self.net is None else [*parts, self.net(net_inputs(person, facts, own, group, widths))]
 
+    def to_json(self) -> dict[str, Any]:
+        """All of it but what is told of items and its tensors, as JSON values."""
+        return values_of(self)
 
-def days_since_1970(moments: pl.Series) -> Doubles:
-    """(n,) with the time of the day as a fraction."""
-    return moments.dt.epoch("us").to_numpy() / 86_400e6
+    def to_table(self) -> pl.DataFrame:
+        """One row an item, ascending, and last one without an id for all others."""
+        return table_of(self)
+
+    @classmethod
+    def restored(
+        cls, told: Any, table: pl.DataFrame | None, tensors: Mapping[str, Tensor], features: Features
+    ) -> PersonalizedEffect:
+        """See `EffectModel.restored`."""
+        made = cls(**arguments(*checked(told, table, tensors, features)))
+        check_scores(made)
+        return made

@@ -3,92 +3,80 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NotRequired, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 import polars as pl
 import torch
 from torch import Tensor
 
-from reward.causal.user_effects.model import Personal
-from reward.causal.user_effects.storage import NUMBERS, from_values
-from reward.causal.user_effects.user_state import Events, Past
+from reward.causal.stored import NewcomersJson, SlopeJson, ids_flaws, is_finite, newcomers_flaws
+from reward.causal.user_effects.storage import NET, NUMBERS, VECTORS
+from reward.causal.user_effects.user_state import Events, UserHistory
 from reward.columns import ITEM
 from reward.features.events import Features
-from reward.plain import check
+from reward.plain import check, shown
+
+if TYPE_CHECKING:
+    from reward.causal.user_effects.model import PersonalizedEffect
 
 _MOST_SPANS = 100
 _MOST_BASKET = 10_000
 
 
-class _Answers(TypedDict):
+class AnswersJson(TypedDict):
+    """How feedback is read."""
+
     feedback: list[str]
     gate: str | None
     rare: list[str]
     flags: list[str]
 
 
-class _Taste(TypedDict):
+class TasteJson(TypedDict):
+    """Of one column of answers."""
+
     axes: list[list[float]]
     prior: list[float]
     noise: float
 
 
-class _Newcomers(TypedDict):
-    describing: list[tuple[str, int | str | None, float, float]]
-    group: str | None
-    coefficients: list[float]
-    groups: list[str]
-    group_codes: list[int]
-    group_effects: list[float]
-
-
-class _HeldOut(TypedDict):
-    slope: float
-    se: float | None
-
-
-class _Net(TypedDict):
-    centre: list[float]
-    width: list[float]
-    layers: list[tuple[list[list[float]], list[float]]]
-
-
 class _Values(TypedDict):
-    answers: _Answers
-    tastes: list[_Taste]
-    newcomers: _Newcomers
+    answers: AnswersJson
+    tastes: list[TasteJson]
+    newcomers: NewcomersJson
     spans_days: list[float]
-    basket: list[int]
-    gate: list[float]
-    scale: list[float]
-    coefficients: list[float]
-    covariance: list[list[float]]
-    borne_out: _HeldOut
-    personal_borne_out: _HeldOut
-    net: NotRequired[_Net | int | None]
-    net_borne_out: NotRequired[_HeldOut | None]
+    calibration: SlopeJson
+    personal_calibration: SlopeJson
+    net_calibration: SlopeJson | None
 
 
-def restored(values: Any, table: pl.DataFrame, net: Mapping[str, Tensor], features: Features) -> Personal:
-    """The personal part that `to_values`, `to_table` and `to_tensors` told of.
+def checked(
+    told: Any, table: pl.DataFrame | None, tensors: Mapping[str, Tensor], features: Features
+) -> tuple[Mapping[str, Any], pl.DataFrame, Mapping[str, Tensor]]:
+    """The parts of a `PersonalizedEffect` as they were saved, in the order of `arguments`.
 
     Args:
-        values: from a file that nobody vouches for.
+        told: from a file that nobody vouches for.
         table: the same.
-        net: the same; empty where there is no such file.
+        tensors: the same.
         features: of the artefact whose effects they are.
 
     Raises:
         ValueError: they do not fit each other or the features, or hold what no estimate leaves.
     """
-    check(values, _Values, "effects")
-    problems = [*_flaws(values, features), *_flaws_of_net(values.get("net"), net), *_flaws_of_table(values, table)]
+    check(told, _Values, "effects")
+    if table is None:
+        raise ValueError("its effects do not fit: there is no table of items")
+    problems = [
+        *_flaws(told, features),
+        *_flaws_of_tensors(tensors),
+        *_flaws_of_table(told, table),
+        *_flaws_of_basket(tensors.get("basket"), len(table)),
+    ]
     if problems:
         raise ValueError("its effects do not fit: " + "; ".join(problems))
-    personal = from_values(values, table, net)
-    _score_nothing(personal)
-    return personal
+    return told, table, tensors
 
 
 def _flaws(values: Mapping[str, Any], features: Features) -> Iterator[str]:
@@ -105,53 +93,53 @@ def _flaws(values: Mapping[str, Any], features: Features) -> Iterator[str]:
     for taste in values["tastes"]:
         if not _is_shaped(taste["axes"], described, len(taste["prior"])) or min(taste["prior"], default=0) < 0:
             yield "a taste has directions of another shape than what describes items"
-    kinds = {*features.item_features}
-    if not {column[0] for column in new["describing"]} <= kinds or any(column[3] <= 0 for column in new["describing"]):
-        yield "new items are described by what is no feature of items"
-    if len(new["coefficients"]) != 1 + described:
-        yield f"new items have {len(new['coefficients'])} coefficients for {described} columns"
-    sizes = {len(new[name]) for name in ("groups", "group_codes", "group_effects")}
-    if len(sizes) > 1 or new["groups"] != sorted(set(new["groups"])):
-        yield "groups expected different names in order, with a code and an effect each"
+    yield from newcomers_flaws(new, features)
     if not 0 < len(values["spans_days"]) <= _MOST_SPANS or min(values["spans_days"]) <= 0:
         yield f"spans_days expected 1 to {_MOST_SPANS} above 0"
-    size = len(values["coefficients"])
-    if len(values["scale"]) != size or not _is_shaped(values["covariance"], size, size) or 0 in values["scale"]:
-        yield f"{size} coefficients have a scale or covariance of another shape"
 
 
 def _is_shaped(rows: Sequence[Sequence[float]], height: int, width: int) -> bool:
     return len(rows) == height and all(len(row) == width for row in rows)
 
 
-def _is_net(net: Mapping[str, Any]) -> bool:
-    inputs = len(net["centre"])
-    if not net["layers"] or len(net["width"]) != inputs or min(net["width"], default=1) <= 0:
-        return False
-    for weight, bias in net["layers"]:
-        if not _is_shaped(weight, len(bias), inputs):
-            return False
-        inputs = len(bias)
-    return inputs == 1
-
-
-def _flaws_of_net(told: Any, weights: Mapping[str, Tensor]) -> Iterator[str]:
-    fits = _is_net_of(told, weights) if isinstance(told, int) else not weights and (told is None or _is_net(told))
-    if not fits:
+def _flaws_of_tensors(tensors: Mapping[str, Tensor]) -> Iterator[str]:
+    own = {name: tensor for name, tensor in tensors.items() if not name.startswith(NET)}
+    net = {name.removeprefix(NET): tensor for name, tensor in tensors.items() if name.startswith(NET)}
+    if set(own) != {"basket", *VECTORS}:
+        yield f"it has tensors named {shown(', '.join(sorted(own)))}, expected basket, {', '.join(VECTORS)}"
+        return
+    wrong = [name for name, it in tensors.items() if name != "basket" and not is_finite(it)]
+    if wrong:
+        yield f"{shown(wrong[0])} expected finite numbers in double precision"
+        return
+    size = len(own["coefficients"]) if own["coefficients"].ndim == 1 else -1
+    shapes = {name: tuple(own[name].shape) for name in VECTORS}
+    if shapes["scale"] != (size,) or shapes["covariance"] != (size, size) or not (own["scale"] != 0).all():
+        yield f"{size} coefficients have a scale or covariance of another shape"
+    if own["gate"].ndim != 1:
+        yield "gate expected one coefficient a column"
+    if net and not _is_net(net):
         yield "the layers of the net do not fit each other"
 
 
-def _is_net_of(layers: int, weights: Mapping[str, Tensor]) -> bool:
-    sizes = {name: tuple(tensor.shape) for name, tensor in weights.items()}
-    finite = all(tensor.dtype == torch.float64 and tensor.isfinite().all() for tensor in weights.values())
-    if not finite or not layers > 0 or len(weights) != 2 + 2 * layers or len(sizes.get("centre", ())) != 1:
+def _flaws_of_basket(basket: Tensor | None, rows: int) -> Iterator[str]:
+    if basket is None or basket.dtype != torch.int64 or basket.ndim != 1 or not 0 < len(basket) <= _MOST_BASKET:
+        yield f"basket expected 1 to {_MOST_BASKET} places of items"
+    elif int(basket.min()) < 0 or int(basket.max()) >= rows:
+        yield "basket expected places of items"
+
+
+def _is_net(net: Mapping[str, Tensor]) -> bool:
+    layers = sum(name.endswith(".weight") for name in net)
+    sizes = {name: tuple(tensor.shape) for name, tensor in net.items()}
+    if not layers or len(net) != 2 + 2 * layers or len(sizes.get("centre", ())) != 1:
         return False
     inputs = sizes["centre"]
-    if sizes.get("width") != inputs or not (weights["width"] > 0).all():
+    if sizes.get("width") != inputs or not (net["width"] > 0).all():
         return False
     for place in range(layers):
-        outputs = sizes.get(f"{place}.bias", ())
-        if len(outputs) != 1 or sizes.get(f"{place}.weight") != (*outputs, *inputs):
+        outputs = sizes.get(f"stack.{place}.bias", ())
+        if len(outputs) != 1 or sizes.get(f"stack.{place}.weight") != (*outputs, *inputs):
             return False
         inputs = outputs
     return inputs == (1,)
@@ -164,11 +152,7 @@ def _flaws_of_table(values: Mapping[str, Any], table: pl.DataFrame) -> Iterator[
     if set(kinds) != expected or not len(table):
         yield f"{len(table)} rows of {len(kinds)} columns, expected some of {', '.join(sorted(expected))}"
         return
-    ids = table[ITEM].head(len(table) - 1)
-    if ids.dtype not in (pl.Int64, pl.String) or ids.null_count() or table[ITEM].null_count() != 1:
-        yield f"{ITEM} expected integers or strings, and null in the last row alone"
-    elif len(ids) < 1 or not (ids.slice(1) > ids.head(len(ids) - 1)).all():
-        yield f"{ITEM} expected rising values"
+    yield from ids_flaws(table)
     for name in NUMBERS:
         whole = name == "group"
         if kinds[name] != (pl.Int64 if whole else pl.Float64) or not table[name].is_finite().all():
@@ -180,11 +164,9 @@ def _flaws_of_table(values: Mapping[str, Any], table: pl.DataFrame) -> Iterator[
         yield "group expected codes of groups, no more than there are items"
     if len(values["newcomers"]["groups"]) > len(table):
         yield "there are more groups than items"
-    if len(values["basket"]) > _MOST_BASKET:
-        yield f"basket expected at most {_MOST_BASKET} items"
-    codes = [*values["basket"], *values["newcomers"]["group_codes"]]
-    if not values["basket"] or min(codes) < -1 or min(values["basket"]) < 0 or max(codes) >= len(table):
-        yield "basket and group_codes expected places of items and groups"
+    codes = values["newcomers"]["group_codes"]
+    if min(codes, default=0) < -1 or max(codes, default=0) >= len(table):
+        yield "group_codes expected places of groups"
     for name, width in vectors.items():
         if kinds[name] != pl.List(pl.Float64) or not (table[name].list.len() == width).fill_null(False).all():
             yield f"{name} expected lists of {width} numbers"
@@ -192,7 +174,7 @@ def _flaws_of_table(values: Mapping[str, Any], table: pl.DataFrame) -> Iterator[
             yield f"{name} expected finite numbers"
 
 
-def _score_nothing(personal: Personal) -> None:
+def check_scores(personal: PersonalizedEffect) -> None:
     """Score the first item for somebody without a past: shapes that do not fit show.
 
     Raises:
@@ -202,7 +184,7 @@ def _score_nothing(personal: Personal) -> None:
     width = len(personal.answers.feedback)
     events = Events(nobody, nobody, np.zeros(0), np.zeros((0, width)), np.zeros((0, width)))
     try:
-        past = Past.of(
+        past = UserHistory.of(
             events,
             users=1,
             answers=personal.answers,
@@ -211,7 +193,7 @@ def _score_nothing(personal: Personal) -> None:
             spans_days=personal.spans_days,
         )
         first = personal.facts.of(torch.zeros((1, 1), dtype=torch.long))
-        found = personal.score(past.standing(np.zeros(1, np.int64), now), first)
+        found = personal.score(past.state(np.zeros(1, np.int64), now), first)
     except (RuntimeError, IndexError, ValueError) as error:
         raise ValueError(f"its effects do not fit each other: {str(error).partition(chr(10))[0]}") from error
     if not all(part.isfinite().all() for part in found):

@@ -45,7 +45,7 @@ class Events(NamedTuple):
         return np.lexsort((self.time, self.user)).astype(np.int64)
 
 
-class Person(NamedTuple):
+class UserProfile(NamedTuple):
     """What the past tells of a user before a slot; every tensor starts with the slots.
 
     Attributes:
@@ -63,7 +63,7 @@ class Person(NamedTuple):
     day: Tensor
 
 
-class Facts(NamedTuple):
+class ItemState(NamedTuple):
     """What is known of items; every tensor starts with the items' shape.
 
     Attributes:
@@ -73,7 +73,7 @@ class Facts(NamedTuple):
         first: days since 1970 of the first exposure.
         group: code of the group, −1 where none is known.
         taste: (..., t) places in the directions in which users' tastes differ.
-        code: what tells an item from others in a user's past, see `Personal.codes`.
+        code: what tells an item from others in a user's past, see `PersonalizedEffect.codes`.
     """
 
     behind: Tensor
@@ -84,16 +84,16 @@ class Facts(NamedTuple):
     taste: Tensor
     code: Tensor
 
-    def of(self, code: Tensor) -> Facts:
+    def of(self, code: Tensor) -> ItemState:
         """Those of some items."""
-        return Facts(*(part[code] for part in self))
+        return ItemState(*(part[code] for part in self))
 
-    def to(self, device: torch.device | str) -> Facts:
+    def to(self, device: torch.device | str) -> ItemState:
         """The same on ``device``."""
-        return Facts(*(part.to(device) for part in self))
+        return ItemState(*(part.to(device) for part in self))
 
 
-class Standing(NamedTuple):
+class UserState(NamedTuple):
     """Where users stand before slots: who they are and what they have seen; rows ascend and are padded at their ends.
 
     Attributes:
@@ -104,18 +104,18 @@ class Standing(NamedTuple):
         group_counts: (n, most groups) decayed counts of their exposures.
     """
 
-    person: Person
+    person: UserProfile
     items: Tensor
     counts: Tensor
     groups: Tensor
     group_counts: Tensor
 
-    def map(self, change: Callable[[Tensor], Tensor]) -> Standing:
+    def map(self, change: Callable[[Tensor], Tensor]) -> UserState:
         """``change`` of every tensor."""
-        return Standing(Person(*map(change, self.person)), *map(change, self[1:]))
+        return UserState(UserProfile(*map(change, self.person)), *map(change, self[1:]))
 
-    def seen(self, facts: Facts) -> tuple[Tensor, Tensor]:
-        """(n, candidates, spans) counts of candidates, as in `Personal.score`, and (n, candidates) of their groups."""
+    def seen(self, facts: ItemState) -> tuple[Tensor, Tensor]:
+        """(n, candidates, spans) counts of candidates and (n, candidates) of their groups, see `PersonalizedEffect`."""
         n = len(self.items)
         at, known = _found(self.items, facts.code.expand(n, -1))
         own = self.counts.gather(1, at.unsqueeze(-1).expand(-1, -1, self.counts.shape[-1])) * known.unsqueeze(-1)
@@ -130,7 +130,7 @@ def _found(rows: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @dataclass(frozen=True)
-class Past:
+class UserHistory:
     """What users' events tell of any later moment.
 
     Attributes:
@@ -154,15 +154,15 @@ class Past:
         users: int,
         answers: Answers,
         tastes: tuple[Taste, ...],
-        facts: Facts,
+        facts: ItemState,
         spans_days: Sequence[float],
-    ) -> Past:
+    ) -> UserHistory:
         """The past of events sorted by user and time.
 
         Args:
             events: n of them.
             users: how many there are.
-            answers: as in `Personal`.
+            answers: as in `PersonalizedEffect`.
             tastes: the same.
             facts: the same.
             spans_days: the same.
@@ -184,7 +184,7 @@ class Past:
             tastes,
         )
 
-    def person(self, user: Ints, time: Doubles) -> Person:
+    def person(self, user: Ints, time: Doubles) -> UserProfile:
         """What is known of users before moments, (m,) each."""
         sums = self.sums.before(user, time)
         width = sum(len(taste.prior) for taste in self.tastes)
@@ -196,19 +196,19 @@ class Past:
             at += len(taste.prior)
         more, expected, shown = sums[:, -3:].T
         told = np.concatenate(means, axis=1), np.concatenate(doubts, axis=1), more / (expected + _PRIOR_OPENED)
-        return Person(*map(torch.from_numpy, (*told, shown.copy(), time)))
+        return UserProfile(*map(torch.from_numpy, (*told, shown.copy(), time)))
 
     def seen(self, user: Ints, item: Ints, group: Ints, time: Doubles) -> tuple[Tensor, Tensor]:
-        """(m, spans) counts of items in the users' past and (m,) of their groups, as `Standing.seen` has them."""
+        """(m, spans) counts of items in the users' past and (m,) of their groups, as `UserState.seen` has them."""
         user = user.astype(np.int64)  # narrower codes of many would overflow
         own = self.item_counts.before(user * self.span + item, time)
         kin = self.group_counts.before(user * self.span + group, time)[:, 0]
         return torch.from_numpy(own), torch.from_numpy(np.where(group < 0, 0, kin))
 
-    def standing(self, user: Ints, time: Doubles) -> Standing:
+    def state(self, user: Ints, time: Doubles) -> UserState:
         """Where users stand at moments, (m,) each."""
         groups, kin = self._held(self.group_counts, user, time)
-        return Standing(self.person(user, time), *self._held(self.item_counts, user, time), groups, kin[..., 0])
+        return UserState(self.person(user, time), *self._held(self.item_counts, user, time), groups, kin[..., 0])
 
     def _held(self, counts: Counts, user: Ints, time: Doubles) -> tuple[Tensor, Tensor]:
         """(m, length) codes that users have counts of, ascending, and (m, length, spans) these."""
