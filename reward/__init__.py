@@ -17,7 +17,8 @@ from reward.data.validation import SetAsideWarning
 from reward.moved import find_what_moved
 from reward.rewards import Rewards
 from reward.scoring.artifact import ArtifactError, ArtifactWarning, load
-from reward.scoring.function import History, RewardFunction
+from reward.scoring.function import RewardFunction
+from reward.scoring.history import History
 
 if TYPE_CHECKING:
     from reward.training.fit import evaluate, fit, read_log

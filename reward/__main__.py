@@ -20,7 +20,7 @@ from rich.progress import track
 from reward.causal.diagnostics.summary import no_push
 from reward.columns import USER
 from reward.data.event_log import SchemaError, reading
-from reward.data.parquet import scan
+from reward.data.files import scan
 from reward.outcomes.protocol import Outcome
 from reward.scoring.artifact import ArtifactError, load
 from reward.scoring.function import RewardFunction

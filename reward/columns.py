@@ -10,4 +10,5 @@ REQUEST = "request_id"
 POSITION = "position"
 PROPENSITY = "propensity"
 REASON = "reason"
+VALUE = "value"
 CLICKS = ("click", "is_click", "clicked")  # a feedback column of such a name is the click, unless another is named

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from functools import wraps
-from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
+from torch._compile import _disable_dynamo
 
 _Held = TypeVar("_Held", bound="Frozen")
 _Given = ParamSpec("_Given")
 _Back = TypeVar("_Back")
+_Method = TypeVar("_Method", bound=Callable[..., Any])
 
 
 class Frozen(nn.Module):
@@ -28,6 +30,12 @@ class Frozen(nn.Module):
             object.__setattr__(self, name, value.eval().requires_grad_(False))
         else:
             super().__setattr__(name, value)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        parts = [self, *(part for _, part in self.held())]
+        return next(tensor for part in parts for tensor in (*part.parameters(), *part.buffers())).device
 
     def held(self) -> Iterator[tuple[str, nn.Module]]:
         """The modules that it holds, by name."""
@@ -84,3 +92,11 @@ def as_trained(
             return method(self, *args, **options)
 
     return exact
+
+
+def eager(method: _Method) -> _Method:
+    """Leave a method out of torch.compile, which cannot trace a data frame.
+
+    As `torch.compiler.disable` does, and without loading the compiler before the method is called.
+    """
+    return cast(_Method, _disable_dynamo(method))

@@ -164,6 +164,9 @@ forgery("an outcome of another horizon")(changed(put("parts", "outcome", "horizo
 forgery("an outcome of 64 days")(changed(put("parts", "outcome", "horizon_days", value=64)))
 forgery("an outcome whose scope is a book")(changed(put("parts", "outcome", "scope", value="a" * 100_000)))
 forgery("another horizon in the manifest")(changed(put("horizon_days", value=8)))
+for _kind in ("renewal", 3):  # of a head that tells of days
+    _outcome = {"_target_": "reward.outcomes.event_within.EventWithin", "kind": _kind, "horizon_days": 7}
+    forgery(f"an outcome of one event, {_kind!r}")(changed(put("parts", "outcome", value=_outcome)))
 forgery("an unknown unit of time")(changed(put("columns", "timestamp_unit", value=3)))
 forgery("half-lives without end")(changed(put("parts", "recall_days", value=[1.0] * 10_000)))
 forgery("a half-life of nothing")(changed(put("parts", "recall_days", value=[0.0])))

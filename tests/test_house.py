@@ -65,8 +65,6 @@ def test_a_room_imports_only_from_rooms_to_its_left(file):
 
 # what is too large still, and may only become less: take a name out once it fits
 LONG_FILES = {
-    "data.validation",
-    "features.events",
     "progressive",
     "scoring.artifact",
     "scoring.composite",
@@ -75,12 +73,10 @@ LONG_FILES = {
     "simulation.service",
     "simulation.truth",
 }
-LARGE_CLASSES = {"features.events.Features", "scoring.function.RewardFunction", "scoring.sealed.Sealed"}
+LARGE_CLASSES = {"scoring.sealed.Sealed"}
 LONG_FUNCTIONS = {
     "__main__.main",
     "evaluation.evaluate.judge",
-    "features.events.fit",
-    "scoring.function._read_scores",
     "simulation.service._day",
 }
 MOST_LINES, MOST_METHODS, MOST_OF_A_FUNCTION = 350, 12, 60

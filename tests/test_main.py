@@ -7,7 +7,8 @@ from polars.testing import assert_frame_equal
 
 from reward.__main__ import main
 from reward.scoring.artifact import load, save
-from reward.scoring.function import SCORES, RewardFunction
+from reward.scoring.function import RewardFunction
+from reward.scoring.prediction import SCORES
 
 NOW = datetime(2024, 4, 3, 9, 30, tzinfo=UTC)
 

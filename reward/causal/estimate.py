@@ -22,7 +22,7 @@ from reward.causal.protocol import EffectModel, EstimatedEffects
 from reward.causal.user_effects.feedback import Answers
 from reward.columns import ITEM
 from reward.data.event_log import EventLog
-from reward.outcomes.activity import ActivityTrace
+from reward.outcomes.protocol import DailyOutcome
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class ItemEffects(EstimatedEffects):
 
 def fit_effects(
     log: EventLog,
-    outcome: ActivityTrace,
+    outcome: DailyOutcome,
     *,
     gate: str | None,
     rare: Sequence[str] | str | None,
@@ -67,7 +67,7 @@ def fit_effects(
 
     Args:
         log: a checked log, cut where it is to be known.
-        outcome: whose traces.
+        outcome: what effects are on: its days are forecast, and what is left of them is explained.
         gate: feedback without which an exposure does nothing, such as the click; None: there is none; ``auto``: as
             the log's own evidence says, see `choosing`.
         rare: feedback where 0 means that nothing was asked, such as a survey; ``auto``: the same.

@@ -16,7 +16,7 @@ from reward.causal.propensity.plausibility import impossible
 from reward.causal.settings import name_problems
 from reward.columns import ITEM, PROPENSITY
 from reward.data.event_log import EventLog, SchemaError, click_of
-from reward.outcomes.activity import ActivityTrace
+from reward.outcomes.protocol import DailyOutcome
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Exposures:
 
 def exposures_of(
     log: EventLog,
-    outcome: ActivityTrace,
+    outcome: DailyOutcome,
     propensity: Doubles | None,
     *,
     folds: int,

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from reward.causal.diagnostics.policy_shift import Push
     from reward.data.event_log import EventLog
     from reward.features.events import Features
-    from reward.outcomes.activity import ActivityTrace
+    from reward.outcomes.protocol import DailyOutcome
 
 
 class StateOfUsers(Protocol):
@@ -178,7 +178,7 @@ class EffectEstimator(Protocol):
     """Estimates effects from a log; its own settings are bound to it, by a yaml or by `functools.partial`."""
 
     def __call__(
-        self, log: EventLog, outcome: ActivityTrace, *, seed: int, propensity: Doubles, **settings: Any
+        self, log: EventLog, outcome: DailyOutcome, *, seed: int, propensity: Doubles, **settings: Any
     ) -> EstimatedEffects:
         """Estimate the effect of each item.
 

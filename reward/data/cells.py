@@ -9,7 +9,7 @@ from functools import partial
 
 import polars as pl
 
-from reward.columns import ITEM, POSITION, PROPENSITY, REQUEST, SESSION, TIMESTAMP, USER
+from reward.columns import ITEM, POSITION, PROPENSITY, REQUEST, SESSION, TIMESTAMP, USER, VALUE
 from reward.data.event_log import EventLog, SchemaError, reading
 
 IMPLAUSIBLE = f"{TIMESTAMP} is before 1990 or after 2100"
@@ -60,6 +60,13 @@ def event_readers(log: EventLog, schema: pl.Schema) -> dict[str, Reader]:
         **{name: _flag if name in (log.flags or ()) else _quantity for name in log.feedback},
         **dict.fromkeys(log.context, _attribute),
     }
+
+
+def outcome_readers(log: EventLog, schema: pl.Schema) -> dict[str, Reader]:
+    """How each column of outcome events is read, by its name."""
+    unit = log.timestamp_unit if schema.get(TIMESTAMP, pl.Null()).is_integer() else None
+    needed: dict[str, Reader] = {USER: identifier, TIMESTAMP: partial(moment, unit, log.timezone)}
+    return needed | ({VALUE: _quantity} if VALUE in schema else {})
 
 
 def item_readers(item_features: tuple[str, ...], schema: pl.Schema) -> dict[str, Reader]:

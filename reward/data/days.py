@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
@@ -41,6 +44,13 @@ def local_day(timezone: str, column: str = TIMESTAMP, *, starts_at: str = "00:00
 def day_of(log: EventLog) -> pl.Expr:
     """`local_day` of a log's events, by the log's own clock."""
     return local_day(log.timezone, starts_at=log.day_starts_at)
+
+
+def day_at(log: EventLog, moment: datetime) -> int:
+    """The day in which a moment falls by a log's own clock, in days since 1970-01-01; a naive moment is in its zone."""
+    aware = moment if moment.tzinfo else moment.replace(tzinfo=ZoneInfo(log.timezone))
+    frame = pl.DataFrame({TIMESTAMP: [aware]}, schema={TIMESTAMP: pl.Datetime("us", "UTC")})
+    return int(frame.select(day_of(log)).item())
 
 
 def session_numbers(names: list[str], gap_minutes: float) -> pl.Expr:

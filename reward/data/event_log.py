@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 import polars as pl
@@ -40,6 +40,8 @@ class EventLog:
         flags: feedback columns that hold 0 or 1, every other one being a quantity. None: those that are Boolean, and
             those that hold both 0 and 1 and nothing else.
         day_starts_at: local time, such as ``04:00``, at which a day begins.
+        outcomes: by kind, such as ``renewal``, outcome events: ``user_id``, ``timestamp`` and, optionally, ``value``.
+        outcomes_end: by kind the moment up to which its events are complete, where that is before the end of the log.
     """
 
     events: pl.LazyFrame
@@ -55,6 +57,8 @@ class EventLog:
     click: str | None = None
     flags: tuple[str, ...] | None = None
     day_starts_at: str = "00:00"
+    outcomes: Mapping[str, pl.LazyFrame] = field(default_factory=dict, hash=False)
+    outcomes_end: Mapping[str, datetime] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True)
@@ -69,14 +73,19 @@ class Checked:
             unknown, NaN too). (user, item, timestamp) is unique and rows are sorted by user, timestamp, position and
             item, so the order in which they came plays no part. ``items`` is sorted by a unique ``item_id`` of the
             events' type; each of ``item_features`` is Float64, String or, an embedding, List(Float32) of one length
-            (null where unknown); its other columns are as they came.
+            (null where unknown); its other columns are as they came. ``outcomes`` and ``outcomes_end`` are as
+            `reward.data.outcome_events.CheckedOutcomes` has them.
         rejected: the rows set aside, in the columns and types they came in, and ``reason``.
         reasons: why a row was set aside, for each row in the order in which they came; null where it was not.
+        rejected_outcomes: by kind the outcome events set aside, alike; kinds of which none was are not named.
+        notes: what is to be said of outcome events that are kept and count for nobody.
     """
 
     log: EventLog
     rejected: pl.DataFrame
     reasons: pl.Series
+    rejected_outcomes: Mapping[str, pl.DataFrame] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 @contextmanager

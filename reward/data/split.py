@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import polars as pl
 
 from reward.columns import TIMESTAMP, USER
-from reward.data.days import DAY, day_of
+from reward.data.days import DAY, day_at, day_of
 from reward.data.event_log import EventLog, SchemaError, minutes_of
 
 EPOCH = date(1970, 1, 1)
@@ -79,12 +79,7 @@ def midnight(day: int, zone: str, starts_at: str = "00:00") -> datetime:
 def bounds(log: EventLog) -> tuple[int, int]:
     """First day of a checked log, and the first day that is not wholly inside it."""
     first, last = log.events.select(pl.col(TIMESTAMP).min(), pl.col(TIMESTAMP).max().alias("last")).collect().row(0)
-    end = last if log.end is None else log.end
-    if end.tzinfo is None:
-        end = end.replace(tzinfo=ZoneInfo(log.timezone))
-    moments = pl.DataFrame({TIMESTAMP: [first, end]}, schema={TIMESTAMP: pl.Datetime("us", "UTC")})
-    start_day, end_day = moments.select(day_of(log)).to_series().to_list()
-    return start_day, end_day
+    return day_at(log, first), day_at(log, last if log.end is None else log.end)
 
 
 def split(log: EventLog, *, train_days: int | None, validation_days: int | None) -> Split:
@@ -108,7 +103,9 @@ def split(log: EventLog, *, train_days: int | None, validation_days: int | None)
 def known_at(log: EventLog, day: int) -> EventLog:
     """The log as it was known when ``day`` began: nothing after that moment exists."""
     moment = midnight(day, log.timezone, log.day_starts_at)
-    return replace(log, events=log.events.filter(pl.col(TIMESTAMP) < moment), end=moment)
+    before = pl.col(TIMESTAMP) < moment
+    outcomes = {kind: frame.filter(before) for kind, frame in log.outcomes.items()}
+    return replace(log, events=log.events.filter(before), end=moment, outcomes=outcomes)
 
 
 def check_windows(log: EventLog, window: Split, horizon_days: Mapping[str, int]) -> None:

@@ -2,32 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import datetime, timedelta
 from functools import partial
 from zoneinfo import ZoneInfo, available_timezones
 
 import polars as pl
 
 from reward.columns import ITEM, POSITION, PROPENSITY, REASON, REQUEST, SESSION, TIMESTAMP, USER
-from reward.data.cells import (
-    FIRST,
-    IMPLAUSIBLE,
-    LAST,
-    TICKS,
-    Reader,
-    event_readers,
-    feature,
-    identifier,
-    item_readers,
-    moment,
-    near_names,
-    units_of,
-)
-from reward.data.event_log import Checked, EventLog, SchemaError, click_of, minutes_of, reading
+from reward.data.cells import Reader, event_readers, feature, identifier, item_readers, moment, near_names
+from reward.data.event_log import Checked, EventLog, SchemaError, click_of, minutes_of
+from reward.data.outcome_events import CheckedOutcomes, check_outcomes
+from reward.data.tables import Table, flaw_lines, read_table
 
 MADE = frozenset(  # names of the columns that the model's inputs are made in: no column of a log may have one
     {
@@ -65,14 +53,15 @@ def check(log: EventLog, *, least_users: int = 2, strays: bool | None = None) ->
 
     Raises:
         SchemaError: if the log cannot be read, lacks what it should have, or more than ``max_rejected_share`` of its
-            rows are flawed. It lists every problem found.
+            rows, or of outcome events of a kind, are flawed; or such a kind has nothing to say of the log's users. It
+            lists every problem found.
     """
     problems = _settings(log)
-    events = _without_repeats(_read("events", log.events, partial(event_readers, log)))
+    events = _without_repeats(read_table("events", log.events, partial(event_readers, log)))
     if least_users > 0 if strays is None else strays:
         events = _without_strays(events)
     problems += events.problems
-    items = None if log.items is None else _read("items", log.items, partial(item_readers, log.item_features))
+    items = None if log.items is None else read_table("items", log.items, partial(item_readers, log.item_features))
     if items is not None:
         problems += items.problems + _item_problems(items, events)
     good = events.reason.is_null()
@@ -86,10 +75,13 @@ def check(log: EventLog, *, least_users: int = 2, strays: bool | None = None) ->
         problems.append(
             f"{rejected.height} of {events.raw.height} events ({share:.2%}) would be set aside, over "
             f"max_rejected_share={log.max_rejected_share}: mend them in the source, or allow more of them"
-            + "".join(f"\n    {line}" for line in _flaws(events, log.timestamp_unit))
+            + "".join(f"\n    {line}" for line in flaw_lines(events, log.timestamp_unit))
         )
     elif {USER, TIMESTAMP} <= set(kept.columns):
         problems += _extent(kept, log, least_users)
+    zone = _zone(log.timezone)
+    outcomes = CheckedOutcomes() if zone is None else check_outcomes(log, kept, zone, needed=least_users > 0)
+    problems += outcomes.problems
     if problems:
         raise SchemaError("".join([f"the log has {len(problems)} problem(s):", *(f"\n- {it}" for it in problems)]))
     order = [name for name in (USER, TIMESTAMP, POSITION, ITEM) if name in kept.columns]
@@ -101,9 +93,13 @@ def check(log: EventLog, *, least_users: int = 2, strays: bool | None = None) ->
             timestamp_unit=None,
             click=click_of(log),
             flags=flags,
+            outcomes=outcomes.frames,
+            outcomes_end=outcomes.end,
         ),
         rejected.sort(pl.all()),
         events.reason,
+        outcomes.rejected,
+        tuple(outcomes.notes),
     )
 
 
@@ -115,8 +111,8 @@ def check_items(items: pl.DataFrame, item_features: Iterable[str]) -> pl.DataFra
     """
     names = tuple(item_features)
     there = [name for name in (ITEM, *names) if name in items.columns]
-    table = _read("items", items.lazy().select(there or pl.all()), partial(item_readers, names))
-    problems = [*table.problems, *(f"{line}: mend them, every row is used" for line in _flaws(table))]
+    table = read_table("items", items.lazy().select(there or pl.all()), partial(item_readers, names))
+    problems = [*table.problems, *(f"{line}: mend them, every row is used" for line in flaw_lines(table))]
     if problems:
         raise SchemaError(f"the items table does not fit: {'; '.join(problems)}")
     return table.clean.select(ITEM, *names)
@@ -158,46 +154,7 @@ def row_keys(frame: pl.DataFrame, timestamp_unit: str | None, timezone: str = "U
     )
 
 
-@dataclass(frozen=True)
-class _Table:
-    raw: pl.DataFrame
-    clean: pl.DataFrame  # the columns of raw that could be read, in their final types
-    reason: pl.Series  # why a row cannot be used, null where it can
-    flaws: dict[str, list[str]]  # each reason and the columns that show it
-    problems: list[str]
-
-
-def _read(table: str, frame: pl.LazyFrame, readers_of: Callable[[pl.Schema], dict[str, Reader]]) -> _Table:
-    with reading(table):
-        schema = frame.collect_schema()
-    clean: list[pl.Expr] = []
-    reasons: list[pl.Expr] = []
-    unread: list[str] = []
-    flaws: dict[str, list[str]] = {}
-    problems: list[str] = []
-    readers = readers_of(schema)
-    for name, reader in readers.items():
-        if name not in schema:
-            there = ", ".join(schema) or "none"
-            problems.append(f"{table} has no column {name!r}{near_names(name, schema)}; its columns are {there}")
-            continue
-        try:
-            column, found = reader(name, schema[name])
-        except SchemaError as error:
-            problems.append(f"{table} has {name!r} as {schema[name]}: {error}{units_of(frame, name, schema[name])}")
-            unread.append(name)
-            continue
-        clean.append(column.alias(name))
-        reasons += [pl.when(rows).then(pl.lit(flaw)) for flaw, rows in found.items()]
-        flaws |= {flaw: [name] for flaw in found}
-    scans = re.findall(r"SCAN (\[.*?\])", frame.explain(optimized=False))
-    with reading(" ".join([table, *scans])):
-        raw = frame.select(name for name in readers if name in schema and name not in unread).collect()
-    reason = raw.select(pl.coalesce(*reasons, pl.repeat(None, pl.len(), dtype=pl.String)).alias(REASON)).to_series()
-    return _Table(raw, raw.select(clean), reason, flaws, problems)
-
-
-def _flags(log: EventLog, events: _Table, kept: pl.DataFrame) -> tuple[str, ...]:
+def _flags(log: EventLog, events: Table, kept: pl.DataFrame) -> tuple[str, ...]:
     """The feedback that is 0 or 1: as it is said to be, Boolean, or both numbers and no other."""
     if log.flags is not None:
         return log.flags
@@ -272,7 +229,7 @@ def _zone(name: str) -> ZoneInfo | None:
         return None
 
 
-def _without_repeats(events: _Table) -> _Table:
+def _without_repeats(events: Table) -> Table:
     """The events with a reason given to all usable rows of the same key but the one that sorts first."""
     key = [USER, ITEM, TIMESTAMP]
     if not set(key) <= set(events.clean.columns):
@@ -284,7 +241,7 @@ def _without_repeats(events: _Table) -> _Table:
     return replace(events, reason=reason, flaws={**events.flaws, DUPLICATE: key})
 
 
-def _without_strays(events: _Table) -> _Table:
+def _without_strays(events: Table) -> Table:
     """The events with a reason given to the few of them that lie over a year away from all the others."""
     if TIMESTAMP not in events.clean.columns:
         return events
@@ -304,39 +261,8 @@ def _without_strays(events: _Table) -> _Table:
     return replace(events, reason=reason, flaws={**events.flaws, STRAY: [TIMESTAMP]})
 
 
-def _flaws(table: _Table, unit: str | None = None) -> list[str]:
-    """A line for each reason: how many rows have it, the first of them and their values."""
-    lines = []
-    for flaw, columns in table.flaws.items():
-        found = (table.reason == flaw).arg_true()
-        if not found.len():
-            continue
-        first = found.head(3)
-        values = table.raw[first].select(pl.col(columns).to_physical()).to_dicts()
-        shown = "; ".join(
-            f"row {row}: " + ", ".join(f"{name}={value!r}" for name, value in named.items())
-            for row, named in zip(first, values, strict=True)
-        )
-        lines.append(f"{found.len()} row(s): {flaw} ({shown})")
-        if flaw == IMPLAUSIBLE:
-            lines[-1] += _other_unit(values[0][TIMESTAMP], table.raw.schema[TIMESTAMP], unit)
-    return lines
-
-
-def _other_unit(ticks: int, dtype: pl.DataType, unit: str | None) -> str:
-    """The year in which a moment falls, and the unit in which it would have been a plausible one."""
-    stored = dtype.time_unit if isinstance(dtype, pl.Datetime) else None
-    year = 1970 + ticks // (TICKS[str(stored or unit)] * 31_556_952)
-    text = f"; in {stored or unit} {ticks} is in the year {year}"
-    for other, per in TICKS.items():
-        if FIRST <= ticks // per <= LAST:
-            fix = f"write the column in {other}" if stored else f"set timestamp_unit={other}"
-            text += f", in {other} on {datetime.fromtimestamp(ticks // per, UTC).date()}: {fix}"
-    return text
-
-
-def _item_problems(items: _Table, events: _Table) -> list[str]:
-    problems = [f"items: {line}: mend them, every row is used" for line in _flaws(items)]
+def _item_problems(items: Table, events: Table) -> list[str]:
+    problems = [f"items: {line}: mend them, every row is used" for line in flaw_lines(items)]
     types = [table.clean.schema.get(ITEM) for table in (items, events)]
     if None not in types and types[0] != types[1]:
         problems.append(f"{ITEM} is {types[0]} in items and {types[1]} in events; expected one type: cast one of them")

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from reward.arrays import Doubles
 from reward.causal.propensity.plausibility import check_propensities
 from reward.columns import ITEM, PROPENSITY, TIMESTAMP, USER
 from reward.data.days import DAY, OBSERVED, TRACE
@@ -20,7 +21,7 @@ from reward.evaluation.estimates import PREVIOUS, SLICE, Json, of_log
 from reward.evaluation.leakage import canary_account
 from reward.evaluation.policy_values import other_policies, proposed_policies
 from reward.evaluation.results import assess
-from reward.outcomes.protocol import ABSENT, ASKED, days_of
+from reward.outcomes.protocol import ABSENT, ASKED, DAYS, Outcome, days_of
 from reward.scoring.function import RewardFunction
 
 MODEL = "reward model"
@@ -65,12 +66,14 @@ def judge(
     """
     events = log.events.collect()
     labelled = function.outcome.label(log, window.end).collect()
-    scores, forecast = function.scores_and_forecast(events)
+    further = {name: outcome.label(log, window.end).collect() for name, outcome in function.also.items()}
+    asked = {name: it[ASKED] if ABSENT in function.also[name].states else None for name, it in further.items()}
+    told = function.predict(events, forecast=True, expected=asked)
     # the log's columns apart from the scores and the labels, whose names they may have
     keys = [name for name in (USER, ITEM, TIMESTAMP, PROPENSITY) if name in events.columns]
     rows = (
         events.select(*keys, *(pl.col(name).alias(of_log(name)) for name in log.feedback))
-        .hstack(scores)
+        .hstack(told.scores)
         .with_columns(labelled[DAY])
         .with_columns(pl.col("value_after").shift(1).over(USER).alias(PREVIOUS), *_slices(window))
     )
@@ -106,19 +109,21 @@ def judge(
         **calibration,
     )
     assessment = assess(
-        {MODEL: forecast[test], **others},
+        {MODEL: told.forecast[test], **others},
         trace,
         observed,
         rows=rows.filter(test),
         model=MODEL,
         unit=function.unit,
+        points=getattr(function.outcome, "points", DAYS),
         click=log.click,
         seed=seed,
         **intervals,
     )
     setting = {name: intervals[name] for name in ("resamples", "level", "min_slice_users")}
     assessment["further"] = {
-        name: _further(function, name, log, window, rows, seed=seed, **setting) for name in function.also
+        name: _further(function.also[name], told.expected[name], labels, known, window, rows, seed=seed, **setting)
+        for name, labels in further.items()
     }
     assessment["canary"] = canary_account(known, horizon_days=function.horizon_days, seed=seed)
     return assessment | ({"no policies": unused} if worth is None else {"policies": worth})
@@ -132,20 +137,22 @@ def _no_propensities(log: EventLog) -> str | None:
 
 
 def _further(
-    function: RewardFunction, name: str, log: EventLog, window: Split, rows: pl.DataFrame, **setting: Any
+    outcome: Outcome,
+    expected: Doubles,
+    labels: pl.DataFrame,
+    known: EventLog,
+    window: Split,
+    rows: pl.DataFrame,
+    **setting: Any,
 ) -> Json:
     """What `assess_further` says of one outcome, on the events of the test days."""
-    outcome = function.also[name]
-    known = known_at(log, window.validation_end)
     before = outcome.parts(outcome.label(known, window.validation_end).collect())
-    labels = outcome.label(log, window.end).collect()
-    asked = labels[ASKED] if ABSENT in outcome.states else None
     test = (labels[DAY] >= window.validation_end).to_numpy()
     parts = outcome.parts(labels.filter(test))
     count = before.known.sum(0)
     average = np.divide((before.values * before.known).sum(0), count, out=np.full(len(count), np.nan), where=count > 0)
     return assess_further(
-        function.expected(log.events.collect(), name, asked=asked)[test],
+        expected[test],
         parts.values,
         parts.known,
         average,

@@ -149,6 +149,7 @@ def evaluate_against(
     seed: int,
     level: float,
     bins: int,
+    once: bool = False,
 ) -> tuple[dict[str, list[Measurement]], dict[str, list[Measurement]]]:
     """What `evaluate` says of each prediction, and `compare` of one against each other one: each is measured once.
 
@@ -162,6 +163,7 @@ def evaluate_against(
         seed: as in `evaluate`.
         level: as in `evaluate`.
         bins: as in `evaluate`.
+        once: at most one of a row's days can be set, so the chances of days add up to that of having come by then.
 
     Returns:
         By name what `evaluate` returns, and by name of each other prediction what `compare` returns.
@@ -177,7 +179,7 @@ def evaluate_against(
         raise ValueError(f"expected a user for each of the {len(trace)} rows, got shape {np.shape(user)}")
     codes, user = np.unique(user, return_inverse=True)
     builders = _builders(bins)
-    tables = [_table(builders, *masked(p, trace, observed), user) for p in predictions.values()]
+    tables = [_table(builders, *masked(p, trace, observed), user, once) for p in predictions.values()]
 
     def statistic(weights: Doubles) -> Doubles:
         return np.stack([table(weights) for table in tables])  # (predictions, values)
@@ -231,9 +233,9 @@ def _labelled(
     ]
 
 
-def _table(builders: dict[str, Builder], p: Doubles, y: Bools, seen: Bools, user: Ints) -> Statistic:
+def _table(builders: dict[str, Builder], p: Doubles, y: Bools, seen: Bools, user: Ints, once: bool) -> Statistic:
     by_day = [build(p, y, seen, user) for build in builders.values()]
-    returned = np.asarray(1 - np.cumprod(1 - p, axis=1), np.float64)
+    returned = np.asarray(np.cumsum(p, axis=1) if once else 1 - np.cumprod(1 - p, axis=1), np.float64)
     whole = [c_index_statistic(returned, *return_time(y, seen), user), active_days_statistic(p, y, seen, user)]
     bits = ratio(seen, np.ones_like(seen), user)
 

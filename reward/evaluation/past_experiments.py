@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 
 from reward.data.event_log import SchemaError, reading
-from reward.data.parquet import scan
+from reward.data.files import scan
 from reward.evaluation.early_readout import day_by_day, early_days
 from reward.evaluation.estimates import Json
 from reward.experiments.proxy_validation import judge, pareto_front

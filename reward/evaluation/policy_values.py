@@ -19,7 +19,7 @@ from reward.causal.diagnostics.policy_shift import strength_at
 from reward.columns import ITEM, PROPENSITY, TIMESTAMP, USER
 from reward.data.days import DAY
 from reward.data.event_log import SchemaError, reading
-from reward.data.parquet import scan
+from reward.data.files import scan
 from reward.data.validation import row_keys
 from reward.evaluation.estimates import Json, of_log
 from reward.off_policy.doubly_robust import clipped_doubly_robust, doubly_robust

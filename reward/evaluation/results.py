@@ -32,6 +32,7 @@ from reward.evaluation.estimates import (
 from reward.evaluation.log_carries import ORDER, carried, sentences
 from reward.evaluation.measure import Measurement, evaluate_against
 from reward.evaluation.value_decomposition import ledger, reward_account
+from reward.outcomes.protocol import DAYS, Points
 from reward.statistics.bootstrap import ratio
 
 
@@ -50,6 +51,7 @@ def assess(
     bins: int,
     min_slice_users: int,
     min_item_rows: int,
+    points: Points = DAYS,
 ) -> Json:
     """Measure a reward model, its baselines, its ledger and its rewards on test rows.
 
@@ -78,6 +80,7 @@ def assess(
         bins: groups of equal mass: of the calibration error, the reliability curves and the items by click rate.
         min_slice_users: a slice with fewer is named and not measured.
         min_item_rows: an item with fewer has no click rate.
+        points: how amounts of the outcome are told.
 
     Returns:
         What was asked for and ``metrics`` {prediction: {metric: estimate, by_day}}; ``differences``, ``model`` minus
@@ -96,7 +99,7 @@ def assess(
     }
     codes, user = np.unique(rows[USER].to_numpy(), return_inverse=True)
     setting: dict[str, Any] = {"resamples": resamples, "seed": seed, "level": level}
-    asked = {"trace": trace, "observed": observed, "user": user, "bins": bins, **setting}
+    asked = {"trace": trace, "observed": observed, "user": user, "bins": bins, "once": points.share, **setting}
     tables, pairs = evaluate_against(predictions, model, **asked)
     differences = {name: _by_metric(table) for name, table in pairs.items()}
     sample = Sample(user, len(codes), **setting, notes=_undefined(tables))
@@ -106,6 +109,7 @@ def assess(
     return {
         "model": model,
         "unit": unit,
+        "points": points._asdict(),
         "feedback": click,
         "horizon_days": trace.shape[1],
         "rows": len(trace),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,13 +10,22 @@ import polars as pl
 from numpy.typing import NDArray
 
 from reward.arrays import Floats
-from reward.columns import CLICKS, ITEM
-from reward.data.days import day_of
+from reward.columns import ITEM
 from reward.data.event_log import EventLog, SchemaError
-from reward.data.validation import MADE, UNKNOWN, check_items
+from reward.data.validation import UNKNOWN
+from reward.features.fitted import (
+    CODE,
+    days_of,
+    embedding_sizes,
+    moments_of,
+    refuse_taken_names,
+    usual_rate,
+    values_of,
+    vocabulary,
+)
 from reward.features.history import RATE_DAYS, TIMING, slots
+from reward.features.items import fitting
 
-CODE = "code"
 COUNTS = (
     "gap_hours",
     "days_since_last",
@@ -104,11 +112,8 @@ class Features:
         Raises:
             SchemaError: a column has the name of one of the model's own inputs, or of two columns.
         """
-        _refuse_taken_names(log)
-        days = log.events.select(day_of(log).alias("day")).select(
-            pl.col("day").min().alias("first"), pl.col("day").max().alias("last")
-        )
-        first_day, last_day = days.collect().row(0)
+        refuse_taken_names(log)
+        first_day, last_day = days_of(log)
         frame = slots(
             log.events,
             timezone=log.timezone,
@@ -116,27 +121,7 @@ class Features:
             session_gap_minutes=log.session_gap_minutes,
             first_day=first_day,
         ).collect()
-        span = max(RATE_DAYS)
-        covered = float(frame[f"known_{span}d"].sum())
-        counts = log.events.group_by(ITEM).len("events").collect()
-        known = counts.filter(pl.col("events") >= min_item_events).sort(ITEM)[ITEM].to_list()
-        items = counts.select(ITEM).lazy()
-        if log.items is not None:
-            items = log.items.join(items, on=ITEM, how="full", coalesce=True)
-        table = (
-            items.select(ITEM, *log.item_features)
-            .join(
-                pl.LazyFrame(
-                    {ITEM: known, CODE: range(1, len(known) + 1)},
-                    schema={ITEM: counts.schema[ITEM], CODE: pl.Int64},
-                ),
-                on=ITEM,
-                how="left",
-            )
-            .with_columns(pl.col(CODE).fill_null(0))
-            .sort(ITEM)
-            .collect()
-        )
+        table = vocabulary(log, min_item_events)
         shown = frame.select(ITEM).join(table, on=ITEM, how="left")
         features = cls(
             feedback=log.feedback,
@@ -145,21 +130,17 @@ class Features:
             timezone=log.timezone,
             session_gap_minutes=log.session_gap_minutes,
             first_day=first_day,
-            past_rate=min(float(frame[f"active_{span}d"].sum()) / covered, 1.0) if covered else 0.0,  # sums are rounded
+            past_rate=usual_rate(frame),
             weekday=last_day - first_day + 1 >= weekday_from_days,
             moments={},
             flags=log.flags or (),
             vocabularies={
-                name: _values(source[name], min_category_events)
+                name: values_of(source[name], min_category_events)
                 for source, names in ((frame, log.context), (shown, log.item_features))
                 for name in names
                 if source.schema[name] == pl.String
             },
-            embedding_sizes={
-                name: int(table[name].list.len().max() or 0)  # type: ignore[arg-type]
-                for name in log.item_features
-                if table.schema[name].base_type() == pl.List
-            },
+            embedding_sizes=embedding_sizes(table, log.item_features),
             items=table,
             click=log.click,
             day_starts_at=log.day_starts_at,
@@ -168,10 +149,7 @@ class Features:
         raw = frame.select(*features._slot_columns(), *features._feedback_columns()).hstack(
             shown.select(features._item_columns())
         )
-        for name in raw.columns:
-            values = raw[name].drop_nulls()
-            mean, deviation = values.mean(), values.std()
-            features.moments[name] = (float(mean or 0.0), float(deviation or 0.0) or 1.0)  # type: ignore[arg-type]
+        features.moments.update({name: moments_of(raw[name]) for name in raw.columns})
         return replace(features, constant=tuple(name for name in raw.columns if raw[name].n_unique() < 2))
 
     @property
@@ -287,49 +265,14 @@ class Features:
         """Everything but the items, as plain JSON values."""
         return {name: value for name, value in vars(self).items() if name != "items"}
 
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any], items: pl.DataFrame) -> Features:
-        """The reverse of `to_json`."""
-        plain = dict(values)
-        for name in ("feedback", "context", "item_features", "flags", "constant"):
-            plain[name] = tuple(plain.get(name, ()))
-        plain.setdefault("click", next((name for name in CLICKS if name in plain["feedback"]), None))
-        plain["moments"] = {name: (mean, deviation) for name, (mean, deviation) in plain["moments"].items()}
-        plain["vocabularies"] = {name: tuple(known) for name, known in plain["vocabularies"].items()}
-        return cls(**plain, items=items)
-
     def fitting(self, items_table: pl.DataFrame) -> pl.DataFrame:
         """The columns of an items table that are read, in the types of the one that training saw.
 
         Raises:
             SchemaError: it lacks a column, or has one that does not fit.
         """
-        came, expected = items_table.schema, {name: self.items.schema[name] for name in (ITEM, *self.item_features)}
-        # what a number, an embedding or nothing at all may have come as
-        casts = [
-            pl.col(name).cast(dtype)
-            for name, dtype in expected.items()
-            if name in came
-            and (
-                came[name] == pl.Null
-                or (dtype == pl.Float64 and came[name].is_integer())
-                or (dtype == pl.List(pl.Float32) and _of_numbers(came[name]))
-            )
-        ]
-        clean = check_items(items_table.with_columns(casts), self.item_features)
-        problems = [
-            f"it has {name!r} as {clean.schema[name]}, expected {dtype}, as in training: cast it"
-            for name, dtype in expected.items()
-            if clean.schema[name] != dtype
-        ]
-        problems += [
-            f"{name!r} has embeddings of another length, expected {size}"
-            for name, size in self.embedding_sizes.items()
-            if clean.schema[name] == pl.List(pl.Float32) and not (clean[name].list.len().drop_nulls() == size).all()
-        ]
-        if problems:
-            raise SchemaError("the items table does not fit: " + "; ".join(problems))
-        return clean
+        types = {name: self.items.schema[name] for name in (ITEM, *self.item_features)}
+        return fitting(items_table, types, self.embedding_sizes)
 
     def _slot_columns(self) -> list[pl.Expr]:
         timing = [pl.col(name).cast(pl.Float64).fill_null(0.0) for name in TIMING]
@@ -369,26 +312,6 @@ class Features:
         codes = pl.Series(range(1, len(values) + 1), dtype=pl.Int64)
         old = pl.Series(values, dtype=pl.String)
         return pl.col(name).replace_strict(old, codes, default=0, return_dtype=pl.Int64)
-
-
-def _of_numbers(dtype: pl.DataType) -> bool:
-    return isinstance(dtype, pl.List | pl.Array) and (dtype.inner or pl.Null()).is_numeric()
-
-
-def _refuse_taken_names(log: EventLog) -> None:
-    named = [*log.feedback, *log.context, *log.item_features]
-    own = {*MADE, *(name + UNKNOWN for name in named)}
-    taken = sorted({name for name in named if name in own or named.count(name) > 1})
-    if taken:
-        raise SchemaError(
-            f"{', '.join(taken)}: a column's name is taken, by another column or by one that the model makes; "
-            "expected feedback, context and item features to differ from both: rename the column"
-        )
-
-
-def _values(column: pl.Series, least: int) -> tuple[str, ...]:
-    counts = column.drop_nulls().value_counts(name="events")
-    return tuple(counts.filter(pl.col("events") >= least)[column.name].sort())
 
 
 def _missing(names: list[str]) -> list[pl.Expr]:

@@ -9,8 +9,9 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import numpy as np
 import polars as pl
 
-from reward.columns import ITEM
-from reward.features.events import CODE, Features
+from reward.columns import CLICKS, ITEM
+from reward.features.events import Features
+from reward.features.fitted import CODE
 from reward.features.history import RATE_DAYS, TIMING
 from reward.plain import check
 
@@ -36,12 +37,23 @@ def restored(values: Any, items: pl.DataFrame) -> Features:
         raise ValueError(f"normalisation has {', '.join(unknown) or 'items'}, which are no features")
     for name, value in values.items():
         check(value, kinds[name], f"normalisation.{name}")
-    features = Features.from_json(values, items)
+    features = from_json(values, items)
     problems = [*_flaws(features), *_flaws_of_items(features)]
     if problems:
         raise ValueError("its normalisation and items do not fit: " + "; ".join(problems))
     _read_nothing(features)
     return features
+
+
+def from_json(values: Mapping[str, Any], items: pl.DataFrame) -> Features:
+    """The reverse of `Features.to_json`."""
+    plain = dict(values)
+    for name in ("feedback", "context", "item_features", "flags", "constant"):
+        plain[name] = tuple(plain.get(name, ()))
+    plain.setdefault("click", next((name for name in CLICKS if name in plain["feedback"]), None))
+    plain["moments"] = {name: (mean, deviation) for name, (mean, deviation) in plain["moments"].items()}
+    plain["vocabularies"] = {name: tuple(known) for name, known in plain["vocabularies"].items()}
+    return Features(**plain, items=items)
 
 
 def _flaws(features: Features) -> Iterator[str]:

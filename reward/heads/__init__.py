@@ -51,3 +51,18 @@ class DailyHead(Head, Protocol):
     def probabilities(self, state: Tensor) -> Tensor: ...
 
     def after_silence(self, chance: Tensor, days: Tensor) -> Tensor: ...
+
+
+class CorrectingHead(DailyHead, Protocol):
+    """One with ``from_activity``: it corrects the logits of past activity, which the state has after its first numbers.
+
+    Attributes:
+        width: D, how many these are.
+        ensemble: logits (..., M, H) of states, before they are corrected.
+        correction: () the share of the correction that is kept.
+    """
+
+    width: int
+    correction: Tensor
+
+    def ensemble(self, state: Tensor) -> Tensor: ...

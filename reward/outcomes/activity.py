@@ -19,7 +19,7 @@ from reward.data.days import (
     returns_alone,
 )
 from reward.data.event_log import EventLog, SchemaError
-from reward.outcomes.protocol import STATES, Parts, day_names, days_of
+from reward.outcomes.protocol import STATES, Daily, Parts, Points, daily_of, day_names, days_of
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,8 @@ class ActivityTrace:
 
     targets = (TRACE, OBSERVED)
     states = STATES
+    reads = ()
+    points = Points()
 
     def __post_init__(self) -> None:
         if not 1 <= self.horizon_days <= MAX_HORIZON_DAYS:
@@ -128,6 +130,10 @@ class ActivityTrace:
         if since is not None:
             known = known & ~observed_days(pl.col(DAY), since, self.horizon_days)
         return pl.when(pl.col(self.keys[-1]).is_null()).then(0).otherwise(known).alias(OBSERVED)
+
+    def daily(self, log: EventLog, end_day: int) -> Daily:
+        """Of each user-day, on which of the next days the user is active; see `DailyOutcome`."""
+        return daily_of(self.label(log, end_day), self.horizon_days)
 
     def parts(self, labels: pl.DataFrame) -> Parts:
         """Days, as `label` tells them."""

@@ -21,6 +21,26 @@ CAUSE = "cause"
 _BROUGHT = "brought back by"
 
 
+def waited(trace: pl.Expr, observed: pl.Expr, seen: pl.Expr) -> tuple[pl.Expr, pl.Expr, pl.Expr]:
+    """How long a wait was, whether it ended, and since when it was watched, from words whose bits are days.
+
+    Args:
+        trace: days on which what is waited for comes, of those observed.
+        observed: days that are known: all up to one of them.
+        seen: days that had passed when the wait began to be watched.
+
+    Returns:
+        ``time_days``, the first day of the trace or the last known one; ``event``, 1 where the trace has a day; and
+        ``entry_days``.
+    """
+    silent = pl.when(trace == 0).then(observed).otherwise((trace & -trace) - 1)
+    return (
+        (silent.bitwise_count_ones().cast(pl.Int64) + (trace != 0)).alias(TIME_DAYS),
+        (trace != 0).cast(pl.Int64).alias(EVENT),
+        seen.bitwise_count_ones().cast(pl.Int64).alias(ENTRY_DAYS),
+    )
+
+
 @dataclass(frozen=True)
 class ReturnTime:
     """The first of the next ``horizon_days`` days on which the user is back, right-censored, with delayed entry.
@@ -53,6 +73,7 @@ class ReturnTime:
     whole_sessions: bool = False
 
     states = STATES
+    once = False
 
     def __post_init__(self) -> None:
         self._activity()
@@ -92,12 +113,9 @@ class ReturnTime:
         log = log if self.reason is None else self._with_reasons(log)
         seen = pl.lit(0, pl.Int64) if since is None else observed_days(pl.col(DAY), since, self.horizon_days)
         first = trace & -trace  # the word's lowest bit, the return
-        silent = pl.when(trace == 0).then(observed).otherwise(first - 1)
         back = pl.when(trace == 0).then(0).otherwise(pl.lit((1 << self.horizon_days) - 1, pl.Int64) & ~(first - 1))
         labels = activity.label(log, end_day).with_columns(
-            (silent.bitwise_count_ones().cast(pl.Int64) + (trace != 0)).alias(TIME_DAYS),
-            (trace != 0).cast(pl.Int64).alias(EVENT),
-            seen.bitwise_count_ones().cast(pl.Int64).alias(ENTRY_DAYS),
+            *waited(trace, observed, seen),
             back.alias(TRACE),
             (observed & ~seen).alias(OBSERVED),
         )

@@ -110,6 +110,13 @@ def rows_of(names: Sequence[str], columns: Sequence[Sequence[Estimate | None]]) 
     return list(zip(names, zip(*map(cells_of, columns), strict=True), strict=True))
 
 
+def per_cent(estimate: Estimate | None) -> Estimate | None:
+    """A share as an estimate of a hundred times as much."""
+    if estimate is None:
+        return None
+    return {end: None if estimate[end] is None else 100 * estimate[end] for end in ("value", "low", "high")}
+
+
 def svg(figure: Figure, label: str) -> str:
     """The drawing as part of a page: the page's fonts and colours, and ids of its own."""
     drawing = re.sub(

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
-from reward.causal.diagnostics.summary import no_push
+from reward.causal.diagnostics.summary import no_push, points_of
 from reward.evaluation.auxiliary_tasks import further_sentences
 from reward.evaluation.estimates import ACTIVITY, BASE_RATE, EVERYTHING, LIGHTGBM, Json
 from reward.evaluation.results import overview
+from reward.outcomes.protocol import Points
 from reward.report.drawing import (
     FOURTH,
     INK,
@@ -29,6 +30,7 @@ from reward.report.drawing import (
     cells_of,
     forest,
     legend,
+    per_cent,
     point,
     rows_of,
     section,
@@ -98,10 +100,14 @@ def by_day(assessment: Json) -> str:
             panel.axhline(0, color=MUTED, lw=0.9)
     lead = (
         "The same predictions day by day: log-loss gains should stay above zero, and AUC, the chance that "
-        "of an active and an absent user the first got the higher prediction, above one half. Days that no "
+        f"of {_of_a_pair(points_of(assessment))} the first got the higher prediction, above one half. Days that no "
         "row has seen yet are left out."
     )
     return section("Day by day", lead, _legend(assessment, shown[::-1]), svg(figure, "gains and AUC by day"))
+
+
+def _of_a_pair(points: Points) -> str:
+    return f"a user with {points.one} that day and one without" if points.share else "an active and an absent user"
 
 
 def _legend(assessment: Json, names: Sequence[str]) -> str:
@@ -138,15 +144,23 @@ def reliability(assessment: Json) -> str:
     axes[0].set_ylabel("observed")
     axes[len(days)].set_ylabel("observed − predicted")
     kinds = ("predicted", "observed", "ratio")
+    points = points_of(assessment)
     columns = [[it[f"active_days_{kind}"] for it in metrics.values()] for kind in kinds]
+    if points.share:
+        columns[:2] = [[per_cent(it) for it in column] for column in columns[:2]]
     lead = (
         "Where the model says 30%, do 30% come? Each dot is one of equally large groups of rows: on the "
         "diagonal the model is right, below it promises too much. The lower row enlarges the distance to "
         "the diagonal. The table sums over the days that are known of a row: with a ratio above 1 fewer "
-        "active days came than were promised."
+        f"{points.total} came than were promised."
     )
-    table = tabled(["active days a row", *kinds], rows_of(list(metrics), columns), assessment["model"])
+    table = tabled([_of_rows(points), *kinds], rows_of(list(metrics), columns), assessment["model"])
     return section("Reliability", lead, _legend(assessment, list(curves)), svg(figure, "reliability by day"), table)
+
+
+def _of_rows(points: Points) -> str:
+    """What a table of sums over the known days of rows is called."""
+    return f"% of rows with {points.total}" if points.share else f"{points.total} a row"
 
 
 def _less(estimate: Estimate, number: float) -> Estimate:
@@ -156,14 +170,21 @@ def _less(estimate: Estimate, number: float) -> Estimate:
 def return_time(assessment: Json) -> str:
     """Who is back first."""
     found = {name: it["c_index"] for name, it in assessment["metrics"].items() if name != BASE_RATE}
-    figure, [axes] = canvas(1, 1, 0.75 + 0.26 * len(found))
-    forest(axes, "C-index of the return time", found, partial(_colour, assessment), at=None)
-    lead = (
-        "Of two users, does the one who is back first have the higher predicted chance of being back? The "
-        "C-index is the share of such pairs in order, with those counted whose order the log can tell: one "
-        "half is chance, 1 is perfect."
+    points, what, asked = (
+        points_of(assessment),
+        "the return time",
+        "who is back first have the higher chance of being back",
     )
-    return section("Return time", lead, svg(figure, "C-index of the return time"))
+    if points.share:
+        what, asked = f"the time until {points.one}", f"whose {points.one} comes first have the higher chance of it"
+    figure, [axes] = canvas(1, 1, 0.75 + 0.26 * len(found))
+    forest(axes, f"C-index of {what}", found, partial(_colour, assessment), at=None)
+    lead = (
+        f"Of two users, does the one {asked}, as predicted? The C-index is the share of such pairs in order, with "
+        "those counted whose order the log can tell: one half is chance, 1 is perfect."
+    )
+    title = what.removeprefix("the ").capitalize()
+    return section(title, lead, svg(figure, f"C-index of {what}"))
 
 
 def slices_section(assessment: Json) -> str:
@@ -176,8 +197,20 @@ def slices_section(assessment: Json) -> str:
         title = f"gain of {assessment['model']} over {ACTIVITY}, nats a day"
         forest(axes, title, gains, lambda _: MODEL, at=0)
         blocks.append(svg(figure, "gain by slice"))
-    header = ["slice", "rows", "users", "log-loss", f"gain over {ACTIVITY}", "active days predicted", "observed"]
-    columns = [cells_of([it[metric] for it in slices]) for metric in ("log_loss", "gain", "predicted", "observed")]
+    points = points_of(assessment)
+    header = [
+        "slice",
+        "rows",
+        "users",
+        "log-loss",
+        f"gain over {ACTIVITY}",
+        f"{_of_rows(points).removesuffix(' a row')} predicted",
+        "observed",
+    ]
+    told = {metric: [it[metric] for it in slices] for metric in ("log_loss", "gain", "predicted", "observed")}
+    if points.share:
+        told |= {metric: [per_cent(it) for it in told[metric]] for metric in ("predicted", "observed")}
+    columns = [cells_of(column) for column in told.values()]
     rows = [
         (
             it["slice"],
@@ -309,6 +342,6 @@ def claims(assessment: Json) -> str:
         "other weeks, another logging policy or another training run.",
         "Surprise without a trend in click rate is what a good model must show; it is not all that one must show.",
     ]
-    lead = "What was measured is how well activity is predicted and how the reward behaves, no more."
+    lead = "What was measured is how well the outcome is predicted and how the reward behaves, no more."
     notes = f"<h3>Not computed</h3>{bullets(assessment['notes'])}" if assessment["notes"] else ""
     return section("What this can and cannot claim", lead, bullets(said), notes)

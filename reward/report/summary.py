@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from textwrap import shorten
 from typing import Any
 
-from reward.causal.diagnostics.summary import LOGGED, Verdict, no_push, verdict
+from reward.causal.diagnostics.summary import LOGGED, Verdict, no_push, points_of, verdict
 from reward.evaluation.estimates import ACTIVITY, Json
 from reward.evaluation.policy_values import LEANING
 from reward.text import Estimate, amount, negated, places, readable, side_of_zero
@@ -57,11 +57,11 @@ def _effects(found: Mapping[str, Any] | None) -> str:
     if not found or said is Verdict.NOT_ESTIMATED:
         why = (found or {}).get("reason") or "the artefact keeps no account of them"
         return f"not estimated. {shorten(why[0].upper() + why[1:].rstrip('.'), 170, placeholder=' ...')}."
-    evidence = _evidence(found)
+    evidence, changed = _evidence(found), points_of(found).changed
     doubt = "propensities are estimated" if found["propensities"] != LOGGED else "balance was not checked"
     return {
-        Verdict.SUPPORTED: f"showing an item changes how often users come back{evidence}.",
-        Verdict.TO_BE_TESTED: f"showing an item seems to change how often users come back{evidence}, but {doubt}.",
+        Verdict.SUPPORTED: f"showing an item changes {changed}{evidence}.",
+        Verdict.TO_BE_TESTED: f"showing an item seems to change {changed}{evidence}, but {doubt}.",
         Verdict.CONFOUNDED: "none is claimed. Who is shown what follows something that the propensities leave out, so "
         "differences need not come from the items.",
         Verdict.NOT_DETECTED: f"none that this log can tell from zero{evidence}, so do not push on them.",
@@ -82,7 +82,8 @@ def _evidence(found: Mapping[str, Any]) -> str:
     low, high = it["interval"]
     decimals = min(places([{"value": it["slope"], "low": low, "high": high}]), 2)
     slope, low, high = (readable(number, decimals) for number in (it["slope"], low, high))
-    return f": held-out users show {slope} days for each day of {name} (95% interval {low} to {high})"
+    told = points_of(found)
+    return f": held-out users show {slope} {told.many} for each {told.one} of {name} (95% interval {low} to {high})"
 
 
 def _next(gain: Estimate | None, assessment: Json, found: Mapping[str, Any] | None) -> str:

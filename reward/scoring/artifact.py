@@ -395,6 +395,12 @@ def _check_horizons(network: RewardNetwork, outcome: Any, also: Mapping[str, Any
         for what in ("horizon_days", "levels")
         if hasattr(head, what) and hasattr(told, what) and _plain(getattr(head, what)) != _plain(getattr(told, what))
     ]
+    once = {name: [getattr(it, "once", False) for it in pair] for name, pair in pairs.items()}
+    problems += [
+        f"{name}: once is {shown(given)}, that of its outcome {shown(wanted)}"
+        for name, (given, wanted) in once.items()
+        if given != wanted
+    ]
     widths = {name: head.width for name, (head, _) in pairs.items() if hasattr(head, "width")}
     problems += [
         f"{name} reads {width} numbers, the encoder gives {network.encoder.width}"

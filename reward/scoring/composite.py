@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
 from datetime import date, datetime
 from pathlib import Path
-from typing import Any, Protocol, Self, TypedDict
+from typing import Any, Protocol, Self, TypedDict, Unpack
 
 import numpy as np
 import numpy.typing as npt
@@ -21,8 +20,12 @@ from reward.frozen import Frozen, as_trained
 from reward.plain import check
 from reward.rewards import Rewards
 from reward.scoring.artifact import fresh_folder, read, read_back, save, write_manifest
-from reward.scoring.function import History, Ids, Progress, RewardFunction, SetAside, beside
+from reward.scoring.candidates import Ids
+from reward.scoring.function import RewardFunction, SetAside
+from reward.scoring.history import Histories
+from reward.scoring.requests import Request, ScoreOptions, beside
 from reward.scoring.sealed import CARD, MANIFEST, Sealed
+from reward.scoring.strategies import weighted_sum
 from reward.targets import TARGET
 
 REWARD, REWARD_STD = "reward", "reward_std"
@@ -36,29 +39,6 @@ class _Manifest(TypedDict):
     covariance: list[list[float]]
     functions: dict[str, str]
     facts: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Histories:
-    """The same users' histories as each of a composite's scoring functions reads them."""
-
-    of: dict[str, History]
-
-    @property
-    def users(self) -> pl.Series:
-        """Whose row is whose."""
-        return next(iter(self.of.values())).users
-
-    def __len__(self) -> int:
-        return len(self.users)
-
-    def __getitem__(self, index: slice | Sequence[int] | Tensor) -> Histories:
-        """The chosen rows."""
-        return Histories({name: history[index] for name, history in self.of.items()})
-
-    def to(self, device: torch.device | str) -> Histories:
-        """The same histories on ``device``."""
-        return Histories({name: history.to(device) for name, history in self.of.items()})
 
 
 class LearnedWeights(Protocol):
@@ -193,27 +173,13 @@ class Composite(Frozen):
         return tuple(name for name in self.signals if name not in self.functions)
 
     @as_trained
-    def score_events(
-        self,
-        events: pl.DataFrame,
-        *,
-        also: Sequence[str] = (),
-        habit: str | None = None,
-        as_of: datetime | None = None,
-        items_table: pl.DataFrame | None = None,
-        history_start: date | None = None,
-        progress: Progress = iter,
-    ) -> pl.DataFrame:
+    def score_events(self, events: pl.DataFrame, **options: Unpack[ScoreOptions]) -> pl.DataFrame:
         """Score every row of a log.
 
         Args:
             events: the log, with the columns that the signals are and those that the scoring functions read.
-            also: see ``as_of``.
-            habit: see ``as_of``.
-            as_of: taken by `RewardFunction` alone; a composite has no outcome of its own to tell of.
-            items_table: see `RewardFunction.score_events`.
-            history_start: see `RewardFunction.score_events`.
-            progress: see `RewardFunction.score_events`.
+            options: the other arguments of `RewardFunction.score_events`. A composite has no outcome of its own, so
+                that it takes no ``also``, ``habit`` and ``as_of``.
 
         Returns:
             The same rows in the same order with ``reward`` and ``reward_std``, in `unit` (Float64).
@@ -223,28 +189,20 @@ class Composite(Frozen):
                 function cannot score the log.
             ValueError: ``also``, ``habit`` or ``as_of`` is given.
         """
-        if also or habit is not None or as_of is not None:
+        return beside(events, self.scores(events, **options))
+
+    def scores(
+        self, events: pl.DataFrame, *, set_aside: SetAside | None = None, **options: Unpack[ScoreOptions]
+    ) -> pl.DataFrame:
+        """What `score_events` adds to a log, without the log; ``set_aside`` is that of `RewardFunction.scores`."""
+        asked = Request(**options)
+        if asked.also or asked.habit is not None or asked.as_of is not None:
             raise ValueError(
                 "a composite expected no also, habit or as_of: it predicts no outcome, score its functions"
             )
-        found = self.scores(events, items_table=items_table, history_start=history_start, progress=progress)
-        return beside(events, found)
-
-    def scores(
-        self,
-        events: pl.DataFrame,
-        *,
-        items_table: pl.DataFrame | None = None,
-        history_start: date | None = None,
-        progress: Progress = iter,
-        set_aside: SetAside | None = None,
-    ) -> pl.DataFrame:
-        """What `score_events` adds to a log, without the log; ``set_aside`` is that of `RewardFunction.scores`."""
         self._check(events)
         scored = {
-            name: function.scores(
-                events, items_table=items_table, history_start=history_start, progress=progress, set_aside=set_aside
-            ).select(REWARD, REWARD_STD)
+            name: function.scores(events, set_aside=set_aside, **options).select(REWARD, REWARD_STD)
             for name, function in self.functions.items()
         }
 
@@ -360,9 +318,7 @@ class Composite(Frozen):
         """Rewards of signals, each given as mean and standard deviation of one shape."""
         means, stds = zip(*map(signal, self.signals), strict=True)
         mean, std = torch.stack(means, -1), torch.stack(stds, -1)  # (..., signals)
-        beta, errors = weights.to(mean.dtype), covariance.to(mean.dtype)
-        doubt = ((mean @ errors) * mean).sum(-1).clamp(min=0)
-        return Rewards(mean @ beta, ((std @ beta.abs()) ** 2 + doubt).sqrt())
+        return weighted_sum(mean, std, weights, covariance)
 
     def _no_columns(self) -> None:
         if self.columns:

@@ -7,18 +7,18 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Unpack
 
 import polars as pl
 
 from reward.columns import ITEM, USER
 from reward.data.event_log import reading
-from reward.data.parquet import scan
+from reward.data.files import scan
 from reward.scoring.composite import Composite
-from reward.scoring.function import Progress, RewardFunction, beside
+from reward.scoring.function import RewardFunction
+from reward.scoring.requests import Progress, ScoreOptions, beside, judge_set_aside
 from reward.writing import scratch_folder, whole
 
 ROWS_AT_ONCE = 50_000  # scoring takes some 3 KB a row
@@ -39,13 +39,8 @@ def score_parquet(
     events: str | os.PathLike[str] | pl.LazyFrame,
     out: str | os.PathLike[str],
     *,
-    also: Sequence[str] = (),
-    habit: str | None = None,
-    as_of: datetime | None = None,
-    items_table: pl.DataFrame | None = None,
-    history_start: date | None = None,
     rows_at_once: int = ROWS_AT_ONCE,
-    progress: Progress = iter,
+    **options: Unpack[ScoreOptions],
 ) -> Scored:
     """Write a log's rows with what `RewardFunction.score_events` adds to them, in the order they came in.
 
@@ -63,13 +58,9 @@ def score_parquet(
         function: what scores.
         events: a parquet file, a folder, a glob, an object-store URL, or a frame that is read lazily.
         out: parquet file to write, whole or not at all.
-        also: see `RewardFunction.score_events`.
-        habit: see `RewardFunction.score_events`.
-        as_of: see `RewardFunction.score_events`.
-        items_table: see `RewardFunction.score_events`.
-        history_start: see `RewardFunction.score_events`.
         rows_at_once: rows of a part, on the mean.
-        progress: wraps the parts, or the batches of a log that is scored at once, to show how far along it is.
+        options: the other arguments of `RewardFunction.score_events`; ``progress`` wraps the parts, or the batches of a
+            log that is scored at once.
 
     Raises:
         SchemaError: the log cannot be read; or see `RewardFunction.score_events`: rows that training would set aside
@@ -79,13 +70,8 @@ def score_parquet(
     if rows_at_once < 1:
         raise ValueError(f"rows_at_once must be at least 1, got {rows_at_once}")
     log = _Log.of(events)
-    settings: dict[str, Any] = {"items_table": items_table, "history_start": history_start}
-    told = {"also": also, "habit": habit, "as_of": as_of}
-    if isinstance(function, RewardFunction):
-        settings |= told
-    elif any(told.values()):
-        raise ValueError("a composite expected no also, habit or as_of: it predicts no outcome, score its functions")
-    scoring = _Scoring(function, log.rows, settings)
+    progress = options.get("progress", iter)
+    scoring = _Scoring(function, log.rows, options)
     scoring.scores(log.read(0, 0))  # what is asked for is refused before the log is read
     if log.rows <= rows_at_once:
         frame = log.read(0, log.rows)
@@ -133,7 +119,7 @@ class _Scoring:
 
     function: RewardFunction | Composite
     rows: int
-    settings: Mapping[str, Any]
+    options: ScoreOptions
     users: int = 0
     unknown: int = 0
     aside: dict[int, tuple[RewardFunction, Counter[str]]] = field(default_factory=dict)
@@ -144,17 +130,18 @@ class _Scoring:
         def releasing(batches: Sequence[Any]) -> Iterator[Any]:
             return _releasing(progress(batches))
 
-        found = self.function.scores(part, **self.settings, progress=releasing, set_aside=self._set_aside)
+        options: ScoreOptions = {**self.options, "progress": releasing}
+        found = self.function.scores(part, set_aside=self._set_aside, **options)
         _trim()(0)
         self.users += part[USER].n_unique() if USER in part.columns else 0
         if ITEM in part.columns:
-            self.unknown += self.function.unknown_items(part[ITEM], self.settings["items_table"])
+            self.unknown += self.function.unknown_items(part[ITEM], self.options.get("items_table"))
         return found
 
     def warn(self) -> None:
         """Say which rows of the log have no score."""
         for function, counts in self.aside.values():
-            function.judge_set_aside(counts, self.rows)
+            judge_set_aside(function.features, counts, self.rows)
 
     def found(self) -> Scored:
         return Scored(self.rows, self.users, self.unknown)
@@ -164,7 +151,7 @@ class _Scoring:
         _, total = self.aside.setdefault(id(function), (function, Counter()))
         total.update(counts)
         if total.total() > function.features.max_rejected_share * self.rows:
-            function.judge_set_aside(total, self.rows)
+            judge_set_aside(function.features, total, self.rows)
 
 
 def _in_parts(log: _Log, scoring: _Scoring, folder: Path, rows_at_once: int, progress: Progress) -> None:

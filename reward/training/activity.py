@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
@@ -14,8 +14,8 @@ from reward.data.days import OBSERVED, TRACE
 from reward.data.event_log import SchemaError
 from reward.days import trace_bits
 from reward.evaluation.baseline_models import ACTIVITY, Columns, Examples, Forecast, logistic_regression
+from reward.heads import CorrectingHead
 from reward.heads.calibration import platt
-from reward.heads.trace import TraceHead
 from reward.sequences.datamodule import StreamData
 from reward.sequences.model import RewardModel
 from reward.sequences.network import ActivityLogits
@@ -124,9 +124,9 @@ def keep_what_gained(
         TypeError: the head does not correct past activity.
         ValueError: a share is not above 0 and at most 1.
     """
-    head = model.network.head
-    if not isinstance(head, TraceHead) or not head.from_activity:
-        raise TypeError(f"expected a TraceHead with from_activity=true, got {type(head).__name__} without")
+    if not getattr(model.network.head, "from_activity", False):
+        raise TypeError(f"expected a head with from_activity=true, got {type(model.network.head).__name__} without")
+    head = cast(CorrectingHead, model.network.head)
     if not shares or not all(0 < share <= 1 for share in shares):
         raise ValueError(f"correction.shares expected numbers above 0 and at most 1, got {list(shares)}")
     model.eval()

@@ -23,7 +23,7 @@ from reward.data.event_log import Checked, EventLog
 from reward.data.split import Split, check_windows, day_to_date, known_at, split
 from reward.data.validation import check, unread_item_features
 from reward.features.events import Features
-from reward.outcomes.protocol import ABSENT
+from reward.outcomes.protocol import ABSENT, check_known
 from reward.report.terminal import what_was_read
 from reward.scoring.artifact import ArtifactWarning, load, save
 from reward.scoring.function import RewardFunction
@@ -35,7 +35,7 @@ from reward.training.folder import RunFolder, own_modules
 from reward.training.identity import placed, same_log, window_of
 from reward.training.terminal import console, say
 from reward.training.trials import check_role, check_size, try_boosting, try_optimizer, try_trainer
-from reward.training.wiring import check_names
+from reward.training.wiring import check_names, check_sums
 
 
 @dataclass(frozen=True)
@@ -145,6 +145,7 @@ def assembled(config: DictConfig, checked: Checked, log: EventLog, window: Split
     main = reward_task(config)
     tasks = {name: task_of(told, f"task.{name}.", is_reward=name == main) for name, told in config.task.items()}
     check_windows(log, window, horizons(config, tasks))
+    check_known(log, window, {f"task.{name}.outcome": told.outcome for name, told in tasks.items()})
     head, outcome, objective, scale = tasks.pop(main)
     outcomes = {name: told.outcome for name, told in tasks.items()}
     features = Features.fit(known_at(log, window.train_end), **config.features)
@@ -209,6 +210,7 @@ def task_of(config: DictConfig, place: str, *, is_reward: bool) -> Parts:
     check_role(f"{place}head", "head", head)
     check_role(f"{place}outcome", "outcome", outcome)
     check_names(head, outcome, objective)
+    check_sums(head, outcome, place)
     return Parts(head, outcome, objective, config.weight)
 
 
@@ -248,6 +250,8 @@ def read(config: DictConfig, record: Mapping[str, Any] | None) -> tuple[EventLog
     days = [day_to_date(day) for day in window.days[:3]]
     for line in what_was_read(rows=rows, users=users, items=items, rejected=rejected, days=days):
         console.print(line, highlight=False)
+    for note in checked.notes:
+        say(f"{note}.")
     if unread := unread_item_features(log):
         named = ",".join((*log.item_features, *unread))
         say(f"not read of the items table: {', '.join(unread)}; to learn from them, 'data.item_features=[{named}]'")

@@ -15,6 +15,7 @@ from pytorch_lightning.utilities.seed import isolate_rng
 
 from reward.data import parquet
 from reward.data.event_log import EventLog, SchemaError, reading
+from reward.data.files import Source
 from reward.scoring.artifact import load
 from reward.scoring.function import RewardFunction
 from reward.text import near
@@ -37,7 +38,7 @@ _ROLES = ("feedback", "context", "item_features", "click", "flags")
 _READING = ("session_gap_minutes", "max_rejected_share", "timezone", "timestamp_unit", "day_starts_at")
 
 
-def read_log(events: parquet.Source, *, feedback: str | Sequence[str], **settings: Any) -> EventLog:
+def read_log(events: Source, *, feedback: str | Sequence[str], **settings: Any) -> EventLog:
     """Point at a log: parquet files, or a polars frame.
 
     Args:
@@ -204,12 +205,15 @@ def _reading(log: EventLog, place: Path) -> dict[str, Any]:
     roles = {name: getattr(log, name) for name in (*_ROLES, *_READING)}
     told = {name: list(value) if isinstance(value, tuple) else value for name, value in roles.items()}
     told |= {"items": None, **files, "end": None if log.end is None else log.end.isoformat()}
+    told["outcomes"] = {kind: str((place / f"outcome_{kind}.parquet").resolve()) for kind in log.outcomes} or None
+    told["outcomes_end"] = {kind: end.isoformat() for kind, end in log.outcomes_end.items()} or None
     return {f"data.{name}": value for name, value in told.items()}
 
 
 def _write(log: EventLog, place: Path) -> None:
     """Write a log's tables, without holding them in memory."""
-    for name, table in (("events", log.events), ("items", log.items)):
+    outcomes = {f"outcome_{kind}": table for kind, table in log.outcomes.items()}
+    for name, table in {"events": log.events, "items": log.items, **outcomes}.items():
         if table is not None:
             with whole(place / f"{name}.parquet") as scratch, reading(f"the log's {name}"):
                 table.sink_parquet(scratch)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from collections.abc import Mapping
-from datetime import date
+from datetime import UTC, date
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import polars as pl
 
@@ -32,11 +33,12 @@ def fingerprints(log: EventLog, window: Split) -> dict[str, str]:
     """What the run's stages read of a checked log.
 
     Returns:
-        ``training``: the events before the end of training; ``known``: events and items before the end of validation,
-        which training, its checks and the effects read; ``window``: before the end of the test days; ``log``: all.
+        ``training``: the events, outcome events too, before the end of training; ``known``: these and the items before
+        the end of validation, which training, its checks and the effects read; ``window``: before the end of the test
+        days; ``log``: all.
     """
     return {
-        "training": fingerprint(known_at(log, window.train_end).events.collect()),
+        "training": _of_events(known_at(log, window.train_end)),
         "known": _of_log(known_at(log, window.validation_end)),
         "window": _of_log(known_at(log, window.end)),
         "log": _of_log(log),
@@ -53,7 +55,30 @@ def fingerprint(events: pl.DataFrame) -> str:
 
 def _of_log(log: EventLog) -> str:
     items = "" if log.items is None else fingerprint(log.items.collect())
-    return hashlib.sha256((fingerprint(log.events.collect()) + items).encode()).hexdigest()
+    return hashlib.sha256((_of_events(log) + items).encode()).hexdigest()
+
+
+def _of_events(log: EventLog) -> str:
+    """Of the events and, where there are any, of the outcome events and up to when they are known."""
+    events = fingerprint(log.events.collect())
+    if not log.outcomes:
+        return events
+    told = [
+        f"{kind} {_known_until(log, kind)} {fingerprint(frame.collect())}"
+        for kind, frame in sorted(log.outcomes.items())
+    ]
+    return hashlib.sha256("\n".join([events, *told]).encode()).hexdigest()
+
+
+def _known_until(log: EventLog, kind: str) -> str:
+    ends = [end for end in (log.end, log.outcomes_end.get(kind)) if end is not None]
+    aware = [it if it.tzinfo else it.replace(tzinfo=ZoneInfo(log.timezone)) for it in ends]
+    return min(aware).astimezone(UTC).isoformat() if aware else ""
+
+
+def _read_of(log: EventLog) -> str:
+    """What of a log may have changed beside its events."""
+    return "its items or its outcome events" if log.outcomes else "or its items"
 
 
 def same_log(
@@ -81,7 +106,7 @@ def same_log(
     dates = window_dates(window)
     if now["known"] != written["known"] and to_train:
         raise SchemaError(
-            f"the log is another than the run's: its events before {dates['validation_end']}, or its items, have "
+            f"the log is another than the run's: its events before {dates['validation_end']}, {_read_of(log)}, have "
             "changed. Give the log that the run was started with (data.events=PATH, where it was moved), or start a "
             "new run"
         )
@@ -91,7 +116,7 @@ def same_log(
     if now["known"] != written["known"]:
         return inside, (
             f"The log is another than the one that the run learned from: its events before {dates['validation_end']}, "
-            "or its items, have changed. Figures are of the log as it is now."
+            f"{_read_of(log)}, have changed. Figures are of the log as it is now."
         )
     return inside, (
         f"The log has changed since the run: its events from {dates['validation_end']} to {dates['end']}, on which "
@@ -113,12 +138,19 @@ def placed(data: Mapping[str, Any], started_in: str | None, *, grown: bool) -> d
     found = dict(data)
     if grown and "end" in found:
         found["end"] = None
-    for name in _PATHS:
-        path = found.get(name)
-        if isinstance(path, str) and "://" not in path and started_in is not None and not _there(path):
-            elsewhere = str(Path(started_in) / path)
-            found[name] = elsewhere if _there(elsewhere) else path
+    if started_in is not None:
+        found |= {name: _found(found[name], started_in) for name in _PATHS if name in found}
+        if isinstance(found.get("outcomes"), Mapping):
+            found["outcomes"] = {kind: _found(path, started_in) for kind, path in found["outcomes"].items()}
     return found
+
+
+def _found(path: Any, started_in: str) -> Any:
+    """A relative path that holds from here, if only one from where the run was started holds."""
+    if not isinstance(path, str) or "://" in path or _there(path):
+        return path
+    elsewhere = str(Path(started_in) / path)
+    return elsewhere if _there(elsewhere) else path
 
 
 def _there(path: str) -> bool:

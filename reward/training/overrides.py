@@ -8,7 +8,7 @@ from typing import Any
 
 from reward.training.folder import RunFolderError
 
-_WHERE = ("data.events", "data.items", "data.folder")  # the same log elsewhere: fingerprints tell
+_WHERE = ("data.events", "data.items", "data.folder", "data.outcomes")  # the same log elsewhere: fingerprints tell
 _ALWAYS = ("evaluation", "logger", "refit", *_WHERE)
 _BEFORE_TRAINING_ENDS = ("trainer.max_epochs", "trainer.patience", "trainer.accelerator", "trainer.devices")
 _BEFORE_THE_ARTIFACT = (

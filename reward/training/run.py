@@ -107,6 +107,9 @@ def identify(run: Run, ready: Ready) -> None:
     if ready.checked.rejected.height:
         with whole(run.path / REJECTED) as scratch:
             ready.checked.rejected.write_parquet(scratch)
+    for kind, rows in ready.checked.rejected_outcomes.items():
+        with whole(run.path / f"rejected_{kind}.parquet") as scratch:
+            rows.write_parquet(scratch)
     record = run.folder.record or {
         "made_with": f"reward {version('reward')}",
         "started_in": str(Path.cwd()),

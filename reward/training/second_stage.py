@@ -17,7 +17,7 @@ from reward.columns import PROPENSITY
 from reward.data.event_log import EventLog, SchemaError
 from reward.data.split import Split, known_at
 from reward.evaluation.simulated_truth import TRUTH, beside_truth
-from reward.outcomes.activity import ActivityTrace
+from reward.outcomes.protocol import has_effects
 from reward.training.terminal import console
 from reward.writing import whole
 
@@ -70,8 +70,11 @@ def second_stage(
     Raises:
         SchemaError: the log or the outcome does not allow for it.
     """
-    if not isinstance(outcome, ActivityTrace) or outcome.scope != "user":
-        raise SchemaError(f"they need outcome=active_days with outcome.scope=user, and it tells {outcome.unit}")
+    if not has_effects(outcome):
+        raise SchemaError(
+            "they need an outcome of the user that is told day by day, such as task=[active_days] with "
+            f"scope=user, and it tells {outcome.unit}"
+        )
     estimated, unused = None, check_propensities(known)
     if unused is None and PROPENSITY in known.events.collect_schema().names():
         propensity = known.events.select(PROPENSITY).collect().to_series().to_numpy()
@@ -96,5 +99,6 @@ def second_stage(
         unchecked=unchecked,
         chosen=effects.chosen,
         unused=unused,
+        points=outcome.points,
     )
     return found, effects

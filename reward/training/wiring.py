@@ -92,5 +92,19 @@ def check_names(head: Head, outcome: Outcome, objective: Callable[..., Any]) -> 
         )
 
 
+def check_sums(head: Head, outcome: Outcome, place: str) -> None:
+    """A head's value adds up what the outcome's days add up to: one event at most, or all days from it on.
+
+    Raises:
+        TypeError: they differ.
+    """
+    given, wanted = getattr(head, "once", False), getattr(outcome, "once", False)
+    if given != wanted:
+        raise TypeError(
+            f"{place}head.once expected {str(wanted).lower()}, for a value is {outcome.unit} by "
+            f"{type(outcome).__name__}, got {str(given).lower()}: give a head that has it so"
+        )
+
+
 def _name(part: Callable[..., Any]) -> str:
     return str(getattr(getattr(part, "func", part), "__name__", part))

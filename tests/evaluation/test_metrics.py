@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as sklearn
 
-from reward.evaluation.measure import compare, evaluate
+from reward.evaluation.measure import compare, evaluate, evaluate_against
 from reward.evaluation.metrics import active_days, auc, brier, calibration_error, log_loss, over_horizon
 from reward.evaluation.survival_metrics import c_index, expected_return_day, return_time
 from reward.statistics.bootstrap import interval
@@ -455,3 +455,18 @@ class TestCompare:
         p, y, seen, user = rows()
         with pytest.raises(ValueError, match=r"of the shape of trace, \(60, 3\), got \(59, 3\)"):
             compare(p, p[1:], y, seen, user=user, **SETTING)
+
+
+def test_where_one_day_at_most_can_be_set_the_chances_of_days_add_up_to_that_of_having_come_by_then():
+    probabilities = np.array([[0.6, 0.3, 0.0], [0.0, 0.0, 0.8], [0.5, 0.2, 0.05]])
+    trace = np.array([[False, False, True], [False, False, False], [False, True, False]])
+    observed = np.ones((3, 3), bool)
+    asked = {"user": np.arange(3), "resamples": 2, "seed": 0, "level": 0.9, "bins": 2}
+    found = {
+        once: evaluate_against({"": probabilities}, "", trace, observed, **asked, once=once)[0][""]
+        for once in (False, True)
+    }
+    index = {once: next(it.value for it in table if it.metric == "c_index") for once, table in found.items()}
+    # by day 2: .90, .00, .70, and by day 3: .90, .80, .75; else .72, 0, .60 and .72, .80, .62
+    assert index[True] == pytest.approx(2 / 3)
+    assert index[False] == pytest.approx(1 / 3)

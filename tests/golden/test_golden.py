@@ -72,7 +72,7 @@ def scores(version: int) -> pl.DataFrame:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", reward.ArtifactWarning)
         function = reward.load(HERE / f"format_{version}")
-    of_rows = function.score_events(events).head(1000).select(reward.scoring.function.SCORES).cast(pl.Float64)
+    of_rows = function.score_events(events).head(1000).select(reward.scoring.prediction.SCORES).cast(pl.Float64)
     candidates = function.score_candidates(function.encode(events, now=NOW), np.arange(12)).mean.double().flatten()
     column = pl.Series("candidates", candidates.numpy()[:1000]).extend_constant(None, max(0, 1000 - len(candidates)))
     return of_rows.with_columns(column).rename(lambda name: f"{version} {name}")

@@ -77,3 +77,42 @@ def test_after_silence_a_return_is_as_likely_as_among_those_still_away():
     back = 1 - (1 - hazard).cumprod(-1).mean(-2)
     told = head.after_silence(back, torch.ones(5, dtype=torch.long))
     torch.testing.assert_close(told[:, 1:], 1 - (1 - hazard[:, 0, 1:]).cumprod(-1))
+
+
+def once(causes=1):
+    torch.manual_seed(0)
+    return HazardHead(width=8, hidden=4, horizon_days=DAYS, causes=causes, members=2, once=True)
+
+
+def test_with_once_the_value_is_the_chance_of_the_event_and_its_parts_are_the_days_on_which_it_comes():
+    head, state = once(), torch.randn(8)
+    hazard = head(state)["hazard_logits"].sigmoid()
+    torch.testing.assert_close(head.value(state), 1 - (1 - hazard).prod(-1))
+    on_day_2 = ((1 - hazard[:, 0]) * hazard[:, 1]).mean()
+    torch.testing.assert_close(head.probabilities(state)[1], on_day_2)
+    torch.testing.assert_close(head.expected(state).sum(), head.value(state).mean())
+    day, mass = head.distribution(state)
+    torch.testing.assert_close(mass[:-1], head.probabilities(state))
+    torch.testing.assert_close(day @ mass, torch.arange(1, DAYS + 2.0) @ mass)
+
+
+def test_with_once_silence_leaves_the_chances_of_those_still_waiting():
+    head, state = once(), torch.randn(8)
+    chance = head.probabilities(state).double()
+    left = head.after_silence(chance, torch.tensor(1))
+    torch.testing.assert_close(left[1:], chance[1:] / (1 - chance[0]))
+    torch.testing.assert_close(head.after_silence(chance, torch.tensor(0)), chance)
+
+
+@pytest.mark.parametrize("causes", [1, 2])
+def test_with_once_training_starts_at_the_hazards_of_its_rows(causes):
+    head, hazard = once(causes), torch.tensor([0.02, 0.01, 0.04])
+    head.begin(waits(hazard, 60_000))
+    total = head.ensemble.bias.unflatten(-1, (causes, DAYS)).logsumexp(-2)
+    assert total.sigmoid()[0].tolist() == pytest.approx(hazard.tolist(), abs=0.003)
+
+
+def test_without_once_training_starts_at_even_hazards():
+    head = fresh()
+    head.begin(waits(torch.tensor([0.02, 0.01, 0.04]), 100))
+    assert not head.ensemble.bias.any()

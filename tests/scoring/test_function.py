@@ -20,8 +20,9 @@ from reward.encoders.gru import GRU
 from reward.encoders.transformer import Transformer
 from reward.heads.trace import TraceHead
 from reward.outcomes.activity import ActivityTrace
-from reward.scoring import function as module
-from reward.scoring.function import SCORES, RewardFunction
+from reward.scoring import candidates, readout
+from reward.scoring.function import RewardFunction
+from reward.scoring.prediction import SCORES
 from reward.sequences.network import RewardNetwork
 
 NEAR = {"abs_tol": 1e-5, "rel_tol": 1e-5}
@@ -113,7 +114,7 @@ def test_the_order_of_the_rows_changes_no_score(fn, events, scored):
 def test_the_size_of_a_batch_changes_no_score(function_of, events, monkeypatch, max_events):
     fn = function_of(max_events=max_events)
     together = fn.score_events(events)
-    monkeypatch.setattr(module, "_BATCH_ROWS", 50)
+    monkeypatch.setattr(readout, "BATCH_ROWS", 50)
     same_scores(fn.score_events(events), together)
 
 
@@ -383,7 +384,7 @@ def test_the_forecast_sums_to_the_value_after_each_row(fn, events):
 
 
 def test_there_is_progress_to_show_for_each_batch(fn, events, monkeypatch):
-    monkeypatch.setattr(module, "_BATCH_ROWS", 200)
+    monkeypatch.setattr(readout, "BATCH_ROWS", 200)
     seen = []
 
     def progress(batches):
@@ -687,7 +688,7 @@ def test_a_frame_of_slots_needs_users_and_moments(fn, events):
 
 def test_how_many_are_scored_at_once_changes_nothing(fn, history, monkeypatch):
     together = fn.score_candidates(history, range(10))
-    monkeypatch.setattr(module, "_ATTENTION_CELLS", 1)
+    monkeypatch.setattr(candidates, "ATTENTION_CELLS", 1)
     apart = fn.score_candidates(history, range(10))
     assert_close(apart.mean, together.mean, atol=1e-6, rtol=0)
     assert_close(apart.std, together.std, atol=1e-6, rtol=0)

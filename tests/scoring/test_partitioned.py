@@ -14,8 +14,9 @@ from reward.data.event_log import SchemaError
 from reward.scoring import partitioned
 from reward.scoring.artifact import save
 from reward.scoring.composite import Composite
-from reward.scoring.function import SCORES, RewardFunction
+from reward.scoring.function import RewardFunction
 from reward.scoring.partitioned import score_parquet
+from reward.scoring.prediction import SCORES
 
 NOW = datetime(2024, 4, 3, 9, 30, tzinfo=UTC)
 CLOSE = {"abs_tol": 1e-5, "rel_tol": 1e-5}  # single precision, padded otherwise
@@ -174,9 +175,7 @@ def test_a_log_without_rows_is_written_with_empty_scores(score, events):
 def test_memory_that_is_freed_goes_back_after_each_batch_and_each_part(score, events, monkeypatch):
     seen = []
     monkeypatch.setattr(partitioned, "_trim", lambda: seen.append)
-    monkeypatch.setattr(
-        "reward.scoring.function._BATCH_ROWS", 1
-    )  # a batch is one window, and each user has at least one
+    monkeypatch.setattr("reward.scoring.readout.BATCH_ROWS", 1)  # a batch is one window, and each user has at least one
     score(events, 100)
     assert len(seen) >= events["user_id"].n_unique() + events.height // 100
     assert set(seen) == {0}

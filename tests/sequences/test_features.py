@@ -12,6 +12,7 @@ from reward.data.split import known_at
 from reward.data.validation import MADE
 from reward.features.events import Features
 from reward.features.history import OWN_COLUMNS, slots
+from reward.features.restored import from_json
 
 
 def frame_of(log, features):
@@ -287,7 +288,7 @@ def test_inputs_that_never_vary_are_zero_and_not_nan(small, fit):
 
 def test_features_survive_json(features, frame):
     text = json.dumps(features.to_json(), allow_nan=False)
-    again = Features.from_json(json.loads(text), features.items)
+    again = from_json(json.loads(text), features.items)
     for field in fields(Features):
         ours, theirs = getattr(features, field.name), getattr(again, field.name)
         if field.name == "items":

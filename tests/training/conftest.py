@@ -22,6 +22,13 @@ QUICK = [
 ]
 
 
+def quick(overrides):
+    """The settings of a small run, without those of a task that is not asked for."""
+    tasks = [it for it in overrides if it.startswith("task=")]
+    without = bool(tasks) and "active_days" not in tasks[-1]
+    return [it for it in QUICK if not (without and it.startswith("task.active_days."))]
+
+
 @pytest.fixture(scope="session")
 def events(tmp_path_factory):
     file = tmp_path_factory.mktemp("log") / "events.parquet"
@@ -44,7 +51,7 @@ def opened(events):
 
     def open_run(folder, *overrides):
         with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-            config = compose("train", overrides=[*QUICK, f"data.events={events}", *overrides])
+            config = compose("train", overrides=[*quick(overrides), f"data.events={events}", *overrides])
         job = SimpleNamespace(
             mode=train.RunMode.RUN,
             overrides=SimpleNamespace(task=list(overrides), hydra=[f"hydra.run.dir={folder}"]),

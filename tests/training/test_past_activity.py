@@ -242,7 +242,7 @@ def test_shares_are_checked(network, model_of, data):
 
 
 def test_only_a_head_that_corrects_activity_is_weighed(network_of, model_of, data):
-    with pytest.raises(TypeError, match="expected a TraceHead with from_activity=true, got TraceHead without"):
+    with pytest.raises(TypeError, match="expected a head with from_activity=true, got TraceHead without"):
         keep_what_gained(model_of(network_of()), data, **CORRECTION, **CALIBRATION)
 
 

@@ -12,6 +12,7 @@ from reward.causal.diagnostics.balance import Balance
 from reward.causal.diagnostics.calibration_slope import CalibrationSlope
 from reward.causal.diagnostics.policy_shift import Push
 from reward.causal.propensity.conditional_logit import Propensities
+from reward.outcomes.protocol import DAYS, Points
 
 LOGGED, ESTIMATED = "logged", "estimated"
 _NOT_LOGGED = (
@@ -49,6 +50,7 @@ def account(
     unchecked: str = "",
     chosen: Chosen | None = None,
     unused: str | None = None,
+    points: Points = DAYS,
 ) -> dict[str, Any]:
     """What was found, as values that go into JSON.
 
@@ -63,13 +65,15 @@ def account(
         chosen: what opens an effect, which answers are rare and what items are pooled over; None: not told.
         unused: why propensities that the log has were not used and others were estimated; None: they were, or it has
             none.
+        points: how amounts of the outcome are told.
 
     Returns:
         ``propensities`` (logged or estimated), ``slope``, ``se`` and ``interval`` (95%; null where nothing was
         predicted), the same three of the ``rewards`` and of their ``personal`` part (null where not fitted),
         ``policy`` (what `Propensities.statement` says; null where logged), ``balance`` (``flagged``, null where not
         checked, and ``sentences``), ``push`` (by pessimism, what `Push.values` says; null where not looked at),
-        ``chosen`` (what `Chosen.values` says; null where not told), ``warning``, a text or null, and ``reason``, null.
+        ``chosen`` (what `Chosen.values` says; null where not told), ``points``, ``warning``, a text or null, and
+        ``reason``, null.
     """
     rewards, added = (None, None) if personal is None else map(_values, personal)
     return {
@@ -84,6 +88,7 @@ def account(
         },
         "push": None if pushed is None else {f"{kappa:g}": push.values() for kappa, push in pushed.items()},
         "chosen": None if chosen is None else chosen.values(),
+        "points": points._asdict(),
         "warning": _warning(estimated, balance, unused),
         "reason": None,
     }
@@ -92,7 +97,12 @@ def account(
 def no_account(reason: str) -> dict[str, Any]:
     """The same of a log whose effects could not be estimated, with the reason."""
     keys = ("propensities", "slope", "se", "interval", "rewards", "personal", "policy", "balance", "push", "chosen")
-    return {**dict.fromkeys((*keys, "warning")), "reason": reason}
+    return {**dict.fromkeys((*keys, "points", "warning")), "reason": reason}
+
+
+def points_of(found: Mapping[str, Any] | None) -> Points:
+    """How amounts of the outcome are told that an account or an assessment of any version is of."""
+    return Points(**((found or {}).get("points") or {}))
 
 
 def verdict(found: Mapping[str, Any] | None) -> Verdict:
@@ -130,7 +140,7 @@ def account_sentences(found: dict[str, Any]) -> list[str]:
     policy, personal, chosen = found["policy"], found.get("personal"), (found.get("chosen") or {}).get("sentence")
     return [
         _of_items(found),
-        *([] if personal is None else [_of_users(found["rewards"], personal, found["balance"]["flagged"])]),
+        *([] if personal is None else [_of_users(found, found["rewards"], personal)]),
         *([] if not found.get("push") else [_pushed(found)]),
         *([] if policy is None else [_calibration(policy)]),
         *found["balance"]["sentences"],
@@ -150,8 +160,8 @@ def _of_items(found: dict[str, Any]) -> str:
         return "Effects of items cannot be distinguished from zero: all estimates are the same."
     low, high = found["interval"]
     seen = (
-        f"for each day of predicted effect, held-out users show {_days(found)}, with {found['propensities']} "
-        "propensities"
+        f"for each {points_of(found).one} of predicted effect, held-out users show {_slope(found, found)}, with "
+        f"{found['propensities']} propensities"
     )
     if low <= 0 <= high:
         return f"Effects of items cannot be distinguished from zero: {seen}."
@@ -165,13 +175,14 @@ def _of_items(found: dict[str, Any]) -> str:
     return f"Held-out users confirm the effects of items: {seen}."
 
 
-def _of_users(rewards: dict[str, Any], personal: dict[str, Any], flagged: bool | None) -> str:
+def _of_users(found: dict[str, Any], rewards: dict[str, Any], personal: dict[str, Any]) -> str:
     """Whether it is known what an item does to one user rather than another."""
+    one, flagged = points_of(found).one, found["balance"]["flagged"]
     if personal["interval"] is None or rewards["interval"] is None:
         return "What a user likes and has already seen makes no difference that this log can show."
     seen = (
-        f"for each predicted day of it, held-out users show {_days(personal)}; for each day of reward, which adds it "
-        f"to the effect of the item, {_days(rewards)}"
+        f"for each predicted {one} of it, held-out users show {_slope(personal, found)}; for each {one} of reward, "
+        f"which adds it to the effect of the item, {_slope(rewards, found)}"
     )
     low, high = personal["interval"]
     if low > 0 and flagged:
@@ -183,9 +194,9 @@ def _of_users(rewards: dict[str, Any], personal: dict[str, Any], flagged: bool |
     return f"What a user likes and has already seen makes no difference that this log can show: {seen}."
 
 
-def _days(found: dict[str, Any]) -> str:
-    low, high = found["interval"]
-    return f"{_number(found['slope'], 2)} days (95% interval {_number(low, 2)} to {_number(high, 2)})"
+def _slope(part: dict[str, Any], found: dict[str, Any]) -> str:
+    low, high = part["interval"]
+    return f"{_number(part['slope'], 2)} {points_of(found).many} (95% interval {_number(low, 2)} to {_number(high, 2)})"
 
 
 def _number(value: float, decimals: int) -> str:
@@ -210,8 +221,8 @@ def _pushed(found: dict[str, Any]) -> str:
         decimals = min(max(1 - floor(log10(half)), 2), 6)  # two digits of the half-width
         kept, low, high, promised = (_number(it[name][at], decimals) for name in ("kept", "low", "high", "promised"))
         said.append(
-            f"by {whose}, up to {it['limit']:g} nats from what was shown, where held-out users gain {kept} days an "
-            f"exposure (95% interval {low} to {high}) of {promised} predicted"
+            f"by {whose}, up to {it['limit']:g} nats from what was shown, where held-out users gain {kept} "
+            f"{points_of(found).many} an exposure (95% interval {low} to {high}) of {promised} predicted"
         )
     limit = "How far a ranker can lean" if verdict(found) is Verdict.SUPPORTED else "How far an experiment could lean"
     return f"{limit} on {what}: {'; '.join(said)}."

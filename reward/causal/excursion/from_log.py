@@ -23,12 +23,12 @@ from reward.causal.item_effects.outcome_residuals import DayEffects, UserDays, c
 from reward.causal.protocol import EstimatedEffects
 from reward.columns import ITEM
 from reward.data.event_log import EventLog, SchemaError
-from reward.outcomes.activity import ActivityTrace
+from reward.outcomes.protocol import DailyOutcome
 
 
 def estimate_excursions(
     log: EventLog,
-    outcome: ActivityTrace,
+    outcome: DailyOutcome,
     *,
     group: str | None,
     folds: int,
@@ -103,7 +103,7 @@ def complete_days(days: UserDays, horizon_days: int) -> DayEffects:
     if not known.any():
         raise SchemaError(
             f"excursion effects expected exposures with all {horizon_days} days after them in the log, found none: "
-            "give a longer log, or set a shorter outcome.horizon_days"
+            "give a longer log, or set a shorter horizon_days"
         )
     value = np.where(known, days.residual.sum(axis=1, dtype=np.float64), 0.0)
     return DayEffects(value, known.astype(np.float64))

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from reward.arrays import Doubles, Ints
 from reward.causal.user_effects.decayed_counts import decayed
 from reward.columns import USER
-from reward.data.days import DAY, OBSERVED, TRACE, activity_words, day_of
+from reward.data.days import DAY, TRACE, activity_words, day_of
 from reward.data.event_log import EventLog, SchemaError
 from reward.data.split import bounds
 from reward.features.history import PAST_DAYS, RATE_DAYS, past_rates
-from reward.outcomes.activity import ActivityTrace
+from reward.outcomes.protocol import DailyOutcome, Points
 
 _RECENT_DAYS = 7
 _VOLUME_DAYS = 28.0  # over which what was shown and answered is forgotten
@@ -34,7 +34,7 @@ class UserDays:
         day: (n,) days since 1970-01-01.
         fold: (users,) cross-fitting fold.
         known: (n,) of the H days after, how many the log knows.
-        residual: (n, H) observed trace minus its forecast; 0 where not known.
+        residual: (n, H) what a day brought minus its forecast; 0 where not known.
         row: (events,) place of each event of the log among the n.
     """
 
@@ -61,7 +61,7 @@ class DayEffects:
 
 
 def user_days(
-    log: EventLog, outcome: ActivityTrace, *, folds: int, seed: int, forecast: pl.DataFrame | None = None
+    log: EventLog, outcome: DailyOutcome, *, folds: int, seed: int, forecast: pl.DataFrame | None = None
 ) -> UserDays:
     """Residuals of the days after each user-day.
 
@@ -72,7 +72,7 @@ def user_days(
 
     Args:
         log: a checked log, cut where it is to be known.
-        outcome: whose traces; its scope must be the user.
+        outcome: what the days after bring; its scope must be the user.
         folds: groups of users for cross-fitting, at least 2.
         seed: draws the groups.
         forecast: use these probabilities instead: ``user_id``, ``day`` and ``forecast`` (a list of H), a row for each
@@ -87,9 +87,10 @@ def user_days(
             "or leave the second stage out"
         )
     start, end = bounds(log)
-    labelled = outcome.label(log, end).select(USER, DAY, TRACE, OBSERVED).collect()
-    days = labelled.unique([USER, DAY]).sort(USER, DAY).with_row_index("place")
-    row = labelled.select(USER, DAY).join(days, on=[USER, DAY], how="left", maintain_order="left")["place"]
+    told = outcome.daily(log, end)
+    days, known = told.rows.with_row_index("place"), told.known
+    shown = log.events.select(USER, day_of(log)).collect()
+    row = shown.join(days, on=[USER, DAY], how="left", maintain_order="left")["place"]
     users = days[USER].unique().sort()
     who = users.search_sorted(days[USER]).to_numpy().astype(np.int64)
     if len(users) < 2 * folds:
@@ -98,11 +99,9 @@ def user_days(
             "users, or set fewer causal.folds"
         )
     fold = np.random.default_rng([seed, 7]).permutation(np.arange(len(users)) % folds)
-    known = np.bitwise_count(days[OBSERVED].to_numpy()).astype(np.int64)
-    ahead = np.arange(outcome.horizon_days)
-    trace = ((days[TRACE].to_numpy()[:, None] >> ahead) & 1).astype(np.float32)
-    observed = ahead < known[:, None]
-    _must_vary(trace, observed)
+    trace = told.values
+    observed = np.arange(outcome.horizon_days) < known[:, None]
+    _must_vary(trace, observed, outcome.points)
     day = days[DAY].to_numpy()
     past = _past(days, _volumes(log), start)
     if forecast is not None:
@@ -181,7 +180,7 @@ def centred(values: Doubles, weight: Doubles, when: Ints) -> Doubles:
     return values - (np.bincount(when, weight * values) / np.maximum(np.bincount(when, weight), 1e-12))[when]
 
 
-def _must_vary(trace: NDArray[np.float32], observed: NDArray[np.bool_]) -> None:
+def _must_vary(trace: NDArray[np.float32], observed: NDArray[np.bool_], points: Points) -> None:
     """A trace of which nothing is known, or that is always the same, is refused with a `SchemaError`."""
     known = trace[observed]
     if not len(known):
@@ -189,8 +188,8 @@ def _must_vary(trace: NDArray[np.float32], observed: NDArray[np.bool_]) -> None:
     if known.min() == known.max():
         every = "every" if known[0] else "no"
         raise SchemaError(
-            f"effects expected days after an exposure that differ, and found {every} user active on {every} one of "
-            "them: nothing is left that an item could have done; give a longer log, or check user_id"
+            f"effects expected days after an exposure that differ, and found {every} user {points.on_a_day} on {every} "
+            "one of them: nothing is left that an item could have done; give a longer log, or check user_id"
         )
 
 
