@@ -3,10 +3,10 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 
-.PHONY: help setup train test lint type check bench reference clean
+.PHONY: help setup train test lint type check bench bench-smoke reference clean
 
 help:  ## this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 setup: .venv/ready  ## a virtual environment with everything needed
 
@@ -33,7 +33,11 @@ type: setup  ## mypy, strict
 check: lint type test  ## everything CI runs
 
 bench: setup  ## the benchmarks, each into benchmarks/results
-	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+	@for file in $(filter-out $(addprefix benchmarks/,harness.py training.py smoke.py),$(wildcard benchmarks/*.py)); do \
+		echo "== $$file"; $(BIN)/python $$file || exit 1; done
+
+bench-smoke: setup  ## each benchmark in little, in seconds; nothing is written
+	@OMP_NUM_THREADS=1 POLARS_MAX_THREADS=1 $(BIN)/python benchmarks/smoke.py
 
 reference: setup  ## docs/reference from docstrings: the list, and full pages in docs/reference/pages
 	$(BIN)/python -m pip install --quiet -e '.[docs]'

@@ -14,23 +14,21 @@ through `reward.experiments` itself, and the largest difference is a row.
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 import polars as pl
-from rich.console import Console
-from rich.progress import track
+from harness import Benchmark, Smoke, result_row
 from rich.table import Table
 from scipy import stats
-from worlds import ROOT, write_result
 
 from reward.experiments.comparison import compare, join_cohorts, sample_ratio
 from reward.experiments.design import plan, schedule
 from reward.experiments.sequential import always_valid, group_sequential
 from reward.statistics.intervals import normal
 
+SMOKE = Smoke("--tests 200 --one-by-one 1", POPULATION=20_000)
 DAYS = 14  # of the outcome, and of what is known before
 TASTE = (0.4, 1.1)  # of the Beta that users' daily chances come from
 TURNED = 0.3  # share of users whose chance is another in the days of the outcome
@@ -41,6 +39,7 @@ ENROLMENT_DAYS, FALL = 28, 0.93  # new users of a day, over those of the day bef
 FIRST = 50  # users of an arm known at the first look
 ALPHA, POWER = 0.05, 0.8
 CHUNK = 500
+DIFFERENCE = "largest difference from reward.experiments"
 FIXED = ("plain", "adjusted", "four cohorts joined", "sample ratio")
 LEVELS = {"level": ("0.04 to 0.06", lambda rate: 0.04 <= rate <= 0.06)}
 SEQUENTIAL = {
@@ -211,7 +210,7 @@ def disagreement(population, seed, tests):
     return worst
 
 
-def rates(population, seed, tests, effect, progress):
+def rates(population, seed, tests, effect, progress=iter):
     """Share of tests that reject, by name."""
     rng = np.random.default_rng(seed)
     bounds = bounds_of_looks()
@@ -222,8 +221,8 @@ def rates(population, seed, tests, effect, progress):
     return {name: total / tests for name, total in count.items()}
 
 
-def report(level, power, tests, worst, effect, console):
-    """The table and its rows."""
+def report(level, power, tests, worst, effect):
+    """The rows, and the table."""
     table = Table(
         title=f"{tests:,} tests of {USERS:,} users an arm at {ALPHA:.0%}: share that rejects (standard error)"
     )
@@ -234,8 +233,7 @@ def report(level, power, tests, worst, effect, console):
     def tell(name, metric, rate, goal, holds):
         se = float(np.sqrt(rate * (1 - rate) / tests))
         met = None if holds is None else bool(holds(rate))
-        told = {"what": name, "metric": metric, "ours": rate, "se": se, "peers": {}}
-        rows.append({**told, "goal": goal, "met": met})
+        rows.append(result_row(name, metric, rate, se, goal=goal, met=met))
         return f"{rate:.4f} ({se:.4f})" + {True: " ok", False: " [red]no[/red]", None: ""}[met]
 
     for name in (*FIXED, *SEQUENTIAL):
@@ -247,46 +245,35 @@ def report(level, power, tests, worst, effect, console):
             goal = PLANNED if name == "adjusted" else (None, None)
             cells.append(tell(name, "rejects with the planned effect", power[name], *goal))
         table.add_row(name, *cells, end_section=name == FIXED[-1])
-    console.print(table)
-    console.print(f"largest difference from reward.experiments itself: {worst:.1e}")
-    told = {
-        "what": "formulas",
-        "metric": "largest difference from reward.experiments",
-        "ours": float(worst),
-        "se": None,
-    }
-    rows.append({**told, "peers": {}, "goal": "<= 1e-9", "met": bool(worst <= 1e-9)})
-    return rows
+    rows.append(result_row("formulas", DIFFERENCE, worst, goal="<= 1e-9", met=worst <= 1e-9))
+    return rows, table
 
 
 def main(arguments=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tests", type=int, default=100_000)
-    parser.add_argument("--one-by-one", type=int, default=20, help="tests that also go through reward.experiments")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "ab_tests.json")
-    chosen = parser.parse_args(arguments)
-    console = Console()
-    console = Console(width=max(console.width, 110))
+    bench = Benchmark(globals(), SMOKE)
+    bench.add("--tests", type=int, default=100_000)
+    bench.add("--one-by-one", type=int, default=20, help="tests that also go through reward.experiments")
+    bench.add("--seed", type=int, default=0)
+    chosen = bench.parse(arguments)
     population = Population.drawn(chosen.seed)
     setting = {"horizon_days": DAYS, "explained": population.explained, "alpha": ALPHA, "power": POWER}
     daily = FALL ** np.arange(ENROLMENT_DAYS)
     daily *= 2 * USERS / daily.sum()
     effect = schedule(1.0, population.days.std(), daily, **setting)["detectable"][-1]
     made = plan(effect * (1 + 1e-9), population.days.std(), daily, **setting)
-    console.print(
+    bench.say(
         f"outcome {population.days.mean():.2f} days of {DAYS}, sd {population.days.std():.2f}; the prediction explains "
         f"{population.explained:.0%} of the variance; planned: {made.users:,} users for {effect:.3f} days, "
         f"{made.enrolment_days} days of enrolment, {made.days} in all"
     )
     found = [
-        rates(
-            population, chosen.seed + at, chosen.tests, size, lambda many, what=what: track(many, what, console=console)
-        )
+        rates(population, chosen.seed + at, chosen.tests, size, partial(bench.progress, what=what))
         for at, (size, what) in enumerate(((0.0, "no effect"), (effect, "planned effect")), 1)
     ]
     worst = disagreement(population, chosen.seed + 3, chosen.one_by_one)
-    write_result(chosen.out, report(*found, chosen.tests, worst, effect, console))
+    rows, table = report(*found, chosen.tests, worst, effect)
+    bench.say(f"largest difference from reward.experiments itself: {worst:.1e}")
+    bench.finish(rows, show=table)
 
 
 if __name__ == "__main__":

@@ -12,22 +12,21 @@ rule before took a gate where there was none. The figures are of seeds 9 and 11.
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import replace
-from pathlib import Path
+from functools import partial
 
 import numpy as np
 import polars as pl
 import torch
-from recovery import LEAST_EXPOSURES, Case, fitted, true_effects
-from rich.console import Console
-from rich.table import Table
-from worlds import ROOT, correlation, write_result
+from harness import Benchmark, Row, Smoke, kept, result_row
+from recovered.logs import LEAST_EXPOSURES, Case, fitted, true_effects
+from worlds import correlation
 
 from reward.causal.estimate import ItemEffects
 from reward.columns import ITEM
 from reward.data.event_log import EventLog
 
+SMOKE = Smoke("--worlds veiled --seeds 0 --users 100 --parents-per-day 5")
 WORLDS = ("clickbait", "slow_burn", "confounded", "veiled", "no_effect")
 NONE = {"gate": None, "rare": [], "group": None}
 AUTO = dict.fromkeys(NONE, "auto")
@@ -54,7 +53,7 @@ def with_the_truth(found: ItemEffects, truth: np.ndarray, count: np.ndarray) -> 
     return correlation(mean[judged], truth[place][judged])
 
 
-def rows_of(world: str, seed: int, users: int, parents_per_day: int) -> list[dict[str, object]]:
+def rows_of(world: str, seed: int, users: int, parents_per_day: int) -> list[Row]:
     """The figures of one world and seed."""
     case = Case("clickbait" if world == "veiled" else world, seed, users, parents_per_day)
     log = veiled(case.log, seed) if world == "veiled" else case.log
@@ -66,45 +65,38 @@ def rows_of(world: str, seed: int, users: int, parents_per_day: int) -> list[dic
         found[way] = (with_the_truth(fit, truth, count), fit.chosen.roles)
     what = f"{world}, seed {seed}"
     if world == "no_effect":
-        rows = [_row(what, f"spread of effects, {way}, days", value) for way, (value, _) in found.items()]
+        rows = [result_row(what, f"spread of effects, {way}, days", value) for way, (value, _) in found.items()]
     else:
         right = ("none",) if world == "veiled" else ("none", "set")
         most = max(found[way][0] for way in right)
-        rows = [_row(what, f"Pearson, {way}", value) for way, (value, _) in found.items()]
+        rows = [result_row(what, f"Pearson, {way}", value) for way, (value, _) in found.items()]
         rows[-1] |= {
             "goal": f"behind the better of the others by {LOSS} at most",
             "met": found["chosen"][0] > most - LOSS,
         }
-    return [*rows, _row(what, f"chosen: {_told(found['chosen'][1])}", None)]
+    return [*rows, result_row(what, f"chosen: {_told(found['chosen'][1])}", None)]
 
 
 def _told(roles: object) -> str:
     return ", ".join(f"{name} {getattr(roles, name) or 'none'}" for name in NONE).replace("'", "")
 
 
-def _row(what: str, metric: str, value: float | None) -> dict[str, object]:
-    return {"what": what, "metric": metric, "ours": value, "se": None, "peers": {}, "goal": None, "met": None}
-
-
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--worlds", nargs="*", default=WORLDS, choices=WORLDS)
-    parser.add_argument("--seeds", nargs="*", type=int, default=[9, 11])
-    parser.add_argument("--users", type=int, default=2000)
-    parser.add_argument("--parents-per-day", type=int, default=300)
-    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "chosen_roles.json")
-    told = parser.parse_args(arguments)
+    bench = Benchmark(globals(), SMOKE, cache="chosen_roles")
+    bench.add("--worlds", nargs="*", default=WORLDS, choices=WORLDS)
+    bench.add("--seeds", nargs="*", type=int, default=[9, 11])
+    bench.add("--users", type=int, default=2000)
+    bench.add("--parents-per-day", type=int, default=300)
+    told = bench.parse(arguments)
     torch.set_num_threads(1)
-    console, rows = Console(width=max(Console().width, 120)), []
-    for world in told.worlds:
-        for seed in told.seeds:
-            rows += rows_of(world, seed, told.users, told.parents_per_day)
-            write_result(told.out, rows)
-    table = Table("log", "metric", "value", "goal met")
-    for row in rows:
-        value = "" if row["ours"] is None else f"{row['ours']:.3f}"
-        table.add_row(row["what"], row["metric"], value, "" if row["met"] is None else str(row["met"]))
-    console.print(table)
+    sizes = told.users, told.parents_per_day
+    jobs = {
+        told.cache / f"{world}_{seed}_{'_'.join(map(str, sizes))}.json": partial(rows_of, world, seed, *sizes)
+        for world in told.worlds
+        for seed in told.seeds
+    }
+    bench.keep(jobs, "worlds and seeds")
+    bench.finish([row for file in jobs for row in kept(file)])
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ effects make of it, and by nothing else.
 
 from __future__ import annotations
 
-import argparse
 import json
 from pathlib import Path
 
@@ -20,17 +19,19 @@ from gap.learned import score_candidates
 from gap.ranker import policy_of, train
 from gap.signals import SIGNALS, rewards_of
 from gap.study import study_of
-from rich.console import Console
-from rich.progress import track
+from harness import Benchmark, Smoke, mean_and_se, result_row
 from rich.table import Table
 from scipy.stats import t as student
-from worlds import JUDGED, ROLL_OUT_DAYS, ROOT, world_of, write_result
+from worlds import JUDGED, ROLL_OUT_DAYS, world_of
 
 from reward import ranking
 from reward.simulation.policies import click_optimal, logging_policy, minutes_optimal, oracle, random_policy
 from reward.simulation.truth import gap_closed, outcome
 from reward.writing import write_json
 
+SMOKE = Smoke(
+    "--worlds clickbait --seeds 0 --users 200 --roll-out-users 60 --views 500 --candidates 10 --signals reward truth"
+)
 LOSS = ranking.softmax
 LOW, HIGH, REFERENCE, OURS = "click-optimal", "oracle", "truth", "reward"
 DIRECT = "score_candidates as the ranking"
@@ -70,16 +71,15 @@ def summary(values):
     mean, worst = float(np.mean(values)), float(np.min(values))
     if len(values) < 2:
         return mean, None, None, worst
-    se = float(np.std(values, ddof=1) / np.sqrt(len(values)))
+    se = mean_and_se(values)[1]
     return mean, se, float(student.ppf(0.975, len(values) - 1)) * se, worst
 
 
-def report(gaps, console):
-    """The table, and its rows: by world and over all, where a seed counts by its mean over the worlds.
+def report(gaps):
+    """The rows, and their table: by world and over all, where a seed counts by its mean over the worlds.
 
     Args:
         gaps: world -> seed -> name -> gap closed.
-        console: where the table goes.
     """
     seeds = list(next(iter(gaps.values())))
     names = list(gaps[next(iter(gaps))][seeds[0]])
@@ -95,10 +95,8 @@ def report(gaps, console):
 
     def tell(world, metric, ours, se=None, peers=None):
         goal = GOALS.get(metric) if world == ALL else None
-        told = {"what": world, "metric": metric, "ours": ours, "se": se, "peers": peers or {}}
-        rows.append(
-            {**told, "goal": None if goal is None else f">= {goal}", "met": None if goal is None else ours >= goal}
-        )
+        asked = None if goal is None else f">= {goal}"
+        rows.append(result_row(world, metric, ours, se, peers, asked, goal is not None and ours >= goal))
 
     for world, of in columns.items():
         told = {name: summary(of[name]) for name in names}
@@ -120,28 +118,25 @@ def report(gaps, console):
         tell(
             ALL, f"gap closed, {name}, worst log", float(min(gap[name] for of in gaps.values() for gap in of.values()))
         )
-    console.print(table)
-    return rows
+    return rows, table
 
 
 def main(arguments=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--worlds", nargs="+", default=JUDGED, help="names in conf/simulation/")
-    parser.add_argument("--seeds", nargs="+", type=int, default=range(5))
-    parser.add_argument("--signals", nargs="+", choices=SIGNALS, default=SIGNALS, metavar="SIGNAL")
-    parser.add_argument("--users", type=int, help="fewer than the world's, to try things")
-    parser.add_argument("--roll-out-users", type=int, default=4000)
-    parser.add_argument("--views", type=int, default=25_000, help="slates that train a ranker")
-    parser.add_argument("--candidates", type=int, default=40, help="items in each of them")
-    parser.add_argument("--cache", type=Path, help="folder that keeps the gaps of each world and seed, to go on from")
-    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "closing_the_gap.json")
-    chosen = parser.parse_args(arguments)
+    bench = Benchmark(globals(), SMOKE, width=160)
+    bench.add("--worlds", nargs="+", default=JUDGED, help="names in conf/simulation/")
+    bench.add("--seeds", nargs="+", type=int, default=range(5))
+    bench.add("--signals", nargs="+", choices=SIGNALS, default=SIGNALS, metavar="SIGNAL")
+    bench.add("--users", type=int, help="fewer than the world's, to try things")
+    bench.add("--roll-out-users", type=int, default=4000)
+    bench.add("--views", type=int, default=25_000, help="slates that train a ranker")
+    bench.add("--candidates", type=int, default=40, help="items in each of them")
+    bench.add("--cache", type=Path, help="folder that keeps the gaps of each world and seed, to go on from")
+    chosen = bench.parse(arguments)
     torch.set_num_threads(1)  # the same sums in the same order wherever it runs
-    console, gaps = Console(), {}
-    console = Console(width=max(console.width, 60 + 26 * len(chosen.worlds)))
+    gaps = {}
     changes = {} if chosen.users is None else {"users": chosen.users}
     jobs = [(name, seed) for seed in chosen.seeds for name in chosen.worlds]
-    for name, seed in track(jobs, "worlds and seeds", console=console):
+    for name, seed in bench.progress(jobs, "worlds and seeds"):
         kept = None if chosen.cache is None else chosen.cache / f"{name}_{seed}.json"
         known = json.loads(kept.read_text()) if kept is not None and kept.is_file() else {}
         missing = [signal for signal in chosen.signals if signal not in known]
@@ -161,9 +156,9 @@ def main(arguments=None):
         tried = {policy: POLICIES[policy] for policy in dict.fromkeys((LOW, HIGH, *policies))}
         gaps.setdefault(name, {})[seed] = known | measure(study, missing, tried)
         if kept is not None:
-            kept.parent.mkdir(parents=True, exist_ok=True)
             write_json(kept, gaps[name][seed])
-    write_result(chosen.out, report(gaps, console))
+    rows, table = report(gaps)
+    bench.finish(rows, show=table)
 
 
 if __name__ == "__main__":

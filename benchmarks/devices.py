@@ -9,29 +9,33 @@ which the next batch was waited for. A case is measured once: figures vary by so
 
 from __future__ import annotations
 
-import argparse
 import logging
 import time
-import warnings
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import polars as pl
 import torch
+from harness import WORLD, Benchmark, Smoke, result_row
 from hydra.utils import instantiate
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.profilers import SimpleProfiler
-from rich.console import Console
-from rich.progress import track
 from rich.table import Table
-from worlds import ROOT, write_result
 
 from reward.data.split import known_at, split
 from reward.data.validation import check
 from reward.sequences.datamodule import Example
 from reward.training.assembly import Ready, assembled
 from reward.training.defaults import composed
+from reward.training.fitting import make_trainer, quietly
 
+SMOKE = Smoke(
+    f"--encoders gru --sizes 0 --devices cpu --steps 3 --settings {WORLD} batches.max_events=16",
+    SIZES=((8, 64),),
+    WARM_UP=1,
+    USERS=8,
+    CANDIDATES=20,
+)
 ENCODERS = ("transformer", "gru", "hstu", "mamba")
 SIZES = ((64, 1024), (256, 8192))  # width, rows of a batch
 WARM_UP = 5
@@ -81,19 +85,21 @@ def _wait() -> None:
         torch.cuda.synchronize()
 
 
-def prepared(encoder: str, width: int, rows: int) -> Ready:
+def prepared(encoder: str, width: int, rows: int, settings: Sequence[str] = ()) -> Ready:
     """Model and data with the settings of conf/, from one seed."""
     heads = max(width // 32, 1)
     wide = [f"encoder.width={width}", f"batches.batch_rows={rows}"]
     wide += [f"encoder.heads={heads}"] if encoder in ("transformer", "hstu") else []
-    config = composed("train", [f"encoder={encoder}", *wide])
+    config = composed("train", [f"encoder={encoder}", *wide, *settings])
     checked = check(instantiate(config.data))
     return assembled(config, checked, checked.log, split(checked.log, **config.split), None)
 
 
-def measure(encoder: str, width: int, rows: int, device: Device, steps: int) -> tuple[dict[str, float], torch.Tensor]:
+def measure(
+    encoder: str, width: int, rows: int, device: Device, steps: int, settings: Sequence[str] = ()
+) -> tuple[dict[str, float], torch.Tensor]:
     """Speeds on a device, and what the untrained network scores there."""
-    ready = prepared(encoder, width, rows)
+    ready = prepared(encoder, width, rows, settings)
     model, data, function = ready.model, ready.data, ready.function().to(device.place)
     assert model is not None
     assert data is not None
@@ -111,23 +117,17 @@ def measure(encoder: str, width: int, rows: int, device: Device, steps: int) -> 
         scoring = time.perf_counter() - began
     model.train().requires_grad_(True)
     speed, profiler = Rows(), SimpleProfiler()
-    trainer = Trainer(
+    trainer = make_trainer(
+        {"accelerator": device.accelerator, "precision": device.precision, "devices": 1, "gradient_clip_val": 1.0},
         max_steps=steps,
         callbacks=[speed],
         profiler=profiler,
-        accelerator=device.accelerator,
-        devices=1,
-        precision=device.precision,
-        gradient_clip_val=1.0,
         limit_val_batches=0,
         logger=False,
         enable_checkpointing=False,
-        enable_model_summary=False,
         enable_progress_bar=False,
     )
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-        warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+    with quietly():
         trainer.fit(model, data)
     waited = sum(profiler.recorded_durations[WAITING][WARM_UP:])
     spent = speed.ended - speed.began
@@ -139,19 +139,19 @@ def measure(encoder: str, width: int, rows: int, device: Device, steps: int) -> 
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--encoders", nargs="+", choices=ENCODERS, default=list(ENCODERS), metavar="NAME")
-    parser.add_argument("--sizes", nargs="+", type=int, default=list(range(len(SIZES))), help=f"places in {SIZES}")
-    parser.add_argument("--devices", nargs="+", choices=DEVICES, help="default: those that are there")
-    parser.add_argument("--steps", type=int, default=30, help="of training; fewer where the log has fewer batches")
-    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "devices.json")
-    chosen = parser.parse_args(arguments)
+    bench = Benchmark(globals(), SMOKE, width=130)
+    bench.add("--encoders", nargs="+", choices=ENCODERS, default=list(ENCODERS), metavar="NAME")
+    bench.add("--sizes", nargs="+", type=int, default=list(range(len(SIZES))), help=f"places in {SIZES}")
+    bench.add("--devices", nargs="+", choices=DEVICES, help="default: those that are there")
+    bench.add("--steps", type=int, default=30, help="of training; fewer where the log has fewer batches")
+    bench.add_settings()
+    chosen = bench.parse(arguments)
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     there = chosen.devices or [name for name, it in DEVICES.items() if it.place == "cpu" or torch.cuda.is_available()]
     cases = [(encoder, *SIZES[size]) for size in chosen.sizes for encoder in chosen.encoders]
     table, rows = Table("encoder", "width", "rows of a batch", "measure", *there), []
-    for encoder, width, batch in track(cases, "encoders and sizes ..."):
-        found = {name: measure(encoder, width, batch, DEVICES[name], chosen.steps) for name in there}
+    for encoder, width, batch in bench.progress(cases, "encoders and sizes ..."):
+        found = {name: measure(encoder, width, batch, DEVICES[name], chosen.steps, chosen.settings) for name in there}
         reference = found[there[0]][1]
         for name in there:
             values = found[name][1]
@@ -162,10 +162,8 @@ def main(arguments: list[str] | None = None) -> None:
             told = [found[name][0][metric] for name in there]
             table.add_row(encoder, str(width), str(batch), metric, *(f"{value:,.4g}" for value in told))
             for name, value in zip(there, told, strict=True):
-                row = {"what": f"{encoder}, width {width}, {batch} rows: {name}", "metric": metric, "ours": value}
-                rows.append(row | {"se": None, "peers": {}, "goal": None, "met": None})
-    Console(width=130).print(table)
-    write_result(chosen.out, rows)
+                rows.append(result_row(f"{encoder}, width {width}, {batch} rows: {name}", metric, value))
+    bench.finish(rows, show=table)
 
 
 if __name__ == "__main__":

@@ -12,46 +12,46 @@ Two parts:
 
 from __future__ import annotations
 
-import argparse
-import json
 import multiprocessing
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
-from hydra import compose, initialize_config_dir
+from harness import TINY, WORLD, Benchmark, Row, Smoke, kept, mean_and_se, result_row
 from hydra.utils import instantiate
-from rich.console import Console
 from rich.progress import track
-from rich.table import Table
 from scale import peak_mib
-from training import trained
-from worlds import ROOT, write_result
+from training import choice_of, trained
 
 from reward.data.split import split
 from reward.data.validation import check
 from reward.encoders import Encoder
-from reward.writing import write_json
+from reward.training.defaults import composed
 
+SMOKE = Smoke(
+    f"--lengths 8 --rounds 1 --seeds 1 --settings {WORLD} {TINY}",
+    ROWS=32,
+    CANDIDATES=(1, 3),
+    LEAST_SECONDS=0.01,
+)
 COST, FORECAST = "cost", "forecast"
 BASE = "transformer"
 ENCODERS = (BASE, "gru", "hstu", "mamba")
 WIDTH, LAYERS = 64, 2  # of all of them, for the costs
 ROWS = 8192  # events of a batch
+LEAST_SECONDS = 0.5  # that are measured of a case
 USERS = 8  # whose candidates are scored at once
 LENGTHS, CANDIDATES = (16, 64, 256, 1024), (1, 100, 1000)
-Rows = list[dict[str, object]]
+Rows = list[Row]
 
 
 def built(name: str) -> Encoder:
     """The encoder of ``conf/encoder/name.yaml`` at the common width."""
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        settings = compose(f"encoder/{name}").encoder
     torch.manual_seed(0)
-    return instantiate(settings, width=WIDTH, layers=LAYERS)
+    return instantiate(choice_of("encoder", name), width=WIDTH, layers=LAYERS)
 
 
 def drawn(batch: int, length: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -70,14 +70,14 @@ def training(encoder: Encoder, length: int) -> None:
     (memory.states.square().mean() + asked.square().mean()).backward()
 
 
-def seconds_of(work: Callable[[], object], least: float = 0.5) -> float:
+def seconds_of(work: Callable[[], object]) -> float:
     """Processor time of one call: the median of some, or of the first one if that takes long."""
     spent: list[float] = []
-    while sum(spent) < least or len(spent) < 2:
+    while sum(spent) < LEAST_SECONDS or len(spent) < 2:
         began = time.process_time()
         work()
         spent.append(time.process_time() - began)
-        if spent[0] > 4 * least:
+        if spent[0] > 4 * LEAST_SECONDS:
             break
     return float(np.median(spent[1:] or spent))  # the first one warms up
 
@@ -121,31 +121,26 @@ def costs(lengths: list[int], rounds: int) -> Rows:
     return rows
 
 
-def forecast(name: str, seed: int) -> dict[str, float]:
+def forecast(name: str, seed: int, settings: Sequence[str] = ()) -> dict[str, float]:
     """Validation loss of the best epoch of a training run on the bundled log, and its processor time."""
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        config = compose("train", overrides=[f"encoder={name}", f"seed={seed}"])
+    config = composed("train", [f"encoder={name}", f"seed={seed}", *settings])
     log = check(instantiate(config.data)).log
     window = split(log, **config.split)
     began = time.process_time()
     made = trained(config, log, window)
     parameters = sum(each.numel() for each in made.function.network.encoder.parameters())
     return {
-        "validation loss": min(made.losses),
+        "validation loss": made.loss,
         "training, processor seconds": time.process_time() - began,
         "parameters of the encoder": float(parameters),
     }
 
 
-def forecasts(seeds: int, cache: Path) -> Rows:
+def forecasts(seeds: int, cache: Path, settings: Sequence[str] = ()) -> Rows:
     """Validation losses by encoder, and their differences to the transformer's of the same seed."""
-    cache.mkdir(parents=True, exist_ok=True)
     found: dict[str, list[dict[str, float]]] = {name: [] for name in ENCODERS}
     for seed, name in track([(seed, name) for seed in range(seeds) for name in ENCODERS], "forecasts ..."):
-        file = cache / f"{name}-{seed}.json"
-        if not file.is_file():
-            write_json(file, forecast(name, seed))
-        found[name].append(json.loads(file.read_text()))
+        found[name].append(kept(cache / f"{name}-{seed}.json", partial(forecast, name, seed, settings)))
     rows: Rows = []
     for metric in found[BASE][0]:
         values = {name: np.array([one[metric] for one in found[name]]) for name in ENCODERS}
@@ -156,29 +151,21 @@ def forecasts(seeds: int, cache: Path) -> Rows:
     return rows
 
 
-def _row(what: str, metric: str, values: np.ndarray) -> dict[str, object]:
-    count = len(values)
-    se = float(values.std(ddof=1) / np.sqrt(count)) if count > 1 else None
-    row = {"what": what, "metric": metric, "ours": float(values.mean()), "se": se}
-    return row | {"peers": {}, "goal": None, "met": None}
+def _row(what: str, metric: str, values: np.ndarray) -> Row:
+    return result_row(what, metric, *mean_and_se(values))
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--parts", nargs="+", choices=[COST, FORECAST], default=[COST, FORECAST])
-    parser.add_argument("--lengths", nargs="+", type=int, default=LENGTHS, help="events of a history")
-    parser.add_argument("--rounds", type=int, default=2, help="of the costs; some two minutes each")
-    parser.add_argument("--seeds", type=int, default=2, help="of the forecasts; two or three minutes a run")
-    parser.add_argument("--cache", type=Path, default=ROOT / "outputs" / "encoders", help="forecasts that were made")
-    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "encoders.json")
-    chosen = parser.parse_args(arguments)
+    bench = Benchmark(globals(), SMOKE, cache="encoders")
+    bench.add("--parts", nargs="+", choices=[COST, FORECAST], default=[COST, FORECAST])
+    bench.add("--lengths", nargs="+", type=int, default=LENGTHS, help="events of a history")
+    bench.add("--rounds", type=int, default=2, help="of the costs; some two minutes each")
+    bench.add("--seeds", type=int, default=2, help="of the forecasts; two or three minutes a run")
+    bench.add_settings()
+    chosen = bench.parse(arguments)
     rows = costs(list(chosen.lengths), chosen.rounds) if COST in chosen.parts else []
-    rows += forecasts(chosen.seeds, chosen.cache) if FORECAST in chosen.parts else []
-    table = Table("what", "metric", "mean", "standard error")
-    for row in rows:
-        table.add_row(row["what"], row["metric"], f"{row['ours']:.4f}", "" if row["se"] is None else f"{row['se']:.4f}")
-    Console(width=120).print(table)
-    write_result(chosen.out, rows)
+    rows += forecasts(chosen.seeds, chosen.cache, chosen.settings) if FORECAST in chosen.parts else []
+    bench.finish(rows)
 
 
 if __name__ == "__main__":

@@ -11,29 +11,32 @@ differences where it was shown. Policies lean on it more and more, as in `pushin
 
 from __future__ import annotations
 
-import argparse
+from collections.abc import Sequence
 from copy import deepcopy
-from pathlib import Path
+from functools import partial
 
 import numpy as np
 import polars as pl
 import torch
-from hydra import compose, initialize_config_dir
+from harness import TINY, Benchmark, Row, Smoke, kept, result_row
 from pushing import ROLLED, run_on
-from recovery import Case, fitted, true_effects
-from rich.console import Console
-from rich.table import Table
+from recovered.logs import Case, fitted, true_effects
 from training import trained
-from worlds import ROOT, write_result
 
 from reward.causal.diagnostics.policy_shift import leaning_at
 from reward.columns import ITEM, USER
 from reward.data.split import bounds, split
 from reward.scoring.function import RewardFunction
-from reward.writing import whole
+from reward.training.defaults import composed
 
+SMOKE = Smoke(
+    f"--worlds clickbait --users 80 --parents 5 --epochs 1 --settings {TINY} members=2",
+    MEMBERS=2,
+    READ_USERS=20,
+    ROLLED=(0.4,),
+)
 WORLDS = ("clickbait", "slow_burn")
-MEMBERS, EPOCHS, VALIDATION_DAYS = 5, 2, 7
+MEMBERS, EPOCHS, VALIDATION_DAYS, LAST_DAYS = 5, 2, 7, 2
 READ_USERS = 500  # whose exposures an item's reward is the mean of
 DIVERGENCES = (0.1, 0.4, 1.0, 2.0, 3.0, 4.0)
 SETTINGS = ["encoder=gru", f"members={MEMBERS}"]
@@ -60,13 +63,11 @@ def member(function: RewardFunction, which: int) -> RewardFunction:
     return alone
 
 
-def by_item(case: Case, epochs: int) -> tuple[np.ndarray, np.ndarray]:
+def by_item(case: Case, epochs: int, settings: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     """Codes of the items that were shown to those who are read, and their rewards by each member (members, items)."""
-    told = ["data=world", f"simulation={case.name}", f"simulation.users={case.users}", f"seed={case.seed}", *SETTINGS]
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        config = compose("train", overrides=told)
+    config = composed("train", [*case.told, *SETTINGS, *settings])
     start, end = bounds(case.log)
-    window = split(case.log, train_days=end - start - VALIDATION_DAYS - 1, validation_days=VALIDATION_DAYS)
+    window = split(case.log, train_days=end - start - VALIDATION_DAYS - LAST_DAYS, validation_days=VALIDATION_DAYS)
     function = trained(config, case.log, window, epochs=epochs).function
     users = case.events[USER].unique().sort().head(READ_USERS)
     events = case.events.filter(pl.col(USER).is_in(users.implode()))
@@ -75,9 +76,9 @@ def by_item(case: Case, epochs: int) -> tuple[np.ndarray, np.ndarray]:
     return means[0][ITEM].cast(pl.Int64).to_numpy(), np.stack([it["reward"].to_numpy() for it in means])
 
 
-def found_in(case: Case, epochs: int) -> dict[str, np.ndarray]:
+def found_in(case: Case, epochs: int, settings: Sequence[str] = ()) -> dict[str, np.ndarray]:
     """True gains an exposure at `DIVERGENCES` and active days gained at `ROLLED`, by kind; of members one a row."""
-    item, rewards = by_item(case, epochs)
+    item, rewards = by_item(case, epochs, settings)
     effects = fitted(case, case.log, personal=None).items.with_columns(pl.col(ITEM).cast(pl.Int64))
     known = pl.DataFrame({ITEM: item}).join(effects, on=ITEM, how="left", maintain_order="left")
     truth, shown = true_effects(case)["mean"][item], known["exposures"].to_numpy().astype(float)
@@ -93,7 +94,7 @@ def found_in(case: Case, epochs: int) -> dict[str, np.ndarray]:
     return {f"{name}, true": each for name, each in gains.items()} | days | correlation
 
 
-def rows_of(world: str, found: dict[str, np.ndarray]) -> list[dict]:
+def rows_of(world: str, found: dict[str, np.ndarray]) -> list[Row]:
     """Rows of a world; of single members the mean, with the error of it over members."""
     rows = []
     for kind in KINDS:
@@ -102,8 +103,7 @@ def rows_of(world: str, found: dict[str, np.ndarray]) -> list[dict]:
         def tell(metric: str, values: list[float], se: float | None = None, kind: str = kind) -> None:
             many = len(values) > 1
             error = float(np.std(values, ddof=1) / len(values) ** 0.5) if many else se
-            row = {"what": f"{world}, {kind}", "metric": metric, "ours": float(np.mean(values)), "se": error}
-            rows.append(row | {"peers": {}, "goal": None, "met": None})
+            rows.append(result_row(f"{world}, {kind}", metric, float(np.mean(values)), error))
 
         tell("correlation with the truth over items", [float(found[f"{name}, correlation"]) for name in names])
         for place, nats in enumerate(DIVERGENCES):
@@ -121,30 +121,23 @@ def _turn(gains: np.ndarray, at: tuple[float, ...]) -> float:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--worlds", nargs="+", choices=WORLDS, default=list(WORLDS), metavar="NAME")
-    parser.add_argument("--users", type=int, default=2000)
-    parser.add_argument("--parents", type=int, default=300, help="visits a day in the paired runs of the truth")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--epochs", type=int, default=EPOCHS)
-    parser.add_argument("--cache", type=Path, default=ROOT / "outputs" / "ensembles", help="what was computed")
-    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "ensembles.json")
-    chosen = parser.parse_args(arguments)
-    console, rows = Console(width=max(Console().width, 120)), []
-    for world in chosen.worlds:
-        file = chosen.cache / f"{world}_{chosen.users}_{chosen.seed}_{chosen.epochs}.npz"
-        if not file.exists():
-            with console.status(f"{world}: training, truth, running on; some ten minutes ..."):
-                found = found_in(Case(world, chosen.seed, chosen.users, chosen.parents), chosen.epochs)
-            with whole(file) as scratch, scratch.open("wb") as out:
-                np.savez(out, **found)
-        rows += rows_of(world, dict(np.load(file)))
-    table = Table("what", "metric", "value", "standard error")
-    for row in rows:
-        se = "" if row["se"] is None else f"{row['se']:.4f}"
-        table.add_row(row["what"], row["metric"], f"{row['ours']:.4f}", se)
-    console.print(table)
-    write_result(chosen.out, rows)
+    bench = Benchmark(globals(), SMOKE, cache="ensembles")
+    bench.add("--worlds", nargs="+", choices=WORLDS, default=list(WORLDS), metavar="NAME")
+    bench.add("--users", type=int, default=2000)
+    bench.add("--parents", type=int, default=300, help="visits a day in the paired runs of the truth")
+    bench.add("--seed", type=int, default=0)
+    bench.add("--epochs", type=int, default=EPOCHS)
+    bench.add_settings()
+    chosen = bench.parse(arguments)
+    jobs = {
+        world: chosen.cache / f"{world}_{chosen.users}_{chosen.seed}_{chosen.epochs}.npz" for world in chosen.worlds
+    }
+    made = {
+        file: partial(found_in, Case(world, chosen.seed, chosen.users, chosen.parents), chosen.epochs, chosen.settings)
+        for world, file in jobs.items()
+    }
+    bench.keep(made, "worlds: training, truth, running on; some ten minutes each")
+    bench.finish([one for world, file in jobs.items() for one in rows_of(world, kept(file))])
 
 
 if __name__ == "__main__":

@@ -9,27 +9,31 @@ on the bundled log, and writes wall and CPU seconds, and the largest memory, of 
 
 from __future__ import annotations
 
-import argparse
 import json
 import resource
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
 import polars as pl
-from worlds import ROOT, write_result
+from harness import ROOT, TINY, Benchmark, Smoke, result_row
 
+SMOKE = Smoke(
+    f"newcomer --settings {TINY} causal.personal=null evaluation.boosting=null evaluation.intervals.resamples=2"
+    " evaluation.logistic.strengths=[100] refit=none",
+    ROWS=2000,
+    USERS=120,
+)
 GOALS = {"newcomer": 120.0, "bundled": 180.0}  # seconds by the wall, on two cores
 ROWS, USERS, ITEMS, DAYS = 20_000, 800, 400, 45
 GENRES = ("folk", "jazz", "pop", "rock", "talk")
 
 
-def newcomer(folder: Path, *, rows: int = ROWS, seed: int = 0) -> list[str]:
+def newcomer(folder: Path, *, rows: int | None = None, seed: int = 0) -> list[str]:
     """Write a music service's log and items table; returns the settings with which ``train.py`` reads them."""
-    rng = np.random.default_rng(seed)
+    rng, rows = np.random.default_rng(seed), rows or ROWS
     often = rng.gamma(0.7, size=USERS)
     user = rng.choice(USERS, rows, p=often / often.sum())
     popular = rng.zipf(1.6, ITEMS).astype(float).clip(1, 200)
@@ -86,25 +90,22 @@ def timed(settings: list[str], folder: Path) -> dict[str, float]:
 
 def main(arguments: list[str] | None = None) -> None:
     """Time the logs that are asked for, and keep what is known of the others."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("logs", nargs="*", metavar="LOG", help="newcomer or bundled; both where none is named")
-    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "first_run.json")
-    chosen = parser.parse_args(arguments)
+    bench = Benchmark(globals(), SMOKE)
+    bench.add("logs", nargs="*", metavar="LOG", help="newcomer or bundled; both where none is named")
+    bench.add_settings()
+    chosen = bench.parse(arguments)
     asked = chosen.logs
     if unknown := set(asked) - {"newcomer", "bundled"}:
-        parser.error(f"expected newcomer or bundled, got {', '.join(sorted(unknown))}")
+        bench.parser.error(f"expected newcomer or bundled, got {', '.join(sorted(unknown))}")
     rows = []
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
-        settings = {"newcomer": newcomer(folder), "bundled": []}
-        for name in asked or settings:
-            found = timed(settings[name], folder / name)
-            for metric, value in found.items():
-                goal = GOALS[name] if metric == "wall_s" else None
-                told = {"ours": value, "se": None, "peers": {}, "goal": goal and f"<= {goal:g}"}
-                rows.append({"what": f"first run, {name} log", "metric": metric, **told, "met": goal and value <= goal})
-                print(f"{name}: {metric} {value:g}")
-    write_result(chosen.out, rows)
+    folder = bench.scratch()
+    settings = {"newcomer": newcomer(folder), "bundled": []}
+    for name in asked or settings:
+        for metric, value in timed([*settings[name], *chosen.settings], folder / name).items():
+            goal = GOALS[name] if metric == "wall_s" else None
+            met = None if goal is None else value <= goal
+            rows.append(result_row(f"first run, {name} log", metric, value, goal=goal and f"<= {goal:g}", met=met))
+    bench.finish(rows)
 
 
 if __name__ == "__main__":

@@ -12,22 +12,19 @@ after a figure of seed 1 for KuaiRand-Pure had been seen. The figures are of see
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import polars as pl
 import torch
-from hydra import compose, initialize_config_dir
+from harness import ROOT, TINY, Benchmark, Row, Smoke, kept, result_row
 from hydra.utils import instantiate
 from numpy.typing import NDArray
-from omegaconf import OmegaConf
-from rich.console import Console
-from rich.table import Table
+from omegaconf import DictConfig
 from training import Trained, trained
-from worlds import ROOT, write_result
 
 from reward.columns import ITEM, USER
 from reward.data.days import DAY, OBSERVED, TRACE
@@ -35,7 +32,9 @@ from reward.data.event_log import EventLog
 from reward.data.split import Split, split
 from reward.data.validation import check
 from reward.outcomes.protocol import days_of
+from reward.training.defaults import composed
 
+SMOKE = Smoke(f"--logs --worlds clickbait --users 60 --settings {TINY}", RESAMPLES=20)
 RESAMPLES = 1000
 ALONE, NETWORK, SHIPPED = "past activity alone", "network alone", "shipped"
 LATE_LISTENERS = ["data=log", "data.feedback=[skip,complete,ms_played]", "data.timezone=Europe/Stockholm"]
@@ -66,11 +65,10 @@ class Loss(NamedTuple):
     count: NDArray[np.int64]
 
 
-def read(overrides: list[str], events: Path | None) -> tuple[OmegaConf, EventLog, Split]:
+def read(overrides: list[str], events: Path | None) -> tuple[DictConfig, EventLog, Split]:
     """A config, its checked log and the split."""
     told = [*overrides, *([] if events is None else [f"data.events={events}"])]
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        config = compose("train", overrides=told)
+    config = composed("train", told)
     log = instantiate(config.data)
     if ITEM not in log.events.collect_schema().names():  # purchases: one item
         log = replace(log, events=log.events.with_columns(pl.lit(0, pl.Int64).alias(ITEM)))
@@ -111,7 +109,7 @@ def gain(before: Loss, after: Loss, seed: int, *, days: bool = False) -> tuple[f
     return float(saved.sum() / before.count.sum()), float(low), float(high)
 
 
-def rows_of(what: str, overrides: list[str], events: Path | None, seed: int) -> list[dict[str, object]]:
+def rows_of(what: str, overrides: list[str], events: Path | None, seed: int) -> list[Row]:
     """The figures of one log."""
     config, log, window = read([*overrides, f"seed={seed}"], events)
     made = trained(config, log, window)
@@ -120,8 +118,8 @@ def rows_of(what: str, overrides: list[str], events: Path | None, seed: int) -> 
     losses = {name: test_loss(made, share, log, window, **config.calibration) for name, share in shares.items()}
     base = losses[ALONE]
 
-    def row(metric: str, value: float, met: bool | None = None, goal: str | None = None) -> dict[str, object]:
-        return {"what": what, "metric": metric, "ours": value, "se": None, "peers": {}, "goal": goal, "met": met}
+    def row(metric: str, value: float, met: bool | None = None, goal: str | None = None) -> Row:
+        return result_row(what, metric, value, goal=goal, met=met)
 
     rows = [row(f"log-loss, {ALONE}", float(base.sums.sum() / base.count.sum()))]
     for name in (NETWORK, SHIPPED):
@@ -139,19 +137,16 @@ def rows_of(what: str, overrides: list[str], events: Path | None, seed: int) -> 
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--shared", type=Path, default=ROOT.parent / "shared", help="where the logs are that are not bundled"
-    )
-    parser.add_argument("--logs", nargs="*", default=list(LOGS), help="of those by name")
-    parser.add_argument("--worlds", nargs="*", default=["clickbait", "confounded", "no_effect"])
-    parser.add_argument("--users", type=int, default=500, help="of a world")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "forecast_floor.json")
-    chosen = parser.parse_args(arguments)
-    OmegaConf.register_new_resolver("run_folder", lambda resume, fresh: fresh, replace=True)  # noqa: ARG005
+    bench = Benchmark(globals(), SMOKE, cache="forecast_floor")
+    bench.add("--shared", type=Path, default=ROOT.parent / "shared", help="where the logs are that are not bundled")
+    bench.add("--logs", nargs="*", default=list(LOGS), help="of those by name")
+    bench.add("--worlds", nargs="*", default=["clickbait", "confounded", "no_effect"])
+    bench.add("--users", type=int, default=500, help="of a world")
+    bench.add("--seed", type=int, default=1)
+    bench.add_settings()
+    chosen = bench.parse(arguments)
     torch.set_num_threads(1)
-    console, rows = Console(width=max(Console().width, 120)), []
+    jobs = {}
     small = {
         f"world {name}": (None, ["data=world", f"simulation={name}", f"simulation.users={chosen.users}"])
         for name in chosen.worlds
@@ -159,15 +154,13 @@ def main(arguments: list[str] | None = None) -> None:
     for what, (file, overrides) in ({name: LOGS[name] for name in chosen.logs} | small).items():
         events = None if file is None else chosen.shared / file
         if events is not None and not events.is_file():
-            console.print(f"{what}: left out, {events} is not there")
+            bench.say(f"{what}: left out, {events} is not there")
             continue
-        rows += rows_of(what, overrides, events, chosen.seed)
-        console.print({row["metric"]: round(float(row["ours"]), 4) for row in rows if row["what"] == what})
-        write_result(chosen.out, rows)
-    table = Table("log", "metric", "value", "goal met")
-    for row in rows:
-        table.add_row(row["what"], row["metric"], f"{row['ours']:.4f}", "" if row["met"] is None else str(row["met"]))
-    console.print(table)
+        words = [*what.replace(",", "").split(), *([] if what in LOGS else [chosen.users]), chosen.seed]
+        told = [*overrides, *chosen.settings]
+        jobs[chosen.cache / f"{'_'.join(map(str, words))}.json"] = partial(rows_of, what, told, events, chosen.seed)
+    bench.keep(jobs, "logs")
+    bench.finish([one for file in jobs for one in kept(file)])
 
 
 if __name__ == "__main__":

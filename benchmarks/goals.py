@@ -6,8 +6,8 @@ import argparse
 import json
 from pathlib import Path
 
+from harness import ROOT
 from rich.console import Console
-from worlds import ROOT
 
 from reward.writing import whole
 

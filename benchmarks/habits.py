@@ -10,28 +10,26 @@ shows of highest score are worth, as a share of what the five best are.
 
 from __future__ import annotations
 
-import argparse
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import polars as pl
 import torch
-from hydra import compose, initialize_config_dir
+from harness import TINY, Benchmark, Smoke, mean_and_se, result_row
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import track
-from rich.table import Table
 from training import trained
-from worlds import ROOT, correlation, write_result
+from worlds import correlation
 
 from reward.arrays import Doubles
 from reward.data.event_log import EventLog
 from reward.data.split import split
 from reward.data.validation import check
 from reward.scoring.function import RewardFunction
+from reward.training.defaults import composed
 
+SMOKE = Smoke(f"--users 50 --days 36 --worlds 1 --epochs 1 --settings {TINY}", ASKED=10)
 SHOWS, GENRES, SLATE = 60, 6, 3
 RETURNS, ENDS = 0.35, 0.08  # a day, of a habit
 HORIZON_DAYS, PICKS, ASKED = 14, 5, 400
@@ -110,16 +108,16 @@ def truth(world: Service) -> Doubles:
     return days_back(world, shown) - days_back(world, now)
 
 
-def learned(world: Service, days: int, seed: int, epochs: int) -> RewardFunction:
+def learned(world: Service, days: int, seed: int, epochs: int, settings: Sequence[str] = ()) -> RewardFunction:
     """A scoring function of the log, with habits of shows."""
     told = [
         *("data=log", "data.events=none", "data.feedback=[click]", "data.context=[surface]"),
         *("task=[active_days,habit]", "task.taken_up.outcome.active_if=click", "task.back_after.outcome.scope=item"),
         *(f"horizon_days={HORIZON_DAYS}", f"seed={seed}", "batches.max_events=64"),
-        *(f"also.{part}.weight=1.0" for part in ("taken_up", "back_after", "back_without")),
+        *(f"task.{part}.weight=1.0" for part in ("taken_up", "back_after", "back_without")),
+        *settings,
     ]
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        config = compose("train", overrides=told)
+    config = composed("train", told)
     items = pl.LazyFrame({"item_id": range(SHOWS), "genre": [f"g{it}" for it in world.genre]})
     log = EventLog(
         world.events.lazy(),
@@ -132,7 +130,7 @@ def learned(world: Service, days: int, seed: int, epochs: int) -> RewardFunction
         max_rejected_share=0.0,
     )
     checked = check(log).log
-    return trained(config, checked, split(checked, train_days=days - 8, validation_days=7), epochs=epochs).function
+    return trained(config, checked, split(checked, train_days=days - 9, validation_days=7), epochs=epochs).function
 
 
 def scores(function: RewardFunction, world: Service, users: NDArray[np.int64], days: int) -> dict[str, Doubles]:
@@ -159,32 +157,29 @@ def judged(true: Doubles, score: Doubles) -> dict[str, float]:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--users", type=int, default=1500)
-    parser.add_argument("--days", type=int, default=50, help="of the log")
-    parser.add_argument("--worlds", type=int, default=3, help="how many; some ten minutes each")
-    parser.add_argument("--first", type=int, default=0, metavar="SEED", help="of the first world")
-    parser.add_argument("--epochs", type=int, default=9, help="at most; so small a log wants more than the config's")
-    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "habits.json")
-    chosen = parser.parse_args(arguments)
+    bench = Benchmark(globals(), SMOKE)
+    bench.add("--users", type=int, default=1500)
+    bench.add("--days", type=int, default=50, help="of the log")
+    bench.add("--worlds", type=int, default=3, help="how many; some ten minutes each")
+    bench.add("--first", type=int, default=0, metavar="SEED", help="of the first world")
+    bench.add("--epochs", type=int, default=9, help="at most; so small a log wants more than the config's")
+    bench.add_settings()
+    chosen = bench.parse(arguments)
     found: list[dict[str, dict[str, float]]] = []
-    for seed in track(range(chosen.first, chosen.first + chosen.worlds), "worlds ..."):
+    for seed in bench.progress(range(chosen.first, chosen.first + chosen.worlds), "worlds ..."):
         torch.manual_seed(seed)
         world = service(chosen.users, chosen.days, seed)
-        function = learned(world, chosen.days, seed, chosen.epochs)
+        function = learned(world, chosen.days, seed, chosen.epochs, chosen.settings)
         users = np.random.default_rng([seed, 53]).permutation(chosen.users)[:ASKED]
         true = truth(world)[users]
         found.append({name: judged(true, score) for name, score in scores(function, world, users, chosen.days).items()})
-    table, rows = Table("score", "measure", "mean", "standard error"), []
-    for name in SIGNALS:
-        for metric in found[0][name]:
-            values = np.array([one[name][metric] for one in found])
-            se = float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else None
-            table.add_row(name, metric, f"{values.mean():.3f}", "" if se is None else f"{se:.3f}")
-            row = {"what": name, "metric": metric, "ours": float(values.mean()), "se": se}
-            rows.append(row | {"peers": {}, "goal": None, "met": None})
-    Console(width=100).print(table)
-    write_result(chosen.out, rows)
+    bench.finish(
+        [
+            result_row(name, metric, *mean_and_se([one[name][metric] for one in found]))
+            for name in SIGNALS
+            for metric in found[0][name]
+        ]
+    )
 
 
 if __name__ == "__main__":

@@ -9,19 +9,17 @@ resample users.
 
 from __future__ import annotations
 
-import argparse
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import polars as pl
-from hydra import compose, initialize_config_dir
+from harness import TINY, Benchmark, Smoke, kept, result_row
 from hydra.utils import instantiate
-from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 from training import trained
-from worlds import ROOT, write_result
 
 from reward.columns import USER
 from reward.data.days import DAY, day_of
@@ -29,8 +27,11 @@ from reward.data.event_log import EventLog
 from reward.data.split import Split, split
 from reward.data.validation import check
 from reward.statistics.bootstrap import interval, ratio
-from reward.writing import whole as whole_file
+from reward.training.defaults import composed
 
+SMOKE = Smoke(
+    f"--logs confounded --lambdas 0.5 --seeds 1 --epochs 1 --settings simulation.users=60 {TINY}", RESAMPLES=20
+)
 LOGS = {  # what train.py would be told
     "kuairand": ["data=kuairand"],
     "confounded": ["data=world", "simulation=confounded", "simulation.users=1500"],
@@ -58,11 +59,10 @@ def part_of(log: EventLog, window: Split, part: str, seed: int) -> tuple[EventLo
     return log, window
 
 
-def losses(name: str, part: str, lam: float, seed: int, epochs: int | None) -> Losses:
+def losses(name: str, part: str, lam: float, seed: int, epochs: int | None, settings: Sequence[str] = ()) -> Losses:
     """Train on a part of a log, and forecast the test days of all of it."""
     told = [*LOGS[name], f"seed={seed}"] + ([] if lam == PLAIN else ["consistency=td", f"consistency.lam={lam}"])
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        config = compose("train", overrides=told)
+    config = composed("train", [*told, *settings])
     log = check(instantiate(config.data)).log
     window = split(log, **config.split)
     learnt, inside = part_of(log, window, part, seed)
@@ -79,7 +79,7 @@ def losses(name: str, part: str, lam: float, seed: int, epochs: int | None) -> L
     return {
         "loss": np.bincount(user, loss.sum(1), users),
         "days": np.bincount(user, known.sum(1), users),
-        "validation": np.array(made.losses[-1]),
+        "validation": np.array(made.loss),
     }
 
 
@@ -134,16 +134,15 @@ def judged(
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--logs", nargs="+", choices=LOGS, default=list(LOGS), metavar="LOG", help=f"{list(LOGS)}")
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), metavar="PART", help=f"{list(PARTS)}")
-    parser.add_argument("--lambdas", nargs="+", type=float, default=[0.0, 0.5, 0.9], help="to choose from")
-    parser.add_argument("--seeds", type=int, default=3, help="how many")
-    parser.add_argument("--epochs", type=int, help="other than the config's, to try things")
-    parser.add_argument("--cache", type=Path, default=ROOT / "outputs" / "half_the_log", help="what was computed")
-    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "half_the_log.json")
-    chosen = parser.parse_args(arguments)
-    console, rows = Console(width=max(Console().width, 110)), []
+    bench = Benchmark(globals(), SMOKE, cache="half_the_log")
+    bench.add("--logs", nargs="+", choices=LOGS, default=list(LOGS), metavar="LOG", help=f"{list(LOGS)}")
+    bench.add("--parts", nargs="+", choices=PARTS, default=list(PARTS), metavar="PART", help=f"{list(PARTS)}")
+    bench.add("--lambdas", nargs="+", type=float, default=[0.0, 0.5, 0.9], help="to choose from")
+    bench.add("--seeds", type=int, default=3, help="how many")
+    bench.add("--epochs", type=int, help="other than the config's, to try things")
+    bench.add_settings()
+    chosen = bench.parse(arguments)
+    rows = []
     parts = [WHOLE, *(part for part in chosen.parts if part != WHOLE)]
     jobs = [
         (name, part, lam, seed)
@@ -152,26 +151,21 @@ def main(arguments: list[str] | None = None) -> None:
         for part in parts
         for lam in (PLAIN, *chosen.lambdas)
     ]
-    missing = [job for job in jobs if not file_of(chosen.cache, *job).exists()]
-    for job in track(missing, "logs, parts and λ", console=console):
-        console.log(*job)
-        with whole_file(file_of(chosen.cache, *job)) as scratch, scratch.open("wb") as out:
-            np.savez(out, **losses(*job, chosen.epochs))
+    made = {file_of(chosen.cache, *job): partial(losses, *job, chosen.epochs, chosen.settings) for job in jobs}
+    bench.keep(made, "logs, parts and λ")
     table = Table("log", "what", "nats a day", "95% interval")
     for name in chosen.logs:
         found: dict[str, dict[float, list[Losses]]] = {}
         for _, part, lam, seed in (job for job in jobs if job[0] == name):
-            with np.load(file_of(chosen.cache, name, part, lam, seed)) as kept:
-                found.setdefault(part, {}).setdefault(lam, []).append(dict(kept))
+            arrays = kept(file_of(chosen.cache, name, part, lam, seed))
+            found.setdefault(part, {}).setdefault(lam, []).append(arrays)
         for what, (value, low, high) in judged(found, drawn_anew=name in DRAWN).items():
             table.add_row(name, what, f"{value:.5f}", f"{low:.5f} to {high:.5f}")
             met = None if "less whole" not in what else bool(low <= 0)
             for metric, number in (("log-loss", value), ("low", low), ("high", high)):
                 goal = "interval reaches 0 or less" if met is not None and metric == "log-loss" else None
-                row = {"what": f"{name}: {what}", "metric": metric, "ours": number, "se": None, "peers": {}}
-                rows.append(row | {"goal": goal, "met": met if goal else None})
-    console.print(table)
-    write_result(chosen.out, rows)
+                rows.append(result_row(f"{name}: {what}", metric, number, goal=goal, met=met))
+    bench.finish(rows, show=table)
 
 
 if __name__ == "__main__":

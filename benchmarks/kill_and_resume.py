@@ -9,15 +9,11 @@ and of the table of metrics.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
-import json
 import os
-import platform
 import runpy
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -27,8 +23,9 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+from harness import ROOT, Benchmark, Row, Smoke, result_row
 
-ROOT = Path(__file__).parents[1]
+SMOKE = Smoke("--kills 1")
 COMPARED = (
     "reward/weights.safetensors",
     "reward/effects.parquet",
@@ -122,11 +119,10 @@ def furthest(folder: Path) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--kills", type=int, default=50)
-    parser.add_argument("--seed", type=int, default=0, help="draws the moments")
-    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "kill_and_resume.json")
-    told = parser.parse_args(arguments)
+    bench = Benchmark(globals(), SMOKE)
+    bench.add("--kills", type=int, default=50)
+    bench.add("--seed", type=int, default=0, help="draws the moments")
+    told = bench.parse(arguments)
     warm()
     draw = np.random.default_rng(told.seed)
     with tempfile.TemporaryDirectory() as scratch:
@@ -143,7 +139,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             one_kill(place, fresh, moment=float(draw.uniform(0, lasted)), moved=bool(number % 2), wanted=wanted)
             for number in range(told.kills)
         ]
-    write(told.out, found)
+    bench.finish(rows_of(found))
 
 
 def one_kill(place: Path, fresh: list[str], *, moment: float, moved: bool, wanted: dict[str, str]) -> dict[str, object]:
@@ -176,9 +172,8 @@ def warm() -> None:
     runpy.run_path(str(ROOT / "train.py"), run_name="imported")
 
 
-def write(out: Path, found: list[dict[str, object]]) -> None:
-    """The table, and the file that the other benchmarks have, too."""
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout.strip()
+def rows_of(found: list[dict[str, object]]) -> list[Row]:
+    """How many of the runs that had come so far when they were killed ended as the unbroken one."""
     rows = []
     for reached in ("nothing", "begun", "epoch", "artefact", "judged", "refit"):
         for moved in (False, True):
@@ -186,10 +181,8 @@ def write(out: Path, found: list[dict[str, object]]) -> None:
             if these:
                 same = sum(not it["differs"] for it in these)
                 what = f"killed when {reached} was there{', moved' if moved else ''}"
-                goal = {"goal": len(these), "met": same == len(these)}
-                rows.append({"what": what, "metric": "ended the same", "ours": same, "se": None, "peers": {}, **goal})
-                print(f"{what}: {same} of {len(these)}")
-    out.write_text(json.dumps({"commit": commit, "machine": platform.platform(), "rows": rows}, indent=1) + "\n")
+                rows.append(result_row(what, "ended the same", same, goal=str(len(these)), met=same == len(these)))
+    return rows
 
 
 if __name__ == "__main__":

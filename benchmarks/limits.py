@@ -14,31 +14,18 @@ What was computed is kept in a folder, job by job, as in ``recovery.py``.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from recovery import (
-    ESTIMATED,
-    LEARNED,
-    PARTS,
-    TRUTH,
-    UNANSWERED,
-    Case,
-    compute,
-    estimated,
-    found_by_balance,
-    found_of,
-    judge,
-    live_throughout,
-    scores_of,
-    shown_to,
-)
+from harness import Benchmark, Row, Smoke, mean_and_se, result_row
+from recovered.judged import judge, live_throughout, scores_of
+from recovered.logs import TRUTH, Case, compute, found_of
+from recovered.rewards import ESTIMATED, LEARNED, PARTS, UNANSWERED, estimated, found_by_balance, shown_to
 from rich.console import Console
 from rich.table import Table
-from worlds import JUDGED, ROOT, true_spread, world_of, write_result
+from worlds import JUDGED, true_spread, world_of
 
 from reward.columns import PROPENSITY
 
@@ -48,7 +35,8 @@ BY_LOGGED, BY_ESTIMATED = "balance, propensities logged", "balance, propensities
 WEAKENED, CONFOUNDED = "confounded", "hidden"  # the worlds whose constants are varied
 WITHOUT_SURVEYS = "mean activity, adjusted, weighted, shrunk"
 SURVEYS = "survey x click rate"
-Rows = list[dict[str, object]]
+Rows = list[Row]
+SMOKE = Smoke("--seeds 1 --users 100 --gains 1 --moods 1 --parents-per-day 5 --alarm-seeds 1 --alarm-worlds confounded")
 
 
 def check_of_logged(case: Case) -> dict[str, np.ndarray]:
@@ -149,7 +137,7 @@ def measured(question: str, case: Case, truth_users: int, folder: Path) -> dict[
             if part in found
             for name, value in found[part].items()
         }
-    truth = found_of(replace(case, users=truth_users), folder).get(TRUTH)
+    truth = found_of(replace(case, users=truth_users), folder, [TRUTH]).get(TRUTH)
     if truth is None or any(part not in found for part in ASKED[question]):
         return {}
     shown = found[ASKED[question][0]] | {"throughout": live_throughout(case)}
@@ -165,9 +153,7 @@ def rows_of(question: str, found: dict[str, list[dict[str, float]]]) -> Rows:
     def tell(what, metric, values):
         values = np.array([value for value in values if np.isfinite(value)])
         if len(values):
-            se = float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else None
-            told = {"what": f"{question}, {what}", "metric": metric, "ours": float(values.mean()), "se": se}
-            rows.append({**told, "peers": {}, "goal": None, "met": None})
+            rows.append(result_row(f"{question}, {what}", metric, *mean_and_se(values)))
 
     for what, logs in found.items():
         tell(what, "seeds", [len(logs)])
@@ -263,39 +249,32 @@ def plot(rows: Rows, chosen, file: Path) -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--questions", nargs="+", choices=ASKED, default=list(ASKED), metavar="QUESTION", help=f"{list(ASKED)}"
-    )
-    parser.add_argument("--seeds", type=int, default=3, help="how many")
-    parser.add_argument("--first-seed", type=int, default=200)
-    parser.add_argument("--users", nargs="+", type=int, default=[5_000, 20_000], help="the truth is the first's")
-    parser.add_argument("--gains", nargs="+", type=float, default=[0, 0.125, 0.25, 0.5, 1, 2], help="times the world's")
-    parser.add_argument(
-        "--moods", nargs="+", type=float, default=[0, 0.125, 0.25, 0.5, 1, 2], help="the world's is 0.5"
-    )
-    parser.add_argument("--alarm-worlds", nargs="+", default=JUDGED, help="names in conf/simulation/")
-    parser.add_argument("--alarm-seeds", type=int, default=5, help="how many, from the first on")
-    parser.add_argument("--parents-per-day", type=int, default=200, help="visits with paired runs, on each of 6 days")
-    parser.add_argument("--cache", type=Path, default=ROOT / "outputs" / "limits", help="what was computed")
-    parser.add_argument("--from-cache", action="store_true", help="compute nothing, tell of what is there")
-    parser.add_argument("--plot", type=Path, help="also draw the curves (docs/research/limits.png)")
-    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "limits.json")
-    chosen = parser.parse_args(arguments)
-    console, rows = Console(width=max(Console().width, 240)), []
+    bench = Benchmark(globals(), SMOKE, cache="limits", width=240)
+    bench.add("--questions", nargs="+", choices=ASKED, default=list(ASKED), metavar="QUESTION", help=f"{list(ASKED)}")
+    bench.add("--seeds", type=int, default=3, help="how many")
+    bench.add("--first-seed", type=int, default=200)
+    bench.add("--users", nargs="+", type=int, default=[5_000, 20_000], help="the truth is the first's")
+    bench.add("--gains", nargs="+", type=float, default=[0, 0.125, 0.25, 0.5, 1, 2], help="times the world's")
+    bench.add("--moods", nargs="+", type=float, default=[0, 0.125, 0.25, 0.5, 1, 2], help="the world's is 0.5")
+    bench.add("--alarm-worlds", nargs="+", default=JUDGED, help="names in conf/simulation/")
+    bench.add("--alarm-seeds", type=int, default=5, help="how many, from the first on")
+    bench.add("--parents-per-day", type=int, default=200, help="visits with paired runs, on each of 6 days")
+    bench.add("--from-cache", action="store_true", help="compute nothing, tell of what is there")
+    bench.add("--plot", type=Path, help="also draw the curves (docs/research/limits.png)")
+    chosen = bench.parse(arguments)
+    tables: dict[str, Rows] = {}
     cases = cases_of(chosen)
     for question in chosen.questions:
         if not chosen.from_cache:
-            compute(jobs_of(cases[question], question, chosen.users[0]), chosen.cache, console, HOW)
+            compute(bench, jobs_of(cases[question], question, chosen.users[0]), chosen.cache, HOW)
         found: dict[str, list[dict[str, float]]] = {}
         for (what, _), case in cases[question].items():
             figures = measured(question, case, chosen.users[0], chosen.cache)
             if figures:
                 found.setdefault(what, []).append(figures)
-        mine = rows_of(question, found)
-        show(question, mine, console)
-        rows += mine
-    write_result(chosen.out, rows)
+        tables[question] = rows_of(question, found)
+    rows = [one for mine in tables.values() for one in mine]
+    bench.finish(rows, show=lambda: [show(*each, bench.console) for each in tables.items()])
     if chosen.plot is not None:
         plot(rows, chosen, chosen.plot)
 

@@ -14,27 +14,21 @@ What was computed is kept in a folder, part by part: the networks take about an 
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
+from harness import Benchmark, Row, Smoke, kept, result_row, table
 from long_term.ours import CHOSEN, OUR_DR, OUR_LOPE, OURS, TEMPERED_LOPE, ours
 from long_term.published import AB, DR, IPS, LOPE, SURROGATE, marginal_weights, published
 from long_term.setting import PUBLISHED, Simulation, population, simulation
-from rich.console import Console
-from rich.progress import track
-from rich.table import Table
-from worlds import ROOT, write_result
-
-from reward.writing import whole
 
 AT_ONCE = 100  # simulations in a file of the cache
 PARTS = PUBLISHED_PART, OUR_PART = "published", "ours"
 AS_PUBLISHED = (AB, SURROGATE, IPS, DR, LOPE)
-Rows = list[dict[str, Any]]
+Rows = list[Row]
 
 
 class Case(NamedTuple):
@@ -50,17 +44,8 @@ class Case(NamedTuple):
 GOALS = {Case(200, 5.0): 0.255, Case(1000, 5.0): 0.054}  # for the squared error of LOPE: what the paper's code prints
 CASES = (Case(200, 5.0), Case(600, 5.0), Case(1000, 5.0), Case(500, 1.0), Case(500, 5.0), Case(500, 9.0))
 CHOICES = CASES[3:]
+SMOKE = Smoke("--simulations 2 --first-seed 20000", CASES=(Case(60, 5.0), Case(70, 1.0)), CHOICES=(Case(70, 1.0),))
 FACTOR = 1.2  # times the better of DR and LOPE, which a choice may cost
-
-
-def kept(file: Path, make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """What a file of the cache holds, or is given."""
-    if not file.is_file():
-        made = make()
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with whole(file) as scratch, scratch.open("wb") as out:
-            np.savez(out, **made)
-    return dict(np.load(file))
 
 
 def values(case: Case, seeds: Sequence[int], place: int, cache: Path, parts: Sequence[str]) -> dict[str, np.ndarray]:
@@ -95,32 +80,18 @@ def rows_of(case: Case, error: dict[str, np.ndarray]) -> Rows:
     rows: Rows = []
     for name, each in squared.items():
         goal = GOALS.get(case) if name in (LOPE, OUR_LOPE, TEMPERED_LOPE) else None
-        row = {"what": str(case), "metric": f"squared error, {name}", "ours": mean[name], "se": _error(each)}
-        row |= {"peers": peers if name in OURS else {}}
-        rows.append(
-            row | {"goal": None if goal is None else f"<= {goal}", "met": None if goal is None else mean[name] <= goal}
-        )
-        row = {
-            "what": str(case),
-            "metric": f"bias, {name}",
-            "ours": float(error[name].mean()),
-            "se": _error(error[name]),
-        }
-        rows.append(row | {"peers": {}, "goal": None, "met": None})
+        asked = {} if goal is None else {"goal": f"<= {goal}", "met": mean[name] <= goal}
+        beside = peers if name in OURS else {}
+        rows.append(result_row(str(case), f"squared error, {name}", mean[name], _error(each), beside, **asked))
+        rows.append(result_row(str(case), f"bias, {name}", float(error[name].mean()), _error(error[name])))
     for what, pair in (("as published", (DR, LOPE)), ("ours", (OUR_DR, OUR_LOPE, TEMPERED_LOPE))):
         if CHOSEN in mean and pair[0] in mean:
             better = min(pair, key=mean.__getitem__)
             ratio = mean[CHOSEN] / mean[better]
             pull = (squared[CHOSEN] - ratio * squared[better]) / mean[better]
-            row = {
-                "what": str(case),
-                "metric": f"chosen, over the better of DR and LOPE {what}",
-                "ours": ratio,
-                "se": _error(pull),
-            }
-            judged = case in CHOICES
-            row |= {"peers": {each: mean[each] for each in pair}, "goal": f"<= {FACTOR}" if judged else None}
-            rows.append(row | {"met": ratio <= FACTOR if judged else None})
+            metric, beside = f"chosen, over the better of DR and LOPE {what}", {each: mean[each] for each in pair}
+            goal = f"<= {FACTOR}" if case in CHOICES else None
+            rows.append(result_row(str(case), metric, ratio, _error(pull), beside, goal, ratio <= FACTOR))
     return rows
 
 
@@ -129,32 +100,24 @@ def _error(values: np.ndarray) -> float:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--simulations", type=int, default=1000, help="of each case")
-    parser.add_argument("--first-seed", type=int, default=0, help="anything but the reported 0 is for trying things")
-    parser.add_argument("--population", type=int, default=PUBLISHED, help="seed of users, actions and what these do")
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="of one, no result is written")
-    parser.add_argument("--cache", type=Path, default=ROOT / "outputs" / "lope", help="what was computed")
-    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "lope.json")
-    chosen = parser.parse_args(arguments)
+    bench = Benchmark(globals(), SMOKE, cache="lope", width=140)
+    bench.add("--simulations", type=int, default=1000, help="of each case")
+    bench.add("--first-seed", type=int, default=0, help="anything but the reported 0 is for trying things")
+    bench.add("--population", type=int, default=PUBLISHED, help="seed of users, actions and what these do")
+    bench.add("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="of one, no result is written")
+    chosen = bench.parse(arguments)
     torch.set_num_threads(1)
-    console, truth = Console(width=max(Console().width, 140)), population(chosen.population).values[1]
+    truth = population(chosen.population).values[1]
     seeds = range(chosen.first_seed, chosen.first_seed + chosen.simulations)
     rows: Rows = []
     for case in CASES:
         starts = range(0, len(seeds), AT_ONCE)
         parts = [
             values(case, seeds[start : start + AT_ONCE], chosen.population, chosen.cache, chosen.parts)
-            for start in track(starts, str(case), console=console)
+            for start in bench.progress(starts, str(case))
         ]
         rows += rows_of(case, {name: np.concatenate([part[name] for part in parts]) - truth for name in parts[0]})
-    table = Table("what", "metric", "value", "standard error", "goal", title=f"true value {truth:.3f}")
-    for row in rows:
-        goal = "" if row["goal"] is None else f"{row['goal']}: {'yes' if row['met'] else 'no'}"
-        table.add_row(row["what"], row["metric"], f"{row['ours']:.4f}", f"{row['se']:.4f}", goal)
-    console.print(table)
-    if set(chosen.parts) == set(PARTS):
-        write_result(chosen.out, rows)
+    bench.finish(rows, show=table(rows, f"true value {truth:.3f}"), write=set(chosen.parts) == set(PARTS))
 
 
 if __name__ == "__main__":

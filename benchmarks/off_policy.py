@@ -14,7 +14,6 @@ such noisy numbers leave more often. Rows are taken for independent: the log nam
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -23,15 +22,15 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from rich.console import Console
-from rich.table import Table
-from worlds import ROOT, write_result
+from harness import ROOT, Benchmark, Row, Smoke, result_row, table
 
 from reward.off_policy.estimate import Estimate, Refusal
 from reward.off_policy.estimate import effective_rows as effective
 from reward.off_policy.feedback import Logged, importance
 from reward.off_policy.ips import clipped, inverse_propensity, self_normalised
 
+SMOKE = Smoke(SMALL=4000)
+SMALL = None  # rows of each policy and campaign in a log that is drawn in the place of the real one
 CAMPAIGNS, POLICIES = ("all", "men", "women"), ("random", "bts")
 LEAST_EFFECTIVE_ROWS = 100
 LEVEL = 0.95
@@ -44,7 +43,7 @@ ESTIMATORS: Mapping[str, Callable[[Logged, Any], Estimate]] = {
 }
 JUDGED = ("IPS", "self-normalised")  # a clipped estimate is too low by design
 WITHIN, REFUSES = f"within {LEVEL:.0%} of the rate observed", "refused"
-Rows = list[dict[str, Any]]
+Rows = list[Row]
 
 
 def read(folder: Path) -> pl.DataFrame:
@@ -58,6 +57,24 @@ def read(folder: Path) -> pl.DataFrame:
     return pl.read_parquet(
         file, columns=["campaign", "behavior_policy", "item_id", "position", "click", "propensity_score"]
     )
+
+
+def drawn(rows: int, items: int = 5) -> pl.DataFrame:
+    """A log like it; in ``women`` the sampler has settled on one item, but for two rows."""
+    draws, rate = np.random.default_rng(0), np.linspace(0.05, 0.25, items)
+    uniform, leaning = np.full(items, 1 / items), np.linspace(1, 3, items) / (2 * items)
+    settled = np.append(np.full(items - 1, 1e-6), 1 - (items - 1) * 1e-6)
+    frames = []
+    for campaign in CAMPAIGNS:
+        for policy in POLICIES:
+            chance = uniform if policy == "random" else settled if campaign == "women" else leaning
+            item = draws.choice(items, rows, p=chance)
+            if chance is settled:
+                item[:2] = 0
+            frame = {"item_id": item, "position": draws.integers(1, 4, rows), "propensity_score": chance[item]}
+            frame |= {"click": draws.binomial(1, rate[item]).astype(np.int8)}
+            frames.append(pl.DataFrame(frame).with_columns(campaign=pl.lit(campaign), behavior_policy=pl.lit(policy)))
+    return pl.concat(frames)
 
 
 def log_of(events: pl.DataFrame, campaign: str, policy: str) -> pl.DataFrame:
@@ -93,8 +110,8 @@ def measured(events: pl.DataFrame, campaign: str, policy: str) -> tuple[Rows, st
     rate_se = (rate * (1 - rate) / len(other)) ** 0.5
     left = float(effective(importance(rows, target)))
     refused = (campaign, policy) == REFUSED
-    table: Rows = [_row(what, "effective rows", left, None, {}, None, None)]
-    table.append(_row(what, "mean weight", float(importance(rows, target).mean()), None, {}, None, None))
+    table: Rows = [result_row(what, "effective rows", left, None, {}, None, None)]
+    table.append(result_row(what, "mean weight", float(importance(rows, target).mean()), None, {}, None, None))
     why = None
     for name, estimator in ESTIMATORS.items():
         judged = name in JUDGED
@@ -103,7 +120,7 @@ def measured(events: pl.DataFrame, campaign: str, policy: str) -> tuple[Rows, st
         except Refusal as error:
             why = str(error)
             table.append(
-                _row(
+                result_row(
                     what, name, None, None, {"observed": rate}, REFUSES if judged else None, refused if judged else None
                 )
             )
@@ -111,41 +128,28 @@ def measured(events: pl.DataFrame, campaign: str, policy: str) -> tuple[Rows, st
         apart = (found.value - rate) / float(np.hypot(found.standard_error, rate_se))
         goal, met = (REFUSES, False) if refused else (WITHIN, abs(apart) <= NormalDist().inv_cdf((1 + LEVEL) / 2))
         asked = (goal, met) if judged else (None, None)
-        table.append(_row(what, name, found.value, found.standard_error, {"observed": rate}, *asked))
+        table.append(result_row(what, name, found.value, found.standard_error, {"observed": rate}, *asked))
         low, high = found.interval(LEVEL)
         others = {"standard errors from the rate": apart, "lower end": low, "upper end": high}
-        table += [_row(what, f"{name}, {each}", value, None, {}, None, None) for each, value in others.items()]
+        table += [result_row(what, f"{name}, {each}", value, None, {}, None, None) for each, value in others.items()]
     return table, why
 
 
-def _row(what: str, metric: str, ours: Any, se: Any, peers: Any, goal: Any, met: Any) -> dict[str, Any]:
-    return {"what": what, "metric": metric, "ours": ours, "se": se, "peers": peers, "goal": goal, "met": met}
-
-
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=ROOT / "data", help="folder that holds obd_small/events.parquet")
-    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "off_policy.json")
-    chosen = parser.parse_args(arguments)
-    console, events = Console(width=max(Console().width, 140)), read(chosen.data)
+    bench = Benchmark(globals(), SMOKE, width=140)
+    bench.add("--data", type=Path, default=ROOT / "data", help="folder that holds obd_small/events.parquet")
+    chosen = bench.parse(arguments)
+    events = read(chosen.data) if SMALL is None else drawn(SMALL)
     rows: Rows = []
-    table = Table(
-        "what", "metric", "ours", "standard error", "observed", "goal", title="click rates from the other log"
-    )
     told = {"effective rows", "mean weight", *ESTIMATORS}
     for campaign in CAMPAIGNS:
         for policy in POLICIES:
             found, why = measured(events, campaign, policy)
             rows += found
-            for row in (row for row in found if row["metric"] in told):
-                ours, se = ("" if row[name] is None else f"{row[name]:.4f}" for name in ("ours", "se"))
-                observed = "".join(f"{value:.4f}" for value in row["peers"].values())
-                goal = "" if row["goal"] is None else f"{row['goal']}: {'yes' if row['met'] else 'no'}"
-                table.add_row(row["what"], row["metric"], ours or "refused", se, observed, goal)
             if why is not None:
-                console.print(f"{campaign}, from {policy}: {why}.", soft_wrap=True)
-    console.print(table)
-    write_result(chosen.out, rows)
+                bench.say(f"{campaign}, from {policy}: {why}.")
+    shown = [one for one in rows if one["metric"] in told]
+    bench.finish(rows, show=table(shown, "click rates from the other log"))
 
 
 if __name__ == "__main__":

@@ -15,17 +15,12 @@ was not refused holds the truth, and how many are refused. Each service runs nea
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from harness import Benchmark, Row, Smoke, result_row, share_and_se
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import track
-from rich.table import Table
-from worlds import ROOT, write_result
 
 from reward.arrays import Doubles
 from reward.off_policy.doubly_robust import doubly_robust
@@ -35,6 +30,7 @@ from reward.off_policy.ips import inverse_propensity, self_normalised
 from reward.off_policy.paired_difference import difference_from_level
 from reward.statistics.intervals import normal
 
+SMOKE = Smoke("--simulations 60")
 LEAST_EFFECTIVE_ROWS, LEVEL, NEAR = 100, 0.95, 200
 GOAL = 0.93
 _CONTEXTS = 20_000
@@ -148,16 +144,16 @@ def simulated(service: Service, near: bool, seed: int) -> Told:
     return Told(refused, found[0].effective_rows, np.array(errors))
 
 
-def rows_of(what: str, found: list[Told]) -> list[dict[str, Any]]:
+def rows_of(what: str, found: list[Told]) -> list[Row]:
     """Shares that were refused, and of the rest the coverage of each estimator, all of it and that near the floor."""
     few, off = (
         np.array([each.refused == kind.__name__ for each in found]) for kind in (TooFewEffectiveRows, MeanWeightOff)
     )
     left, errors = np.array([each.effective_rows for each in found]), np.stack([each.errors for each in found])
     rows = [
-        _row(what, "refused, few effective rows", float(few.mean())),
-        _row(what, "refused, mean weight", float(off.mean())),
-        _row(what, "effective rows, median", float(np.median(left))),
+        result_row(what, "refused, few effective rows", float(few.mean())),
+        result_row(what, "refused, mean weight", float(off.mean())),
+        result_row(what, "effective rows, median", float(np.median(left))),
     ]
     passed = {"": ~(few | off), f", below {NEAR} effective rows": ~(few | off) & (left < NEAR)}
     for place, name in enumerate(ESTIMATORS):
@@ -168,32 +164,12 @@ def rows_of(what: str, found: list[Told]) -> list[dict[str, Any]]:
             held = np.abs(error[which]) <= half[which]
             floor = ~few & (left < NEAR) if label else ~few
             before = float((np.abs(error[floor]) <= plain[floor]).mean())
-            rows.append(
-                _row(
-                    what,
-                    f"{name}, covered{label}",
-                    float(held.mean()),
-                    se=float(held.std() / len(held) ** 0.5),
-                    peers={"floor alone": before},
-                    goal=GOAL,
-                )
-            )
+            asked = {"goal": f"at least {GOAL:g}", "met": held.mean() >= GOAL}
+            peers = {"floor alone": before}
+            rows.append(result_row(what, f"{name}, covered{label}", *share_and_se(held), peers, **asked))
         which = passed[""]
-        rows.append(_row(what, f"{name}, half width over 1.96 se", float(np.median(half[which] / plain[which]))))
+        rows.append(result_row(what, f"{name}, half width over 1.96 se", float(np.median(half[which] / plain[which]))))
     return rows
-
-
-def _row(
-    what: str,
-    metric: str,
-    ours: float,
-    *,
-    se: float | None = None,
-    peers: dict[str, float] | None = None,
-    goal: float | None = None,
-) -> dict[str, Any]:
-    asked = {"goal": None, "met": None} if goal is None else {"goal": f"at least {goal:g}", "met": ours >= goal}
-    return {"what": what, "metric": metric, "ours": ours, "se": se, "peers": peers or {}, **asked}
 
 
 def _softmax(logits: Doubles) -> Doubles:
@@ -206,26 +182,17 @@ def _drawn(chance: Doubles, draws: np.random.Generator) -> NDArray[np.int64]:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--simulations", type=int, default=1000, help="of each service, near the floor and far")
-    parser.add_argument("--first-seed", type=int, default=100_000, help="of the simulations")
-    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "off_policy_floor.json")
-    chosen = parser.parse_args(arguments)
-    console = Console(width=max(Console().width, 120))
-    table = Table("what", "metric", "value", "standard error", "floor alone", "goal")
+    bench = Benchmark(globals(), SMOKE)
+    bench.add("--simulations", type=int, default=1000, help="of each service, near the floor and far")
+    bench.add("--first-seed", type=int, default=100_000, help="of the simulations")
+    chosen = bench.parse(arguments)
     rows = []
     for name, service in SERVICES.items():
         for near in (True, False):
             what = f"{name}, {'near the floor' if near else 'far from it'}"
             seeds = range(chosen.first_seed, chosen.first_seed + chosen.simulations)
-            rows += rows_of(what, [simulated(service, near, seed) for seed in track(seeds, what, console=console)])
-    for row in rows:
-        goal = "" if row["goal"] is None else f"{row['goal']}: {'yes' if row['met'] else 'no'}"
-        se = "" if row["se"] is None else f"{row['se']:.4f}"
-        peer = f"{row['peers']['floor alone']:.3f}" if row["peers"] else ""
-        table.add_row(row["what"], row["metric"], f"{row['ours']:.4f}", se, peer, goal)
-    console.print(table)
-    write_result(chosen.out, rows)
+            rows += rows_of(what, [simulated(service, near, seed) for seed in bench.progress(seeds, what)])
+    bench.finish(rows)
 
 
 if __name__ == "__main__":

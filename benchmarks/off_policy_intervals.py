@@ -14,16 +14,11 @@ policy leans, the rows and the noise.
 
 from __future__ import annotations
 
-import argparse
 from functools import partial
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from rich.console import Console
-from rich.progress import track
-from rich.table import Table
-from worlds import ROOT, write_result
+from harness import Benchmark, Row, Smoke, mean_and_se, result_row
 
 from reward.off_policy.doubly_robust import clipped_doubly_robust, doubly_robust
 from reward.off_policy.estimate import Refusal
@@ -32,6 +27,7 @@ from reward.off_policy.ips import inverse_propensity
 from reward.off_policy.selection import choose
 from reward.statistics.intervals import normal
 
+SMOKE = Smoke("--simulations 10")
 ITEMS, ROWS_A_USER, WORTH, FORETOLD = 20, 20, 0.3, 0.5
 MOST = (1.0, 2.0, 3.0, 5.0, 8.0)
 LEAST_EFFECTIVE_ROWS, LEVEL = 100, 0.95
@@ -93,7 +89,7 @@ def simulated(case: Case, seed: int) -> dict[str, tuple[float, float]] | None:
     }
 
 
-def rows_of(case: Case, found: list[dict[str, tuple[float, float]]], refused: int) -> list[dict[str, Any]]:
+def rows_of(case: Case, found: list[dict[str, tuple[float, float]]], refused: int) -> list[Row]:
     """Coverage, half width and squared error of each kind, and how many simulations were refused."""
     rows = []
     for kind in KINDS:
@@ -101,41 +97,28 @@ def rows_of(case: Case, found: list[dict[str, tuple[float, float]]], refused: in
         held = np.abs(error) <= half
         told = {"covered": held, "half width": half} | ({} if kind == TOLD else {"squared error": error**2})
         for metric, values in told.items():
-            ours, judged = float(values.mean()), kind == UNCLIPPED and metric == "covered"
-            row = {"what": str(case), "metric": f"{kind}, {metric}", "ours": ours, "peers": {}}
-            row |= {"se": float(values.std(ddof=1) / len(values) ** 0.5)}
-            row |= {"goal": f"{GOAL[0]:g} to {GOAL[1]:g}" if judged else None}
-            rows.append(row | {"met": GOAL[0] <= ours <= GOAL[1] if judged else None})
+            ours, se = mean_and_se(values)
+            goal = f"{GOAL[0]:g} to {GOAL[1]:g}" if kind == UNCLIPPED and metric == "covered" else None
+            rows.append(result_row(str(case), f"{kind}, {metric}", ours, se, None, goal, GOAL[0] <= ours <= GOAL[1]))
     squares = {kind: np.array([each[kind][0] for each in found]) ** 2 for kind in (UNCLIPPED, CHOSEN)}
     ratio = float(squares[CHOSEN].mean() / squares[UNCLIPPED].mean())
     pull = (squares[CHOSEN] - ratio * squares[UNCLIPPED]) / squares[UNCLIPPED].mean()
-    row = {"what": str(case), "metric": "squared error, chosen over unclipped", "ours": ratio, "peers": {}}
-    rows.append(row | {"se": float(pull.std(ddof=1) / len(pull) ** 0.5), "goal": None, "met": None})
-    share = refused / (refused + len(found))
-    row = {"what": str(case), "metric": "refused", "ours": share, "se": None, "peers": {}, "goal": None, "met": None}
-    return [*rows, row]
+    rows.append(result_row(str(case), "squared error, chosen over unclipped", ratio, mean_and_se(pull)[1]))
+    return [*rows, result_row(str(case), "refused", refused / (refused + len(found)))]
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--simulations", type=int, default=1000, help="of each case")
-    parser.add_argument("--first-seed", type=int, default=0, help="of the simulations")
-    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "off_policy_intervals.json")
-    chosen = parser.parse_args(arguments)
-    console = Console(width=max(Console().width, 120))
-    table = Table("what", "metric", "value", "standard error", "goal")
+    bench = Benchmark(globals(), SMOKE)
+    bench.add("--simulations", type=int, default=1000, help="of each case")
+    bench.add("--first-seed", type=int, default=0, help="of the simulations")
+    chosen = bench.parse(arguments)
     rows = []
     for case in CASES:
         seeds = range(chosen.first_seed, chosen.first_seed + chosen.simulations)
-        found = [simulated(case, seed) for seed in track(seeds, str(case), console=console)]
+        found = [simulated(case, seed) for seed in bench.progress(seeds, str(case))]
         told = [each for each in found if each is not None]
         rows += rows_of(case, told, len(found) - len(told))
-    for row in rows:
-        goal = "" if row["goal"] is None else f"{row['goal']}: {'yes' if row['met'] else 'no'}"
-        se = "" if row["se"] is None else f"{row['se']:.4f}"
-        table.add_row(row["what"], row["metric"], f"{row['ours']:.4f}", se, goal)
-    console.print(table)
-    write_result(chosen.out, rows)
+    bench.finish(rows)
 
 
 if __name__ == "__main__":

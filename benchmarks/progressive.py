@@ -15,11 +15,12 @@ nothing was tuned on the seeds that are told. What was computed is kept in a fol
 
 from __future__ import annotations
 
-import argparse
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from harness import Benchmark, Smoke, kept, mean_and_se, result_row
 from impatient.bandit import agents, regret
 from impatient.bound import optimal
 from impatient.published import Moments, progressive
@@ -30,20 +31,33 @@ from impatient.shows import (
     RETURN,
     TRAINING,
     TWO_RATES,
+    USERS,
     WHOLE,
     H,
     active_on,
     daily_means,
     drawn,
 )
-from rich.console import Console
-from rich.progress import track
-from rich.table import Table
-from worlds import ROOT, write_result
 
 from reward.progressive import ItemPrior
-from reward.writing import whole
 
+SMOKE = Smoke(
+    "--seeds 42 1 --bound-seeds 42 --bandit-seeds 42 --other-seeds 1",
+    TRAINING=20,
+    JUDGED=4,
+    SHOWS=3,
+    DAILY=3,
+    DAYS=3,
+    TRIALS=2,
+    DRAWS=40,
+    CELLS=[(10, 0), (10, 5), (20, 59)],
+    JUDGED_CELLS=[(20, 59)],
+    HELD_OUT_FROM=20,
+    KINDS=(RETURN,),
+    SAID={(10, 5): 0.6},
+    SIZE=(24, 60),
+)
+SIZE = (TRAINING + JUDGED, USERS)  # of the traces that are drawn: shows, users
 CELLS = [(users, days) for users in (10, 100, 1000) for days in (0, 5, 10, 20, 30, H)]
 HELD_OUT_FROM = 1000  # the users whose mean is the truth
 GROUPS, OTHER_GROUPS = 8, 1  # of users of each show at most; the bound's, of cells without a goal
@@ -73,7 +87,7 @@ EXPLAINED = {1: 0.081, 5: 0.535, 10: 0.768, 20: 0.903, 30: 0.969}
 
 @lru_cache(maxsize=1)
 def traces(kind: str, seed: int) -> np.ndarray:
-    return drawn(kind, seed)
+    return drawn(kind, seed, *SIZE)
 
 
 @lru_cache(maxsize=1)
@@ -147,34 +161,30 @@ def file_of(folder: Path, part: str, kind: str, seed: int) -> Path:
     return folder / f"{part}-{kind.replace(' ', '_')}-{seed}.npz"
 
 
-def compute(jobs: list[tuple[str, str, int]], folder: Path, console: Console) -> None:
+def jobs_of(chosen: Any) -> dict[str, list[tuple[str, str, int]]]:
+    """What is computed for each table: part, kind of users, seed."""
+    return {
+        "best": [("bounds", PUBLISHED, seed) for seed in chosen.bound_seeds],
+        PUBLISHED: [("beliefs", PUBLISHED, seed) for seed in chosen.seeds],
+        "bandit": [("regrets", PUBLISHED, seed) for seed in chosen.bandit_seeds],
+    } | {kind: [("beliefs", kind, seed) for seed in chosen.other_seeds] for kind in KINDS}
+
+
+def compute(bench: Benchmark, jobs: list[tuple[str, str, int]], folder: Path) -> None:
     """Computes what is not kept yet, and keeps each job's arrays as soon as they are there."""
-    folder.mkdir(parents=True, exist_ok=True)
-    missing = [job for job in jobs if not file_of(folder, *job).exists()]
-    missing.sort(key=lambda job: [one[1:] for one in jobs].index(job[1:]))  # a data set is drawn and learned from once
-    for part, kind, seed in track(missing, "data sets", console=console):
-        console.log(f"{part}, {kind}, seed {seed}")
-        with whole(file_of(folder, part, kind, seed)) as scratch, scratch.open("wb") as out:
-            np.savez(out, **PARTS[part](kind, seed))
+    order = [job[1:] for job in jobs]
+    jobs = sorted(jobs, key=lambda job: order.index(job[1:]))  # a data set is drawn and learned from once
+    bench.keep({file_of(folder, *job): partial(_made, *job) for job in jobs}, "data sets")
 
 
-def kept(jobs: list[tuple[str, str, int]], folder: Path) -> dict[tuple[str, str, int], dict[str, np.ndarray]]:
-    found = {}
-    for job in jobs:
-        if file_of(folder, *job).exists():
-            with np.load(file_of(folder, *job)) as arrays:
-                found[job] = dict(arrays)
-    return found
+def _made(part: str, kind: str, seed: int) -> dict[str, np.ndarray]:
+    return PARTS[part](kind, seed)
 
 
-def mean_and_se(values: np.ndarray) -> tuple[float, float | None]:
-    """Over data sets."""
-    se = float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else None
-    return float(values.mean()), se
-
-
-def row(what: str, metric: str, ours: float, se: float | None = None, peers=None, goal=None, met=None):
-    return {"what": what, "metric": metric, "ours": ours, "se": se, "peers": peers or {}, "goal": goal, "met": met}
+def known(jobs: list[tuple[str, str, int]], folder: Path) -> dict[tuple[str, str, int], dict[str, np.ndarray]]:
+    """What was computed of the jobs."""
+    found = {job: kept(file_of(folder, *job)) for job in jobs}
+    return {job: arrays for job, arrays in found.items() if arrays is not None}
 
 
 def share_of(table: np.ndarray, rng: np.random.Generator) -> tuple[float, float, float]:
@@ -199,10 +209,10 @@ def error_rows(kind: str, found: list[dict[str, np.ndarray]], best: list[dict[st
         below = kind == PUBLISHED and (users, days) in JUDGED_CELLS
         met = less > 0 if below else apart is None or less >= -apart - NOTHING
         goal = "below the published filter's" if below else "no worse than it by over a standard error"
-        rows.append(row(what, "mean absolute error", *mean_and_se(ours), peers, goal, bool(met)))
-        rows.append(row(what, "less than the published filter's by", less, apart))
+        rows.append(result_row(what, "mean absolute error", *mean_and_se(ours), peers, goal, bool(met)))
+        rows.append(result_row(what, "less than the published filter's by", less, apart))
         sure = [(one[f"{cell} low"] < one["truth"]) & (one["truth"] < one[f"{cell} high"]) for one in found]
-        rows.append(row(what, "truth in the 95% interval", float(np.mean(sure))))
+        rows.append(result_row(what, "truth in the 95% interval", float(np.mean(sure))))
         for mine, its_name, of in (("ours", "median", ""), ("mean", "mean", "of the means: ")):
             limit = [
                 np.abs(its[f"{cell} {its_name}"] - one["truth"]).mean(axis=1)
@@ -218,17 +228,17 @@ def error_rows(kind: str, found: list[dict[str, np.ndarray]], best: list[dict[st
                 ]
             )
             if of:
-                rows.append(row(what, f"{of}mean absolute error", *mean_and_se(same[:, 1])))
-            rows.append(row(what, f"{of}the bound's mean absolute error", *mean_and_se(same[:, 2])))
+                rows.append(result_row(what, f"{of}mean absolute error", *mean_and_se(same[:, 1])))
+            rows.append(result_row(what, f"{of}the bound's mean absolute error", *mean_and_se(same[:, 2])))
             if days > 0:
                 part, low, high = share_of(same, rng)
                 goal = (f">= {SHARE}", part >= SHARE) if below and not of else (None, None)
-                rows.append(row(what, f"{of}share of the way to the bound", part, None, {}, *goal))
-                rows.append(row(what, f"{of}share of the way to the bound, low", low))
-                rows.append(row(what, f"{of}share of the way to the bound, high", high))
+                rows.append(result_row(what, f"{of}share of the way to the bound", part, None, {}, *goal))
+                rows.append(result_row(what, f"{of}share of the way to the bound, low", low))
+                rows.append(result_row(what, f"{of}share of the way to the bound, high", high))
         doubts = [its[f"{cell} doubt"].mean() for its in best if f"{cell} doubt" in its]
         if doubts:
-            rows.append(row(what, "the bound: either half of its draws less the other", float(np.mean(doubts))))
+            rows.append(result_row(what, "the bound: either half of its draws less the other", float(np.mean(doubts))))
     return rows
 
 
@@ -236,18 +246,20 @@ def sanity_rows(found: list[dict[str, np.ndarray]], seeds: list[int]) -> list[di
     """What the published data are like, of the first seed."""
     mean, spread = found[0]["stickiness"]
     rows = [
-        row(f"seed {seeds[0]}", "mean stickiness", float(mean), None, {"published": 4.46}),
-        row(f"seed {seeds[0]}", "its standard deviation", float(spread), None, {"published": 0.81}),
+        result_row(f"seed {seeds[0]}", "mean stickiness", float(mean), None, {"published": 4.46}),
+        result_row(f"seed {seeds[0]}", "its standard deviation", float(spread), None, {"published": 0.81}),
     ]
     for (days, said), value in zip(EXPLAINED.items(), found[0]["explained"], strict=True):
         rows.append(
-            row(f"seed {seeds[0]}", f"variance explained by day {days}", float(value), None, {"published": said})
+            result_row(f"seed {seeds[0]}", f"variance explained by day {days}", float(value), None, {"published": said})
         )
     for (users, days), said in SAID.items():
         ours, published = (np.abs(found[0][f"{users} {days} {name}"][0] - found[0]["truth"]) for name in FILTERS[1::-1])
         se = float(ours.std(ddof=1) / np.sqrt(len(ours)))
         peers = {"published, here": float(published.mean()), "published, in the paper's data": said}
-        rows.append(row(f"seed {seeds[0]}, M={users}, d={days}", "mean absolute error", float(ours.mean()), se, peers))
+        rows.append(
+            result_row(f"seed {seeds[0]}, M={users}, d={days}", "mean absolute error", float(ours.mean()), se, peers)
+        )
     return rows
 
 
@@ -258,46 +270,29 @@ def regret_rows(found: dict[int, dict[str, np.ndarray]]) -> list[dict[str, objec
         for name, values in found[EVERY].items():
             mean, se = mean_and_se(values)
             peers = {"published": SAID_REGRET[name]} if name in SAID_REGRET else {}
-            rows.append(row(f"seed {EVERY}, {name}", "average regret at day 180", mean, se, peers))
+            rows.append(result_row(f"seed {EVERY}, {name}", "average regret at day 180", mean, se, peers))
     for name in PLAYED:
         mean, se = mean_and_se(np.array([one[name].mean() for one in found.values()]))
-        rows.append(row(f"all data sets, {name}", "average regret at day 180", mean, se))
+        rows.append(result_row(f"all data sets, {name}", "average regret at day 180", mean, se))
     less, se = mean_and_se(np.array([(one[PLAYED[0]] - one[PLAYED[1]]).mean() for one in found.values()]))
     goal = "more than a standard error"
     met = se is not None and less > se
-    rows.append(row("all data sets", "regret less than the published filter's by", less, se, {}, goal, met))
+    rows.append(result_row("all data sets", "regret less than the published filter's by", less, se, {}, goal, met))
     return rows
 
 
-def show(rows: list[dict[str, object]], console: Console) -> None:
-    table = Table("what", "metric", "ours", "standard error", "peers", "goal", "met", title="progressive beliefs")
-    for one in rows:
-        peers = ", ".join(f"{name} {value:.3f}" for name, value in one["peers"].items())
-        se = "" if one["se"] is None else f"{one['se']:.4f}"
-        met = "" if one["met"] is None else "yes" if one["met"] else "NO"
-        table.add_row(one["what"], one["metric"], f"{one['ours']:.4f}", se, peers, one["goal"] or "", met)
-    console.print(table)
-
-
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", nargs="+", type=int, default=[42, *range(1, 16)], help="published data sets")
-    parser.add_argument("--bound-seeds", nargs="*", type=int, default=[42, *range(1, 16)], help="the bound is told of")
-    parser.add_argument("--bandit-seeds", nargs="*", type=int, default=[42, *range(1, 8)], help="the bandit plays on")
-    parser.add_argument("--other-seeds", nargs="*", type=int, default=[1, 2, 3], help="of users who behave otherwise")
-    parser.add_argument("--cache", type=Path, default=ROOT / "outputs" / "progressive", help="what was computed")
-    parser.add_argument("--from-cache", action="store_true", help="compute nothing, tell of what is there")
-    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "progressive.json")
-    chosen = parser.parse_args(arguments)
-    console = Console(width=max(Console().width, 160))
-    jobs = {
-        "best": [("bounds", PUBLISHED, seed) for seed in chosen.bound_seeds],
-        PUBLISHED: [("beliefs", PUBLISHED, seed) for seed in chosen.seeds],
-        "bandit": [("regrets", PUBLISHED, seed) for seed in chosen.bandit_seeds],
-    } | {kind: [("beliefs", kind, seed) for seed in chosen.other_seeds] for kind in KINDS}
+    bench = Benchmark(globals(), SMOKE, cache="progressive", width=160)
+    bench.add("--seeds", nargs="+", type=int, default=[42, *range(1, 16)], help="published data sets")
+    bench.add("--bound-seeds", nargs="*", type=int, default=[42, *range(1, 16)], help="the bound is told of")
+    bench.add("--bandit-seeds", nargs="*", type=int, default=[42, *range(1, 8)], help="the bandit plays on")
+    bench.add("--other-seeds", nargs="*", type=int, default=[1, 2, 3], help="of users who behave otherwise")
+    bench.add("--from-cache", action="store_true", help="compute nothing, tell of what is there")
+    chosen = bench.parse(arguments)
+    jobs = jobs_of(chosen)
     if not chosen.from_cache:
-        compute([job for some in jobs.values() for job in some], chosen.cache, console)
-    there = {what: kept(some, chosen.cache) for what, some in jobs.items()}
+        compute(bench, [job for some in jobs.values() for job in some], chosen.cache)
+    there = {what: known(some, chosen.cache) for what, some in jobs.items()}
     published = {seed: one for (_, _, seed), one in there[PUBLISHED].items()}
     best = {seed: one for (_, _, seed), one in there["best"].items() if seed in published}
     rows = []
@@ -310,8 +305,7 @@ def main(arguments: list[str] | None = None) -> None:
     for kind in KINDS:
         if there[kind]:
             rows += error_rows(kind, list(there[kind].values()), [])
-    show(rows, console)
-    write_result(chosen.out, rows)
+    bench.finish(rows)
 
 
 if __name__ == "__main__":

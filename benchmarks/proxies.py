@@ -18,21 +18,19 @@ faint      as carried, with effects half as large as their errors: where it ends
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 
 import numpy as np
 import polars as pl
-from rich.console import Console
-from rich.progress import track
+from harness import Benchmark, Smoke, result_row
 from rich.table import Table
 from scipy.linalg import eigh
-from worlds import ROOT, write_result
 
 from reward.experiments.proxy_weights import METHODS, liml, naive
 from reward.experiments.table import Experiments, from_users
 
+SMOKE = Smoke("--repetitions 4", EXPERIMENTS=100)
 SIGNALS, NORTH = ("short", "long"), "north star"
 BETA = np.array([0.6, 0.3])
 EFFECTS = np.array([[1.0, 0.3], [0.3, 1.0]])  # covariance of the effects on the signals, up to their strength
@@ -155,8 +153,8 @@ def simulate(case, repetitions, seed, progress=iter):
     return {name: [np.array(part) for part in zip(*each, strict=True)] for name, each in found.items()}, strength
 
 
-def report(results, console):
-    """The table and its rows."""
+def report(results):
+    """The rows, and their table."""
     table = Table(title=f"weights of two signals from {EXPERIMENTS} experiments: bias, and cover of the 95% interval")
     for name in ("case", "method", "signal", "bias (se)", "of naive", "cover (se)", "median width"):
         table.add_column(name)
@@ -170,26 +168,22 @@ def report(results, console):
             judged = CASES[case].judged and name != NAMES[naive] and not (name == NAMES[liml] and CASES[case].direct)
             answers = len(error)
             if answers < repetitions:
-                told = {"what": f"{case}: {name}", "metric": "share refused", "ours": 1 - answers / repetitions}
-                rows.append({**told, "se": None, "peers": {}, "goal": None, "met": None})
-                console.print(f"{case}: {name} refused {repetitions - answers} of {repetitions}")
+                rows.append(result_row(f"{case}: {name}", "share refused", 1 - answers / repetitions))
             bias, bias_se = error.mean(0), error.std(0, ddof=1) / np.sqrt(answers)
             share, cover = np.abs(bias) / np.abs(wrong), covers.mean(0)
             cover_se = np.sqrt(cover * (1 - cover) / answers)
             for at, signal in enumerate(SIGNALS):
                 peers = {} if name == NAMES[naive] else {"naive": float(wrong[at])}
-                told = {"what": f"{case}: {name}, {signal}"}
+                what = f"{case}: {name}, {signal}"
+                small, covers = (
+                    goal if judged else None for goal in (f"<= {BIAS_GOAL}", "{} to {}".format(*COVER_GOAL))
+                )
+                met = share[at] <= BIAS_GOAL, COVER_GOAL[0] <= cover[at] <= COVER_GOAL[1]
+                relative = bias_se[at] / abs(wrong[at])
                 rows += [
-                    {**told, "metric": "bias", "ours": float(bias[at]), "se": float(bias_se[at]), "peers": peers}
-                    | {"goal": None, "met": None},
-                    {**told, "metric": "bias / naive bias", "ours": float(share[at])}
-                    | {"se": float(bias_se[at] / abs(wrong[at])), "peers": {}}
-                    | {"goal": f"<= {BIAS_GOAL}" if judged else None}
-                    | {"met": bool(share[at] <= BIAS_GOAL) if judged else None},
-                    {**told, "metric": "cover of the 95% interval", "ours": float(cover[at])}
-                    | {"se": float(cover_se[at]), "peers": {}}
-                    | {"goal": f"{COVER_GOAL[0]} to {COVER_GOAL[1]}" if judged else None}
-                    | {"met": bool(COVER_GOAL[0] <= cover[at] <= COVER_GOAL[1]) if judged else None},
+                    result_row(what, "bias", bias[at], bias_se[at], peers),
+                    result_row(what, "bias / naive bias", share[at], relative, None, small, met[0]),
+                    result_row(what, "cover of the 95% interval", cover[at], cover_se[at], None, covers, met[1]),
                 ]
                 mark = {True: " ok", False: " [red]no[/red]", None: ""}
                 table.add_row(
@@ -199,31 +193,27 @@ def report(results, console):
                     f"{cover[at]:.3f} ({cover_se[at]:.3f})" + mark[rows[-1]["met"]],
                     f"{np.median(width[:, at]):.3f}",
                 )
-        rows.append(
-            {"what": case, "metric": "strength of the instruments", "ours": float(np.mean(strength))}
-            | {"se": float(np.std(strength) / np.sqrt(repetitions)), "peers": {}, "goal": None, "met": None}
-        )
+        se = float(np.std(strength) / np.sqrt(repetitions))
+        rows.append(result_row(case, "strength of the instruments", float(np.mean(strength)), se))
         table.add_section()
-    console.print(table)
-    console.print("strength: " + ", ".join(f"{case} {np.mean(of):.2f}" for case, (_, of) in results.items()))
-    return rows
+    return rows, table
 
 
 def main(arguments=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
-    parser.add_argument("--repetitions", type=int, default=4000)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "proxies.json")
-    chosen = parser.parse_args(arguments)
-    console = Console()
-    console = Console(width=max(console.width, 120))
-    results = {}
-    for case in chosen.cases:
-        results[case] = simulate(
-            CASES[case], chosen.repetitions, chosen.seed, lambda many, case=case: track(many, case, console=console)
-        )
-    write_result(chosen.out, report(results, console))
+    bench = Benchmark(globals(), SMOKE)
+    bench.add("--cases", nargs="+", choices=CASES, default=list(CASES))
+    bench.add("--repetitions", type=int, default=4000)
+    bench.add("--seed", type=int, default=0)
+    chosen = bench.parse(arguments)
+    results = {
+        case: simulate(CASES[case], chosen.repetitions, chosen.seed, partial(bench.progress, what=case))
+        for case in chosen.cases
+    }
+    rows, table = report(results)
+    for told in (told for told in rows if told["metric"] == "share refused"):
+        bench.say(f"{told['what']} refused {told['ours']:.1%} of the repetitions")
+    bench.finish(rows, show=table)
+    bench.say("strength: " + ", ".join(f"{case} {np.mean(of):.2f}" for case, (_, of) in results.items()))
 
 
 if __name__ == "__main__":

@@ -11,19 +11,15 @@ service's own scores, and told at the divergence that its slates turn out to hav
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import polars as pl
+from harness import Benchmark, Row, Smoke, kept, mean_and_se, result_row
 from pushed.service import by_item, by_user, gains
-from recovery import Case, fitted, true_effects
-from rich.console import Console
-from rich.progress import track
-from rich.table import Table
-from worlds import ROOT, write_result
+from recovered.logs import Case, fitted, true_effects
 
 from reward.causal.diagnostics.policy_shift import DIVERGENCES, PESSIMISM, leaning_at, strength_at
 from reward.causal.estimate import ItemEffects
@@ -33,6 +29,13 @@ from reward.simulation.service import first_state, simulate
 from reward.simulation.truth import outcome
 from reward.writing import whole
 
+SMOKE = Smoke(
+    "--worlds clickbait --users 100 --parents 5 --seeds 1",
+    ROLLED=(0.4, 3.0),
+    ROLL_OUT_DAYS=5,
+    LEANED=(1.5,),
+    LEANED_USERS=30,
+)
 WORLDS = ("clickbait", "confounded", "slow_burn", "no_effect")
 CLICKS = "click rate"
 ROLLED = (0.1, 0.4, 1.0, 2.0, 3.0, 4.0)  # nats at which the service is run on
@@ -223,45 +226,37 @@ def plot(worlds: Found, rewards: Found, file: Path) -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--worlds", nargs="+", choices=WORLDS, default=list(WORLDS), metavar="NAME")
-    parser.add_argument("--users", type=int, default=5000)
-    parser.add_argument("--parents", type=int, default=500, help="visits a day in the paired runs of the truth")
-    parser.add_argument("--seeds", type=int, default=3, help="how many; some minutes each")
-    parser.add_argument("--reward-seeds", type=int, default=1, help="how many of them have rewards run on, too")
-    parser.add_argument("--first", type=int, default=0, metavar="SEED", help="the first of them")
-    parser.add_argument("--cache", type=Path, default=ROOT / "outputs" / "pushing", help="what was computed")
-    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "pushing.json")
-    parser.add_argument("--plot", type=Path, metavar="PNG", help="draw the curves, too")
-    chosen = parser.parse_args(arguments)
+    bench = Benchmark(globals(), SMOKE, cache="pushing", width=130)
+    bench.add("--worlds", nargs="+", choices=WORLDS, default=list(WORLDS), metavar="NAME")
+    bench.add("--users", type=int, default=5000)
+    bench.add("--parents", type=int, default=500, help="visits a day in the paired runs of the truth")
+    bench.add("--seeds", type=int, default=3, help="how many; some minutes each")
+    bench.add("--reward-seeds", type=int, default=1, help="how many of them have rewards run on, too")
+    bench.add("--first", type=int, default=0, metavar="SEED", help="the first of them")
+    bench.add("--plot", type=Path, metavar="PNG", help="draw the curves, too")
+    chosen = bench.parse(arguments)
     seeds = range(chosen.first, chosen.first + chosen.seeds)
     cases = [Case(name, seed, chosen.users, chosen.parents) for seed in seeds for name in chosen.worlds]
     leaned = [case for case in cases if case.seed < chosen.first + chosen.reward_seeds]
-    jobs = [(case, "", found_in) for case in cases] + [(case, "_rewards", rewards_in) for case in leaned]
-    for case, part, make in track(jobs, "worlds ..."):
-        if not file_of(chosen.cache, case, part).exists():
-            with whole(file_of(chosen.cache, case, part)) as scratch, scratch.open("wb") as out:
-                np.savez(out, **make(case))
+    jobs = {file_of(chosen.cache, case): partial(found_in, case) for case in cases}
+    jobs |= {file_of(chosen.cache, case, "_rewards"): partial(rewards_in, case) for case in leaned}
+    bench.keep(jobs, "worlds ...")
 
     def known(of: list[Case], part: str) -> Found:
         return {
-            name: [dict(np.load(file_of(chosen.cache, case, part))) for case in of if case.name == name]
+            name: [kept(file_of(chosen.cache, case, part)) for case in of if case.name == name]
             for name in chosen.worlds
         }
 
-    table, rows = Table("world", "reward", "measure", "mean", "standard error"), []
+    rows: list[Row] = []
     items, rewards = known(cases, ""), known(leaned, "_rewards")
     for name in chosen.worlds:
         figures = gathered(items[name], of_items) | gathered(rewards[name], of_rewards)
         for (kind, metric), values in figures.items():
-            se = float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else None
-            table.add_row(name, kind, metric, f"{values.mean():.4f}", "" if se is None else f"{se:.4f}")
-            row = {"what": f"{name}, {kind}", "metric": metric, "ours": float(values.mean()), "se": se}
-            rows.append(row | {"peers": {}, "goal": None, "met": None})
-    Console(width=130).print(table)
+            rows.append(result_row(f"{name}, {kind}", metric, *mean_and_se(values)))
     if chosen.plot is not None:
         plot(items, rewards, chosen.plot)
-    write_result(chosen.out, rows)
+    bench.finish(rows)
 
 
 if __name__ == "__main__":

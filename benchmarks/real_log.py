@@ -10,33 +10,28 @@ nothing if the 95% interval of its slope holds 0.
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import polars as pl
 import torch
-from hydra import compose, initialize_config_dir
+from harness import WORLD, Benchmark, Smoke, result_row, share_and_se
 from hydra.utils import instantiate
-from rich.console import Console
-from rich.progress import track
-from rich.table import Table
-from worlds import ROOT, write_result
 
 from reward.causal.diagnostics.summary import account, account_sentences
 from reward.columns import ITEM
 from reward.data.days import day_of
 from reward.data.split import known_at, split
 from reward.data.validation import check
+from reward.training.defaults import composed
 
+SMOKE = Smoke(f"--users 60 --permutations 1 --settings {WORLD} causal.personal=null")
 LOG, PERMUTED = "KuaiRand-Pure", "KuaiRand-Pure, items permuted within days"
 GOAL = 0.93
 
 
 def settings(*overrides):
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        return compose("train", overrides=["data=kuairand", *overrides])
+    return composed("train", overrides)
 
 
 def known_log(config, users=None):
@@ -62,21 +57,15 @@ def permuted(log, propensity, rng):
 def shares_of_nothing(slopes):
     """Share of the slopes, a row each with its standard error, whose 95% interval holds 0, and its standard error."""
     slope, se = np.array(slopes).T
-    share = float((np.abs(slope) <= 1.96 * se).mean())
-    return share, float(np.sqrt(share * (1 - share) / len(slope)))
+    return share_and_se(np.abs(slope) <= 1.96 * se)
 
 
-def report(found, slopes, console):
-    """The table, and its rows."""
+def report(found, slopes):
+    """The rows."""
     rows = []
-    table = Table(title="the second stage on a real log")
-    for name in ("log", "metric", "value", "goal"):
-        table.add_column(name)
 
     def tell(what, metric, ours, se=None, goal=None, met=None):
-        rows.append({"what": what, "metric": metric, "ours": ours, "se": se, "peers": {}, "goal": goal, "met": met})
-        value = "none" if ours is None else f"{ours:.3f}" + ("" if se is None else f" ({se:.3f})")
-        table.add_row(what, metric, value, "" if goal is None else f"{goal} {'ok' if met else '[red]no[/red]'}")
+        rows.append(result_row(what, metric, ours, se, None, goal, met))
 
     low, high = found["interval"] or (None, None)
     tell(LOG, "held-out slope", found["slope"], found["se"])
@@ -93,34 +82,33 @@ def report(found, slopes, console):
         tell(PERMUTED, "share with an interval above 0", float((slope > 1.96 * se).mean()))
         tell(PERMUTED, "mean slope", float(slope.mean()), float(slope.std() / np.sqrt(len(slope))))
         tell(PERMUTED, "standard deviation of slope / se", float((slope / se).std()))
-    console.print(table)
     return rows
 
 
 def main(arguments=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--permutations", type=int, default=100)
-    parser.add_argument("--users", type=int, help="fewer than the log's, to try things")
-    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "real_log.json")
-    chosen = parser.parse_args(arguments)
+    bench = Benchmark(globals(), SMOKE)
+    bench.add("--permutations", type=int, default=100)
+    bench.add("--users", type=int, help="fewer than the log's, to try things")
+    bench.add_settings()
+    chosen = bench.parse(arguments)
     torch.set_num_threads(1)  # the same sums in the same order wherever it runs
-    console, config = Console(), settings()
+    config = settings(*chosen.settings)
     outcome = instantiate(config.task.active_days.outcome)
     known = known_log(config, chosen.users)
-    with console.status("estimating propensities and effects ..."):
+    with bench.console.status("estimating propensities and effects ..."):
         estimated = instantiate(config.propensities, _convert_="all")(known)
         estimate = instantiate(config.causal, _convert_="all")
         effects = estimate(known, outcome, seed=config.seed, propensity=estimated.propensity)
         balance = instantiate(config.balance, _convert_="all")(known, estimated.propensity, half=estimated.half)
     personal = effects.model and (effects.model.calibration, effects.model.personal_calibration)
     found = account(effects.calibration, estimated, balance, personal=personal)
-    console.print("\n".join(account_sentences(found)))
+    bench.say("\n".join(account_sentences(found)))
     slopes = []
-    for seed in track(range(chosen.permutations), "permutations", console=console):
+    for seed in bench.progress(range(chosen.permutations), "permutations"):
         log, propensity = permuted(known, estimated.propensity, np.random.default_rng([config.seed, seed]))
         made = estimate(log, outcome, personal=None, seed=seed, propensity=propensity).calibration
         slopes.append((made.slope, made.se))
-    write_result(chosen.out, report(found, slopes, console))
+    bench.finish(report(found, slopes))
 
 
 if __name__ == "__main__":

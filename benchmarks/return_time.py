@@ -13,11 +13,8 @@ Two parts:
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
-import subprocess
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -25,24 +22,29 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from hydra import compose, initialize_config_dir
+from harness import ROOT, TINY, WORLD, Benchmark, Row, Smoke, kept, result_row
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
-from rich.console import Console
+from rich.markup import escape
 from rich.progress import track
-from rich.table import Table
 from waiting.buy_till_you_die import BG_NBD, PARETO_NBD
-from waiting.customers import AGELESS, NAMES, RFM, Purchases, landmarks, read, waits
+from waiting.customers import AGELESS, NAMES, RFM, Purchases, drawn, landmarks, read, waits
 from waiting.events import Waits, waits_of_test_days
 from waiting.forecasters import boosted_trees, buys_till_dead, cox, kaplan_meier, stream_network
 from waiting.scores import C_INDEX, LOG_LIKELIHOOD, METRICS, OF, Measured, standard_error
-from worlds import ROOT, write_result
 
+import reward
 from reward.data.split import split
 from reward.data.validation import check
 from reward.scoring.artifact import load
-from reward.writing import whole
+from reward.training.defaults import composed
 
+SMOKE = Smoke(
+    f"--parts cdnow kuairand --seeds 1 --settings {WORLD} {TINY} causal.personal=null "
+    "evaluation.intervals.resamples=2 evaluation.boosting.max_trees=2 refit=none",
+    SMALL=(40, 80),
+)
+SMALL = None  # customers and weeks of purchases that are drawn in the place of the real ones
 CDNOW, KUAIRAND = "cdnow", "kuairand"
 HORIZON = 13  # weeks: a quarter
 CUTS = (26, 39, 52, 65)  # weeks: the ends of quarters; the first is there to choose settings on
@@ -51,7 +53,7 @@ TREES = "LightGBM"
 BETTER, NO_WORSE = "better than every peer", "no worse than LightGBM within the interval"
 Floats = np.ndarray
 Settings = dict[str, Any]
-Rows = list[dict[str, object]]
+Rows = list[Row]
 
 
 class Entry(NamedTuple):
@@ -74,6 +76,7 @@ NETWORK: Settings = {
     "epochs": 4,
     "average": [{"seed": 0}, {"seed": 1}],
 }
+LIBRARIES = {"Cox": "lifelines", TREES: "lightgbm"}
 MODELS = {
     "Kaplan-Meier": Entry(kaplan_meier),
     "BG/NBD": Entry(partial(buys_till_dead, model=BG_NBD)),
@@ -116,13 +119,12 @@ def forecast(name: str, setting: Settings, purchases: Purchases, cut: int, cache
         parts = [forecast(name, rest | part, purchases, cut, cache) for part in setting["average"]]
         return np.mean(parts, axis=0)
     told = json.dumps([name, cut, HORIZON, setting], sort_keys=True)
-    file = cache / f"{hashlib.sha256(told.encode()).hexdigest()[:16]}.npy"
-    if not file.is_file():
-        cache.mkdir(parents=True, exist_ok=True)
-        made = MODELS[name].forecast(purchases.before(cut), cut, HORIZON, **setting)
-        with whole(file) as scratch, scratch.open("wb") as out:
-            np.save(out, made)
-    return np.load(file)
+    file = cache / f"{hashlib.sha256(told.encode()).hexdigest()[:16]}.npz"
+
+    def made() -> dict[str, Floats]:
+        return {"survival": MODELS[name].forecast(purchases.before(cut), cut, HORIZON, **setting)}
+
+    return kept(file, made)["survival"]
 
 
 def came(purchases: Purchases, cut: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -176,38 +178,35 @@ def cdnow_rows(
             ours, sign = over(metric, OURS), 1 if metric in (LOG_LIKELIHOOD, C_INDEX) else -1
             others = {name: over(metric, name) for name in peers}
             judged_here = what == "CDNOW" and sign > 0
-            row = {"what": what, "metric": metric, "ours": ours.value, "se": standard_error(ours.influence, customer)}
-            row |= {"peers": {name: each.value for name, each in others.items()}}
-            met = all(ours.value > each.value for each in others.values()) if judged_here else None
-            rows.append(row | {"goal": BETTER if judged_here else None, "met": met})
+            se, values = standard_error(ours.influence, customer), {name: each.value for name, each in others.items()}
+            met = all(ours.value > each for each in values.values())
+            rows.append(result_row(what, metric, ours.value, se, values, BETTER if judged_here else None, met))
             for name, each in others.items():
                 better = sign * (ours.value - each.value)
                 se = standard_error(sign * (ours.influence - each.influence), customer)
-                row = {"what": what, "metric": f"{metric}, better than {name} by", "ours": better, "se": se}
-                rows.append(row | {"peers": {}, "goal": None, "met": None})
+                rows.append(result_row(what, f"{metric}, better than {name} by", better, se))
     return rows
 
 
-def kuairand(seed: int, cache: Path) -> tuple[Waits, dict[str, Any]]:
-    """The waits of the bundled log's test days by a run of `train.py`, and what that says of itself in metrics.json."""
-    folder, kept = cache / f"kuairand-{seed}", cache / f"kuairand-{seed}.npz"
-    told = ["task=[return_time]", "logger=csv", f"seed={seed}"]
+def kuairand(seed: int, cache: Path, settings: Sequence[str] = ()) -> tuple[Waits, dict[str, Any]]:
+    """The waits of the bundled log's test days by `reward.fit`, and what that says of itself in metrics.json."""
+    folder = cache / f"kuairand-{seed}"
+    told = ["task=[return_time]", "logger=csv", f"seed={seed}", *settings]
     if not (folder / "metrics.json").is_file():
-        command = [sys.executable, str(ROOT / "train.py"), *told, f"hydra.run.dir={folder}"]
-        subprocess.run(command, check=True, cwd=ROOT)
-    if not kept.is_file():
-        with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-            config = compose("train", overrides=told)
+        reward.fit(settings=told, folder=folder)
+
+    def waits() -> dict[str, Floats]:
+        config = composed("train", told)
         log = check(instantiate(config.data)).log
         boosting = OmegaConf.to_container(config.evaluation.boosting)
         prior = config.calibration.prior_events
         window = split(log, **config.split)
         made = waits_of_test_days(load(folder / "reward"), log, window, boosting=boosting, prior=prior, seed=seed)
-        with whole(kept) as scratch, scratch.open("wb") as out:
-            np.savez(out, user=made.user, time=made.time, event=made.event, **made.survival)
-    parts = dict(np.load(kept))
-    waits = Waits(*(parts.pop(name) for name in ("user", "time", "event")), parts)
-    return waits, json.loads((folder / "metrics.json").read_text())
+        return {"user": made.user, "time": made.time, "event": made.event, **made.survival}
+
+    parts = kept(cache / f"kuairand-{seed}.npz", waits)
+    found = Waits(*(parts.pop(name) for name in ("user", "time", "event")), parts)
+    return found, json.loads((folder / "metrics.json").read_text())
 
 
 def kuairand_rows(what: str, waits: Waits, assessment: Mapping[str, Any]) -> Rows:
@@ -217,18 +216,16 @@ def kuairand_rows(what: str, waits: Waits, assessment: Mapping[str, Any]) -> Row
         ours, trees = (OF[metric](waits.survival[name], waits.time, waits.event) for name in (OURS, TREES))
         better, se = ours.value - trees.value, standard_error(ours.influence - trees.influence, waits.user)
         own = standard_error(ours.influence, waits.user)
-        row = {"what": what, "metric": metric, "ours": ours.value, "se": own, "peers": {TREES: trees.value}}
-        rows.append(row | {"goal": NO_WORSE, "met": better + 1.96 * se >= 0})
-        row = {"what": what, "metric": f"{metric}, better than {TREES} by", "ours": better, "se": se}
-        rows.append(row | {"peers": {}, "goal": None, "met": None})
+        met = better + 1.96 * se >= 0
+        rows.append(result_row(what, metric, ours.value, own, {TREES: trees.value}, NO_WORSE, met))
+        rows.append(result_row(what, f"{metric}, better than {TREES} by", better, se))
     for metric, end in (("log_loss", "low"), ("c_index", "high")):
         apart = assessment["differences"][TREES][metric]
         told = {name: assessment["metrics"][name][metric]["value"] for name in (assessment["model"], TREES)}
-        row = {"what": what, "metric": f"{metric} by train.py", "ours": told.pop(assessment["model"]), "se": None}
-        rows.append(row | {"peers": told, "goal": NO_WORSE, "met": apart[end] * (1 if end == "high" else -1) >= 0})
+        ours, met = told.pop(assessment["model"]), apart[end] * (1 if end == "high" else -1) >= 0
+        rows.append(result_row(what, f"{metric} by train.py", ours, None, told, NO_WORSE, met))
         for name in ("value", "low", "high"):
-            row = {"what": what, "metric": f"{metric} by train.py, ours - {TREES}, {name}", "ours": apart[name]}
-            rows.append(row | {"se": None, "peers": {}, "goal": None, "met": None})
+            rows.append(result_row(what, f"{metric} by train.py, ours - {TREES}, {name}", apart[name]))
     return rows
 
 
@@ -268,44 +265,30 @@ def markdown(rows: Rows) -> str:
     )
 
 
-def plain(value: Any) -> Any:
-    """What JSON can hold: None for what is not finite, such as the likelihood of what was given no chance and came."""
-    if isinstance(value, dict):
-        return {name: plain(each) for name, each in value.items()}
-    return None if isinstance(value, float) and not np.isfinite(value) else value
-
-
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=ROOT / "data", help="folder that holds cdnow/events.parquet")
-    parser.add_argument("--parts", nargs="+", choices=[CDNOW, KUAIRAND], default=[CDNOW, KUAIRAND])
-    parser.add_argument("--models", nargs="+", choices=list(MODELS), default=list(MODELS), help="of CDNOW")
-    parser.add_argument("--seeds", type=int, default=2, help="of KuaiRand; some minutes each")
-    parser.add_argument("--cache", type=Path, default=ROOT / "outputs" / "return_time", help="what was computed")
-    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "return_time.json")
-    chosen = parser.parse_args(arguments)
+    bench = Benchmark(globals(), SMOKE, cache="return_time", width=140)
+    bench.add("--data", type=Path, default=ROOT / "data", help="folder that holds cdnow/events.parquet")
+    bench.add("--parts", nargs="+", choices=[CDNOW, KUAIRAND], default=[CDNOW, KUAIRAND])
+    bench.add("--models", nargs="+", choices=list(MODELS), default=list(MODELS), help="of CDNOW")
+    bench.add("--seeds", type=int, default=2, help="of KuaiRand; some minutes each")
+    bench.add_settings()
+    chosen = bench.parse(arguments)
     torch.set_num_threads(1)
-    console = Console(width=max(Console().width, 140))
     rows: Rows = []
     if CDNOW in chosen.parts:
-        purchases = read(chosen.data)
-        measured = judged(purchases, list(dict.fromkeys([*chosen.models, OURS])), chosen.cache)
+        purchases = read(chosen.data) if SMALL is None else drawn(*SMALL)
+        left_out = bench.without(LIBRARIES)
+        names = [name for name in dict.fromkeys([*chosen.models, OURS]) if name not in left_out]
+        measured = judged(purchases, names, chosen.cache)
         for name, by_cut in measured.items():
             places = {cut: int(each["setting"].value) for cut, each in by_cut.items() if "setting" in each}
-            console.print(name, {cut: MODELS[name].settings[place] for cut, place in places.items()})
+            bench.say(name, {cut: MODELS[name].settings[place] for cut, place in places.items()})
         rows += cdnow_rows(measured, {cut: came(purchases, cut)[0] for cut in CUTS[1:]})
     if KUAIRAND in chosen.parts:
-        for seed in track(range(chosen.seeds), "KuaiRand"):
-            rows += kuairand_rows(f"KuaiRand, seed {seed}", *kuairand(seed, chosen.cache))
-    table = Table("what", "metric", "ours", "standard error", "peers", "goal")
-    for row in rows:
-        peers = ", ".join(f"{name} {value:.4f}" for name, value in row["peers"].items())
-        goal = "" if row["goal"] is None else f"{row['goal']}: {'yes' if row['met'] else 'no'}"
-        se = "" if row["se"] is None else f"{row['se']:.4f}"
-        table.add_row(row["what"], row["metric"], f"{row['ours']:.4f}", se, peers, goal)
-    console.print(table)
-    console.print(markdown(rows), markup=False, soft_wrap=True)
-    write_result(chosen.out, [plain(row) for row in rows])
+        for seed in bench.progress(range(chosen.seeds), "KuaiRand"):
+            rows += kuairand_rows(f"KuaiRand, seed {seed}", *kuairand(seed, chosen.cache, chosen.settings))
+    bench.finish(rows)
+    bench.say(escape(markdown(rows)))
 
 
 if __name__ == "__main__":

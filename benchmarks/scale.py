@@ -13,20 +13,19 @@ import resource
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import polars as pl
-from hydra import compose, initialize_config_dir
+from harness import Benchmark, Smoke, result_row
 from hydra.utils import instantiate
-from rich.console import Console
-from rich.table import Table
-from worlds import ROOT, correlation, write_result
+from training import choice_of
+from worlds import correlation
 
 from reward.data.event_log import EventLog
 from reward.data.validation import check
 from reward.outcomes.activity import ActivityTrace
 
+SMOKE = Smoke("--rows 2000 --items 30")
 DAYS, HORIZON_DAYS, MOST_SHOWN, KINDS = 30, 14, 4, 20
 ROWS_PER_USER = 28  # or a little more
 HABIT, STRENGTH = 0.6, 0.25  # what of a habit is left the day after, and what an exposure adds to it
@@ -101,8 +100,7 @@ def drawn_log(rows: int, items: int, seed: int = 0) -> tuple[EventLog, np.ndarra
 def measure(rows: int, items: int, seed: int = 0) -> dict[str, float]:
     """What one fit took and found; of the process, so call it in a fresh one."""
     log, truth = drawn_log(rows, items, seed)
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        settings = compose("causal/personalized").causal
+    settings = choice_of("causal", "personalized")
     before = peak_mib()
     began, used = time.perf_counter(), time.process_time()
     fit = instantiate(settings, gate="click", group="creator", seed=seed, _convert_="all")
@@ -144,28 +142,22 @@ def apart(rows: int, items: int) -> dict[str, float]:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", nargs="+", type=int, default=[1_000_000], help="a log of each size")
-    parser.add_argument("--items", nargs="+", type=int, default=[100_000], help="of each of them")
-    parser.add_argument("--one", nargs=2, type=int, help=argparse.SUPPRESS)
-    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "scale.json")
-    chosen = parser.parse_args(arguments)
+    bench = Benchmark(globals(), SMOKE)
+    bench.add("--rows", nargs="+", type=int, default=[1_000_000], help="a log of each size")
+    bench.add("--items", nargs="+", type=int, default=[100_000], help="of each of them")
+    bench.add("--one", nargs=2, type=int, help=argparse.SUPPRESS)
+    chosen = bench.parse(arguments)
     if chosen.one is not None:
         print(json.dumps(measure(*chosen.one)))
         return
-    console, rows = Console(width=max(Console().width, 120)), []
+    rows = []
     for size in zip(chosen.rows, chosen.items, strict=True):
         what = f"{size[0]:,} rows x {size[1]:,} items"
-        table = Table(title=what, show_header=False)
         for metric, value in apart(*size).items():
             goal, holds = GOALS.get(metric, (None, None))
             met = None if holds is None else bool(holds(value))
-            table.add_row(metric, f"{value:,.3f}", "" if met is None else f"{goal}: {'ok' if met else 'no'}")
-            rows.append(
-                {"what": what, "metric": metric, "ours": value, "se": None, "peers": {}, "goal": goal, "met": met}
-            )
-        console.print(table)
-    write_result(chosen.out, rows)
+            rows.append(result_row(what, metric, value, goal=goal, met=met))
+    bench.finish(rows)
 
 
 if __name__ == "__main__":

@@ -8,22 +8,19 @@ Told are differences within a log, stream less linear: their mean over logs, and
 
 from __future__ import annotations
 
-import argparse
+from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
+from functools import partial
 
 import numpy as np
 import polars as pl
-import recovery
 import torch
+from harness import TINY, Benchmark, Row, Smoke, mean_and_se, result_row
 from hydra.utils import instantiate
-from omegaconf import OmegaConf
-from recovery import ANSWERS, LEAST_EXPOSURES, TRUTH, Case
-from rich.console import Console
-from rich.table import Table
+from recovered.logs import ANSWERS, LEAST_EXPOSURES, TRUTH, Case, compute, found_of, true_effects
 from scipy.stats import t as student
 from training import Trained, trained
-from worlds import ROOT, correlation, write_result
+from worlds import correlation
 
 from reward.causal.item_effects.outcome_residuals import user_days
 from reward.columns import ITEM, TIMESTAMP, USER
@@ -33,21 +30,25 @@ from reward.data.split import bounds, split
 from reward.features.events import Features
 from reward.sequences.network import RewardNetwork
 from reward.sequences.stream import Stream, Windows
+from reward.training.defaults import composed
 
+SMOKE = Smoke(
+    f"--worlds clickbait --seeds 1 --users 80 --truth-users 90 --parents-per-day 5 --settings {TINY}", EPOCHS=1
+)
 PART = "stream baseline"
 LINEAR, STREAM = "linear", "stream"
 TRUTH_USERS = 20_000  # the true effects are measured on services of this size, as in recovery.py
-VALIDATION_DAYS, LAST_DAYS = 7, 1  # what of a log calibrates a network, and what is left over after it
+VALIDATION_DAYS, LAST_DAYS = 7, 2  # what of a log calibrates a network, and what is left over after it
 EPOCHS, MEMBERS, DROPOUT = 2, 1, 0.0  # one forecast is wanted, and rows are not seen often enough to overfit
 _BATCH_ROWS = 8192
 
 
-def forecaster(case: Case, log: EventLog) -> Trained:
+def forecaster(case: Case, log: EventLog, settings: Sequence[str] = ()) -> Trained:
     """A network for one forecast, trained on all but the last days."""
     start, end = bounds(log)
     window = split(log, train_days=end - start - VALIDATION_DAYS - LAST_DAYS, validation_days=VALIDATION_DAYS)
-    changes = {"seed": case.seed, "head": {"members": MEMBERS}, "encoder": {"dropout": DROPOUT}}
-    return trained(OmegaConf.merge(case.config, changes), log, window, epochs=EPOCHS)
+    changes = [f"seed={case.seed}", f"members={MEMBERS}", f"encoder.dropout={DROPOUT}", *settings]
+    return trained(composed("train", [*case.told, *changes]), log, window, epochs=EPOCHS)
 
 
 @torch.no_grad()
@@ -70,7 +71,7 @@ def first_queries(network: RewardNetwork, features: Features, log: EventLog, max
     )
 
 
-def forecasts(case: Case) -> tuple[pl.DataFrame, float]:
+def forecasts(case: Case, settings: Sequence[str] = ()) -> tuple[pl.DataFrame, float]:
     """Forecasts of all user-days, each by the network of the half of users that it is not in; mean validation loss."""
     users = case.events[USER].unique().sort()
     half = np.random.default_rng([case.seed, 23]).permutation(np.arange(len(users)) % 2)
@@ -80,15 +81,16 @@ def forecasts(case: Case) -> tuple[pl.DataFrame, float]:
         learnt, asked = (
             replace(case.log, events=case.log.events.filter(pl.col(USER).is_in(group))) for group in (others, mine)
         )
-        function, validation = forecaster(case, learnt)
+        made = forecaster(case, learnt, settings)
+        function = made.function
         found.append(first_queries(function.network, function.features, asked, case.config.batches.max_events))
-        losses.append(validation[-1])
+        losses.append(made.loss)
     return pl.concat(found), float(np.mean(losses))
 
 
-def baselines(case: Case) -> dict[str, np.ndarray]:
+def baselines(case: Case, settings: Sequence[str] = ()) -> dict[str, np.ndarray]:
     """Item effects and the spread of residuals by either baseline."""
-    forecast, loss = forecasts(case)
+    forecast, loss = forecasts(case, settings)
     outcome, told = instantiate(case.config.task.active_days.outcome), case.config.causal
     shown = np.bincount(case.events[ITEM].cast(pl.Int64).to_numpy(), minlength=case.items)
     out = {"exposures": shown, "validation loss": np.array(loss)}
@@ -110,9 +112,6 @@ def baselines(case: Case) -> dict[str, np.ndarray]:
     return out
 
 
-PARTS = {TRUTH: recovery.true_effects, PART: baselines}
-
-
 def judged(truth: dict[str, np.ndarray], made: dict[str, np.ndarray]) -> dict[str, dict[str, float]]:
     """Figures of one log: metric -> baseline -> value."""
     known = np.isfinite(truth["mean"]) & (made["exposures"] > LEAST_EXPOSURES)
@@ -128,7 +127,7 @@ def judged(truth: dict[str, np.ndarray], made: dict[str, np.ndarray]) -> dict[st
     return out
 
 
-def rows_of(logs: list[tuple[str, dict[str, dict[str, float]]]]) -> list[dict[str, object]]:
+def rows_of(logs: list[tuple[str, dict[str, dict[str, float]]]]) -> list[Row]:
     """Means over the logs of each world and of all, and the differences with the half width of their intervals."""
     rows = []
     for what in [*dict.fromkeys(name for name, _ in logs), "all logs"]:
@@ -137,29 +136,26 @@ def rows_of(logs: list[tuple[str, dict[str, dict[str, float]]]]) -> list[dict[st
             table = np.array([[figures[metric][name] for name in (LINEAR, STREAM)] for figures in mine])
             count = len(table)
             for label, values in ((LINEAR, table[:, 0]), (STREAM, table[:, 1]), ("difference", table @ [-1, 1])):
-                se = float(values.std(ddof=1) / np.sqrt(count)) if count > 1 else None
-                row = {"what": what, "metric": f"{metric}, {label}", "ours": float(values.mean()), "se": se}
-                rows.append(row | {"peers": {}, "goal": None, "met": None})
+                mean, se = mean_and_se(values)
+                rows.append(result_row(what, f"{metric}, {label}", mean, se))
                 if label == "difference" and se is not None:
                     reach = float(student.ppf(0.975, count - 1)) * se
                     for end, side in (("low", -1), ("high", 1)):
-                        bound = row | {"metric": f"{metric}, difference, {end}", "ours": row["ours"] + side * reach}
-                        rows.append(bound | {"se": None, "peers": {}, "goal": None, "met": None})
+                        rows.append(result_row(what, f"{metric}, difference, {end}", mean + side * reach))
     return rows
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--worlds", nargs="+", default=["clickbait", "confounded"], help="names in conf/simulation/")
-    parser.add_argument("--seeds", type=int, default=2, help="how many")
-    parser.add_argument("--users", type=int, default=1500)
-    parser.add_argument("--truth-users", type=int, default=TRUTH_USERS, help="size of the service the truth is of")
-    parser.add_argument("--parents-per-day", type=int, default=500, help="visits with paired runs, on each of 6 days")
-    parser.add_argument("--cache", type=Path, default=ROOT / "outputs" / "recovery", help="what was computed")
-    parser.add_argument("--from-cache", action="store_true", help="compute nothing, tell of what is there")
-    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "stream_baseline.json")
-    chosen = parser.parse_args(arguments)
-    console = Console(width=max(Console().width, 120))
+    bench = Benchmark(globals(), SMOKE, cache="recovery")
+    bench.add("--worlds", nargs="+", default=["clickbait", "confounded"], help="names in conf/simulation/")
+    bench.add("--seeds", type=int, default=2, help="how many")
+    bench.add("--users", type=int, default=1500)
+    bench.add("--truth-users", type=int, default=TRUTH_USERS, help="size of the service the truth is of")
+    bench.add("--parents-per-day", type=int, default=500, help="visits with paired runs, on each of 6 days")
+    bench.add_settings()
+    bench.add("--from-cache", action="store_true", help="compute nothing, tell of what is there")
+    chosen = bench.parse(arguments)
+    parts = {TRUTH: true_effects, PART: partial(baselines, settings=chosen.settings)}
     small = [
         Case(name, seed, chosen.users, chosen.parents_per_day) for seed in range(chosen.seeds) for name in chosen.worlds
     ]
@@ -167,19 +163,14 @@ def main(arguments: list[str] | None = None) -> None:
     for case in small:
         large = replace(case, users=chosen.truth_users)
         if not chosen.from_cache:
-            recovery.compute({large: [TRUTH], case: [PART]}, chosen.cache, console, PARTS)
-        truth = recovery.found_of(large, chosen.cache, PARTS).get(TRUTH)
-        made = recovery.found_of(case, chosen.cache, PARTS).get(PART)
+            compute(bench, {case: [PART]} | {large: [TRUTH, *([PART] if large == case else [])]}, chosen.cache, parts)
+        truth = found_of(large, chosen.cache, parts).get(TRUTH)
+        made = found_of(case, chosen.cache, parts).get(PART)
         if truth is None or made is None:
             continue
         logs.append((case.name, judged(truth, made)))
-        console.print(case.name, case.seed, logs[-1][1])
-    rows = rows_of(logs)
-    table = Table("what", "metric", "mean", "standard error", title="the second stage with either baseline")
-    for row in rows:
-        table.add_row(row["what"], row["metric"], f"{row['ours']:.4f}", "" if row["se"] is None else f"{row['se']:.4f}")
-    console.print(table)
-    write_result(chosen.out, rows)
+        bench.say(case.name, case.seed, logs[-1][1])
+    bench.finish(rows_of(logs))
 
 
 if __name__ == "__main__":

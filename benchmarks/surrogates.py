@@ -15,32 +15,39 @@ service    the same for rankers in a simulated service over 28 days, with the re
 
 from __future__ import annotations
 
-import argparse
-import json
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 from early import service, traces
-from rich.console import Console
-from rich.progress import track
-from rich.table import Table
-from worlds import ROOT, write_result
+from early.agreed import LEVEL, OUTCOME, told_agreement, told_error
+from early.readers import BOOSTED, LINEAR, REGRESSIONS, SEEN, index_of, readers
+from harness import TINY, Benchmark, Smoke, kept, result_row, share_and_se
 
 from reward.experiments.early_readout import (
     Effects,
-    agreement,
-    auto_surrogate,
-    decisions,
     effects_by_test,
 )
 from reward.experiments.surrogate_effect import IndexEffect, violations
-from reward.experiments.surrogate_index import Experiment, Past, SurrogateIndex
+from reward.experiments.surrogate_index import Experiment, Past
 from reward.simulation.policies import logging_policy
-from reward.statistics.regression import boosted, linear
-from reward.writing import write_json
 
-LEVEL, ALPHA, RESAMPLES = 0.95, 0.05, 1000
+SMOKE = Smoke(
+    f"--repetitions 2 --nothing-repetitions 2 --holding-repetitions 2 --seeds 1 --users 80 --settings {TINY}",
+    USERS=200,
+    MIXED_TESTS=8,
+    MIXED_USERS=200,
+    MIXED_PAST=300,
+    KNOWN_TESTS=(5,),
+    SPLITS=3,
+    TESTS=8,
+    TEST_USERS=200,
+    PAST_USERS=300,
+    TRUTH_USERS=2000,
+    RESAMPLES=20,
+    HALVES=4,
+)
+RESAMPLES = 1000
+MODEL = "reward model"
 USERS = 2_000  # of the test, and as many of the past: study index
 MIXED_TESTS, MIXED_USERS, MIXED_PAST, KNOWN_TESTS, SPLITS = 200, 4_000, 20_000, (10, 40), 500
 TESTS, TEST_USERS, PAST_USERS = 300, 8_000, 20_000
@@ -48,28 +55,14 @@ STRENGTH = 0.3  # standard deviation of what a test adds to the logit of being a
 DAYS = (1, 3, 7, 14, 21, 28, 42, 63)
 SERVICE_DAYS, HALVES = (3, 7, 14), 100
 TRUTH_USERS = 400_000
-TREES = {"num_leaves": 8, "learning_rate": 0.1, "min_data_in_leaf": 30}
-REGRESSIONS = {
-    "linear": partial(linear, ridge=1e-4, degree=1),
-    "quadratic": partial(linear, ridge=1e-4, degree=2),
-    "LightGBM": partial(boosted, parameters=TREES, trees=60, num_threads=1, seed=0),
-}
-SEEN, LINEAR, BOOSTED, MODEL = "days seen so far", "linear auto-surrogate", "LightGBM auto-surrogate", "reward model"
-OUTCOME = "outcome"
 STUDIES = ("index", "mixed", "agreement", "service")
 WIDENED = "covered, widened by the bound"
-PEERS = {"consistent": {"Netflix, 14 of 63 days": 0.95}, "recall": {"Netflix, 14 of 63 days": 0.79}}
 MAIN = "LightGBM"
 BANDS = {
     "covered": ("0.93 to 0.97", lambda rate: 0.93 <= rate <= 0.97),
     "rejected": ("0.04 to 0.06", lambda rate: 0.04 <= rate <= 0.06),
     WIDENED: (">= 0.95", lambda rate: rate >= 0.95),
 }
-
-
-def index_of(name, seed):
-    """The surrogate index by one of the regressions."""
-    return SurrogateIndex(regression=REGRESSIONS[name](), folds=3, degree=2, ridge=1e-3, seed=seed)
 
 
 def sample(act, treated, rng, first=0):
@@ -86,11 +79,11 @@ def past_of(act, count, rng, first=0):
     return Past(first + np.arange(count), surrogates, users.outcome, covariates)
 
 
-def index_study(kind, regression, repetitions, console):
+def index_study(kind, regression, repetitions, bench):
     """Effects of one kind of test, drawn again and again, and the truth."""
     act = traces.CASES[kind]
     found = []
-    for one in track(range(repetitions), f"index: {kind}, {regression}", console=console):
+    for one in bench.progress(range(repetitions), f"index: {kind}, {regression}"):
         rng = np.random.default_rng([17, list(traces.CASES).index(kind), one])
         test, outcome = sample(act, np.arange(USERS) % 2 == 0, rng)
         past = past_of(act, USERS, rng, first=USERS)
@@ -102,13 +95,13 @@ def index_study(kind, regression, repetitions, console):
     return {"truth": traces.truth(act, TRUTH_USERS, 3)[0], "found": found}
 
 
-def mixed_study(console):
+def mixed_study(bench):
     """Tests of many kinds, each read early, at the end, and as it truly is."""
     rng = np.random.default_rng(29)
     kinds, acts = traces.drawn_acts(MIXED_TESTS, rng, STRENGTH)
     past = past_of(traces.Act(), MIXED_PAST, rng, first=MIXED_USERS)
     out = {"kind": kinds.tolist(), "rows": []}
-    for one, act in enumerate(track(acts, "mixed", console=console)):
+    for one, act in enumerate(bench.progress(acts, "mixed")):
         test, outcome = sample(act, np.arange(MIXED_USERS) % 2 == 0, np.random.default_rng([29, one]))
         gap = index_of(MAIN, one).gap(test, outcome, past)
         index = gap.index
@@ -121,20 +114,7 @@ def mixed_study(console):
     return out
 
 
-def readers(past, before, days):
-    """What tells a test's users after each of the days, by name: their days and what was before -> (n, K)."""
-
-    def seen_so_far(seen, known):  # noqa: ARG001
-        return np.stack([seen[:, :day].sum(1) for day in days], axis=1).astype(float)
-
-    def auto(regression):
-        each = [auto_surrogate(past, day, regression=REGRESSIONS[regression](), covariates=before) for day in days]
-        return lambda seen, known: np.stack([one(seen, known) for one in each], axis=1)
-
-    return {SEEN: seen_so_far, LINEAR: auto("linear"), BOOSTED: auto("LightGBM")}
-
-
-def agreement_study(console):
+def agreement_study(bench):
     """Effects of many tests on the outcome and on each surrogate after each of the days."""
     rng = np.random.default_rng(31)
     kinds, acts = traces.drawn_acts(TESTS, rng, STRENGTH)
@@ -142,7 +122,7 @@ def agreement_study(console):
     surrogates = readers(past.days, service.before(past.before), DAYS)
     treated, nobody = np.arange(TEST_USERS) % 2 == 0, np.zeros(TEST_USERS, int)
     out = {"kind": kinds.tolist(), "truth": [], OUTCOME: [], **{name: [] for name in surrogates}}
-    for one, act in enumerate(track(acts, "agreement", console=console)):
+    for one, act in enumerate(bench.progress(acts, "agreement")):
         users = traces.lived(act, treated, np.random.default_rng([31, one]))
         known = service.before(users.before)
         values = {OUTCOME: users.outcome} | {name: read(users.days, known) for name, read in surrogates.items()}
@@ -153,13 +133,13 @@ def agreement_study(console):
     return out
 
 
-def service_study(world, seed, users, console):
+def service_study(world, seed, users, settings, bench):
     """The same for rankers in a simulated service, with the reward model trained on the log before.
 
     All users are lived twice, with the ranker and without it, under the same luck. A test puts a random half of them
     in either arm, again and again.
     """
-    lived = service.Lived(world, seed, users)
+    lived = service.Lived(world, seed, users, settings)
     past, past_before = lived.past_traces()
     surrogates = readers(past, past_before, SERVICE_DAYS)
     function = lived.reward_model()
@@ -175,7 +155,7 @@ def service_study(world, seed, users, console):
     treated = rng.permuted(np.tile(np.arange(n) % 2 == 0, (HALVES, 1)), axis=1).ravel()
     half = np.repeat(np.arange(HALVES), n)
     out = {"past users": len(past), "users": n, "tests": []}
-    for ranker, times in track(service.TESTS, f"service: {world}, seed {seed}", console=console):
+    for ranker, times in bench.progress(service.TESTS, f"service: {world}, seed {seed}"):
         told, expected = read(service.tilted(lived.service, ranker, times))
         test = {"name": f"{ranker} x {times}", "truth": (expected - without).mean()}
         test["truth se"] = (expected - without).std(ddof=1) / np.sqrt(n)
@@ -197,23 +177,23 @@ def told_index(kind, regression, study):
     what = f"index, {kind}, {regression}"
     deviation = error.std(ddof=1)
     rows = [
-        row(what, "true effect", truth),
-        row(what, "bias", error.mean(), deviation / np.sqrt(n), {"uncorrected": float((uncorrected - truth).mean())}),
-        row(what, "standard error, told over seen", np.sqrt(np.mean(se**2)) / deviation),
-        row(what, "standard deviation, over the full test's", deviation / full.std(ddof=1)),
+        _row(what, "true effect", truth),
+        _row(what, "bias", error.mean(), deviation / np.sqrt(n), {"uncorrected": float((uncorrected - truth).mean())}),
+        _row(what, "standard error, told over seen", np.sqrt(np.mean(se**2)) / deviation),
+        _row(what, "standard deviation, over the full test's", deviation / full.std(ddof=1)),
     ]
     holds = kind in traces.HOLD and regression == MAIN
     nothing = truth == 0
     missed = np.abs(error) > 1.96 * se
     if nothing:
-        rows.append(row(what, "rejected", *share(missed), goal=BANDS["rejected"]))
+        rows.append(_row(what, "rejected", *share_and_se(missed), goal=BANDS["rejected"]))
     else:
-        rows.append(row(what, "covered", *share(~missed), goal=BANDS["covered"] if holds else None))
-        rows.append(row(what, "direct effect that would turn the sign (residual sd), median", np.median(turning)))
+        rows.append(_row(what, "covered", *share_and_se(~missed), goal=BANDS["covered"] if holds else None))
+        rows.append(_row(what, "direct effect that would turn the sign (residual sd), median", np.median(turning)))
     wide = np.abs(error) <= worst + 1.96 * se
-    rows.append(row(what, WIDENED, *share(wide), goal=BANDS[WIDENED] if regression == MAIN else None))
-    rows.append(row(what, "half width, plain", np.mean(1.96 * se)))
-    rows.append(row(what, "half width, widened by the bound", np.mean(worst + 1.96 * se)))
+    rows.append(_row(what, WIDENED, *share_and_se(wide), goal=BANDS[WIDENED] if regression == MAIN else None))
+    rows.append(_row(what, "half width, plain", np.mean(1.96 * se)))
+    rows.append(_row(what, "half width, widened by the bound", np.mean(worst + 1.96 * se)))
     return rows
 
 
@@ -225,12 +205,12 @@ def told_mixed(study):
     tests = len(read)
     plain = np.array([it.interval(LEVEL) for it in read])
     worst = np.array([it.interval(LEVEL, bias=it.worst_bias) for it in read])
-    rows = [row("mixed", "tests", tests), row("mixed", "spread of true effects", truth.std(ddof=1))]
+    rows = [_row("mixed", "tests", tests), _row("mixed", "spread of true effects", truth.std(ddof=1))]
     waited = np.stack([full - 1.96 * full_se, full + 1.96 * full_se], axis=1)
 
     def tell(name, ends, goal=None):
-        rows.append(row("mixed", f"covered, {name}", *share(inside(ends, truth)), goal=goal))
-        rows.append(row("mixed", f"half width, {name}", np.mean(ends[:, 1] - ends[:, 0]) / 2))
+        rows.append(_row("mixed", f"covered, {name}", *share_and_se(inside(ends, truth)), goal=goal))
+        rows.append(_row("mixed", f"half width, {name}", np.mean(ends[:, 1] - ends[:, 0]) / 2))
 
     tell("full test", waited)
     tell("plain", plain)
@@ -248,51 +228,9 @@ def told_mixed(study):
             spreads.append(learned.spread)
         name = f"widened by the spread of {known} past tests"
         se = np.sqrt(np.mean(rates) * (1 - np.mean(rates)) / tests)
-        rows.append(row("mixed", f"covered, {name}", np.mean(rates), se))
-        rows.append(row("mixed", f"half width, {name}", np.mean(widths)))
-        rows.append(row("mixed", f"spread (residual sd), {name}", np.mean(spreads), np.std(spreads)))
-    return rows
-
-
-def told_agreement(what, effects, truth, days, cluster=None, peer_day=None):
-    """Rows of decisions on each of the days, and of the effects beside the true ones."""
-    outcome, surrogates = effects[OUTCOME], {name: it for name, it in effects.items() if name != OUTCOME}
-    group = np.arange(len(truth)) if cluster is None else cluster
-    worthless, up = truth <= 0, decisions(outcome, alpha=ALPHA) > 0
-    rows = [
-        row(what, "tests", int(group.max()) + 1),
-        row(what, "up at the full horizon", up.mean()),
-        row(what, "down at the full horizon", (decisions(outcome, alpha=ALPHA) < 0).mean()),
-        row(what, "launched at the full horizon, of the truly worthless", up[worthless].mean()),
-    ]
-    settings = {"alpha": ALPHA, "resamples": RESAMPLES, "seed": 0, "level": LEVEL}
-    found = agreement(outcome, surrogates, days, cluster=group, **settings)
-    for told in found.iter_rows(named=True):
-        peers = PEERS.get(told["measure"], {}) if told["day"] == peer_day else {}
-        metric = f"{told['measure']}, {told['surrogate']}, day {told['day']}"
-        se = None if told["low"] is None else (told["high"] - told["low"]) / (2 * 1.96)
-        rows.append(row(what, metric, told["value"], se, peers))
-    for name, its in surrogates.items():
-        wrong = decisions(its, alpha=ALPHA)[worthless] > 0
-        for column, day in enumerate(days):
-            rows.append(row(what, f"launched, of the truly worthless, {name}, day {day}", wrong[:, column].mean()))
-    return rows
-
-
-def told_error(what, effect, truth, label):
-    """Rows of estimated effects (tests,) against the true ones: error in units of these, slope, correlation."""
-    drawn = np.random.default_rng(0).integers(len(truth), size=(RESAMPLES, len(truth)))
-
-    def measures(which):
-        estimate, true = effect[which], truth[which]
-        level = np.sqrt(np.mean(true**2, axis=-1))
-        slope = (estimate * true).sum(-1) / (true**2).sum(-1)
-        return np.sqrt(np.mean((estimate - true) ** 2, axis=-1)) / level, slope
-
-    rows = []
-    names = ("error over root mean square of true effects", "slope on true effects")
-    for name, value, draws in zip(names, measures(np.arange(len(truth))), measures(drawn), strict=True):
-        rows.append(row(what, f"{name}, {label}", value, draws.std()))
+        rows.append(_row("mixed", f"covered, {name}", np.mean(rates), se))
+        rows.append(_row("mixed", f"half width, {name}", np.mean(widths)))
+        rows.append(_row("mixed", f"spread (residual sd), {name}", np.mean(spreads), np.std(spreads)))
     return rows
 
 
@@ -301,10 +239,10 @@ def told_drawn(study):
     what, truth = f"agreement, {traces.HORIZON_DAYS} days", np.array(study["truth"])
     names = (OUTCOME, SEEN, LINEAR, BOOSTED)
     effects = {name: Effects(*np.array(study[name]).swapaxes(0, 1)) for name in names}
-    rows = told_agreement(what, effects, truth, DAYS, peer_day=14)
+    rows = told_agreement(what, effects, truth, DAYS, peer_day=14, resamples=RESAMPLES)
     for name in names[1:]:
         for column, day in enumerate(DAYS):
-            rows += told_error(what, effects[name].effect[:, column], truth, f"{name}, day {day}")
+            rows += told_error(what, effects[name].effect[:, column], truth, f"{name}, day {day}", resamples=RESAMPLES)
     return rows
 
 
@@ -315,100 +253,72 @@ def told_service(world, studies):
     truth = np.array([test["truth"] for test in tests])
     effects = {name: Effects(*(np.concatenate([test[name][at] for test in tests]) for at in (0, 1))) for name in names}
     cluster = np.repeat(np.arange(len(tests)), HALVES)
-    rows = [row(what, "users of a test", np.mean([study["users"] for study in studies]))]
-    rows += [row(what, f"true effect, {test['name']}", test["truth"], test["truth se"]) for test in studies[0]["tests"]]
-    rows += told_agreement(what, effects, np.repeat(truth, HALVES), SERVICE_DAYS, cluster=cluster)
+    rows = [_row(what, "users of a test", np.mean([study["users"] for study in studies]))]
+    rows += [
+        _row(what, f"true effect, {test['name']}", test["truth"], test["truth se"]) for test in studies[0]["tests"]
+    ]
+    rows += told_agreement(what, effects, np.repeat(truth, HALVES), SERVICE_DAYS, cluster=cluster, resamples=RESAMPLES)
     for name in names[1:]:
         for column, day in enumerate(SERVICE_DAYS):
             gained = np.array([test[name][2][column] for test in tests])
-            rows += told_error(what, gained, truth, f"{name}, day {day}, same users in both arms")
+            rows += told_error(what, gained, truth, f"{name}, day {day}, same users in both arms", resamples=RESAMPLES)
     for column, day in enumerate(SERVICE_DAYS):
         apart = np.array([test[MODEL][2][column] - test[LINEAR][2][column] for test in tests])
         slope = apart @ truth / (truth @ truth)
         left_out = (apart @ truth - apart * truth) / (truth @ truth - truth**2)
         se = np.sqrt((len(tests) - 1) * left_out.var())
-        rows.append(row(what, f"slope on true effects, {MODEL} less {LINEAR}, day {day}", slope, se))
+        rows.append(_row(what, f"slope on true effects, {MODEL} less {LINEAR}, day {day}", slope, se))
     return rows
 
 
-def row(what, metric, ours, se=None, peers=None, goal=None):
-    """A row of the result; ``goal`` says what was asked for and whether a number meets it."""
-    ours = None if ours is None or not np.isfinite(ours) else float(ours)
-    told = {"what": what, "metric": metric, "ours": ours, "se": None if se is None else float(se), "peers": peers or {}}
-    return told | {"goal": goal and goal[0], "met": None if goal is None else bool(goal[1](ours))}
-
-
-def share(hits):
-    """A share and its standard error."""
-    rate = float(np.mean(hits)) if len(hits) else np.nan
-    return rate, float(np.sqrt(rate * (1 - rate) / max(len(hits), 1)))
+def _row(what, metric, ours, se=None, peers=None, goal=None):
+    """A row; ``goal`` says what was asked for and whether a number meets it."""
+    words, holds = goal or (None, None)
+    return result_row(what, metric, ours, se, peers, words, None if holds is None else holds(ours))
 
 
 def inside(ends, values):
     return (ends[:, 0] <= values) & (values <= ends[:, 1])
 
 
-def kept(folder, name, compute):
-    """What was computed before, or is now."""
-    file = folder / f"{name}.json"
-    if not file.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        write_json(file, compute())
-    return json.loads(file.read_text(encoding="utf-8"))
-
-
-def show(rows, console):
-    """A table for each study."""
-    studies = dict.fromkeys(row["what"].partition(",")[0] for row in rows)
-    for study in studies:
-        table = Table("what", "metric", "value (standard error)", title=study)
-        for told in rows:
-            if told["what"].partition(",")[0] == study and told["ours"] is not None:
-                mark = {True: f" ok: {told['goal']}", False: f" [red]no: {told['goal']}[/red]", None: ""}[told["met"]]
-                se = "" if told["se"] is None else f" ({told['se']:.3f})"
-                peers = "".join(f"; {name}: {value:.3g}" for name, value in told["peers"].items())
-                table.add_row(told["what"], told["metric"], f"{told['ours']:.3f}{se}{peers}{mark}")
-        console.print(table)
-
-
 def main(arguments=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--studies", nargs="+", choices=STUDIES, default=list(STUDIES))
-    parser.add_argument("--repetitions", type=int, default=300, help="of each kind of test")
-    parser.add_argument("--holding-repetitions", type=int, default=1000, help="of the one in which surrogacy holds")
-    parser.add_argument("--nothing-repetitions", type=int, default=2000, help="of the test that does nothing")
-    parser.add_argument("--world", default="clickbait", help="a name in conf/simulation/")
-    parser.add_argument("--seeds", type=int, default=2, help="of the service")
-    parser.add_argument("--users", type=int, default=2000, help="of the service")
-    parser.add_argument("--cache", type=Path, default=ROOT / "outputs" / "surrogates", help="what was computed")
-    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "surrogates.json")
-    chosen = parser.parse_args(arguments)
-    console, rows = Console(width=max(Console().width, 140)), []
+    bench = Benchmark(globals(), SMOKE, cache="surrogates", width=140)
+    bench.add("--studies", nargs="+", choices=STUDIES, default=list(STUDIES))
+    bench.add("--repetitions", type=int, default=300, help="of each kind of test")
+    bench.add("--holding-repetitions", type=int, default=1000, help="of the one in which surrogacy holds")
+    bench.add("--nothing-repetitions", type=int, default=2000, help="of the test that does nothing")
+    bench.add("--world", default="clickbait", help="a name in conf/simulation/")
+    bench.add("--seeds", type=int, default=2, help="of the service")
+    bench.add("--users", type=int, default=2000, help="of the service")
+    bench.add_settings()
+    chosen = bench.parse(arguments)
+    rows = []
+
+    def known(name, compute, *told):
+        return kept(chosen.cache / f"{name}.json", partial(compute, *told, bench))
+
     if "index" in chosen.studies:
         for kind in traces.CASES:
             for regression in REGRESSIONS if kind == traces.TOLD else [MAIN]:
                 goal = {traces.NOTHING: chosen.nothing_repetitions, traces.TOLD: chosen.holding_repetitions}
                 many = goal.get(kind, chosen.repetitions) if regression == MAIN else chosen.repetitions
                 name = f"index {kind.replace('/', '-')} {regression} {many}"
-                study = kept(chosen.cache, name, partial(index_study, kind, regression, many, console))
+                study = known(name, index_study, kind, regression, many)
                 rows += told_index(kind, regression, study)
     if "mixed" in chosen.studies:
-        rows += told_mixed(kept(chosen.cache, "mixed", partial(mixed_study, console)))
+        rows += told_mixed(known("mixed", mixed_study))
     if "agreement" in chosen.studies:
-        study = kept(chosen.cache, "agreement", partial(agreement_study, console))
-        rows += told_drawn(study)
+        rows += told_drawn(known("agreement", agreement_study))
     if "service" in chosen.studies:
         studies = [
-            kept(
-                chosen.cache,
+            known(
                 f"service {chosen.world} {seed} {chosen.users}",
-                partial(service_study, chosen.world, seed, chosen.users, console),
+                *(service_study, chosen.world, seed, chosen.users, chosen.settings),
             )
             for seed in range(chosen.seeds)
         ]
         rows += told_service(chosen.world, studies)
-    show(rows, console)
-    write_result(chosen.out, rows)
+    bench.finish(rows)
 
 
 if __name__ == "__main__":

@@ -14,9 +14,7 @@ What was computed is kept in a folder, replicate by replicate: a run that was br
 
 from __future__ import annotations
 
-import argparse
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -35,15 +33,17 @@ from consistency.methods import (
 from consistency.model import fit
 from consistency.scores import brier, concordance, log_likelihood
 from consistency.sequences import Replicate, aids, folds, pbc2, pooled_treatments, random_walk
+from harness import ROOT, Benchmark, Row, Smoke, kept, mean_and_se, result_row
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 from scipy.stats import kendalltau
 from torch import Tensor
-from worlds import ROOT, write_result
 
-from reward.writing import write_json
-
+SMOKE = Smoke(
+    "--of 'random walk, mended' 'data pooling' --replicates 1 --sizes 10 --treatments 12",
+    TESTS=30,
+)
+TESTS = 10_000  # sequences of the test set of a random walk
 SIZES = [20, 100, 200]
 TREATMENTS = [46, 129, 359, 1000]
 WALK, MENDED, CIRRHOSIS, HIV = "random walk", "random walk, mended", "PBC2", "AIDS"
@@ -114,7 +114,7 @@ def compare(replicate: Replicate, size: int, truth: Tensor | None, seed: int) ->
 
 def replicates_of(name: str, count: int, data: Path) -> list[Replicate]:
     if name in (WALK, MENDED):
-        return random_walk(count, mended=name == MENDED)
+        return random_walk(count, mended=name == MENDED, tests=TESTS)
     return folds(pbc2(data), count, seed=42) if name == CIRRHOSIS else folds(aids(data), count, seed=0)
 
 
@@ -140,16 +140,7 @@ def pool(data, harsh: np.ndarray, count: int, seed: int) -> dict[str, float]:
     return {name: float(kendalltau(each[offset:], harsh[:count]).statistic) for name, each in estimates.items()}
 
 
-def kept(file: Path, compute: Callable[[], dict] | None) -> dict | None:
-    """What the file holds, or else what is computed and then held there; without a way to, None."""
-    if not file.exists():
-        if compute is None:
-            return None
-        write_json(file, compute())
-    return json.loads(file.read_text())
-
-
-def compared(name: str, chosen, console: Console) -> dict[int, list[Found]]:
+def compared(name: str, chosen, bench: Benchmark) -> dict[int, list[Found]]:
     """What every replicate gave, by the number of sequences learned from."""
     replicates, truth = [], None
     if not chosen.from_cache:
@@ -157,18 +148,18 @@ def compared(name: str, chosen, console: Console) -> dict[int, list[Found]]:
         truth = truth_of(name, replicates)
     found: dict[int, list[Found]] = {size: [] for size in chosen.sizes}
     jobs = [(place, size) for place in range(chosen.replicates) for size in chosen.sizes]
-    for place, size in track(jobs, name, console=console):
+    for place, size in bench.progress(jobs, name):
         file = chosen.cache / f"{name.replace(', ', '-').replace(' ', '-')}-{size}-{place}.json"
         one = kept(file, partial(compare, replicates[place], size, truth, place) if replicates else None)
         found[size] += [] if one is None else [one]
     return {size: each for size, each in found.items() if each}
 
 
-def pooled(chosen, console: Console) -> dict[int, list[dict[str, float]]]:
+def pooled(chosen, bench: Benchmark) -> dict[int, list[dict[str, float]]]:
     """What every repetition gave, by the number of treatments."""
     rng, most = np.random.default_rng(0), max(chosen.treatments)
     found: dict[int, list[dict[str, float]]] = {count: [] for count in chosen.treatments}
-    for place in track(range(chosen.replicates), POOLING, console=console):
+    for place in bench.progress(range(chosen.replicates), POOLING):
         drawn = None if chosen.from_cache else pooled_treatments(most, rng)
         for count in chosen.treatments:
             file = chosen.cache / f"pooling-{most}-{count}-{place}.json"
@@ -185,10 +176,8 @@ def value(found: Found, way: str, metric: str, ridge: int | None = None) -> floa
     return values[found["picked"][way][0] if ridge is None else ridge]
 
 
-def row(what: str, metric: str, values: np.ndarray, peers: dict[str, float], goal=None, holds=None) -> dict:
-    se = float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else None
-    told = {"what": what, "metric": metric, "ours": float(values.mean()), "se": se}
-    return told | {"peers": peers, "goal": goal, "met": None if holds is None else bool(holds)}
+def row(what: str, metric: str, values: np.ndarray, peers: dict[str, float], goal=None, holds=None) -> Row:
+    return result_row(what, metric, *mean_and_se(values), peers, goal, holds)
 
 
 def rows_of(name: str, size: int, found: list[Found]) -> Iterator[dict]:
@@ -282,33 +271,30 @@ def _mark(one: dict) -> str:
 
 def main(told: list[str] | None = None) -> None:
     names = [WALK, MENDED, CIRRHOSIS, HIV, POOLING]
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--of", nargs="+", choices=names, default=names, metavar="DATA", help=f"{names}")
-    parser.add_argument("--data", type=Path, default=ROOT / "data", help="folder of pbcseq.csv and aids.csv")
-    parser.add_argument("--replicates", type=int, default=10, help="the first five are the published ones")
-    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="sequences to learn from")
-    parser.add_argument("--treatments", type=int, nargs="+", default=TREATMENTS)
-    parser.add_argument("--cache", type=Path, default=ROOT / "outputs" / "temporal_consistency")
-    parser.add_argument("--from-cache", action="store_true", help="compute nothing, tell of what is there")
-    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "temporal_consistency.json")
-    chosen = parser.parse_args(told)
-    console, rows = Console(width=max(Console().width, 160)), []
+    bench = Benchmark(globals(), SMOKE, cache="temporal_consistency", width=160)
+    bench.add("--of", nargs="+", choices=names, default=names, metavar="DATA", help=f"{names}")
+    bench.add("--data", type=Path, default=ROOT / "data", help="folder of pbcseq.csv and aids.csv")
+    bench.add("--replicates", type=int, default=10, help="the first five are the published ones")
+    bench.add("--sizes", type=int, nargs="+", default=SIZES, help="sequences to learn from")
+    bench.add("--treatments", type=int, nargs="+", default=TREATMENTS)
+    bench.add("--from-cache", action="store_true", help="compute nothing, tell of what is there")
+    chosen = bench.parse(told)
+    rows = []
     for name in [name for name in chosen.of if name != POOLING]:
         try:
-            found = compared(name, chosen, console)
+            found = compared(name, chosen, bench)
         except FileNotFoundError as error:
-            console.print(f"{name} is left out: {error}")
+            bench.say(f"{name} is left out: {error}")
             continue
         for size, each in found.items():
             rows.extend(rows_of(name, size, each))
         rows.extend(halved(name, found))
         rows.extend(reproduced(name, found))
     if POOLING in chosen.of:
-        rows.extend(pooling_rows(pooled(chosen, console)))
+        rows.extend(pooling_rows(pooled(chosen, bench)))
     if not rows:
         raise SystemExit("nothing was measured, and no result is written")
-    tables(rows, console)
-    write_result(chosen.out, rows)
+    bench.finish(rows, show=partial(tables, rows, bench.console))
 
 
 if __name__ == "__main__":

@@ -1,15 +1,14 @@
-"""A scoring function from a log and a config of conf/, as train.py makes it, without a run folder."""
+"""A scoring function from a log, by the package's own calls, in a window that a benchmark chooses."""
 
 from __future__ import annotations
 
 import logging
-import warnings
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import polars as pl
-from omegaconf import DictConfig
-from pytorch_lightning import Callback, LightningModule, Trainer
-from pytorch_lightning.callbacks import EarlyStopping
+from omegaconf import DictConfig, OmegaConf
 
 from reward.data.event_log import Checked, EventLog
 from reward.data.split import Split
@@ -18,32 +17,27 @@ from reward.sequences.datamodule import StreamData
 from reward.sequences.model import RewardModel
 from reward.training.activity import Gain, keep_what_gained
 from reward.training.assembly import assembled
+from reward.training.defaults import composed
+from reward.training.fitting import fit
+from reward.training.terminal import quiet
 
 
 class Trained(NamedTuple):
-    """A calibrated scoring function without effects, of the last epoch, and the validation losses of all epochs.
+    """A calibrated scoring function without effects, and the least validation loss of its epochs.
 
     Attributes:
         gain: what training added to past activity; None where the head does not correct that.
     """
 
     function: RewardFunction
-    losses: list[float]
+    loss: float
     model: RewardModel
     data: StreamData
     gain: Gain | None
 
 
-class _Losses(Callback):
-    def __init__(self) -> None:
-        self.found: list[float] = []
-
-    def on_validation_epoch_end(self, trainer: Trainer, model: LightningModule) -> None:  # noqa: ARG002
-        self.found.append(float(trainer.callback_metrics["validation/loss"]))
-
-
 def trained(config: DictConfig, log: EventLog, window: Split, *, epochs: int | None = None) -> Trained:
-    """Train on a checked log until the validation loss stops falling.
+    """Train on a checked log in a window of one's own, as `reward.fit` does on the log's last days.
 
     Args:
         config: of train.py.
@@ -51,34 +45,23 @@ def trained(config: DictConfig, log: EventLog, window: Split, *, epochs: int | N
         window: what of it is trained and validated on.
         epochs: most of them; None: the config's.
     """
+    nothing = Checked(log, log.events.limit(0).collect(), pl.Series("reason", [], pl.String))
+    settings = OmegaConf.to_container(config.trainer, resolve=True)
+    settings |= {} if epochs is None else {"max_epochs": epochs}
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    nothing = log.events.limit(0).collect()
-    made = assembled(config, Checked(log, nothing, pl.Series("reason", [], pl.String)), log, window, None)
-    model, data = made.model, made.data
-    assert model is not None
-    assert data is not None
-    losses = _Losses()
-    trainer = Trainer(
-        max_epochs=config.trainer.max_epochs if epochs is None else epochs,
-        callbacks=[
-            losses,
-            EarlyStopping("validation/loss", patience=config.trainer.patience, check_on_train_epoch_end=True),
-        ],
-        gradient_clip_val=config.trainer.gradient_clip_val,
-        accelerator=config.trainer.accelerator,
-        logger=False,
-        enable_checkpointing=False,
-        enable_model_summary=False,
-        enable_progress_bar=False,
-        num_sanity_val_steps=0,
-    )
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-        warnings.filterwarnings("ignore", message=".*LeafSpec.*")
-        trainer.fit(model, data)
-    model.cpu()
+    with TemporaryDirectory() as folder, quiet(True):
+        ready = assembled(config, nothing, log, window, None)
+        model, data = ready.model, ready.data
+        assert model is not None
+        assert data is not None
+        loss = fit(model, data, Path(folder), settings=settings, logger=False)
     gain = None
     if model.network.activity is not None:
         gain = keep_what_gained(model, data, **config.correction, **config.calibration)
     model.calibrate(data.val_dataloader(), **config.calibration)
-    return Trained(made.function(), losses.found, model, data, gain)
+    return Trained(ready.function(), loss, model, data, gain)
+
+
+def choice_of(group: str, choice: str) -> DictConfig:
+    """The settings of one choice of ``conf/``, with those that it starts from."""
+    return composed(f"{group}/{choice}", [])[group]

@@ -7,19 +7,13 @@ of clicks and minutes with the true effects; the share of the effects that creat
 
 from __future__ import annotations
 
-import argparse
-import os
-import subprocess
 import time
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import torch
-from hydra import compose, initialize_config_dir
+from harness import Benchmark, Smoke, mean_and_se, result_row
 from hydra.utils import instantiate
-from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 
 from reward.simulation.policies import (
@@ -31,9 +25,9 @@ from reward.simulation.policies import (
 )
 from reward.simulation.service import first_state, open_service, simulate
 from reward.simulation.truth import effects, outcome, paired_runs, segments_of
-from reward.writing import write_json
+from reward.training.defaults import composed
 
-ROOT = Path(__file__).parents[1]
+SMOKE = Smoke("--worlds clickbait --seeds 1 --users 150 --parents-per-day 10")
 HORIZON_DAYS = 14
 ROLL_OUT_DAYS = 28
 ROLL_OUT_USERS = 6000
@@ -52,8 +46,7 @@ GOALS = {
 
 def world_of(name, **changes):
     """The world of ``conf/simulation/name.yaml``."""
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        world = instantiate(compose(f"simulation/{name}").simulation)
+    world = instantiate(composed(f"simulation/{name}", []).simulation)
     return replace(world, **changes)
 
 
@@ -191,8 +184,8 @@ def correlation(one, other):
     return float(np.corrcoef(one, other)[0, 1]) if one.std() > 0 and other.std() > 0 else np.nan
 
 
-def report(rows, console):
-    """One row a world and metric: mean over seeds and its standard error."""
+def report(rows):
+    """One row a world and metric, mean over seeds and its standard error; and their table."""
     table = Table(title="the worlds: mean over seeds (standard error)")
     for name in ("metric", *rows):
         table.add_column(name)
@@ -200,36 +193,14 @@ def report(rows, console):
     for metric in next(iter(rows.values()))[0]:
         cells = []
         for name, of_seeds in rows.items():
-            values = np.array([row[metric] for row in of_seeds], float)
-            mean = float(values.mean())
-            se = float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else None
+            mean, se = mean_and_se([row[metric] for row in of_seeds])
             goal, holds = GOALS.get(metric, (None, None)) if name in JUDGED else (None, None)
             met = None if holds is None else bool(holds(mean))
-            out.append(
-                {
-                    "what": name,
-                    "metric": metric,
-                    "ours": mean if np.isfinite(mean) else None,
-                    "se": se if se is not None and np.isfinite(se) else None,
-                    "peers": {},
-                    "goal": goal,
-                    "met": met,
-                }
-            )
+            out.append(result_row(name, metric, mean, se, goal=goal, met=met))
             mark = {True: " ok", False: " [red]no[/red]", None: ""}[met]
             cells.append(f"{mean:.3f}" + (f" ({se:.3f})" if se is not None else "") + mark)
         table.add_row(metric, *cells)
-    console.print(table)
-    return out
-
-
-def write_result(file, rows):
-    """Rows of a benchmark, with the commit and the machine they were measured on."""
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=ROOT)
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
-    machine = f"{os.cpu_count()} cores, {memory:.0f} GiB{gpu}"
-    write_json(file, {"commit": commit.stdout.strip(), "machine": machine, "rows": rows})
+    return out, table
 
 
 def plot(samples, file):
@@ -262,24 +233,24 @@ def plot(samples, file):
     figure.savefig(file, dpi=90)
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--worlds", nargs="+", default=[*JUDGED, *OTHERS], help="names in conf/simulation/")
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--users", type=int, help="fewer than the world's, to try things")
-    parser.add_argument("--parents-per-day", type=int, default=500, help="visits with paired runs, on each of 6 days")
-    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "worlds.json")
-    parser.add_argument("--plot", type=Path, help="also draw clicks against truth (docs/concepts/worlds.png)")
-    chosen = parser.parse_args()
-    console, rows, samples = Console(width=max(Console().width, 160)), {}, {}
+def main(arguments: list[str] | None = None) -> None:
+    bench = Benchmark(globals(), SMOKE, width=160)
+    bench.add("--worlds", nargs="+", default=[*JUDGED, *OTHERS], help="names in conf/simulation/")
+    bench.add("--seeds", type=int, default=5)
+    bench.add("--users", type=int, help="fewer than the world's, to try things")
+    bench.add("--parents-per-day", type=int, default=500, help="visits with paired runs, on each of 6 days")
+    bench.add("--plot", type=Path, help="also draw clicks against truth (docs/concepts/worlds.png)")
+    chosen = bench.parse(arguments)
+    rows, samples = {}, {}
     changes = {} if chosen.users is None else {"users": chosen.users}
     jobs = [(name, seed) for name in chosen.worlds for seed in range(chosen.seeds)]
-    for name, seed in track(jobs, "worlds and seeds", console=console):
+    for name, seed in bench.progress(jobs, "worlds and seeds"):
         world = world_of(name, **changes)
         row, sample = measure(world, seed, parents_per_day=chosen.parents_per_day)
         rows.setdefault(name, []).append(row)
         samples.setdefault(name, (sample, world.kind_names))
-    write_result(chosen.out, report(rows, console))
+    found, table = report(rows)
+    bench.finish(found, show=table)
     if chosen.plot is not None:
         plot(samples, chosen.plot)
 

@@ -8,9 +8,8 @@ from functools import cached_property
 
 import numpy as np
 import polars as pl
-from hydra import compose, initialize_config_dir
 from training import trained
-from worlds import ROOT, world_of
+from worlds import world_of
 
 from reward.columns import TIMESTAMP, USER
 from reward.data.event_log import EventLog
@@ -21,9 +20,10 @@ from reward.experiments.early_readout import reward_surrogate
 from reward.simulation.log import events_of, items_of
 from reward.simulation.policies import click_optimal, logging_policy, minutes_optimal, oracle
 from reward.simulation.service import Policy, first_state, open_service, simulate
+from reward.training.defaults import composed
 
 HORIZON_DAYS = 28
-VALIDATION_DAYS = 7
+VALIDATION_DAYS, LAST_DAYS = 7, 2  # of the log: what calibrates the model, and what is left over after it
 HISTORY_DAYS = 21  # of each user, told to the reward model from before the test
 EPOCHS = 2
 SETTINGS = [f"horizon_days={HORIZON_DAYS}", "encoder=gru", "members=1"]
@@ -50,7 +50,7 @@ class Lives:
 class Lived:
     """A world lived to the end of its log, from where tests go on."""
 
-    def __init__(self, world, seed, users):
+    def __init__(self, world, seed, users, settings=()):
         self.seed = seed
         self.world = world_of(world, users=users)
         self.service = open_service(self.world, seed)
@@ -58,11 +58,7 @@ class Lived:
             self.service, logging_policy(self.service), first_state(self.service), self.world.days, record=True
         )
         self.past = events_of(self.service, self.run.exposures)
-        with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-            self.config = compose(
-                "train",
-                overrides=["data=world", f"simulation={world}", f"seed={seed}", *SETTINGS],
-            )
+        self.config = composed("train", ["data=world", f"simulation={world}", f"seed={seed}", *SETTINGS, *settings])
 
     @cached_property
     def log(self):
@@ -83,7 +79,7 @@ class Lived:
     def reward_model(self):
         """Trained on the log alone."""
         start, end = bounds(self.log)
-        window = split(self.log, train_days=end - start - VALIDATION_DAYS - 1, validation_days=VALIDATION_DAYS)
+        window = split(self.log, train_days=end - start - VALIDATION_DAYS - LAST_DAYS, validation_days=VALIDATION_DAYS)
         return trained(self.config, self.log, window, epochs=EPOCHS).function
 
     def past_traces(self):

@@ -121,9 +121,13 @@ def judge_cells(truth, told) -> dict[str, float]:
     scores = {CELLS: relative(told["mean"][judged]), LOGGED: relative(told["logged"][judged])}
     scores |= {WEIGHTED: relative(told["weighted"][judged]), OWN: own}
     out = {f"judged, {CELLS}": float(judged.sum())}
+    if not judged.any():
+        return out
     logged = np.isfinite(told["logged"][judged])
     for name, score in scores.items():
         there = logged if name in (LOGGED, WEIGHTED) else np.ones_like(logged)
+        if not there.any():
+            continue
         one, other = score[there], true[there]
         out[f"Pearson, {name}"] = correlation(one, other)
         out[f"Spearman, {name}"] = correlation(rankdata(one), rankdata(other))

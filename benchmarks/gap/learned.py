@@ -7,9 +7,8 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import polars as pl
 import torch
-from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
-from worlds import HORIZON_DAYS, ROLL_OUT_DAYS, ROOT
+from worlds import HORIZON_DAYS, ROLL_OUT_DAYS
 
 from gap.study import Study
 from reward.arrays import Floats
@@ -23,6 +22,7 @@ from reward.outcomes.activity import ActivityTrace
 from reward.simulation.log import items_of
 from reward.simulation.policies import rank_by
 from reward.simulation.service import Policy, View
+from reward.training.defaults import composed
 
 AT_ONCE = 1000
 _LATEST: list[tuple[Study, ItemEffects]] = []
@@ -31,8 +31,7 @@ _LATEST: list[tuple[Study, ItemEffects]] = []
 def learned(study: Study) -> ItemEffects:
     """The second stage's estimates, by the settings that train.py has for the data of a world."""
     if not _LATEST or _LATEST[0][0] is not study:
-        with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-            config = compose("train", overrides=["data=world"])
+        config = composed("train", ["data=world"])
         data = config.data
         log = EventLog(
             events=study.events.lazy(),

@@ -69,8 +69,9 @@ def otherwise(kind: str, seed: int, shows: int = TRAINING + JUDGED, users: int =
     return words
 
 
-def drawn(kind: str, seed: int) -> np.ndarray:
-    return published(seed) if kind == PUBLISHED else otherwise(kind, seed)
+def drawn(kind: str, seed: int, shows: int = TRAINING + JUDGED, users: int = USERS) -> np.ndarray:
+    size = {"shows": shows, "users": users}
+    return published(seed, **size) if kind == PUBLISHED else otherwise(kind, seed, **size)
 
 
 def active_on(words: np.ndarray, days: int = H) -> np.ndarray:

@@ -66,6 +66,21 @@ class Purchases:
         return np.searchsorted(self.customer * _SPAN + self.day, customer * _SPAN + day)
 
 
+def drawn(people: int, weeks: int, seed: int = 0) -> Purchases:
+    """Purchases of people who buy at their own rates, so many times at most that some have left."""
+    random = np.random.default_rng(seed)
+    rows = sorted(
+        {
+            (who, int(day))
+            for who in range(people)
+            for day in np.cumsum(np.r_[random.integers(20), random.geometric(0.02 + 0.1 * random.random(), 12)])
+            if day < WEEK * weeks
+        }
+    )
+    who, day = np.array(rows).T
+    return Purchases(who, day, random.gamma(2.0, 10.0, len(rows)), np.ones(len(rows)), people)
+
+
 def read(folder: Path) -> Purchases:
     """The CDNOW master log, as ``events.parquet`` with ``user_id``, ``timestamp``, ``n_cds`` and ``dollars``.
 

@@ -14,7 +14,7 @@ def test_the_true_effects_make_a_better_ranker_than_chance_and_the_result_has_it
         ["--worlds", "clickbait", "--seeds", "0", "1", *signals, *sizes, "--out", str(file)]
     )
     result = json.loads(file.read_text())
-    assert set(result) == {"commit", "machine", "rows"}
+    assert set(result) == {"commit", "machine", "rows", "seconds"}
     assert all(set(row) == {"what", "metric", "ours", "se", "peers", "goal", "met"} for row in result["rows"])
     assert {row["what"] for row in result["rows"]} == {"clickbait", "all worlds"}
     gap = {row["metric"]: row["ours"] for row in result["rows"] if row["what"] == "clickbait"}

@@ -15,7 +15,7 @@ def test_what_is_scored_is_held_against_the_first_device(devices, monkeypatch, t
     scored = {"cpu": torch.tensor([[0.0, 1.0], [2.0, 3.0]]), "gpu": torch.tensor([[0.0, 1.0], [2.5, 3.0]])}
     speeds = {"cpu": 10.0, "gpu": 40.0}
 
-    def measure(encoder, width, rows, device, steps):
+    def measure(encoder, width, rows, device, steps, settings):
         name = device.accelerator
         return {"training, rows a second": speeds[name]}, scored[name]
 

@@ -35,7 +35,7 @@ def test_costs_are_told_as_ratios_within_a_round(encoders, monkeypatch):
 
 def test_losses_are_told_as_differences_within_a_seed_and_kept(encoders, monkeypatch, tmp_path):
     losses = {"transformer": (0.5, 0.7), "gru": (0.6, 0.9), "hstu": (0.5, 0.7), "mamba": (0.4, 0.6)}
-    monkeypatch.setattr(encoders, "forecast", lambda name, seed: {"validation loss": losses[name][seed]})
+    monkeypatch.setattr(encoders, "forecast", lambda name, seed, settings: {"validation loss": losses[name][seed]})
     rows = {row["metric"]: row for row in encoders.forecasts(2, tmp_path)}
     assert rows["validation loss, transformer"]["ours"] == pytest.approx(0.6)
     assert rows["validation loss, gru - transformer"]["ours"] == pytest.approx(0.15)

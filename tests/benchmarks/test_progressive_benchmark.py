@@ -165,7 +165,7 @@ def test_a_run_goes_on_from_what_is_kept(progressive, benchmark, tmp_path, monke
     monkeypatch.setattr(
         progressive,
         "drawn",
-        lambda kind, seed: (
+        lambda kind, seed, *_: (
             shows.published(seed, 24, 60) if kind == shows.PUBLISHED else shows.otherwise(kind, seed, 24, 60)
         ),
     )

@@ -30,7 +30,7 @@ def test_the_result_has_its_form(real_log, tmp_path):
     file = tmp_path / "result.json"
     real_log.main(["--users", "1500", "--permutations", "2", "--out", str(file)])
     result = json.loads(file.read_text())
-    assert set(result) == {"commit", "machine", "rows"}
+    assert set(result) == {"commit", "machine", "rows", "seconds"}
     assert all(set(row) == {"what", "metric", "ours", "se", "peers", "goal", "met"} for row in result["rows"])
     found = {(row["what"] == real_log.LOG, row["metric"]): row for row in result["rows"]}
     slope = found[True, "held-out slope"]

@@ -22,7 +22,7 @@ def test_a_run_that_was_broken_off_goes_on_and_the_result_has_its_form(recovery,
     monkeypatch.setitem(recovery.PARTS, recovery.TRUTH, None)  # would fail if it was computed again
     recovery.main([*told, *parts])
     result = json.loads(file.read_text())
-    assert set(result) == {"commit", "machine", "rows"}
+    assert set(result) == {"commit", "machine", "rows", "seconds"}
     assert all(set(row) == {"what", "metric", "ours", "se", "peers", "goal", "met"} for row in result["rows"])
     told = {row["metric"]: row for row in result["rows"] if row["what"] == "clickbait"}
     assert told["seeds"]["ours"] == 1

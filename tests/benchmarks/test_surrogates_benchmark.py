@@ -101,6 +101,6 @@ def test_one_command_tells_of_drawn_tests(surrogates, tmp_path, monkeypatch):
 
 
 def test_errors_of_effects_by_hand(surrogates):
-    rows = surrogates.told_error("w", np.array([2.0, 0.0]), np.array([1.0, -1.0]), "l")
+    rows = surrogates.told_error("w", np.array([2.0, 0.0]), np.array([1.0, -1.0]), "l", resamples=20)
     assert rows[0]["ours"] == pytest.approx(1.0)
     assert rows[1]["ours"] == pytest.approx(1.0)

@@ -42,7 +42,7 @@ def walks(sequences):
 
 def test_a_run_that_was_broken_off_goes_on_and_the_result_has_its_form(temporal, tmp_path, monkeypatch):
     walk = temporal.random_walk
-    monkeypatch.setattr(temporal, "random_walk", lambda count, mended: walk(count, mended=mended, tests=60))
+    monkeypatch.setattr(temporal, "random_walk", lambda count, mended, tests: walk(count, mended=mended, tests=60))
     told = ["--of", temporal.MENDED, temporal.POOLING, "--replicates", "2", "--sizes", "15", "--treatments", "12"]
     told += ["--cache", str(tmp_path / "cache"), "--out", str(tmp_path / "result.json")]
     temporal.main(told)
@@ -50,7 +50,7 @@ def test_a_run_that_was_broken_off_goes_on_and_the_result_has_its_form(temporal,
     monkeypatch.setattr(temporal, "pool", None)
     temporal.main([*told, "--from-cache"])
     result = json.loads((tmp_path / "result.json").read_text())
-    assert set(result) == {"commit", "machine", "rows"}
+    assert set(result) == {"commit", "machine", "rows", "seconds"}
     assert all(set(row) == {"what", "metric", "ours", "se", "peers", "goal", "met"} for row in result["rows"])
     rows = {(row["what"], row["metric"]): row for row in result["rows"]}
     index = rows[f"{temporal.MENDED}, n = 15", "C-index"]

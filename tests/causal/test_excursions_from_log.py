@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 import torch
 from polars.testing import assert_frame_equal
+from renewals import end, service
 from test_second_stage import DAYS, ITEMS, OUTCOME, USERS, toy_log
 
 from reward.causal.excursion.arms import arm_effects
@@ -17,8 +18,10 @@ from reward.causal.excursion.from_log import estimate_excursions
 from reward.causal.excursion.model import ExcursionEffect
 from reward.causal.excursion.moderation import fit_moderation
 from reward.data.event_log import EventLog, SchemaError
+from reward.data.parquet import read
 from reward.data.validation import check
 from reward.outcomes.activity import ActivityTrace
+from reward.outcomes.event_within import EventWithin
 from reward.scoring.artifact import ArtifactError, load, save
 from reward.scoring.function import RewardFunction
 
@@ -357,3 +360,21 @@ def test_a_model_of_somebody_else_is_one_class(function, log, tmp_path, monkeypa
     assert again.score_events(events)["reward"].to_list() == (0.5 * events["item_id"]).to_list()
     found = again.score_candidates(again.encode(events, now=NOW), [4, 2])
     assert found.mean[0].tolist() == [2.0, 1.0]
+
+
+@pytest.mark.parametrize("seed", [1, 3])
+def test_effects_on_renewals_are_those_that_items_have(seed):
+    events, renewals, truth = service(seed, users=500)
+    raw = read(
+        events,
+        feedback=["click"],
+        session_gap_minutes=30,
+        max_rejected_share=0.0,
+        end=end(),
+        outcomes={"renewal": renewals},
+    )
+    found = estimate_excursions(check(raw).log, EventWithin("renewal", 7), **SETTINGS | {"group": None})
+    items = found.items.sort("item_id")
+    assert np.corrcoef(items["mean"], truth)[0, 1] > 0.8
+    assert abs(found.calibration.slope - 1) < 3 * found.calibration.se
+    assert found.calibration.slope > 1.96 * found.calibration.se

@@ -173,6 +173,15 @@ def test_a_copy_scores_alike(fn, events):
     assert torch.equal(one.mean, two.mean)
 
 
+def test_the_model_of_effects_goes_where_the_function_goes_and_is_frozen_with_it(fn):
+    moved = copy.deepcopy(fn).to("meta")
+    assert {tensor.device.type for tensor in moved.effects.buffers()} == {"meta"}
+    assert {tensor.device.type for tensor in fn.effects.buffers()} == {"cpu"}
+    assert {tensor.dtype for tensor in copy.deepcopy(fn).half().effects.buffers()} == {torch.float64, torch.int64}
+    assert not moved.effects.training
+    assert not list(moved.effects.parameters())
+
+
 def test_a_forked_worker_scores_candidates(fn, events):
     history = fn.encode(events, now=NOW)
     loader = DataLoader(Lists(fn, history), 2, num_workers=2, timeout=30, multiprocessing_context="fork")
