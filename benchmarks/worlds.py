@@ -22,6 +22,9 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from reward.simulation.lives import first_state, open_service
+from reward.simulation.long_run import outcome
+from reward.simulation.paired_runs import paired_runs
 from reward.simulation.policies import (
     click_optimal,
     logging_policy,
@@ -29,8 +32,8 @@ from reward.simulation.policies import (
     oracle,
     random_policy,
 )
-from reward.simulation.service import first_state, open_service, simulate
-from reward.simulation.truth import effects, outcome, paired_runs, segments_of
+from reward.simulation.service import simulate
+from reward.simulation.truth import effects, segments_of
 from reward.writing import write_json
 
 ROOT = Path(__file__).parents[1]
