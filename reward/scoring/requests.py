@@ -229,6 +229,8 @@ class ReadLog:
 
     def table(self, source: Ints, values: Doubles) -> Doubles:
         """(rows, columns) as `in_order` has them, nan where there is none."""
+        if not values.shape[1]:
+            return np.empty((self.came.height, 0))  # a frame without columns has no rows
         told = self.in_order(source, {str(place): column for place, column in enumerate(values.T)})
         return told.cast(pl.Float64).fill_null(np.nan).to_numpy()
 
