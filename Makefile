@@ -3,7 +3,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 
-.PHONY: help setup train test lint type check bench bench-smoke clean
+.PHONY: help setup train test lint type check bench bench-smoke reference clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -38,6 +38,10 @@ bench: setup  ## the benchmarks, each into benchmarks/results
 
 bench-smoke: setup  ## each benchmark in little, in seconds; nothing is written
 	@OMP_NUM_THREADS=1 POLARS_MAX_THREADS=1 $(BIN)/python benchmarks/smoke.py
+
+reference: setup  ## docs/reference from docstrings: the list, and full pages in docs/reference/pages
+	$(BIN)/python -m pip install --quiet -e '.[docs]'
+	$(BIN)/python docs/reference/write.py --pages
 
 clean:  ## remove what tools wrote; runs are kept
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .coverage build *.egg-info

@@ -1,4 +1,4 @@
-"""Which goals of which benchmark are met? Reads benchmarks/results/ and writes the table in docs/results.md."""
+"""Which goals of which benchmark are met? Reads benchmarks/results/, writes the table in docs/research/results.md."""
 
 from __future__ import annotations
 
@@ -32,7 +32,9 @@ def markdown(results: Path) -> str:
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--results", type=Path, default=ROOT / "benchmarks" / "results")
-    parser.add_argument("--page", type=Path, default=ROOT / "docs" / "results.md", help="is given the table")
+    parser.add_argument(
+        "--page", type=Path, default=ROOT / "docs" / "research" / "results.md", help="is given the table"
+    )
     chosen = parser.parse_args(arguments)
     text = chosen.page.read_text(encoding="utf-8")
     before, begin, rest = text.partition(BEGIN)

@@ -260,7 +260,7 @@ def main(arguments: list[str] | None = None) -> None:
     bench.add("--alarm-seeds", type=int, default=5, help="how many, from the first on")
     bench.add("--parents-per-day", type=int, default=200, help="visits with paired runs, on each of 6 days")
     bench.add("--from-cache", action="store_true", help="compute nothing, tell of what is there")
-    bench.add("--plot", type=Path, help="also draw the curves (docs/limits.png)")
+    bench.add("--plot", type=Path, help="also draw the curves (docs/research/limits.png)")
     chosen = bench.parse(arguments)
     tables: dict[str, Rows] = {}
     cases = cases_of(chosen)

@@ -206,7 +206,7 @@ def main(arguments: list[str] | None = None) -> None:
     bench.add("--parts", nargs="+", choices=PARTS, default=list(PARTS), metavar="PART", help=f"{list(PARTS)}")
     bench.add("--parents-per-day", type=int, default=500, help="visits with paired runs, on each of 6 days")
     bench.add("--from-cache", action="store_true", help="compute nothing, tell of what is there")
-    bench.add("--plot", type=Path, help="also draw correlations by log size (docs/recovery.png)")
+    bench.add("--plot", type=Path, help="also draw correlations by log size (docs/research/recovery.png)")
     chosen = bench.parse(arguments)
     first, left_out = chosen.users[0], bench.without({BOOSTED: "lightgbm"})
     cases = {

@@ -235,7 +235,7 @@ def told_of(value: float | None) -> str:
 
 
 def markdown(rows: Rows) -> str:
-    """The table of docs/return_time.md: of each metric ours and the peers', and how much better ours is."""
+    """The table of docs/research/return_time.md: of each metric ours and the peers', and how much better ours is."""
     lines = []
     for what in dict.fromkeys(str(row["what"]) for row in rows):
         mine = {str(row["metric"]): row for row in rows if row["what"] == what}

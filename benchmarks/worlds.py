@@ -242,7 +242,7 @@ def main(arguments: list[str] | None = None) -> None:
     bench.add("--seeds", type=int, default=5)
     bench.add("--users", type=int, help="fewer than the world's, to try things")
     bench.add("--parents-per-day", type=int, default=500, help="visits with paired runs, on each of 6 days")
-    bench.add("--plot", type=Path, help="also draw clicks against truth (docs/worlds.png)")
+    bench.add("--plot", type=Path, help="also draw clicks against truth (docs/concepts/worlds.png)")
     chosen = bench.parse(arguments)
     rows, samples = {}, {}
     changes = {} if chosen.users is None else {"users": chosen.users}

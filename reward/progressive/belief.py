@@ -66,6 +66,6 @@ class Belief:
         """(draws, items) days, independent draws around each item's belief: the largest of a row is Thompson's choice.
 
         They are Gaussian, of its mean and standard deviation: the upper tail of a skewed law would explore too much
-        (docs/progressive.md).
+        (docs/concepts/progressive.md).
         """
         return self.mean + self.std * rng.standard_normal((draws, len(self.mean)))

@@ -14,7 +14,7 @@ def goals(benchmark):
 
 
 def test_the_page_has_the_table_of_the_results(goals):
-    page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "research" / "results.md").read_text(encoding="utf-8")
     assert goals.BEGIN + goals.markdown(ROOT / "benchmarks" / "results") + goals.END in page
 
 

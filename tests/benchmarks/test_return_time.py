@@ -231,7 +231,7 @@ def test_every_setting_names_what_its_forecaster_reads(benchmark):
 def test_the_page_shows_the_figures_of_the_results(benchmark):
     module = benchmark("return_time")
     rows = json.loads((module.ROOT / "benchmarks" / "results" / "return_time.json").read_text())["rows"]
-    page = Path(module.ROOT / "docs" / "return_time.md").read_text()
+    page = Path(module.ROOT / "docs" / "research" / "return_time.md").read_text()
     for log in ("CDNOW", "KuaiRand"):
         told = [row for row in rows if row["what"].startswith(log)]
         assert told
