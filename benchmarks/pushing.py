@@ -24,9 +24,10 @@ from recovered.logs import Case, fitted, true_effects
 from reward.causal.diagnostics.policy_shift import DIVERGENCES, PESSIMISM, leaning_at, strength_at
 from reward.causal.estimate import ItemEffects
 from reward.columns import ITEM
+from reward.simulation.lives import first_state
+from reward.simulation.long_run import outcome
 from reward.simulation.policies import logging_policy, rank_by
-from reward.simulation.service import first_state, simulate
-from reward.simulation.truth import outcome
+from reward.simulation.service import simulate
 from reward.writing import whole
 
 SMOKE = Smoke(

@@ -16,6 +16,9 @@ from harness import Benchmark, Smoke, mean_and_se, result_row
 from hydra.utils import instantiate
 from rich.table import Table
 
+from reward.simulation.lives import first_state, open_service
+from reward.simulation.long_run import outcome
+from reward.simulation.paired_runs import paired_runs
 from reward.simulation.policies import (
     click_optimal,
     logging_policy,
@@ -23,8 +26,8 @@ from reward.simulation.policies import (
     oracle,
     random_policy,
 )
-from reward.simulation.service import first_state, open_service, simulate
-from reward.simulation.truth import effects, outcome, paired_runs, segments_of
+from reward.simulation.service import simulate
+from reward.simulation.truth import effects, segments_of
 from reward.training.defaults import composed
 
 SMOKE = Smoke("--worlds clickbait --seeds 1 --users 150 --parents-per-day 10")

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import polars as pl
 import torch
@@ -28,11 +28,26 @@ from reward.scoring.partitioned import score_parquet
 from reward.training.terminal import own_warnings_only
 from reward.writing import whole
 
+_Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parse the command line and run it; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m reward", description="Score a log with a learned reward.")
     commands = parser.add_subparsers(dest="command", required=True)
+    _add_score(commands)
+    _add_draw(commands)
+    _add_demo(commands)
+    options = parser.parse_args(arguments)
+    console = Console(stderr=True)
+    try:
+        return int(options.run(options, console))
+    except (ArtifactError, SchemaError, ValueError, OSError) as error:
+        console.print(f"{type(error).__name__}: {error}", style="red", markup=False, soft_wrap=True)
+        return 2
+
+
+def _add_score(commands: _Commands) -> None:
     score = commands.add_parser(
         "score",
         help="write a log's rows with their values and rewards",
@@ -65,6 +80,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     score.add_argument("--habit", metavar="SCOPE", help="also write the reward of bringing up an item, creator or show")
     score.add_argument("--device", default="cpu", help="where torch scores, such as cuda; cpu if left out")
     score.set_defaults(run=_score)
+
+
+def _add_draw(commands: _Commands) -> None:
     draw = commands.add_parser(
         "draw",
         help="draw the predicted distributions of one user's outcomes",
@@ -78,6 +96,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     draw.add_argument("--items", help="as for score")
     draw.add_argument("--history-start", type=date.fromisoformat, metavar="DATE", help="as for score")
     draw.set_defaults(run=_draw)
+
+
+def _add_demo(commands: _Commands) -> None:
     demo = commands.add_parser(
         "demo",
         help="learn rewards in a simulated world, and let a ranker trained on them loose: about a minute",
@@ -89,13 +110,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     demo.add_argument("--out", type=Path, default=Path("demo"), metavar="DIR", help="folder to write; demo if left out")
     demo.add_argument("--seed", type=int, help="of the world and all that is drawn; 1 if left out")
     demo.set_defaults(run=_demo)
-    options = parser.parse_args(arguments)
-    console = Console(stderr=True)
-    try:
-        return int(options.run(options, console))
-    except (ArtifactError, SchemaError, ValueError, OSError) as error:
-        console.print(f"{type(error).__name__}: {error}", style="red", markup=False, soft_wrap=True)
-        return 2
 
 
 def _file_to_write(text: str) -> Path:

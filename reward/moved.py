@@ -26,7 +26,11 @@ MOVED: dict[str, tuple[str, ...]] = {
     "reward.effects.exposure": ("reward.rewards",),
     "reward.effects.neural": ("reward.causal.user_effects.effect_net",),
     "reward.effects.past": ("reward.causal.user_effects.decayed_counts",),
-    "reward.effects.personal": ("reward.causal.user_effects.estimation", "reward.causal.user_effects.model"),
+    "reward.effects.personal": (
+        "reward.causal.user_effects.estimation",
+        "reward.causal.user_effects.model",
+        "reward.causal.item_effects.newcomers",
+    ),
     "reward.effects.pooling": ("reward.causal.item_effects.shrinkage",),
     "reward.effects.propensities": ("reward.causal.propensity.conditional_logit", "reward.causal.propensity.policy"),
     "reward.effects.propensity_check": ("reward.causal.propensity.plausibility",),

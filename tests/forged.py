@@ -81,7 +81,7 @@ TARGETS = {
     "posix.system": {"command": "touch {canary}"},
     "reward.scoring.artifact.os.system": {"command": "touch {canary}"},
     "reward.writing.os.system": {"command": "touch {canary}"},
-    "reward.scoring.sealed.os.open": {"path": "{canary}", "flags": 65},
+    "reward.scoring.open_folder.os.open": {"path": "{canary}", "flags": 65},
     "reward.writing.os.mkdir": {"path": "{canary}"},
     "reward.writing.shutil.rmtree": {"path": "{folder}/.."},
     "reward.writing.write_json": {"path": "{canary}", "values": {"owned": 1}},

@@ -17,9 +17,10 @@ from reward.data.parquet import columns
 from reward.data.split import bounds, split
 from reward.data.validation import check
 from reward.experiments.early_readout import reward_surrogate
+from reward.simulation.lives import Policy, first_state, open_service
 from reward.simulation.log import events_of, items_of
 from reward.simulation.policies import click_optimal, logging_policy, minutes_optimal, oracle
-from reward.simulation.service import Policy, first_state, open_service, simulate
+from reward.simulation.service import simulate
 from reward.training.defaults import composed
 
 HORIZON_DAYS = 28

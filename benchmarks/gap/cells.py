@@ -15,7 +15,7 @@ from reward.causal.user_effects.model import PersonalizedEffect
 from reward.columns import ITEM, PROPENSITY, TIMESTAMP, USER
 from reward.data.days import days_since_1970
 from reward.data.event_log import slate_moment
-from reward.simulation.service import Service
+from reward.simulation.lives import Service
 
 AT_ONCE = 1000
 LEAST_EXPOSURES = 200  # a cell of item and segment with fewer is not judged

@@ -19,9 +19,9 @@ from reward.data.days import days_since_1970
 from reward.data.event_log import EventLog
 from reward.data.validation import check
 from reward.outcomes.activity import ActivityTrace
+from reward.simulation.lives import Policy, View
 from reward.simulation.log import items_of
 from reward.simulation.policies import rank_by
-from reward.simulation.service import Policy, View
 from reward.training.defaults import composed
 
 AT_ONCE = 1000

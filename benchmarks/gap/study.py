@@ -9,20 +9,12 @@ import polars as pl
 from numpy.typing import NDArray
 
 from reward.arrays import Floats, Ints
+from reward.simulation.behaviour import plan, visiting
+from reward.simulation.exposures import Exposures
+from reward.simulation.lives import Policy, Service, State, View, first_state, open_service
 from reward.simulation.log import events_of, items_of
 from reward.simulation.policies import logging_policy
-from reward.simulation.service import (
-    Exposures,
-    Policy,
-    Service,
-    State,
-    View,
-    first_state,
-    open_service,
-    plan,
-    simulate,
-    visiting,
-)
+from reward.simulation.service import simulate
 from reward.simulation.world import World
 
 FIRST_DAY = 10  # before it, histories are too short to learn from

@@ -13,9 +13,10 @@ from reward.causal.user_effects.model import PersonalizedEffect
 from reward.causal.user_effects.user_state import ItemState, UserProfile, middle
 from reward.columns import TIMESTAMP, USER
 from reward.data.days import days_since_1970
+from reward.simulation.lives import Policy, Service, State, View
+from reward.simulation.long_run import outcome
 from reward.simulation.policies import logging_policy, rank_by
-from reward.simulation.service import Policy, Service, State, View, simulate
-from reward.simulation.truth import outcome
+from reward.simulation.service import simulate
 
 Reward = Callable[[View], Floats]  # View -> (m, live), or (1, live)
 _BISECTIONS = 40

@@ -17,9 +17,10 @@ from worlds import HORIZON_DAYS, world_of
 from reward.causal.estimate import ItemEffects
 from reward.data.event_log import EventLog
 from reward.data.validation import check
+from reward.simulation.lives import Service, open_service
+from reward.simulation.paired_runs import paired_runs
 from reward.simulation.policies import logging_policy
-from reward.simulation.service import Service, open_service
-from reward.simulation.truth import effects, paired_runs, segments_of
+from reward.simulation.truth import effects, segments_of
 from reward.training.defaults import composed
 
 TRUTH = "truth"

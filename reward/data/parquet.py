@@ -4,32 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
+from typing import Unpack
 
 import polars as pl
 
 from reward.columns import ITEM, POSITION, PROPENSITY, REQUEST, SESSION, TIMESTAMP, USER, VALUE
 from reward.data import validation as schema
+from reward.data.declared import Declared, declares, with_defaults
 from reward.data.event_log import Checked, EventLog, SchemaError
 from reward.data.files import Source, scan
 
 
+@declares
 def read(
     events: Source,
     *,
     feedback: Iterable[str],
     session_gap_minutes: float,
     max_rejected_share: float,
-    context: Iterable[str] = (),
-    items: Source | None = None,
-    item_features: Iterable[str] = (),
-    timezone: str = "UTC",
-    timestamp_unit: str | None = None,
-    end: str | datetime | None = None,
-    click: str | None = None,
-    flags: Iterable[str] | None = None,
-    day_starts_at: str = "00:00",
-    outcomes: Mapping[str, Source] | None = None,
-    outcomes_end: Mapping[str, str | datetime] | None = None,
+    **declared: Unpack[Declared],
 ) -> EventLog:
     """Points at the parquet files of a log; only their schema is read.
 
@@ -39,29 +32,18 @@ def read(
         feedback: columns with what the user did, known after the exposure. A string is the name of one column.
         session_gap_minutes: idleness after which a new session starts, where there is no ``session_id``.
         max_rejected_share: share of rows that may be set aside before the log is refused.
-        context: columns known before the item is chosen.
-        items: where the items table is, in the same forms as ``events``.
-        item_features: columns of the items table.
-        timezone: IANA name of the zone whose clock separates the days.
-        timestamp_unit: ``s``, ``ms``, ``us`` or ``ns`` where ``timestamp`` is an integer.
-        end: the moment up to which the log is complete, a datetime or an ISO 8601 string; without an offset it is in
-            ``timezone``.
-        click: the feedback that says that the item was taken up; None: the one called ``click``, ``is_click`` or
-            ``clicked``, if there is one.
-        flags: the feedback that is 0 or 1; None: Boolean columns, and those that hold both and nothing else.
-        day_starts_at: local time, such as ``04:00``, at which a day begins.
-        outcomes: by kind, such as ``renewal``, where outcome events are, in the same forms as ``events``: one row an
-            event, with ``user_id``, ``timestamp`` and, optionally, ``value``.
-        outcomes_end: by kind the moment up to which its events are complete, like ``end``; kinds that are complete up
-            to the end of the log need none.
+        declared: what else is to be said of the log, see `reward.data.declared.Declared`.
 
     Returns:
         The log, to be passed through `reward.data.validation.check`.
 
     Raises:
         SchemaError: if a path cannot be read, a moment is no ISO 8601 time, or ``outcomes`` is no mapping.
+        TypeError: there is no such argument.
     """
-    feedback, context, item_features = columns(feedback), columns(context), columns(item_features)
+    told = with_defaults(declared)
+    context, item_features = columns(told["context"]), columns(told["item_features"])
+    feedback, items, end, flags = columns(feedback), told["items"], told["end"], told["flags"]
     named = (USER, ITEM, TIMESTAMP, SESSION, REQUEST, POSITION, PROPENSITY, *feedback, *context)
     return EventLog(
         events=scan("events", events, named),
@@ -71,54 +53,31 @@ def read(
         context=context,
         items=None if items is None else scan("items", items, (ITEM, *item_features)),
         item_features=item_features,
-        timezone=timezone,
-        timestamp_unit=timestamp_unit,
+        timezone=told["timezone"],
+        timestamp_unit=told["timestamp_unit"],
         end=_moment("end", end) if isinstance(end, str) else end,
-        click=click,
+        click=told["click"],
         flags=None if flags is None else columns(flags),
-        day_starts_at=day_starts_at,
-        outcomes=_outcomes(outcomes),
+        day_starts_at=told["day_starts_at"],
+        outcomes=_outcomes(told["outcomes"]),
         outcomes_end={
             kind: _moment(f"outcomes_end.{kind}", it) if isinstance(it, str) else it
-            for kind, it in (outcomes_end or {}).items()
+            for kind, it in (told["outcomes_end"] or {}).items()
         },
     )
 
 
+@declares
 def check(
-    events: Source,
-    *,
-    feedback: Iterable[str],
-    context: Iterable[str] = (),
-    items: Source | None = None,
-    item_features: Iterable[str] = (),
-    timezone: str = "UTC",
-    timestamp_unit: str | None = None,
-    end: str | datetime | None = None,
-    click: str | None = None,
-    flags: Iterable[str] | None = None,
-    day_starts_at: str = "00:00",
-    outcomes: Mapping[str, Source] | None = None,
-    outcomes_end: Mapping[str, str | datetime] | None = None,
-    max_rejected_share: float = 1.0,
+    events: Source, *, feedback: Iterable[str], max_rejected_share: float = 1.0, **declared: Unpack[Declared]
 ) -> Checked:
     """The clean rows of a log, and the rows that training would set aside, each with the reason.
 
     Args:
         events: see `read`; with `feedback` alone to be named, and what else the log has.
         feedback: see `read`.
-        context: see `read`.
-        items: see `read`.
-        item_features: see `read`.
-        timezone: see `read`.
-        timestamp_unit: see `read`.
-        end: see `read`.
-        click: see `read`.
-        flags: see `read`.
-        day_starts_at: see `read`.
-        outcomes: see `read`.
-        outcomes_end: see `read`.
         max_rejected_share: see `read`; here rows may be set aside in any number, unless it says otherwise.
+        declared: see `reward.data.declared.Declared`.
 
     Returns:
         ``log``, whose ``events`` are the clean rows, ``rejected``, the others as they came, with ``reason``, and
@@ -127,6 +86,7 @@ def check(
 
     Raises:
         SchemaError: a column is missing or of a type that cannot be read. It lists every problem found.
+        TypeError: there is no such argument.
 
     >>> moments = [datetime(2024, 5, 1), datetime(2024, 5, 2), None]
     >>> frame = pl.DataFrame({"user_id": [1, 2, 2], "item_id": [7, 8, 8], "timestamp": moments, "click": [1, 0, 0]})
@@ -134,23 +94,8 @@ def check(
     ['timestamp is null']
 
     """
-    log = read(
-        events,
-        feedback=feedback,
-        session_gap_minutes=30,  # plays no part in a check
-        max_rejected_share=max_rejected_share,
-        context=context,
-        items=items,
-        item_features=item_features,
-        timezone=timezone,
-        timestamp_unit=timestamp_unit,
-        end=end,
-        click=click,
-        flags=flags,
-        day_starts_at=day_starts_at,
-        outcomes=outcomes,
-        outcomes_end=outcomes_end,
-    )
+    gap = 30  # plays no part in a check
+    log = read(events, feedback=feedback, session_gap_minutes=gap, max_rejected_share=max_rejected_share, **declared)
     return schema.check(log, least_users=0, strays=True)
 
 

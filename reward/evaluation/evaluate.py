@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from reward.arrays import Doubles
 from reward.causal.propensity.plausibility import check_propensities
@@ -26,6 +28,53 @@ from reward.scoring.function import RewardFunction
 
 MODEL = "reward model"
 HEAVY_SHARE = 0.9
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """What is judged.
+
+    Attributes:
+        all: the log's rows, with their scores and the slices that they are in.
+        test: (rows,) which of them are judged: those of the test days of whose trace at least one day is known.
+        trace: (test rows, H) active days.
+        observed: (test rows, H) days that the log has seen.
+        known: the log as it was known when the function had been trained.
+    """
+
+    all: pl.DataFrame
+    test: NDArray[np.bool_]
+    trace: NDArray[np.bool_]
+    observed: NDArray[np.bool_]
+    known: EventLog
+
+    @classmethod
+    def of(
+        cls,
+        function: RewardFunction,
+        log: EventLog,
+        window: Split,
+        events: pl.DataFrame,
+        scores: pl.DataFrame,
+        labelled: pl.DataFrame,
+    ) -> _Rows:
+        """Those of a log, of which ``events``, ``scores`` and ``labelled`` have a row each."""
+        # the log's columns apart from the scores and the labels, whose names they may have
+        keys = [name for name in (USER, ITEM, TIMESTAMP, PROPENSITY) if name in events.columns]
+        rows = (
+            events.select(*keys, *(pl.col(name).alias(of_log(name)) for name in log.feedback))
+            .hstack(scores)
+            .with_columns(labelled[DAY])
+            .with_columns(pl.col("value_after").shift(1).over(USER).alias(PREVIOUS), *_slices(window))
+        )
+        test = ((labelled[DAY] >= window.validation_end) & (labelled[OBSERVED] > 0)).to_numpy()
+        trace, observed = (days_of(labelled[name], function.horizon_days)[test] for name in (TRACE, OBSERVED))
+        return cls(rows, test, trace, observed, known_at(log, window.validation_end))
+
+    @property
+    def judged(self) -> pl.DataFrame:
+        """The rows that are judged."""
+        return self.all.filter(self.test)
 
 
 def judge(
@@ -69,33 +118,8 @@ def judge(
     further = {name: outcome.label(log, window.end).collect() for name, outcome in function.also.items()}
     asked = {name: it[ASKED] if ABSENT in function.also[name].states else None for name, it in further.items()}
     told = function.predict(events, forecast=True, expected=asked)
-    # the log's columns apart from the scores and the labels, whose names they may have
-    keys = [name for name in (USER, ITEM, TIMESTAMP, PROPENSITY) if name in events.columns]
-    rows = (
-        events.select(*keys, *(pl.col(name).alias(of_log(name)) for name in log.feedback))
-        .hstack(told.scores)
-        .with_columns(labelled[DAY])
-        .with_columns(pl.col("value_after").shift(1).over(USER).alias(PREVIOUS), *_slices(window))
-    )
-    test = ((labelled[DAY] >= window.validation_end) & (labelled[OBSERVED] > 0)).to_numpy()
-    trace, observed = (days_of(labelled[name], function.horizon_days)[test] for name in (TRACE, OBSERVED))
-    known, worth = known_at(log, window.validation_end), None
-    unused = _no_propensities(known)
-    if unused is None:
-        worth = other_policies(
-            rows.filter(test),
-            trace,
-            observed,
-            past=rows.filter(pl.col(DAY) < window.validation_end),
-            feedback=function.features.feedback,
-            click=log.click,
-            unit=function.unit,
-            proposed=None if proposed is None else proposed_policies(proposed, rows.filter(test), log.timestamp_unit),
-            level=intervals["level"],
-            **policies,
-        )
-    elif proposed is not None:
-        raise SchemaError(f"policies={proposed} expected the probability with which each item was shown: {unused}")
+    rows = _Rows.of(function, log, window, events, told.scores, labelled)
+    worth = _worth(function, rows, window, proposed, level=intervals["level"], **policies)
     others = baselines(
         log,
         window,
@@ -104,15 +128,15 @@ def judge(
         logistic=logistic,
         boosting=boosting,
         seed=seed,
-        rows=test,
-        asked=observed,
+        rows=rows.test,
+        asked=rows.observed,
         **calibration,
     )
     assessment = assess(
-        {MODEL: told.forecast[test], **others},
-        trace,
-        observed,
-        rows=rows.filter(test),
+        {MODEL: told.forecast[rows.test], **others},
+        rows.trace,
+        rows.observed,
+        rows=rows.judged,
         model=MODEL,
         unit=function.unit,
         points=getattr(function.outcome, "points", DAYS),
@@ -122,11 +146,32 @@ def judge(
     )
     setting = {name: intervals[name] for name in ("resamples", "level", "min_slice_users")}
     assessment["further"] = {
-        name: _further(function.also[name], told.expected[name], labels, known, window, rows, seed=seed, **setting)
+        name: _further(function.also[name], told.expected[name], labels, rows, window, seed=seed, **setting)
         for name, labels in further.items()
     }
-    assessment["canary"] = canary_account(known, horizon_days=function.horizon_days, seed=seed)
-    return assessment | ({"no policies": unused} if worth is None else {"policies": worth})
+    assessment["canary"] = canary_account(rows.known, horizon_days=function.horizon_days, seed=seed)
+    return assessment | worth
+
+
+def _worth(function: RewardFunction, rows: _Rows, window: Split, proposed: str | Path | None, **settings: Any) -> Json:
+    """What `judge` says of policies."""
+    unused = _no_propensities(rows.known)
+    if unused is None:
+        worth = other_policies(
+            rows.judged,
+            rows.trace,
+            rows.observed,
+            past=rows.all.filter(pl.col(DAY) < window.validation_end),
+            feedback=function.features.feedback,
+            click=rows.known.click,
+            unit=function.unit,
+            proposed=None if proposed is None else proposed_policies(proposed, rows.judged, rows.known.timestamp_unit),
+            **settings,
+        )
+        return {"policies": worth}
+    if proposed is not None:
+        raise SchemaError(f"policies={proposed} expected the probability with which each item was shown: {unused}")
+    return {"no policies": unused}
 
 
 def _no_propensities(log: EventLog) -> str | None:
@@ -140,13 +185,12 @@ def _further(
     outcome: Outcome,
     expected: Doubles,
     labels: pl.DataFrame,
-    known: EventLog,
+    rows: _Rows,
     window: Split,
-    rows: pl.DataFrame,
     **setting: Any,
 ) -> Json:
     """What `assess_further` says of one outcome, on the events of the test days."""
-    before = outcome.parts(outcome.label(known, window.validation_end).collect())
+    before = outcome.parts(outcome.label(rows.known, window.validation_end).collect())
     test = (labels[DAY] >= window.validation_end).to_numpy()
     parts = outcome.parts(labels.filter(test))
     count = before.known.sum(0)
@@ -156,7 +200,7 @@ def _further(
         parts.values,
         parts.known,
         average,
-        rows=rows.filter(test),
+        rows=rows.all.filter(test),
         unit=outcome.unit,
         parts=parts.names,
         **setting,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TypedDict, Unpack
 
 import numpy as np
 import numpy.typing as npt
@@ -53,16 +53,29 @@ class Measurement:
     users: int
 
 
+class Resampled(TypedDict):
+    """Whose rows are measured, and how: keyword arguments of `evaluate` and `compare`.
+
+    Attributes:
+        user: int (n,): whose row it is.
+        resamples: number of resamples of users.
+        seed: the same seed gives the same intervals.
+        level: of the intervals, in (0, 1).
+        bins: number of bins of the calibration error.
+    """
+
+    user: Ints
+    resamples: int
+    seed: int
+    level: float
+    bins: int
+
+
 def evaluate(
     probabilities: npt.ArrayLike,
     trace: Bools,
     observed: Bools,
-    *,
-    user: Ints,
-    resamples: int,
-    seed: int,
-    level: float,
-    bins: int,
+    **asked: Unpack[Resampled],
 ) -> list[Measurement]:
     """Every metric of one prediction, by day and over the horizon, with an interval that resamples users.
 
@@ -75,11 +88,7 @@ def evaluate(
         probabilities: (n, H), in [0, 1] where observed.
         trace: bool (n, H): was active.
         observed: bool (n, H): the bit is known.
-        user: int (n,): whose row it is.
-        resamples: number of resamples of users.
-        seed: the same seed gives the same intervals.
-        level: of the intervals, in (0, 1).
-        bins: number of bins of the calibration error.
+        asked: see `Resampled`.
 
     Returns:
         For each metric by day one measurement over the horizon and one a day, then ``c_index`` and the three
@@ -95,7 +104,6 @@ def evaluate(
     [('brier', 0.25), ('auc', 0.5)]
 
     """
-    asked: dict[str, Any] = {"user": user, "resamples": resamples, "seed": seed, "level": level, "bins": bins}
     return evaluate_against({"": probabilities}, "", trace, observed, **asked)[0][""]
 
 
@@ -104,12 +112,7 @@ def compare(
     second: npt.ArrayLike,
     trace: Bools,
     observed: Bools,
-    *,
-    user: Ints,
-    resamples: int,
-    seed: int,
-    level: float,
-    bins: int,
+    **asked: Unpack[Resampled],
 ) -> list[Measurement]:
     """Every metric of one prediction minus that of another on the same rows.
 
@@ -121,11 +124,7 @@ def compare(
         second: probabilities (n, H).
         trace: as in `evaluate`.
         observed: as in `evaluate`.
-        user: as in `evaluate`.
-        resamples: as in `evaluate`.
-        seed: as in `evaluate`.
-        level: as in `evaluate`.
-        bins: as in `evaluate`.
+        asked: see `Resampled`.
 
     Returns:
         What `evaluate` returns, without ``active_days_observed``, which is one number for both.
@@ -134,7 +133,6 @@ def compare(
         ValueError: as in `evaluate`.
 
     """
-    asked: dict[str, Any] = {"user": user, "resamples": resamples, "seed": seed, "level": level, "bins": bins}
     return evaluate_against({"first": first, "second": second}, "first", trace, observed, **asked)[1]["second"]
 
 
@@ -158,11 +156,11 @@ def evaluate_against(
         first: name of the one that is compared with the others.
         trace: as in `evaluate`.
         observed: as in `evaluate`.
-        user: as in `evaluate`.
-        resamples: as in `evaluate`.
-        seed: as in `evaluate`.
-        level: as in `evaluate`.
-        bins: as in `evaluate`.
+        user: see `Resampled`.
+        resamples: see `Resampled`.
+        seed: see `Resampled`.
+        level: see `Resampled`.
+        bins: see `Resampled`.
         once: at most one of a row's days can be set, so the chances of days add up to that of having come by then.
 
     Returns:

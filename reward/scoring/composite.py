@@ -15,16 +15,17 @@ import torch
 from torch import Tensor, nn
 
 from reward.arrays import Doubles
-from reward.data.event_log import SchemaError
 from reward.frozen import Frozen, as_trained
 from reward.plain import check
 from reward.rewards import Rewards
-from reward.scoring.artifact import fresh_folder, read, read_back, save, write_manifest
+from reward.scoring.artifact import fresh_folder, read, read_back, save
 from reward.scoring.candidates import Ids
 from reward.scoring.function import RewardFunction, SetAside
 from reward.scoring.history import Histories
-from reward.scoring.requests import Request, ScoreOptions, beside
-from reward.scoring.sealed import CARD, MANIFEST, Sealed
+from reward.scoring.manifest import CARD, MANIFEST, write_manifest
+from reward.scoring.model_card import composite_card
+from reward.scoring.requests import Request, ScoreOptions, beside, refuse_unfit_signals
+from reward.scoring.sealed import Sealed
 from reward.scoring.strategies import weighted_sum
 from reward.targets import TARGET
 
@@ -200,7 +201,7 @@ class Composite(Frozen):
             raise ValueError(
                 "a composite expected no also, habit or as_of: it predicts no outcome, score its functions"
             )
-        self._check(events)
+        refuse_unfit_signals(events, self.columns)
         scored = {
             name: function.scores(events, set_aside=set_aside, **options).select(REWARD, REWARD_STD)
             for name, function in self.functions.items()
@@ -275,14 +276,16 @@ class Composite(Frozen):
             ValueError: `reward.load` would refuse it; nothing is written.
         """
         with fresh_folder(folder) as fresh:
+            weights = dict(zip(self.signals, self.weights.tolist(), strict=True))
             places = {name: f"signals/{number}" for number, name in enumerate(self.functions)}
             for name, place in places.items():
                 save(self.functions[name], fresh / place)
-            (fresh / CARD).write_text(self._card(), encoding="utf-8")
+            card = composite_card(self.unit, weights, self.covariance.diagonal().sqrt(), self.functions, self.facts)
+            (fresh / CARD).write_text(card, encoding="utf-8")
             manifest = {
                 TARGET: f"{type(self).__module__}.{type(self).__qualname__}",
                 "unit": self.unit,
-                "weights": dict(zip(self.signals, self.weights.tolist(), strict=True)),
+                "weights": weights,
                 "covariance": self.covariance.tolist(),
                 "functions": places,
                 "facts": self.facts,
@@ -326,38 +329,3 @@ class Composite(Frozen):
                 f"candidates have no feedback yet: expected a scoring function for every signal, "
                 f"{', '.join(self.columns)} are columns of the log; score_events scores what was shown"
             )
-
-    def _check(self, events: pl.DataFrame) -> None:
-        schema = events.schema
-        problems = [f"{name} is missing" for name in self.columns if name not in schema]
-        for name in self.columns:
-            if name in schema and not (schema[name].is_numeric() or schema[name] == pl.Boolean):
-                problems.append(f"{name} is {schema[name]}, expected a number")
-            elif name in schema and (nulls := events[name].null_count()):
-                problems.append(f"{name} has {nulls} nulls")
-            elif name in schema and (odd := events[name].len() - int(events[name].cast(pl.Float64).is_finite().sum())):
-                problems.append(f"{name} has {odd} values that are NaN or infinite")
-        if problems:
-            raise SchemaError(f"signals of the composite do not fit: {'; '.join(problems)}")
-
-    def _card(self) -> str:
-        errors = self.covariance.diagonal().sqrt()
-        rows = "\n".join(
-            f"| `{name}` | {weight:.6g} | {error:.3g} | {'scoring function' if name in self.functions else 'column'} |"
-            for name, weight, error in zip(self.signals, self.weights.tolist(), errors.tolist(), strict=True)
-        )
-        source = self.facts.get("experiments")
-        learned = "" if source is None else f"\nWeights by {source['method']} from past experiments.\n"
-        return f"""# A composite reward in {self.unit}
-
-`reward = Σ weight · signal`. Made by `reward`.
-
-| signal | weight | standard error | |
-|---|---|---|---|
-{rows}
-{learned}
-- **A weight is what moving the signal was worth in past experiments.** It holds for changes like theirs; a ranker that
-  is trained on it can move the signal in ways that none of them did. Check it against an experiment before a launch.
-- It stands for metrics that are sums over a user's events. It is no forecast and has no horizon of its own.
-- Signals that are columns score what was shown; candidates need a scoring function for each signal.
-"""

@@ -17,7 +17,8 @@ from reward.columns import ITEM
 from reward.features.events import Features
 from reward.plain import check
 from reward.scoring.bounded import check_table, table, table_bytes, tensor_shapes, tensors
-from reward.scoring.sealed import EFFECTS, ITEMS, NET, Sealed
+from reward.scoring.manifest import EFFECTS, ITEMS, NET
+from reward.scoring.sealed import Sealed
 from reward.targets import TARGET, resolve
 
 _WITH_A_TARGET = 6  # the first format that names the class

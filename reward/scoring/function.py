@@ -17,14 +17,12 @@ from reward.frozen import Frozen, as_trained, eager
 from reward.outcomes.habit import habits
 from reward.outcomes.protocol import Outcome
 from reward.rewards import Rewards
-from reward.scoring.as_of import refuse_unless_open_days_are_forecast
-from reward.scoring.candidates import Catalogue, Ids, Score, scored
+from reward.scoring.candidates import Catalogue, Ids
 from reward.scoring.forecaster import Forecaster
-from reward.scoring.history import History, encoded
-from reward.scoring.prediction import Prediction, all_moments, distributed, predicted, predicted_of_nothing
-from reward.scoring.readout import LogStates
-from reward.scoring.requests import Counts, LogReader, Outputs, Progress, ReadOptions, Request, ScoreOptions, beside
-from reward.scoring.strategies import CausalEffects, ExposureTerm, HabitReward, Strategy
+from reward.scoring.history import History
+from reward.scoring.prediction import Prediction
+from reward.scoring.requests import Counts, Outputs, Progress, ReadOptions, Request, ScoreOptions, beside
+from reward.scoring.scorer import Scorer
 from reward.sequences.network import RewardNetwork
 
 SetAside = Callable[["RewardFunction", Counts], None]
@@ -97,9 +95,7 @@ class RewardFunction(Frozen):
         A hash of the weights that read, of how columns become inputs, of the items, and of the effects.
         """
         if self._fingerprint is None or self._fingerprint[0] is not self.effects:
-            causal = self._causal()
-            told = self._forecaster().fingerprint(None if causal is None else causal.fingerprint())
-            self._fingerprint = self.effects, told
+            self._fingerprint = self.effects, self._scorer().fingerprint()
         return self._fingerprint[1]
 
     def score_events(
@@ -240,9 +236,7 @@ class RewardFunction(Frozen):
             SchemaError: a column is missing or of the wrong type, or a value cannot be used.
             ValueError: ``name`` is not one of `units`.
         """
-        forecaster = self._forecaster()
-        forecaster.refuse_unknown([] if name is None else [name])
-        return distributed(forecaster, self._reading(events, Request(**options)), name)
+        return self._scorer().distributed(events, Request(**options), name)
 
     def unknown_items(self, items: Ids, items_table: pl.DataFrame | None = None) -> int:
         """How many of ``items`` are not in the vocabulary: they are scored by their features alone."""
@@ -275,16 +269,7 @@ class RewardFunction(Frozen):
         Raises:
             SchemaError: a column is missing or of the wrong type, or a value cannot be used.
         """
-        reader, causal = self._reader(), self._causal()
-        clean = reader.read(events).events
-        slots = reader.slots(clean, now)
-        return encoded(
-            self.network,
-            self._forecaster().windows(clean, slots, items_table, history_start),
-            slots,
-            standing=None if causal is None else causal.standing(clean, slots),
-            encoded_by=self.fingerprint,
-        )
+        return self._scorer().encoded(events, now, items_table, history_start, encoded_by=self.fingerprint)
 
     @eager
     @as_trained
@@ -307,8 +292,8 @@ class RewardFunction(Frozen):
             ValueError: ``items`` has another shape, or ids of another type than the vocabulary's; or ``habit`` is not
                 one of `habits`.
         """
-        reward = self._reward(habit)
-        return self._of_candidates(history, items, lambda ids: reward.of_candidates(ids, items_table))
+        history.refuse_unless_encoded_by(self.fingerprint)
+        return self._scorer().rewards(history, items, habit, items_table)
 
     forward = score_candidates
 
@@ -332,9 +317,8 @@ class RewardFunction(Frozen):
         Raises:
             ValueError: see `score_candidates`; or ``name`` is not one of `units`.
         """
-        forecaster = self._forecaster()
-        forecaster.refuse_unknown([name])
-        return self._of_candidates(history, items, lambda ids: forecaster.of_candidates(name, ids, items_table)).mean
+        history.refuse_unless_encoded_by(self.fingerprint)
+        return self._scorer().outcome_of_candidates(history, items, name, items_table)
 
     @eager
     @as_trained
@@ -345,38 +329,8 @@ class RewardFunction(Frozen):
         outputs: Outputs,
         set_aside: Callable[[Counts], None] | None = None,
     ) -> Prediction:
-        forecaster, habit = self._forecaster(), [] if request.habit is None else [request.habit]
-        rewards = [self._reward(), *map(self._reward, habit)] if outputs.scores else []
-        if all_moments(request, outputs):
-            refuse_unless_open_days_are_forecast(self.outcome)
-        forecaster.refuse_unknown([*request.also, *outputs.expected])
-        if events.is_empty():
-            return predicted_of_nothing(forecaster, rewards, request, outputs)
-        reading = self._reading(events, request, set_aside)
-        return predicted(forecaster, self.outcome, rewards, reading, request, outputs)
+        return self._scorer().predicted(events, request, outputs, set_aside)
 
-    def _reading(
-        self, events: pl.DataFrame, request: Request, set_aside: Callable[[Counts], None] | None = None
-    ) -> LogStates:
-        log = self._reader(set_aside).read(events)
-        windows = self._forecaster().windows(log.events, None, request.items_table, request.history_start)
-        return LogStates(log, windows, self.network, request.progress)
-
-    def _of_candidates(self, history: History, items: Ids, score_of: Callable[..., Score]) -> Rewards:
-        history.refuse_unless_encoded_by(self.fingerprint)
-        return scored(history, self._catalogue.ids_of(items), score_of)
-
-    def _reader(self, set_aside: Callable[[Counts], None] | None = None) -> LogReader:
-        return LogReader(self.features, self.timestamp_unit, set_aside)
-
-    def _forecaster(self) -> Forecaster:
-        return Forecaster(self.network, self.features, self.also, self.max_events, self._catalogue)
-
-    def _causal(self) -> CausalEffects | None:
-        return None if self.effects is None else CausalEffects(self.effects, self._forecaster())
-
-    def _reward(self, habit: str | None = None) -> Strategy:
-        """What makes the reward; or that of a habit."""
-        if habit is not None:
-            return HabitReward.of(self._forecaster(), self.habits, habit)
-        return self._causal() or ExposureTerm(self._forecaster())
+    def _scorer(self) -> Scorer:
+        forecaster = Forecaster(self.network, self.features, self.also, self.max_events, self._catalogue)
+        return Scorer(forecaster, self.outcome, self.timestamp_unit, self.effects, self.habits)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from reward.scoring.sealed import ArtifactError, shown_error
+from reward.scoring.open_folder import ArtifactError, shown_error
 
 
 @contextmanager

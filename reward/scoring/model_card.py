@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any
+
+from torch import Tensor
 
 from reward.causal.diagnostics.summary import account_sentences, no_push, verdict
 from reward.scoring.function import RewardFunction
@@ -79,6 +81,39 @@ of the items table {_names(features.item_features)}.
 ## What it can and cannot claim
 
 {claims.format(unit=function.unit)}"""
+
+
+def composite_card(
+    unit: str, weights: Mapping[str, float], errors: Tensor, functions: Container[str], facts: Mapping[str, Any]
+) -> str:
+    """Markdown for the README of a composite.
+
+    Args:
+        unit: of its reward.
+        weights: of its signals, by name.
+        errors: (signals,) their standard errors.
+        functions: the signals that are scoring functions; the others are columns of the log.
+        facts: what else is known of it.
+    """
+    rows = "\n".join(
+        f"| `{name}` | {weight:.6g} | {error:.3g} | {'scoring function' if name in functions else 'column'} |"
+        for (name, weight), error in zip(weights.items(), errors.tolist(), strict=True)
+    )
+    source = facts.get("experiments")
+    learned = "" if source is None else f"\nWeights by {source['method']} from past experiments.\n"
+    return f"""# A composite reward in {unit}
+
+`reward = Σ weight · signal`. Made by `reward`.
+
+| signal | weight | standard error | |
+|---|---|---|---|
+{rows}
+{learned}
+- **A weight is what moving the signal was worth in past experiments.** It holds for changes like theirs; a ranker that
+  is trained on it can move the signal in ways that none of them did. Check it against an experiment before a launch.
+- It stands for metrics that are sums over a user's events. It is no forecast and has no horizon of its own.
+- Signals that are columns score what was shown; candidates need a scoring function for each signal.
+"""
 
 
 def _further(function: RewardFunction) -> str:

@@ -229,6 +229,8 @@ class ReadLog:
 
     def table(self, source: Ints, values: Doubles) -> Doubles:
         """(rows, columns) as `in_order` has them, nan where there is none."""
+        if not values.shape[1]:
+            return np.empty((self.came.height, 0))  # a frame without columns has no rows
         told = self.in_order(source, {str(place): column for place, column in enumerate(values.T)})
         return told.cast(pl.Float64).fill_null(np.nan).to_numpy()
 
@@ -260,6 +262,29 @@ def beside(events: pl.DataFrame, scores: pl.DataFrame) -> pl.DataFrame:
         while names[name] in events.columns:
             names[name] = f"{SCORED}{names[name]}"
     return events.hstack(scores.rename(names))
+
+
+def refuse_unfit_signals(events: pl.DataFrame, names: Sequence[str]) -> None:
+    """See that columns are finite numbers, as signals of a composite are.
+
+    Args:
+        events: the log.
+        names: of the columns.
+
+    Raises:
+        SchemaError: one is missing, is no number, or has nulls or what is not finite.
+    """
+    schema = events.schema
+    problems = [f"{name} is missing" for name in names if name not in schema]
+    for name in names:
+        if name in schema and not (schema[name].is_numeric() or schema[name] == pl.Boolean):
+            problems.append(f"{name} is {schema[name]}, expected a number")
+        elif name in schema and (nulls := events[name].null_count()):
+            problems.append(f"{name} has {nulls} nulls")
+        elif name in schema and (odd := events[name].len() - int(events[name].cast(pl.Float64).is_finite().sum())):
+            problems.append(f"{name} has {odd} values that are NaN or infinite")
+    if problems:
+        raise SchemaError(f"signals of the composite do not fit: {'; '.join(problems)}")
 
 
 def in_utc(moment: datetime) -> datetime:

@@ -45,11 +45,12 @@ from reward.scoring.function import RewardFunction
 from reward.sequences.datamodule import StreamData
 from reward.sequences.model import RewardModel
 from reward.sequences.network import RewardNetwork
+from reward.simulation.lives import Service, open_service
 from reward.simulation.log import events_of, items_of
+from reward.simulation.long_run import Outcome, outcome
 from reward.simulation.policies import logging_policy
 from reward.simulation.rankers import Slates, log_with_slates, policy_of, train_ranker, true_effects
-from reward.simulation.service import Service, open_service
-from reward.simulation.truth import Outcome, item_effects, outcome
+from reward.simulation.truth import item_effects
 from reward.simulation.world import World
 from reward.text import Estimate, amount, negated, places, readable, side_of_zero
 from reward.writing import whole, write_json

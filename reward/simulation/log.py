@@ -12,8 +12,10 @@ from reward.arrays import Ints
 from reward.columns import ITEM, POSITION, PROPENSITY, REQUEST, SESSION, TIMESTAMP, USER
 from reward.data.event_log import EventLog
 from reward.data.parquet import columns
+from reward.simulation.exposures import Exposures
+from reward.simulation.lives import Service, first_state, open_service
 from reward.simulation.policies import logging_policy
-from reward.simulation.service import Exposures, Service, first_state, open_service, simulate
+from reward.simulation.service import simulate
 from reward.simulation.world import World
 
 

@@ -8,15 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from reward.arrays import Floats
-from reward.simulation.service import (
-    Policy,
-    Service,
-    View,
-    click_logit,
-    impulse,
-    match_of,
-    satisfaction_of,
-)
+from reward.simulation.behaviour import click_logit, impulse, match_of, satisfaction_of
+from reward.simulation.lives import Policy, Service, View
 from reward.simulation.world import sigmoid
 
 

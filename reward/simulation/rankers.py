@@ -12,21 +12,11 @@ from torch.nn.functional import gelu
 
 from reward.arrays import Floats, Ints
 from reward.ranking.losses import softmax
+from reward.simulation.behaviour import click_logit, context_logit, impulse, match_of, satisfaction_of
+from reward.simulation.exposures import Exposures
+from reward.simulation.lives import Policy, Service, View, first_state
 from reward.simulation.policies import logging_policy, rank_by
-from reward.simulation.service import (
-    Exposures,
-    Policy,
-    Run,
-    Service,
-    View,
-    click_logit,
-    context_logit,
-    first_state,
-    impulse,
-    match_of,
-    satisfaction_of,
-    simulate,
-)
+from reward.simulation.service import Run, simulate
 from reward.simulation.world import sigmoid
 
 _SEEN_RATE = 0.4  # how fast the term for items already seen saturates

@@ -1,8 +1,7 @@
-"""The truth: what one exposure does to active days, and what a policy does in the long run."""
+"""The truth: what showing an item once does to active days, pooled from paired runs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,25 +11,10 @@ from numpy.typing import NDArray
 from reward.arrays import Doubles, Ints
 from reward.columns import ITEM
 from reward.data.event_log import SchemaError
+from reward.simulation.lives import Service, open_service
+from reward.simulation.paired_runs import Pairs, paired_runs
 from reward.simulation.policies import logging_policy
-from reward.simulation.service import (
-    Policy,
-    Service,
-    State,
-    Swap,
-    click_logit,
-    context_logit,
-    first_state,
-    impulse,
-    match_of,
-    open_service,
-    plan,
-    satisfaction_of,
-    simulate,
-    visiting,
-    visitors,
-)
-from reward.simulation.world import World, sigmoid
+from reward.simulation.world import World
 
 
 @dataclass(frozen=True)
@@ -62,82 +46,6 @@ class Effects:
     by_segment: Doubles
     by_segment_se: Doubles
     personal_spread: float
-
-
-@dataclass(frozen=True)
-class Pairs:
-    """Paired runs that differ by one exposure, and what theory expects of them to first order.
-
-    P parents are visits, each run once with nothing at one position and once with each of M items there.
-
-    Attributes:
-        user: (P,).
-        weight: (P,) slates of the visit's day.
-        item: (P, M).
-        difference: (P, M) active days over the horizon, minus those of the run with nothing there.
-        predicted: (P, M) first-order difference, given the satisfaction that the exposure gave.
-        expected: (P, items) mean of ``predicted`` over what the exposure may give; NaN for items not live.
-        type: (items,) content type.
-    """
-
-    user: Ints
-    weight: Doubles
-    item: Ints
-    difference: Doubles
-    predicted: Doubles
-    expected: Doubles
-    type: Ints
-
-
-def paired_runs(
-    service: Service,
-    policy: Policy,
-    *,
-    horizon_days: int,
-    days: Iterable[int],
-    parents_per_day: int,
-    items_per_parent: int,
-    draw: int = 1,
-    block: int = 400,
-) -> Pairs:
-    """Swaps one exposure of visits that happen under ``policy``, and lets both lives go on with the same luck.
-
-    The outcome of a run is the sum of its visit *probabilities*, not of its visits: same mean, far less noise.
-
-    Args:
-        service: where.
-        policy: what fills all other slots.
-        horizon_days: days, from the one after the exposure, over which active days count.
-        days: days of the exposures.
-        parents_per_day: visits looked at on each of them.
-        items_per_parent: items tried in each.
-        draw: luck from the exposure on; the days before it are those of the log (draw 0).
-        block: visits whose runs are made together.
-
-    Raises:
-        ValueError: a run would leave the calendar.
-    """
-    state = first_state(service)
-    rng = np.random.default_rng([service.seed, draw, 3])
-    found = []
-    for day in sorted(days):
-        state = simulate(service, policy, state, day - state.day).state
-        there = np.flatnonzero(visitors(service, state, draw, visiting(service, state)[0]))
-        parents = rng.permutation(there)[:parents_per_day]
-        live = service.catalogue.live(day)
-        rounds = -(-len(parents) * items_per_parent // len(live))
-        items = rng.permuted(np.tile(live, (rounds, 1)), axis=1).ravel()[: len(parents) * items_per_parent]
-        items = items.reshape(len(parents), items_per_parent)
-        position = rng.integers(0, service.world.slate_size, len(parents))
-        for first in range(0, len(parents), block):
-            part = slice(first, first + block)
-            found.append(
-                _pairs(service, policy, state.of(parents[part]), items[part], position[part], horizon_days, draw)
-            )
-    rows = (name for name in Pairs.__dataclass_fields__ if name != "type")
-    return Pairs(
-        type=service.catalogue.type, **{name: np.concatenate([getattr(it, name) for it in found]) for name in rows}
-    )
 
 
 def effects(pairs: Pairs, segment: Ints, group: Ints) -> Effects:
@@ -247,72 +155,6 @@ def segments_of(service: Service) -> Ints:
     return 2 * third + (taste > 0)
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """Expected active days of each life over an evaluation period.
-
-    Attributes:
-        active_days: (n,) days.
-    """
-
-    active_days: Doubles
-
-    def mean(self) -> tuple[float, float]:
-        """Mean over lives, and its standard error."""
-        return _mean(self.active_days)
-
-    def less(self, other: Outcome) -> tuple[float, float]:
-        """Mean difference to another policy's outcome from the same start and luck, and its standard error."""
-        return _mean(self.active_days - other.active_days)
-
-
-def outcome(service: Service, policy: Policy, start: State, days: int, *, draws: Iterable[int] = (1,)) -> Outcome:
-    """The long-run outcome of a policy: expected active days over ``days`` from ``start``, under the given luck."""
-    totals = [simulate(service, policy, start, days, draw=draw).visit.sum(axis=0, dtype=np.float64) for draw in draws]
-    return Outcome(np.mean(totals, axis=0))
-
-
-def gap_closed(outcomes: Mapping[str, Outcome], name: str, *, low: str, high: str) -> float:
-    """Share of the distance from policy ``low`` to policy ``high``, in mean active days, that ``name`` closes."""
-    return outcomes[name].less(outcomes[low])[0] / outcomes[high].less(outcomes[low])[0]
-
-
-def _pairs(
-    service: Service, policy: Policy, parents: State, item: Ints, position: Ints, horizon_days: int, draw: int
-) -> Pairs:
-    n, tried = item.shape
-    world, day, live = service.world, parents.day, service.catalogue.live(parents.day)
-    lives = np.repeat(np.arange(n), tried + 1)
-    shown = np.concatenate([np.full((n, 1), -1), item], axis=1)
-    run = simulate(
-        service,
-        policy,
-        parents.of(lives),
-        horizon_days + 1,
-        draw=draw,
-        swap=Swap(np.repeat(position, tried + 1), shown.ravel()),
-    )
-    total = run.visit[1:].sum(axis=0, dtype=np.float64).reshape(n, tried + 1)
-    lasting = run.slope[1:, :: tried + 1].T.astype(np.float64) @ impulse(world, horizon_days)  # (n, types)
-    kind = service.catalogue.type
-    got = run.first_satisfaction.reshape(n, tried + 1)[:, 1:]
-    slates, surfaces = plan(service, day, draw)
-    match, seen = match_of(service, parents.users, live), parents.seen[:, live]
-    context = context_logit(world, surfaces[parents.users, 0])[np.arange(n), position]
-    click = sigmoid(click_logit(service, day, live, match, seen) + context[:, None])
-    expected = np.full((n, len(kind)), np.nan)
-    expected[:, live] = lasting[:, kind[live]] * click * satisfaction_of(service, live, match, seen)
-    return Pairs(
-        user=parents.users,
-        weight=slates[parents.users].astype(np.float64),
-        item=item,
-        difference=total[:, 1:] - total[:, :1],
-        predicted=np.take_along_axis(lasting, kind[item], axis=1) * got,
-        expected=expected,
-        type=kind,
-    )
-
-
 def _slope(pairs: Pairs, of_type: NDArray[np.bool_]) -> float:
     mine = of_type[pairs.item]
     squares = float((pairs.predicted[mine] ** 2).sum())
@@ -351,7 +193,3 @@ def _shrink(
         trust = np.where(known & (between > 0), between / (between + variance), 0.0)
     shrunk = np.where(known, trust * np.nan_to_num(mean), 0.0) + (1 - trust) * prior[group]
     return shrunk, (1 - trust) * between + (1 - trust) ** 2 * prior_variance[group], between**0.5
-
-
-def _mean(values: Doubles) -> tuple[float, float]:
-    return float(values.mean()), float(values.std(ddof=1) / np.sqrt(len(values)))

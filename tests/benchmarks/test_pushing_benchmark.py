@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from reward.causal.user_effects.model import PersonalizedEffect
+from reward.simulation.lives import first_state
 from reward.simulation.policies import logging_policy
-from reward.simulation.service import first_state, simulate
+from reward.simulation.service import simulate
 
 USERS, HALF = 150, 30
 

@@ -1,5 +1,6 @@
 import json
 import sys
+import types
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -343,20 +344,21 @@ class Popularity(EffectModel):
 
 
 def test_a_model_of_somebody_else_is_one_class(function, log, tmp_path, monkeypatch):
-    (tmp_path / "mine.py").write_text(MINE)
+    (tmp_path / "popular.py").write_text(MINE)
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.delitem(sys.modules, "mine", raising=False)
-    import mine
+    monkeypatch.setitem(sys.modules, "popular", types.ModuleType("popular"))  # taken out again at the end
+    del sys.modules["popular"]
+    import popular
 
     events = log.events.collect()
-    settings = {"max_events": 16, "timestamp_unit": None, "facts": {}, "effects": mine.Popularity(0.5)}
+    settings = {"max_events": 16, "timestamp_unit": None, "facts": {}, "effects": popular.Popularity(0.5)}
     other = RewardFunction(function.network, function.features, function.outcome, **settings)
     folder = save(other, tmp_path / "reward")
     assert not (folder / "effects.parquet").exists()
-    assert json.loads((folder / "reward.json").read_text())["effects"] == {"_target_": "mine.Popularity"}
-    with pytest.raises(ArtifactError, match=r"load it with trust=\('mine',\)"):
+    assert json.loads((folder / "reward.json").read_text())["effects"] == {"_target_": "popular.Popularity"}
+    with pytest.raises(ArtifactError, match=r"load it with trust=\('popular',\)"):
         load(folder)
-    again = load(folder, trust=("mine",))
+    again = load(folder, trust=("popular",))
     assert again.score_events(events)["reward"].to_list() == (0.5 * events["item_id"]).to_list()
     found = again.score_candidates(again.encode(events, now=NOW), [4, 2])
     assert found.mean[0].tolist() == [2.0, 1.0]

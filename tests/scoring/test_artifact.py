@@ -21,7 +21,7 @@ from safetensors.torch import save_file
 
 import reward
 from reward import writing
-from reward.scoring import sealed
+from reward.scoring import open_folder, sealed
 from reward.scoring.artifact import ArtifactError, ArtifactWarning, load, save
 from reward.scoring.function import RewardFunction
 from reward.scoring.model_card import model_card
@@ -462,7 +462,7 @@ def test_a_reader_that_is_overtaken_before_the_manifest_reads_the_new_artefact(f
             save(fn, folder)
         return there
 
-    monkeypatch.setattr(sealed.os, "listdir", overtaken)
+    monkeypatch.setattr(open_folder.os, "listdir", overtaken)
     assert load(folder).facts == {"new": True}
 
 
@@ -540,13 +540,13 @@ def test_modes_follow_the_umask(fn, tmp_path):
 
 def test_the_first_file_read_is_the_only_one_that_counts(fn, folder, monkeypatch):
     """What is parsed is what was hashed: a file that changes under the reader is the old one or an error."""
-    whole = sealed._content
+    whole = open_folder.content_of
 
     def then_changed(handle, size):
         content = whole(handle, size)
         (folder / "weights.safetensors").write_bytes(b"changed")
         return content
 
-    monkeypatch.setattr(sealed, "_content", then_changed)
+    monkeypatch.setattr(sealed, "content_of", then_changed)
     with pytest.raises(ArtifactError, match=r"weights.safetensors was changed after it was written"):
         load(folder)

@@ -19,8 +19,8 @@ import reward
 import train  # noqa: F401  registers the resolvers
 from reward.__main__ import main
 from reward.simulation.demo import CLICKS, REWARDS, TRUTH, Found, default_settings, demo, rewards_of
+from reward.simulation.lives import open_service
 from reward.simulation.rankers import log_with_slates
-from reward.simulation.service import open_service
 from reward.simulation.world import World
 
 ROOT = Path(__file__).parents[2]

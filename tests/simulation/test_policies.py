@@ -1,6 +1,8 @@
 import numpy as np
 import pytest
 
+from reward.simulation.lives import first_state, open_service
+from reward.simulation.long_run import gap_closed, outcome
 from reward.simulation.policies import (
     click_optimal,
     logging_policy,
@@ -9,8 +11,7 @@ from reward.simulation.policies import (
     random_policy,
     rank_by,
 )
-from reward.simulation.service import first_state, open_service, simulate
-from reward.simulation.truth import gap_closed, outcome
+from reward.simulation.service import simulate
 
 
 @pytest.fixture(scope="module")

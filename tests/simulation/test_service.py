@@ -4,8 +4,9 @@ from dataclasses import fields
 import numpy as np
 import pytest
 
+from reward.simulation.lives import Policy, Swap, first_state, open_service
 from reward.simulation.policies import logging_policy, random_policy, rank_by
-from reward.simulation.service import Policy, Swap, first_state, open_service, simulate
+from reward.simulation.service import simulate
 
 
 @pytest.fixture(scope="module")

@@ -1,21 +1,13 @@
 import numpy as np
 import pytest
 
+from reward.simulation.behaviour import click_logit, context_logit, match_of, plan, satisfaction_of, visiting, visitors
+from reward.simulation.lives import Swap, first_state, open_service
+from reward.simulation.long_run import outcome
+from reward.simulation.paired_runs import paired_runs
 from reward.simulation.policies import click_optimal, logging_policy, oracle, random_policy
-from reward.simulation.service import (
-    Swap,
-    click_logit,
-    context_logit,
-    first_state,
-    match_of,
-    open_service,
-    plan,
-    satisfaction_of,
-    simulate,
-    visiting,
-    visitors,
-)
-from reward.simulation.truth import effects, item_effects, outcome, paired_runs, segments_of
+from reward.simulation.service import simulate
+from reward.simulation.truth import effects, item_effects, segments_of
 from reward.simulation.world import sigmoid
 
 HORIZON = 14

@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from reward.simulation.service import impulse
+from reward.simulation.behaviour import impulse
 from reward.simulation.world import catalogue_of, population_of
 
 NAMES = sorted(path.stem for path in (Path(__file__).parents[2] / "conf" / "simulation").glob("*.yaml"))

@@ -11,7 +11,7 @@ from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 import train
 from benchmarks.kill_and_resume import small_log
 from reward.data.event_log import SchemaError
-from reward.scoring import sealed
+from reward.scoring import manifest
 from reward.training.command_line import RefusedError
 from reward.training.fitting import _ended
 from reward.training.folder import RunFolder, RunFolderError
@@ -116,7 +116,7 @@ def test_where_judging_fails_the_scoring_function_stands_and_can_be_judged_later
 
 
 def test_what_could_not_be_saved_is_refused_before_training(trained, tmp_path, monkeypatch):
-    monkeypatch.setattr(sealed, "_FREE", 0)
+    monkeypatch.setattr(manifest, "_FREE", 0)
     with pytest.raises(RefusedError, match="too many facts or names"):
         trained(tmp_path / "run")
     assert not (tmp_path / "run" / "checkpoints").exists()
