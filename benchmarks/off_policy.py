@@ -25,9 +25,9 @@ import polars as pl
 from harness import ROOT, Benchmark, Row, Smoke, result_row, table
 
 from reward.off_policy.estimate import Estimate, Refusal
-from reward.off_policy.estimate import effective_rows as effective
-from reward.off_policy.feedback import Logged, importance
-from reward.off_policy.ips import clipped, inverse_propensity, self_normalised
+from reward.off_policy.estimate import effective_sample_size as effective
+from reward.off_policy.feedback import LoggedFeedback, importance
+from reward.off_policy.ips import clipped, ips, snips
 
 SMOKE = Smoke(SMALL=4000)
 SMALL = None  # rows of each policy and campaign in a log that is drawn in the place of the real one
@@ -36,9 +36,9 @@ LEAST_EFFECTIVE_ROWS = 100
 LEVEL = 0.95
 MOST = 10.0  # weight, of clipped estimates
 REFUSED = ("women", "bts")  # 2.1 effective rows of 10,000
-ESTIMATORS: Mapping[str, Callable[[Logged, Any], Estimate]] = {
-    "IPS": inverse_propensity,
-    "self-normalised": self_normalised,
+ESTIMATORS: Mapping[str, Callable[[LoggedFeedback, Any], Estimate]] = {
+    "IPS": ips,
+    "self-normalised": snips,
     f"clipped at {MOST:g}": partial(clipped, most=MOST),
 }
 JUDGED = ("IPS", "self-normalised")  # a clipped estimate is too low by design
@@ -81,11 +81,11 @@ def log_of(events: pl.DataFrame, campaign: str, policy: str) -> pl.DataFrame:
     return events.filter(pl.col("campaign") == campaign, pl.col("behavior_policy") == policy)
 
 
-def rows_of(log: pl.DataFrame) -> Logged:
-    return Logged(
+def rows_of(log: pl.DataFrame) -> LoggedFeedback:
+    return LoggedFeedback(
         reward=log["click"].cast(pl.Float64).to_numpy(),
         propensity=log["propensity_score"].to_numpy(),
-        least_effective_rows=LEAST_EFFECTIVE_ROWS,
+        min_effective_sample_size=LEAST_EFFECTIVE_ROWS,
     )
 
 

@@ -25,8 +25,8 @@ from numpy.typing import NDArray
 from reward.arrays import Doubles
 from reward.off_policy.doubly_robust import doubly_robust
 from reward.off_policy.estimate import Estimate, MeanWeightOff, TooFewEffectiveRows
-from reward.off_policy.feedback import Logged
-from reward.off_policy.ips import inverse_propensity, self_normalised
+from reward.off_policy.feedback import LoggedFeedback
+from reward.off_policy.ips import ips, snips
 from reward.off_policy.paired_difference import difference_from_level
 from reward.statistics.intervals import normal
 
@@ -117,7 +117,7 @@ class Told(NamedTuple):
     """Of one log: why it was refused, or its effective rows; and of each estimator the error, half width and se."""
 
     refused: str | None
-    effective_rows: float
+    effective_sample_size: float
     errors: Doubles  # (estimators, 3)
 
 
@@ -126,13 +126,13 @@ def simulated(service: Service, near: bool, seed: int) -> Told:
     log: dict[str, Any] = {"reward": drawn.reward, "propensity": drawn.propensity, "user": drawn.user}
     refused = None
     try:
-        inverse_propensity(Logged(**log, least_effective_rows=LEAST_EFFECTIVE_ROWS), drawn.target)
+        ips(LoggedFeedback(**log, min_effective_sample_size=LEAST_EFFECTIVE_ROWS), drawn.target)
     except (TooFewEffectiveRows, MeanWeightOff) as error:
         refused = type(error).__name__
-    rows = Logged(**log, least_effective_rows=0, most_off=np.inf)
+    rows = LoggedFeedback(**log, min_effective_sample_size=0, most_off=np.inf)
     found: list[Estimate] = [
-        inverse_propensity(rows, drawn.target),
-        self_normalised(rows, drawn.target),
+        ips(rows, drawn.target),
+        snips(rows, drawn.target),
         doubly_robust(rows, drawn.target, drawn.model, drawn.model),
         difference_from_level(rows, drawn.target),
     ]
@@ -141,7 +141,7 @@ def simulated(service: Service, near: bool, seed: int) -> Told:
         (each.value - truth, each.interval(LEVEL)[1] - each.value, normal(LEVEL) * each.standard_error)
         for each, truth in zip(found, truths, strict=True)
     ]
-    return Told(refused, found[0].effective_rows, np.array(errors))
+    return Told(refused, found[0].effective_sample_size, np.array(errors))
 
 
 def rows_of(what: str, found: list[Told]) -> list[Row]:
@@ -149,7 +149,7 @@ def rows_of(what: str, found: list[Told]) -> list[Row]:
     few, off = (
         np.array([each.refused == kind.__name__ for each in found]) for kind in (TooFewEffectiveRows, MeanWeightOff)
     )
-    left, errors = np.array([each.effective_rows for each in found]), np.stack([each.errors for each in found])
+    left, errors = np.array([each.effective_sample_size for each in found]), np.stack([each.errors for each in found])
     rows = [
         result_row(what, "refused, few effective rows", float(few.mean())),
         result_row(what, "refused, mean weight", float(off.mean())),

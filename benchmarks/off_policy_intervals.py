@@ -5,7 +5,7 @@ leans on what items are truly worth. Told of its change against the policy that 
 log: how often the 95% interval holds the true change, half its width, and the squared error, of
 
 * *unclipped*: doubly robust with a model that foretells half of what users differ in, and nothing of items;
-* *chosen*: of that and of it clipped at 1, 2, 3, 5 and 8, the one `choose` takes, with its own interval;
+* *chosen*: of that and of it clipped at 1, 2, 3, 5 and 8, the one `select_estimator` takes, with its own interval;
 * *chosen, bias told*: the same with the estimated bias in its interval, ± 1.96 √(estimated squared error).
 
 Items' worth, users and noise are normal; what varies is how far users' kinds are shown different things, how far the
@@ -22,9 +22,9 @@ from harness import Benchmark, Row, Smoke, mean_and_se, result_row
 
 from reward.off_policy.doubly_robust import clipped_doubly_robust, doubly_robust
 from reward.off_policy.estimate import Refusal
-from reward.off_policy.feedback import Logged
-from reward.off_policy.ips import inverse_propensity
-from reward.off_policy.selection import choose
+from reward.off_policy.feedback import LoggedFeedback
+from reward.off_policy.ips import ips
+from reward.off_policy.selection import select_estimator
 from reward.statistics.intervals import normal
 
 SMOKE = Smoke("--simulations 10")
@@ -70,14 +70,16 @@ def simulated(case: Case, seed: int) -> dict[str, tuple[float, float]] | None:
     policy /= policy.sum()
     own = draws.normal(size=user.max() + 1)[user]
     reward = own + worth[item] + draws.normal(0, case.noise, case.rows)
-    rows = Logged(reward=reward, propensity=logging[kind, item], user=user, least_effective_rows=LEAST_EFFECTIVE_ROWS)
-    target, model, ran = policy[item], (FORETOLD * own, FORETOLD * own), inverse_propensity(rows, rows.propensity)
+    rows = LoggedFeedback(
+        reward=reward, propensity=logging[kind, item], user=user, min_effective_sample_size=LEAST_EFFECTIVE_ROWS
+    )
+    target, model, ran = policy[item], (FORETOLD * own, FORETOLD * own), ips(rows, rows.propensity)
     candidates = {UNCLIPPED: lambda: doubly_robust(rows, target, *model).minus(ran)}
     for most in MOST:
         clipped = partial(clipped_doubly_robust, rows, target, *model, most=most)
         candidates[f"at {most:g}"] = lambda clipped=clipped: clipped().minus(ran)
     try:
-        unclipped, chosen = candidates[UNCLIPPED](), choose(candidates, reference=UNCLIPPED)
+        unclipped, chosen = candidates[UNCLIPPED](), select_estimator(candidates, reference=UNCLIPPED)
     except Refusal:
         return None
     true = float(policy @ worth - (logging[kind] @ worth).mean())

@@ -28,7 +28,7 @@ from reward.experiments.early_readout import (
     effects_by_test,
 )
 from reward.experiments.surrogate_effect import IndexEffect, violations
-from reward.experiments.surrogate_index import Experiment, Past
+from reward.experiments.surrogate_index import Experiment, PastExperiments
 from reward.simulation.policies import logging_policy
 
 SMOKE = Smoke(
@@ -76,7 +76,7 @@ def past_of(act, count, rng, first=0):
     """Users of before, whom nothing was done to."""
     users = traces.lived(traces.Act(left=act.left, hidden=act.hidden), np.zeros(count, bool), rng)
     surrogates, covariates = traces.told(users, act)
-    return Past(first + np.arange(count), surrogates, users.outcome, covariates)
+    return PastExperiments(first + np.arange(count), surrogates, users.outcome, covariates)
 
 
 def index_study(kind, regression, repetitions, bench):

@@ -101,6 +101,24 @@ MOVED: dict[str, tuple[str, ...]] = {
 }
 
 
+# names of before in modules of today, and what they are called now
+RENAMED: dict[str, dict[str, str]] = {
+    "reward.causal.estimate": {"fit_effects": "estimate_effects"},
+    "reward.causal.user_effects.estimation": {"fit_personal": "fit_user_effects"},
+    "reward.experiments.surrogate_index": {"Past": "PastExperiments"},
+    "reward.off_policy.feedback": {"Logged": "LoggedFeedback"},
+    "reward.off_policy.estimate": {"effective_rows": "effective_sample_size"},
+    "reward.off_policy.ips": {"inverse_propensity": "ips", "self_normalised": "snips"},
+    "reward.off_policy.selection": {"choose": "select_estimator"},
+    "reward.off_policy.slate_ips": {
+        "slate_inverse_propensity": "slate_ips",
+        "independent_inverse_propensity": "independent_ips",
+        "reward_interaction_inverse_propensity": "reward_interaction_ips",
+    },
+    "reward.report.write": {"publish": "write_report"},
+}
+
+
 def today(target: str, among: Container[str] | None = None) -> str:
     """The full name of today of a class or function; of what has not moved, the name that is given.
 
@@ -109,12 +127,13 @@ def today(target: str, among: Container[str] | None = None) -> str:
         among: modules that may be imported to look for it; None: all in which it may be.
 
     >>> today("reward.effects.second_stage.fit_effects")
-    'reward.causal.estimate.fit_effects'
+    'reward.causal.estimate.estimate_effects'
     """
     module, _, name = target.rpartition(".")
-    for place in MOVED.get(module, ()):
-        if (among is None or place in among) and name in vars(importlib.import_module(place)):
-            return f"{place}.{name}"
+    for place in MOVED.get(module, (module,) if module in RENAMED else ()):
+        now = RENAMED.get(place, {}).get(name, name)
+        if (among is None or place in among) and now in vars(importlib.import_module(place)):
+            return f"{place}.{now}"
     return target
 
 
@@ -141,6 +160,8 @@ class _Moved(MetaPathFinder, Loader):
         for place in reversed(places):
             found = vars(importlib.import_module(place))
             vars(module).update({name: value for name, value in found.items() if not name.startswith("__")})
+            before = RENAMED.get(place, {}).items()
+            vars(module).update({name: found[now] for name, now in before if now in found})
 
 
 def find_what_moved() -> None:

@@ -17,7 +17,7 @@ from pytorch_lightning import Trainer
 from torch import nn
 
 from reward import encoders, heads, objectives
-from reward.causal.estimate import fit_effects
+from reward.causal.estimate import estimate_effects
 from reward.data.event_log import EventLog
 from reward.data.split import known_at, split
 from reward.data.validation import check
@@ -206,7 +206,7 @@ def stream(log, features):
 def effects(log, outcome):
     """Effects of the log's items, as if all items had been as likely in every slot."""
     events = log.events.select(pl.len()).collect().item()
-    return fit_effects(
+    return estimate_effects(
         log,
         outcome,
         gate="click",

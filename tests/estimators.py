@@ -5,7 +5,7 @@ from pathlib import Path
 
 import yaml
 
-from reward.causal.user_effects.estimation import fit_personal
+from reward.causal.user_effects.estimation import fit_user_effects
 
 CONF = Path(__file__).parents[1] / "conf" / "causal"
 
@@ -18,4 +18,4 @@ def settings_of(*path):
     return {name: value for name, value in node.items() if not name.startswith("_")}
 
 
-PERSONAL = partial(fit_personal, **settings_of("personalized", "personal"))
+PERSONAL = partial(fit_user_effects, **settings_of("personalized", "personal"))

@@ -603,7 +603,7 @@ with_effects("a basket of numbers with fractions")(tensor("basket", torch.zeros(
 with_effects("tensors that nobody knows")(tensor("more", torch.ones(1).double()))
 with_effects("tensors in place of another's")(tensors(lambda it: it.pop("covariance")))
 with_effects("effects of no class")(changed(lambda it, _: it["effects"].pop("_target_")))
-with_effects("effects of a class that is none")(effect("_target_", value="reward.causal.estimate.fit_effects"))
+with_effects("effects of a class that is none")(effect("_target_", value="reward.causal.estimate.estimate_effects"))
 with_effects("effects of a class of somebody else")(effect("_target_", value="subprocess.Popen"))
 with_effects("effects of the contract itself")(effect("_target_", value="reward.causal.protocol.EffectModel"))
 with_effects("groups more than items")(

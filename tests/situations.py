@@ -7,8 +7,8 @@ import polars as pl
 
 from reward.causal.diagnostics.balance import Balance
 from reward.causal.diagnostics.calibration_slope import CalibrationSlope
-from reward.causal.diagnostics.policy_shift import Push
-from reward.causal.diagnostics.summary import account, no_account
+from reward.causal.diagnostics.policy_shift import PolicyShift
+from reward.causal.diagnostics.summary import account, no_summary
 from reward.causal.propensity.calibration import Calibration
 from reward.causal.propensity.conditional_logit import Propensities
 
@@ -29,7 +29,7 @@ ESTIMATED = Propensities(
 )
 THERE, NOTHING, REFUTED = CalibrationSlope(0.9, 0.1), CalibrationSlope(0.1, 0.2), CalibrationSlope(-1.0, 0.2)
 ALIKE = CalibrationSlope(0.0, np.inf)
-SURE = Push(*np.array([[0.1, 1.0], [0.02, 0.05], [0.02, 0.04], [0.005, 0.03]]))
+SURE = PolicyShift(*np.array([[0.1, 1.0], [0.02, 0.05], [0.02, 0.04], [0.005, 0.03]]))
 UNSURE = replace(SURE, kept_se=10 * SURE.kept_se)
 BOTH = {0.0: SURE, 1.0: SURE}
 REWARDS = {"personal": (THERE, THERE), "pushed": BOTH}
@@ -47,6 +47,6 @@ SITUATIONS = {
     "all alike": account(ALIKE, None, BALANCED, pushed=BOTH),
     "contradicted": account(REFUTED, None, BALANCED, pushed=BOTH),
     "personal part contradicted": account(THERE, None, BALANCED, personal=(THERE, REFUTED), pushed=BOTH),
-    "not estimated": no_account("they need outcome.scope=user"),
+    "not estimated": no_summary("they need outcome.scope=user"),
     "no account": None,
 }

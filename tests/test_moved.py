@@ -26,7 +26,7 @@ def test_what_moved_is_found_by_its_old_name(old):
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        ("reward.effects.second_stage.fit_effects", "reward.causal.estimate.fit_effects"),
+        ("reward.effects.second_stage.fit_effects", "reward.causal.estimate.estimate_effects"),
         ("reward.experiments.composite.Composite", "reward.scoring.composite.Composite"),
         ("reward.schema.EventLog", "reward.data.event_log.EventLog"),
         ("reward.heads.trace.TraceHead", "reward.heads.trace.TraceHead"),

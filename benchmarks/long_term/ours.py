@@ -8,10 +8,10 @@ import numpy as np
 
 from long_term.setting import Population, Simulation
 from reward.off_policy.doubly_robust import clipped_doubly_robust, doubly_robust
-from reward.off_policy.feedback import Logged
+from reward.off_policy.feedback import LoggedFeedback
 from reward.off_policy.lope import action_posterior, long_term, marginal_weight
 from reward.off_policy.reward_model import action_regression, folds
-from reward.off_policy.selection import choose
+from reward.off_policy.selection import select_estimator
 
 OURS = OUR_DR, OUR_LOPE, TEMPERED_LOPE, CHOSEN = "DR, ours", "LOPE, ours", "LOPE, ours, tempered", "chosen"
 FOLDS = 5
@@ -32,8 +32,8 @@ def _ours(people: Population, simulation: Simulation, seed: int) -> dict[str, fl
     at, fold = (np.arange(len(log.action)), log.action), folds(len(log.action), FOLDS, seed)
     told = action_regression(log.context, people.actions, log.action, log.long, fold, strength=STRENGTH)
     seen = log.context, people.actions, log.action, log.short, log.logging, fold
-    rows = Logged(
-        reward=log.long, propensity=log.logging[at], least_effective_rows=LEAST_EFFECTIVE_ROWS, most_off=np.inf
+    rows = LoggedFeedback(
+        reward=log.long, propensity=log.logging[at], min_effective_sample_size=LEAST_EFFECTIVE_ROWS, most_off=np.inf
     )
     weight, near = (marginal_weight(log.new, log.logging, action_posterior(*seen, widened=by)) for by in (1, WIDENED))
     target, model = log.new[at], (told[at], (log.new * told).sum(axis=1))
@@ -42,7 +42,7 @@ def _ours(people: Population, simulation: Simulation, seed: int) -> dict[str, fl
         OUR_LOPE: lambda: long_term(rows, weight, *model),
         **{f"at {most:g}": lambda most=most: clipped_doubly_robust(rows, target, *model, most=most) for most in MOST},
     }
-    chosen = choose(candidates, reference=OUR_DR)
+    chosen = select_estimator(candidates, reference=OUR_DR)
     return {
         OUR_DR: candidates[OUR_DR]().value,
         OUR_LOPE: candidates[OUR_LOPE]().value,

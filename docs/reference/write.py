@@ -41,7 +41,7 @@ PUBLIC: Mapping[str, tuple[str, Names]] = {
     "reward.causal": (
         "Estimate what showing an item does",
         {
-            "reward.causal.estimate": ["fit_effects", "ItemEffects"],
+            "reward.causal.estimate": ["estimate_effects", "ItemEffects"],
             "reward.causal.propensity.conditional_logit": ["estimate_propensities", "Propensities"],
             "reward.causal.diagnostics.balance": ["balance", "Balance"],
         },
@@ -49,11 +49,11 @@ PUBLIC: Mapping[str, tuple[str, Names]] = {
     "reward.off_policy": (
         "Estimate what another policy would have been worth",
         {
-            "reward.off_policy.feedback": ["Logged", "logged"],
+            "reward.off_policy.feedback": ["LoggedFeedback", "logged"],
             "reward.off_policy.estimate": [
-                *("Estimate", "Refusal", "TooFewEffectiveRows", "MeanWeightOff", "effective_rows", "top_share")
+                *("Estimate", "Refusal", "TooFewEffectiveRows", "MeanWeightOff", "effective_sample_size", "top_share")
             ],
-            "reward.off_policy.ips": ["inverse_propensity", "self_normalised", "clipped"],
+            "reward.off_policy.ips": ["ips", "snips", "clipped"],
             "reward.off_policy.doubly_robust": [
                 *("direct", "doubly_robust", "clipped_doubly_robust", "switch_doubly_robust")
             ],
@@ -61,13 +61,13 @@ PUBLIC: Mapping[str, tuple[str, Names]] = {
                 *("difference", "difference_from_level", "difference_doubly_robust")
             ],
             "reward.off_policy.slate_ips": [
-                "slate_inverse_propensity",
-                "independent_inverse_propensity",
-                "reward_interaction_inverse_propensity",
+                "slate_ips",
+                "independent_ips",
+                "reward_interaction_ips",
             ],
             "reward.off_policy.lope": ["long_term", "marginal_weight", "action_posterior"],
             "reward.off_policy.reward_model": ["action_regression", "folds"],
-            "reward.off_policy.selection": ["choose", "Choice"],
+            "reward.off_policy.selection": ["select_estimator", "Choice"],
         },
     ),
     "reward.experiments": (
@@ -78,7 +78,7 @@ PUBLIC: Mapping[str, tuple[str, Names]] = {
                 *("ProxyWeights", "all_weights", "naive", "total_covariance", "jive", "liml")
             ],
             "reward.experiments.proxy_validation": ["judge", "pareto_front"],
-            "reward.experiments.surrogate_index": ["SurrogateIndex", "Experiment", "Past"],
+            "reward.experiments.surrogate_index": ["SurrogateIndex", "Experiment", "PastExperiments"],
             "reward.experiments.surrogate_effect": ["IndexEffect", "Gap", "violations", "Violations"],
             "reward.experiments.early_readout": [
                 *("auto_surrogate", "reward_surrogate", "effects_by_test", "decisions", "agreement")
@@ -92,19 +92,22 @@ PUBLIC: Mapping[str, tuple[str, Names]] = {
         "Measure predictions, with intervals by user",
         {
             "reward.evaluation.measure": ["Measurement", "evaluate", "compare", "evaluate_against"],
-            "reward.evaluation.leakage": ["canary", "Suspect"],
+            "reward.evaluation.leakage": ["item_leakage", "Suspect"],
         },
     ),
     "reward.simulation": (
         "Simulate a service whose true effects are known",
         {
             "reward.simulation.world": ["World"],
-            "reward.simulation.service": ["Service", "open_service", "simulate", "Policy"],
+            "reward.simulation.lives": ["Service", "open_service", "Policy"],
+            "reward.simulation.service": ["simulate"],
             "reward.simulation.log": ["world_log"],
             "reward.simulation.policies": [
                 *("logging_policy", "random_policy", "click_optimal", "minutes_optimal", "oracle", "rank_by")
             ],
-            "reward.simulation.truth": ["item_effects", "paired_runs", "outcome", "gap_closed"],
+            "reward.simulation.truth": ["item_effects"],
+            "reward.simulation.paired_runs": ["paired_runs"],
+            "reward.simulation.long_run": ["outcome", "gap_closed"],
             "reward.simulation.demo": ["demo"],
         },
     ),

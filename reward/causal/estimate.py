@@ -11,7 +11,7 @@ import polars as pl
 from reward.arrays import Doubles, Ints
 from reward.causal.choosing import Roles, groups_of
 from reward.causal.diagnostics.calibration_slope import calibration_slope
-from reward.causal.diagnostics.policy_shift import Push, pushes
+from reward.causal.diagnostics.policy_shift import PolicyShift, policy_shifts
 from reward.causal.exposures import Exposures, check_log, exposures_of
 from reward.causal.item_effects.feedback_rates import Column, Traits, described, describing, rates
 from reward.causal.item_effects.ipw import Anchors, anchors, effect_curve
@@ -41,7 +41,7 @@ class ItemEffects(EstimatedEffects):
     spreads: tuple[float, float, float, float]
 
 
-def fit_effects(
+def estimate_effects(
     log: EventLog,
     outcome: DailyOutcome,
     *,
@@ -53,7 +53,7 @@ def fit_effects(
     smooth_days: float,
     curve_rounds: int,
     joint_rounds: int,
-    personal: Callable[..., tuple[EffectModel, Mapping[float, Push]]] | None,
+    personal: Callable[..., tuple[EffectModel, Mapping[float, PolicyShift]]] | None,
     seed: int,
     propensity: Doubles | None = None,
     forecast: pl.DataFrame | None = None,
@@ -77,7 +77,7 @@ def fit_effects(
         smooth_days: stiffness of the effect curve, see `effect_curve`.
         curve_rounds: how often the curve is estimated anew from the effects, and these from it.
         joint_rounds: how often what else was shown on a day is taken out, see `anchors`.
-        personal: fits what an item does to one user rather than another, such as `fit_personal`; None: items alone.
+        personal: fits what an item does to one user rather than another, such as `fit_user_effects`; None: items alone.
         seed: draws the folds.
         propensity: (events,) probabilities to use instead of the log's.
         forecast: the baseline to use, see `user_days`.
@@ -110,7 +110,7 @@ def fit_effects(
     pooled, apart = pooled_effects(anchor, traits, groups), left_out(anchor, traits, groups)
     frame = _frame(shown, anchor, pooled, traits, groups)
     if personal is None:
-        pushed = pushes(shown.count, *effects_by_fold(apart, traits, groups), anchor)
+        pushed = policy_shifts(shown.count, *effects_by_fold(apart, traits, groups), anchor)
         return ItemEffects(frame, calibration, None, pushed, chosen, curve, pooled.spreads)
     found, pushed = personal(
         shown.events,

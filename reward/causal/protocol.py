@@ -26,7 +26,7 @@ from reward.rewards import Rewards
 if TYPE_CHECKING:
     from reward.causal.choosing import Chosen
     from reward.causal.diagnostics.calibration_slope import CalibrationSlope
-    from reward.causal.diagnostics.policy_shift import Push
+    from reward.causal.diagnostics.policy_shift import PolicyShift
     from reward.data.event_log import EventLog
     from reward.features.events import Features
     from reward.outcomes.protocol import DailyOutcome
@@ -165,7 +165,7 @@ class EstimatedEffects:
     items: pl.DataFrame
     calibration: CalibrationSlope
     model: EffectModel | None
-    pushed: Mapping[float, Push]
+    pushed: Mapping[float, PolicyShift]
     chosen: Chosen | None
 
     def reward(self, items: pl.Series, *, pessimism: float = 0.0) -> pl.Series:

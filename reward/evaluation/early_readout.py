@@ -23,7 +23,7 @@ _FOLDS, _RIDGE = 5, 1e-4  # of the auto-surrogate
 _EXPERIMENT, _ARM = "experiment", "arm"
 
 
-def early_days(
+def early_readout(
     users: pl.DataFrame,
     days: Mapping[str, Doubles],
     *,

@@ -20,7 +20,7 @@ from reward.data.split import Split, known_at
 from reward.evaluation.auxiliary_tasks import assess_further
 from reward.evaluation.baselines import baselines
 from reward.evaluation.estimates import PREVIOUS, SLICE, Json, of_log
-from reward.evaluation.leakage import canary_account
+from reward.evaluation.leakage import leakage_summary
 from reward.evaluation.policy_values import other_policies, proposed_policies
 from reward.evaluation.results import assess
 from reward.outcomes.protocol import ABSENT, ASKED, DAYS, Outcome, days_of
@@ -149,7 +149,7 @@ def judge(
         name: _further(function.also[name], told.expected[name], labels, rows, window, seed=seed, **setting)
         for name, labels in further.items()
     }
-    assessment["canary"] = canary_account(rows.known, horizon_days=function.horizon_days, seed=seed)
+    assessment["canary"] = leakage_summary(rows.known, horizon_days=function.horizon_days, seed=seed)
     return assessment | worth
 
 

@@ -56,7 +56,7 @@ class Suspect:
         )
 
 
-def canary(log: EventLog, *, days: int, seed: int) -> list[Suspect]:
+def item_leakage(log: EventLog, *, days: int, seed: int) -> list[Suspect]:
     """Hold each column of a log against the days after its rows and the days before them.
 
     Args:
@@ -100,13 +100,13 @@ def canary(log: EventLog, *, days: int, seed: int) -> list[Suspect]:
     return sorted(found, key=lambda it: it.before - it.after)
 
 
-def canary_account(log: EventLog, *, horizon_days: int, seed: int) -> Json:
-    """What `canary` finds, as values that go into JSON.
+def leakage_summary(log: EventLog, *, horizon_days: int, seed: int) -> Json:
+    """What `item_leakage` finds, as values that go into JSON.
 
     Args:
         log: a checked log, cut where it is to be known.
         horizon_days: of the outcome; days after and before are no more, and no more than a third of the log.
-        seed: see `canary`.
+        seed: see `item_leakage`.
 
     Returns:
         ``days``, ``columns`` (``column``, ``after``, ``before``, ``se`` and ``leaks`` of each), ``sentences``, one a
@@ -116,7 +116,7 @@ def canary_account(log: EventLog, *, horizon_days: int, seed: int) -> Json:
     span = log.events.with_columns(day_of(log)).select(day.max() - day.min() + 1).collect().item()
     days = max(min(horizon_days, span // 3), 1)
     try:
-        found = canary(log, days=days, seed=seed)
+        found = item_leakage(log, days=days, seed=seed)
     except SchemaError as error:
         return {"days": days, "columns": [], "sentences": [], "reason": str(error)}
     columns = [{**vars(it), "leaks": it.leaks} for it in found]

@@ -9,7 +9,7 @@ import polars as pl
 
 from reward.data.event_log import SchemaError, reading
 from reward.data.files import scan
-from reward.evaluation.early_readout import day_by_day, early_days
+from reward.evaluation.early_readout import day_by_day, early_readout
 from reward.evaluation.estimates import Json
 from reward.experiments.proxy_validation import judge, pareto_front
 from reward.experiments.proxy_weights import all_weights, jive
@@ -38,7 +38,7 @@ def past_experiments(
     Returns:
         ``north_star``, ``experiments`` and ``arms`` (how many), ``weights``, ``measures`` and ``front``, rows of
         `all_weights`, `judge` and `pareto_front`, and ``reason``: why there are none, else null; and ``early``, see
-        `early_days`, null where the north star is not told day by day; and ``left_out``, columns that are neither
+        `early_readout`, null where the north star is not told day by day; and ``left_out``, columns that are neither
         numbers nor lists.
 
     Raises:
@@ -81,7 +81,7 @@ def past_experiments(
                 raise SchemaError(f"expected lists of one length, a number for each day of the horizon, got {told}")
         except SchemaError as error:
             raise SchemaError(f"experiments={file}: {error}") from error
-        found["early"] = early_days(
+        found["early"] = early_readout(
             users, days, control=control, north_star=north_star, resamples=resamples, seed=seed, level=level
         )
         users = users.with_columns(pl.Series(north_star, days[north_star].sum(axis=1)))

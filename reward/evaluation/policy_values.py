@@ -23,10 +23,10 @@ from reward.data.files import scan
 from reward.data.validation import row_keys
 from reward.evaluation.estimates import Json, of_log
 from reward.off_policy.doubly_robust import clipped_doubly_robust, doubly_robust
-from reward.off_policy.estimate import Refusal, effective_rows, top_share
-from reward.off_policy.feedback import MOST_OFF, Logged
-from reward.off_policy.ips import inverse_propensity
-from reward.off_policy.selection import choose
+from reward.off_policy.estimate import Refusal, effective_sample_size, top_share
+from reward.off_policy.feedback import MOST_OFF, LoggedFeedback
+from reward.off_policy.ips import ips
+from reward.off_policy.selection import select_estimator
 from reward.statistics.bootstrap import clustered_error
 from reward.statistics.intervals import normal
 from reward.text import amount, interval_name, places, readable, side_of_zero
@@ -58,7 +58,7 @@ def other_policies(
     unit: str,
     proposed: pl.DataFrame | None,
     divergence: float,
-    least_effective_rows: float,
+    min_effective_sample_size: float,
     most: Sequence[float],
     level: float,
 ) -> Json:
@@ -68,8 +68,9 @@ def other_policies(
     reward of each item, and on its rate of clicks where the log has any, as far from them as ``divergence`` says, both
     as known before the test days; and those proposed. Of each, the doubly robust estimator with what was expected
     before the item was known as its model, less the mean of what came. Its interval is that of the unclipped weights,
-    which holds the truth as often as it says; a guess of less squared error may come from clipped ones, as `choose`
-    takes it, but no interval around it is both shorter and honest. Outcomes known of fewer than two users are left out.
+    which holds the truth as often as it says; a guess of less squared error may come from clipped ones, as
+    `select_estimator` takes it, but no interval around it is both shorter and honest. Outcomes known of
+    fewer than two users are left out.
 
     Args:
         rows: of the test days: ``user_id``, ``item_id``, ``day``, ``propensity``, ``value_before`` and the feedback
@@ -82,7 +83,7 @@ def other_policies(
         unit: of values.
         proposed: of each row, a column a policy: the chance with which it would have shown the item; None: no policy.
         divergence: of the policies that lean, KL in nats from the shares.
-        least_effective_rows: below these an estimate is refused.
+        min_effective_sample_size: below these an estimate is refused.
         most: weights at which estimates may be clipped.
         level: of the intervals.
 
@@ -106,11 +107,11 @@ def other_policies(
         weight = target / propensity
         weights.append({"policy": name, **_weights(weight, users, level)})
         for came in outcomes:
-            logged = Logged(
+            logged = LoggedFeedback(
                 reward=came.value,
                 propensity=propensity[came.place],
                 user=user[came.place],
-                least_effective_rows=least_effective_rows,
+                min_effective_sample_size=min_effective_sample_size,
             )
             found = _estimate(logged, target[came.place], came.expected, most, level)
             estimates.append({"policy": name, "outcome": came.name, "rows": len(came.place), **found})
@@ -213,21 +214,21 @@ def _outcomes(
         yield _Came(name, everywhere, rows[of_log(name)].cast(pl.Float64).to_numpy(), np.full(len(rows), usual))
 
 
-def _estimate(logged: Logged, target: Doubles, expected: Doubles, most: Sequence[float], level: float) -> Json:
+def _estimate(logged: LoggedFeedback, target: Doubles, expected: Doubles, most: Sequence[float], level: float) -> Json:
     told: Json = {"ran": float(logged.reward.mean()), "change": None, "guess": None, "refused": None, "brief": None}
     model = (expected, expected)  # before the item is known: of the one shown, and of any
     try:
-        ran = inverse_propensity(logged, logged.propensity)
+        ran = ips(logged, logged.propensity)
         worth = {UNCLIPPED: partial(doubly_robust, logged, target, *model)}
         worth |= {f"clipped at {at:g}": partial(clipped_doubly_robust, logged, target, *model, most=at) for at in most}
         changes = {name: lambda estimator=estimator: estimator().minus(ran) for name, estimator in worth.items()}
-        chosen = choose(changes, reference=UNCLIPPED)
+        chosen = select_estimator(changes, reference=UNCLIPPED)
     except Refusal as error:
-        return told | {"effective_rows": error.effective_rows, "refused": str(error), "brief": error.brief}
+        return told | {"effective_rows": error.effective_sample_size, "refused": str(error), "brief": error.brief}
     change = changes[UNCLIPPED]()
     low, high = change.interval(level)
     return told | {
-        "effective_rows": change.effective_rows,
+        "effective_rows": change.effective_sample_size,
         "change": {"value": change.value, "low": low, "high": high},
         "guess": {"value": chosen.estimate.value, "estimator": chosen.name},
     }
@@ -238,7 +239,7 @@ def _weights(weight: Doubles, users: Ints, level: float) -> Json:
     mean, half = float(weight.mean()), normal(level) * clustered_error((users, weight))
     at = [int(np.ceil(share * len(weight))) - 1 for share in SHARES]
     return {
-        "effective_rows": float(effective_rows(weight)),
+        "effective_rows": float(effective_sample_size(weight)),
         "top_share": float(top_share(weight)),
         "mean": {"value": mean, "low": mean - half, "high": mean + half},
         "curve": (heavy[at] / max(heavy[-1], np.finfo(float).tiny)).tolist(),

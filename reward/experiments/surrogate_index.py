@@ -16,7 +16,7 @@ from reward.statistics.regression import Regression, expanded, gram, linear, mom
 
 
 @dataclass(frozen=True)
-class Past:
+class PastExperiments:
     """Users whose long-term outcome is known: what the index is learned from.
 
     Attributes:
@@ -49,9 +49,9 @@ class Experiment:
 
     Attributes:
         user: (n,).
-        surrogates: (n, p) the same as in `Past`.
+        surrogates: (n, p) the same as in `PastExperiments`.
         treated: (n,) bool, W.
-        covariates: (n, q) the same as in `Past`.
+        covariates: (n, q) the same as in `PastExperiments`.
 
     Raises:
         ValueError: shapes do not fit, a number is not finite, or an arm has fewer than 2 rows.
@@ -105,7 +105,7 @@ class SurrogateIndex:
         if not self.folds >= 2:
             raise ValueError(f"folds expected at least 2, got {self.folds}: a row is foretold by others' users")
 
-    def effect(self, test: Experiment, past: Past) -> IndexEffect:
+    def effect(self, test: Experiment, past: PastExperiments) -> IndexEffect:
         """The effect of a test on the index.
 
         With ω = W/e − (1 − W)/(1 − e) and ν_w(x) = E[h | W = w, X = x], the doubly robust form
@@ -135,7 +135,7 @@ class SurrogateIndex:
         """
         return _index_effect(test, self._parts(test, past))
 
-    def gap(self, test: Experiment, outcome: Doubles, past: Past) -> Gap:
+    def gap(self, test: Experiment, outcome: Doubles, past: PastExperiments) -> Gap:
         """How far a test's effect on the index was from its effect on the outcome, now that the outcome is known.
 
         Args:
@@ -163,7 +163,7 @@ class SurrogateIndex:
             direct_se=parts.error(parts.outcome - parts.of_index, -parts.correction) / unit,
         )
 
-    def _parts(self, test: Experiment, past: Past, outcome: Doubles | None = None) -> _Parts:
+    def _parts(self, test: Experiment, past: PastExperiments, outcome: Doubles | None = None) -> _Parts:
         x_test, x_past = test.features, past.features
         if x_test.shape[1] != x_past.shape[1] or test.surrogates.shape[1] != past.surrogates.shape[1]:
             raise ValueError(

@@ -7,11 +7,11 @@ import numpy.typing as npt
 
 from reward.arrays import Doubles
 from reward.off_policy.estimate import Estimate, estimate
-from reward.off_policy.feedback import Logged, importance
+from reward.off_policy.feedback import LoggedFeedback, importance
 from reward.off_policy.ips import above_zero, single
 
 
-def direct(rows: Logged, expected: npt.ArrayLike) -> Estimate:
+def direct(rows: LoggedFeedback, expected: npt.ArrayLike) -> Estimate:
     """Direct method: the mean of what a model expects under the target policy.
 
     As wrong as the model is, and the standard error does not know it. Nothing is weighted, so nothing is refused.
@@ -26,7 +26,7 @@ def direct(rows: Logged, expected: npt.ArrayLike) -> Estimate:
     Source:
         Beygelzimer and Langford (2009), The offset tree for learning with partial labels.
 
-    >>> rows = Logged(reward=[1, 0], propensity=[0.5, 0.5], least_effective_rows=1)
+    >>> rows = LoggedFeedback(reward=[1, 0], propensity=[0.5, 0.5], min_effective_sample_size=1)
     >>> direct(rows, [0.25, 0.75]).value
     0.5
 
@@ -35,7 +35,9 @@ def direct(rows: Logged, expected: npt.ArrayLike) -> Estimate:
     return estimate(rows, told, np.ones(len(rows)), residual=np.zeros(len(rows)))
 
 
-def doubly_robust(rows: Logged, target: npt.ArrayLike, predicted: npt.ArrayLike, expected: npt.ArrayLike) -> Estimate:
+def doubly_robust(
+    rows: LoggedFeedback, target: npt.ArrayLike, predicted: npt.ArrayLike, expected: npt.ArrayLike
+) -> Estimate:
     """Doubly robust: ``mean(w (r − q̂(x, a)) + Σ_a π(a|x) q̂(x, a))``.
 
     Right if either the propensities or the model are; the better the model, the less the weights' noise counts.
@@ -54,7 +56,7 @@ def doubly_robust(rows: Logged, target: npt.ArrayLike, predicted: npt.ArrayLike,
     Source:
         Dudík, Langford and Li (2011), Doubly robust policy evaluation and learning.
 
-    >>> rows = Logged(reward=[1, 0], propensity=[0.5, 0.5], least_effective_rows=1)
+    >>> rows = LoggedFeedback(reward=[1, 0], propensity=[0.5, 0.5], min_effective_sample_size=1)
     >>> doubly_robust(rows, [1.0, 0.5], [0.5, 0.5], [0.25, 0.75]).value  # (2·½ + ¼ − 1·½ + ¾) / 2
     0.75
 
@@ -63,7 +65,7 @@ def doubly_robust(rows: Logged, target: npt.ArrayLike, predicted: npt.ArrayLike,
 
 
 def clipped_doubly_robust(
-    rows: Logged, target: npt.ArrayLike, predicted: npt.ArrayLike, expected: npt.ArrayLike, *, most: float
+    rows: LoggedFeedback, target: npt.ArrayLike, predicted: npt.ArrayLike, expected: npt.ArrayLike, *, most: float
 ) -> Estimate:
     """Doubly robust with clipped weights: ``mean(min(w, most) (r − q̂(x, a)) + Σ_a π(a|x) q̂(x, a))``.
 
@@ -75,7 +77,7 @@ def clipped_doubly_robust(
     Source:
         Su, Dimakopoulou, Krishnamurthy and Dudík (2020), Doubly robust off-policy evaluation with shrinkage.
 
-    >>> rows = Logged(reward=[1, 0], propensity=[0.5, 0.5], least_effective_rows=1)
+    >>> rows = LoggedFeedback(reward=[1, 0], propensity=[0.5, 0.5], min_effective_sample_size=1)
     >>> clipped_doubly_robust(rows, [1.0, 0.5], [0.5, 0.5], [0.25, 0.75], most=1).value  # (½ + ¼ − ½ + ¾) / 2
     0.5
 
@@ -84,7 +86,7 @@ def clipped_doubly_robust(
 
 
 def switch_doubly_robust(
-    rows: Logged, target: npt.ArrayLike, predicted: npt.ArrayLike, expected: npt.ArrayLike, *, most: float
+    rows: LoggedFeedback, target: npt.ArrayLike, predicted: npt.ArrayLike, expected: npt.ArrayLike, *, most: float
 ) -> Estimate:
     """Switch-DR: doubly robust where the weight is at most ``most``; where it is larger, the model alone.
 
@@ -96,7 +98,7 @@ def switch_doubly_robust(
     Source:
         Wang, Agarwal and Dudík (2017), Optimal and adaptive off-policy evaluation in contextual bandits, section 4.
 
-    >>> rows = Logged(reward=[1, 0], propensity=[0.5, 0.5], least_effective_rows=1)
+    >>> rows = LoggedFeedback(reward=[1, 0], propensity=[0.5, 0.5], min_effective_sample_size=1)
     >>> switch_doubly_robust(rows, [1.0, 0.5], [0.5, 0.5], [0.25, 0.75], most=1).value  # (¼ − 1·½ + ¾) / 2
     0.25
 
@@ -107,7 +109,7 @@ def switch_doubly_robust(
 
 
 def augmented(
-    rows: Logged,
+    rows: LoggedFeedback,
     weight: Doubles,
     predicted: npt.ArrayLike,
     expected: npt.ArrayLike,
@@ -122,7 +124,7 @@ def augmented(
     return estimate(rows, kept * rest + mean, kept, residual=rest, lowered=clipped)
 
 
-def predictions(rows: Logged, predicted: npt.ArrayLike) -> Doubles:
+def predictions(rows: LoggedFeedback, predicted: npt.ArrayLike) -> Doubles:
     """Finite predictions, one a row."""
     told = np.asarray(predicted, np.float64)
     if told.shape != (len(rows),) or not np.isfinite(told).all():

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from reward.arrays import Doubles, Ints
-from reward.off_policy.feedback import MOST_ERRORS, Logged
+from reward.off_policy.feedback import MOST_ERRORS, LoggedFeedback
 from reward.statistics.bootstrap import clustered_error
 from reward.statistics.intervals import normal
 
@@ -33,7 +33,7 @@ class Estimate:
         standard_error: of ``value``, users as clusters where the log has them; to first order, and as if what was
             predicted for a row had been learned without it.
         unseen: standard deviation of what rows that the log has missed would add to ``value``, see `estimate`.
-        effective_rows: (Σ w)² / Σ w², so many equally weighted rows would be as good; the least over positions.
+        effective_sample_size: (Σ w)² / Σ w², so many equally weighted rows would be as good; the least over positions.
         top_share: of the weight, that of the heaviest 1% of the rows; the most over positions.
         mean_weight: 1 but for chance if propensities are right and the logging policy tries all that the target does;
             over positions, the one farthest from 1.
@@ -45,7 +45,7 @@ class Estimate:
     value: float
     standard_error: float
     unseen: float
-    effective_rows: float
+    effective_sample_size: float
     top_share: float
     mean_weight: float
     rows: int
@@ -74,7 +74,7 @@ class Estimate:
             float(contribution.mean()),
             clustered_error((self.cluster[1], contribution)),
             float(np.hypot(self.unseen, other.unseen)),
-            min(self.effective_rows, other.effective_rows),
+            min(self.effective_sample_size, other.effective_sample_size),
             max(self.top_share, other.top_share),
             max(self.mean_weight, other.mean_weight, key=lambda mean: abs(mean - 1)),
             self.rows,
@@ -87,12 +87,12 @@ class Refusal(ValueError):  # noqa: N818  it is what happened, and not a mistake
     """The weights allow no estimate.
 
     Attributes:
-        effective_rows, rows, top_share, mean_weight: see `Estimate`.
+        effective_sample_size, rows, top_share, mean_weight: see `Estimate`.
         brief: why, in some words.
     """
 
     def __init__(self, told: str, brief: str, weights: Weights) -> None:
-        self.effective_rows, self.top_share, self.mean_weight, _, self.rows = weights
+        self.effective_sample_size, self.top_share, self.mean_weight, _, self.rows = weights
         self.brief = brief
         super().__init__(told)
 
@@ -100,15 +100,15 @@ class Refusal(ValueError):  # noqa: N818  it is what happened, and not a mistake
 class TooFewEffectiveRows(Refusal):
     """The weights leave too few rows for an estimate."""
 
-    def __init__(self, weights: Weights, least_effective_rows: float) -> None:
-        self.least_effective_rows = least_effective_rows
+    def __init__(self, weights: Weights, min_effective_sample_size: float) -> None:
+        self.min_effective_sample_size = min_effective_sample_size
         super().__init__(
-            f"expected at least {least_effective_rows:g} effective rows, got {weights.effective_rows:.1f} of "
-            f"{weights.rows}: the heaviest 1% of the rows hold {weights.top_share:.0%} of the weight, so the estimate "
-            "would be theirs alone. Evaluate a policy nearer to the logging policy, take an estimator that weights "
+            f"expected at least {min_effective_sample_size:g} effective rows, got "
+            f"{weights.effective_sample_size:.1f} of {weights.rows}: the heaviest 1% of the rows "
+            f"hold {weights.top_share:.0%} of the weight, so the estimate would be theirs alone. Evaluate a policy nearer to the logging policy, take an estimator that weights "
             "less (clipped, switch doubly robust, long-term by short-term rewards), or log more rows with a policy "
             "that tries more",
-            f"{weights.effective_rows:.1f} effective rows of {weights.rows:,}",
+            f"{weights.effective_sample_size:.1f} effective rows of {weights.rows:,}",
             weights,
         )
 
@@ -132,14 +132,14 @@ class MeanWeightOff(Refusal):
 class Weights(NamedTuple):
     """What is told of weights; see `Estimate`. ``mean_error`` is the standard error of ``mean_weight``."""
 
-    effective_rows: float
+    effective_sample_size: float
     top_share: float
     mean_weight: float
     mean_error: float
     rows: int
 
 
-def effective_rows(weight: npt.ArrayLike) -> Doubles:
+def effective_sample_size(weight: npt.ArrayLike) -> Doubles:
     """Kish's effective sample size of each column, ``(Σ w)² / Σ w²``; 0 where all weights are.
 
     Args:
@@ -154,7 +154,7 @@ def effective_rows(weight: npt.ArrayLike) -> Doubles:
     Source:
         Kish (1965), Survey Sampling.
 
-    >>> float(effective_rows([3.0, 1.0]))  # 4² / 10
+    >>> float(effective_sample_size([3.0, 1.0]))  # 4² / 10
     1.6
 
     """
@@ -187,7 +187,7 @@ def top_share(weight: npt.ArrayLike) -> Doubles:
 
 
 def estimate(
-    rows: Logged,
+    rows: LoggedFeedback,
     contribution: Doubles,
     weight: Doubles,
     *,
@@ -222,8 +222,8 @@ def estimate(
     """
     columns = _mass(weight).reshape(len(weight), -1)
     told = _weights(rows, columns)
-    if not told.effective_rows >= rows.least_effective_rows:
-        raise TooFewEffectiveRows(told, rows.least_effective_rows)
+    if not told.effective_sample_size >= rows.min_effective_sample_size:
+        raise TooFewEffectiveRows(told, rows.min_effective_sample_size)
     off = told.mean_weight - 1
     allowed = max(rows.most_off, MOST_ERRORS * told.mean_error)
     if not normalised and not (off if lowered else abs(off)) <= allowed:
@@ -239,14 +239,14 @@ def estimate(
     return Estimate(value, error, unseen, *told[:3], len(rows), contribution, rows.cluster)
 
 
-def _weights(rows: Logged, columns: Doubles) -> Weights:
+def _weights(rows: LoggedFeedback, columns: Doubles) -> Weights:
     """Of the position that is worst off in each respect; the mean's is the one farthest from 1 by what is allowed."""
     with np.errstate(over="ignore", invalid="ignore"):  # of weights that leave one row, and are refused for that
         means = columns.mean(axis=0)
         errors = np.array([clustered_error((rows.cluster[1], column)) for column in columns.T])
     far = int((np.abs(means - 1) / np.maximum(rows.most_off, MOST_ERRORS * errors)).argmax()) if len(means) > 1 else 0
     return Weights(
-        float(effective_rows(columns).min()),
+        float(effective_sample_size(columns).min()),
         float(top_share(columns).max()),
         float(means[far]),
         float(errors[far]),

@@ -17,7 +17,7 @@ MOST_OFF, MOST_ERRORS = 0.05, 2.0  # of the mean weight from 1: within either of
 
 
 @dataclass(frozen=True, kw_only=True)
-class Logged:
+class LoggedFeedback:
     """Rows of a log, checked once.
 
     Attributes:
@@ -25,7 +25,7 @@ class Logged:
         propensity: of the same shape, in (0, 1]: the chance that the logging policy gave to what it did.
         user: (n,) whose row it is, of any dtype: standard errors then treat users as independent, and not their rows.
             None: rows are independent.
-        least_effective_rows: with fewer effective rows an estimator refuses. The error of a weighted mean is about
+        min_effective_sample_size: with fewer effective rows an estimator refuses. The error of a weighted mean is about
             the reward's standard deviation over the root of this number; under some tens its standard error, too, is
             not to be believed.
         most_off: with a mean weight farther than this from 1, and farther than two of its standard errors, an estimator
@@ -38,15 +38,15 @@ class Logged:
 
     reward: Doubles
     propensity: Doubles
-    least_effective_rows: float
+    min_effective_sample_size: float
     user: npt.NDArray[Any] | None = None
     most_off: float = MOST_OFF
 
     def __post_init__(self) -> None:
-        if not 0 <= self.least_effective_rows < np.inf or not self.most_off >= 0:
+        if not 0 <= self.min_effective_sample_size < np.inf or not self.most_off >= 0:
             raise ValueError(
-                "expected least_effective_rows, a finite number of at least 0, and most_off of at least 0, got "
-                f"{self.least_effective_rows} and {self.most_off}: 100 rows and {MOST_OFF:g} are usual"
+                "expected min_effective_sample_size, a finite number of at least 0, and most_off of at least 0, got "
+                f"{self.min_effective_sample_size} and {self.most_off}: 100 rows and {MOST_OFF:g} are usual"
             )
         reward, propensity = (np.asarray(part, np.float64) for part in (self.reward, self.propensity))
         object.__setattr__(self, "reward", reward)
@@ -89,19 +89,19 @@ class Logged:
         return len(self.reward)
 
 
-def logged(events: pl.DataFrame, reward: str, *, least_effective_rows: float) -> Logged:
+def logged(events: pl.DataFrame, reward: str, *, min_effective_sample_size: float) -> LoggedFeedback:
     """Rows of an event log with propensities.
 
     Args:
         events: with ``user_id``, ``propensity`` and the reward's column.
         reward: name of a column without nulls: a feedback, or a labelled outcome such as active days.
-        least_effective_rows: see `Logged`.
+        min_effective_sample_size: see `LoggedFeedback`.
 
     Raises:
-        ValueError: a column is missing or has nulls; or as `Logged`.
+        ValueError: a column is missing or has nulls; or as `LoggedFeedback`.
 
     >>> events = pl.DataFrame({"user_id": ["a", "a", "b"], "propensity": [0.5, 0.1, 1.0], "click": [0, 1, 1]})
-    >>> logged(events, "click", least_effective_rows=1).cluster
+    >>> logged(events, "click", min_effective_sample_size=1).cluster
     (2, array([0, 0, 1]))
 
     """
@@ -115,10 +115,12 @@ def logged(events: pl.DataFrame, reward: str, *, least_effective_rows: float) ->
         raise ValueError(f"expected numbers in {', '.join(text)}, got {kinds[text[0]]}: cast them")
     came, propensity = (events[name].cast(pl.Float64).to_numpy() for name in (reward, PROPENSITY))
     user = np.unique(events[USER].to_numpy(), return_inverse=True)[1]
-    return Logged(reward=came, propensity=propensity, user=user, least_effective_rows=least_effective_rows)
+    return LoggedFeedback(
+        reward=came, propensity=propensity, user=user, min_effective_sample_size=min_effective_sample_size
+    )
 
 
-def importance(rows: Logged, target: npt.ArrayLike) -> Doubles:
+def importance(rows: LoggedFeedback, target: npt.ArrayLike) -> Doubles:
     """How much more often the target policy would have done what was done: ``target / propensity``.
 
     Args:

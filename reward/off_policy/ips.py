@@ -6,12 +6,12 @@ import numpy as np
 import numpy.typing as npt
 
 from reward.off_policy.estimate import Estimate, estimate
-from reward.off_policy.feedback import Logged, importance
+from reward.off_policy.feedback import LoggedFeedback, importance
 
 _LEAST_MEAN = 1e-100  # of weights: with less, estimate refuses
 
 
-def inverse_propensity(rows: Logged, target: npt.ArrayLike) -> Estimate:
+def ips(rows: LoggedFeedback, target: npt.ArrayLike) -> Estimate:
     """Inverse propensity score (IPS): ``mean(w r)`` with ``w = target / propensity``.
 
     Unbiased if the propensities are right and the logging policy sometimes does all that the target policy does.
@@ -29,8 +29,8 @@ def inverse_propensity(rows: Logged, target: npt.ArrayLike) -> Estimate:
         Horvitz and Thompson (1952); Precup, Sutton and Singh (2000), Eligibility traces for off-policy policy
         evaluation.
 
-    >>> rows = Logged(reward=[1, 0, 1], propensity=[0.5, 0.5, 0.25], least_effective_rows=1)
-    >>> inverse_propensity(rows, [0.25, 0.75, 0.5]).value  # (0.5 + 0 + 2) / 3
+    >>> rows = LoggedFeedback(reward=[1, 0, 1], propensity=[0.5, 0.5, 0.25], min_effective_sample_size=1)
+    >>> ips(rows, [0.25, 0.75, 0.5]).value  # (0.5 + 0 + 2) / 3
     0.8333333333333334
 
     """
@@ -38,19 +38,19 @@ def inverse_propensity(rows: Logged, target: npt.ArrayLike) -> Estimate:
     return estimate(rows, weight * reward, weight, residual=reward)
 
 
-def self_normalised(rows: Logged, target: npt.ArrayLike) -> Estimate:
+def snips(rows: LoggedFeedback, target: npt.ArrayLike) -> Estimate:
     """Self-normalised IPS: ``Σ w r / Σ w``, always within the rewards' range; biased by the order of 1 / n.
 
     The mean weight may be any: it is divided by, and told. The standard error is that of a ratio: of the contributions
     ``v + w (r − v) / mean(w)``.
 
-    Args and Raises: as in `inverse_propensity`.
+    Args and Raises: as in `ips`.
 
     Source:
         Hájek (1971); Swaminathan and Joachims (2015), The self-normalized estimator for counterfactual learning.
 
-    >>> rows = Logged(reward=[1, 0, 1], propensity=[0.5, 0.5, 0.25], least_effective_rows=1)
-    >>> round(self_normalised(rows, [0.25, 0.75, 0.5]).value, 9)  # (0.5 + 0 + 2) / (0.5 + 1.5 + 2)
+    >>> rows = LoggedFeedback(reward=[1, 0, 1], propensity=[0.5, 0.5, 0.25], min_effective_sample_size=1)
+    >>> round(snips(rows, [0.25, 0.75, 0.5]).value, 9)  # (0.5 + 0 + 2) / (0.5 + 1.5 + 2)
     0.625
 
     """
@@ -61,16 +61,16 @@ def self_normalised(rows: Logged, target: npt.ArrayLike) -> Estimate:
     return estimate(rows, value + weight * rest, weight, residual=rest, normalised=True)
 
 
-def clipped(rows: Logged, target: npt.ArrayLike, *, most: float) -> Estimate:
+def clipped(rows: LoggedFeedback, target: npt.ArrayLike, *, most: float) -> Estimate:
     """Clipped IPS: ``mean(min(w, most) r)``; with rewards of at least 0 it is too low rather than noisy.
 
-    Args and Raises: as in `inverse_propensity`, but only weights that average more than 1 are off; and:
+    Args and Raises: as in `ips`, but only weights that average more than 1 are off; and:
         most: the largest weight, above 0.
 
     Source:
         Ionides (2008), Truncated importance sampling.
 
-    >>> rows = Logged(reward=[1, 0, 1], propensity=[0.5, 0.5, 0.25], least_effective_rows=1)
+    >>> rows = LoggedFeedback(reward=[1, 0, 1], propensity=[0.5, 0.5, 0.25], min_effective_sample_size=1)
     >>> clipped(rows, [0.25, 0.75, 0.5], most=1.0).value  # (0.5 + 0 + 1) / 3
     0.5
 
@@ -87,7 +87,7 @@ def above_zero(most: float) -> float:
     return most
 
 
-def single(rows: Logged) -> npt.NDArray[np.float64]:
+def single(rows: LoggedFeedback) -> npt.NDArray[np.float64]:
     """Rewards of rows that are one action each."""
     if rows.reward.ndim != 1:
         raise ValueError(

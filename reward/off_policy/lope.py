@@ -14,13 +14,18 @@ import numpy.typing as npt
 from reward.arrays import Doubles, Ints
 from reward.off_policy.doubly_robust import augmented
 from reward.off_policy.estimate import Estimate
-from reward.off_policy.feedback import Logged
+from reward.off_policy.feedback import LoggedFeedback
 from reward.off_policy.ips import above_zero
 from reward.off_policy.reward_model import action_regression
 
 
 def long_term(
-    rows: Logged, weight: npt.ArrayLike, predicted: npt.ArrayLike, expected: npt.ArrayLike, *, most: float = np.inf
+    rows: LoggedFeedback,
+    weight: npt.ArrayLike,
+    predicted: npt.ArrayLike,
+    expected: npt.ArrayLike,
+    *,
+    most: float = np.inf,
 ) -> Estimate:
     """LOPE: ``mean(w(x, s) (r − q̂(x, a)) + Σ_a π(a|x) q̂(x, a))``.
 
@@ -42,7 +47,7 @@ def long_term(
     Source:
         Saito et al. (2024), Long-term off-policy evaluation and learning, equation (9).
 
-    >>> rows = Logged(reward=[1, 0], propensity=[0.5, 0.5], least_effective_rows=1)
+    >>> rows = LoggedFeedback(reward=[1, 0], propensity=[0.5, 0.5], min_effective_sample_size=1)
     >>> long_term(rows, [1.5, 0.5], [0.5, 0.5], [0.25, 0.75]).value  # (1½·½ + ¼ − ½·½ + ¾) / 2
     0.75
 

@@ -12,11 +12,11 @@ import numpy.typing as npt
 from reward.arrays import Doubles
 from reward.off_policy.doubly_robust import predictions
 from reward.off_policy.estimate import Estimate, estimate
-from reward.off_policy.feedback import Logged, importance
+from reward.off_policy.feedback import LoggedFeedback, importance
 from reward.off_policy.ips import single
 
 
-def difference(rows: Logged, target: npt.ArrayLike, other: npt.ArrayLike | None = None) -> Estimate:
+def difference(rows: LoggedFeedback, target: npt.ArrayLike, other: npt.ArrayLike | None = None) -> Estimate:
     """Δ-IPS: ``mean(δ r)``, unbiased for ``V(target) − V(other)``.
 
     Args:
@@ -32,7 +32,7 @@ def difference(rows: Logged, target: npt.ArrayLike, other: npt.ArrayLike | None 
     Source:
         Jeunen and Ustimenko (2024), Δ-OPE: Off-policy estimation with pairs of policies.
 
-    >>> rows = Logged(reward=[1, 0, 1], propensity=[0.5, 0.5, 0.25], least_effective_rows=1)
+    >>> rows = LoggedFeedback(reward=[1, 0, 1], propensity=[0.5, 0.5, 0.25], min_effective_sample_size=1)
     >>> difference(rows, [0.25, 0.75, 0.5]).value  # (−½ + 0 + 1) / 3
     0.16666666666666666
 
@@ -42,14 +42,14 @@ def difference(rows: Logged, target: npt.ArrayLike, other: npt.ArrayLike | None 
     return estimate(rows, delta * reward, weight, residual=reward, moved=delta)
 
 
-def difference_from_level(rows: Logged, target: npt.ArrayLike, other: npt.ArrayLike | None = None) -> Estimate:
+def difference_from_level(rows: LoggedFeedback, target: npt.ArrayLike, other: npt.ArrayLike | None = None) -> Estimate:
     """Δβ-IPS: ``mean(δ (r − β))`` with ``β = Σ δ² r / Σ δ²``, the level that leaves the least variance.
 
     A constant added to all rewards changes nothing. β is estimated, a bias of the order of 1 / n.
 
     Args, Raises and Source: as in `difference`.
 
-    >>> rows = Logged(reward=[1, 0, 1], propensity=[0.5, 0.5, 0.25], least_effective_rows=1)
+    >>> rows = LoggedFeedback(reward=[1, 0, 1], propensity=[0.5, 0.5, 0.25], min_effective_sample_size=1)
     >>> round(difference_from_level(rows, [0.25, 0.75, 0.5]).value, 9)  # β = 5/6: (−½·⅙ − ½·⅚ + 1·⅙) / 3
     -0.111111111
 
@@ -61,7 +61,7 @@ def difference_from_level(rows: Logged, target: npt.ArrayLike, other: npt.ArrayL
 
 
 def difference_doubly_robust(
-    rows: Logged,
+    rows: LoggedFeedback,
     target: npt.ArrayLike,
     predicted: npt.ArrayLike,
     expected: npt.ArrayLike,
@@ -78,7 +78,7 @@ def difference_doubly_robust(
     Source:
         Dudík, Langford and Li (2011) for each of the two; Jeunen and Ustimenko (2024) for their difference.
 
-    >>> rows = Logged(reward=[1, 0], propensity=[0.5, 0.5], least_effective_rows=1)
+    >>> rows = LoggedFeedback(reward=[1, 0], propensity=[0.5, 0.5], min_effective_sample_size=1)
     >>> difference_doubly_robust(rows, [1.0, 0.5], [0.5, 0.5], [0.25, 0.75], [0.5, 0.5]).value  # (1·½ − ¼ + ¼) / 2
     0.25
 
@@ -89,7 +89,7 @@ def difference_doubly_robust(
     return estimate(rows, delta * rest + mean - mean_of_other, weight, residual=rest, moved=delta)
 
 
-def _delta(rows: Logged, target: npt.ArrayLike, other: npt.ArrayLike | None) -> tuple[Doubles, Doubles]:
+def _delta(rows: LoggedFeedback, target: npt.ArrayLike, other: npt.ArrayLike | None) -> tuple[Doubles, Doubles]:
     """Weight of the difference (n,), and those of both policies (n, 2)."""
     single(rows)
     one = importance(rows, target)

@@ -33,7 +33,7 @@ class Choice:
     refused: dict[str, str]
 
 
-def choose(candidates: Mapping[str, Callable[[], Estimate]], *, reference: str) -> Choice:
+def select_estimator(candidates: Mapping[str, Callable[[], Estimate]], *, reference: str) -> Choice:
     """Take the candidate of the least estimated mean squared error.
 
     With ``d = v_j − v_ref`` and the variances estimated on the same rows,
@@ -57,12 +57,12 @@ def choose(candidates: Mapping[str, Callable[[], Estimate]], *, reference: str) 
         Own; compare Su, Srinath and Krishnamurthy (2020), Adaptive estimator selection for off-policy evaluation
         (SLOPE), and Udagawa et al. (2023), Policy-adaptive estimator selection for off-policy evaluation.
 
-    >>> from reward.off_policy.estimate import Logged
-    >>> from reward.off_policy.ips import clipped, inverse_propensity
-    >>> rows = Logged(reward=[1, 0, 1, 1], propensity=[0.5, 0.5, 0.1, 0.5], least_effective_rows=1)
+    >>> from reward.off_policy.estimate import LoggedFeedback
+    >>> from reward.off_policy.ips import clipped, ips
+    >>> rows = LoggedFeedback(reward=[1, 0, 1, 1], propensity=[0.5, 0.5, 0.1, 0.5], min_effective_sample_size=1)
     >>> target = [0.5, 0.5, 0.5, 0.5]
-    >>> tried = {"IPS": lambda: inverse_propensity(rows, target), "at 2": lambda: clipped(rows, target, most=2)}
-    >>> choice = choose(tried, reference="IPS")  # 7/4 and 4/4: d² = 9/16, var(d) = 9/16, var = 1/6 and 59/48
+    >>> tried = {"IPS": lambda: ips(rows, target), "at 2": lambda: clipped(rows, target, most=2)}
+    >>> choice = select_estimator(tried, reference="IPS")  # 7/4 and 4/4: d² = 9/16, var(d) = 9/16, var = 1/6 and 59/48
     >>> choice.name, {name: round(error, 3) for name, error in choice.squared_error.items()}
     ('at 2', {'IPS': 1.229, 'at 2': 0.589})
 

@@ -11,10 +11,10 @@ import numpy.typing as npt
 
 from reward.arrays import Doubles
 from reward.off_policy.estimate import Estimate, estimate
-from reward.off_policy.feedback import Logged, importance
+from reward.off_policy.feedback import LoggedFeedback, importance
 
 
-def slate_inverse_propensity(rows: Logged, target: npt.ArrayLike) -> Estimate:
+def slate_ips(rows: LoggedFeedback, target: npt.ArrayLike) -> Estimate:
     """Standard slate IPS: ``mean(Π_k w_k · Σ_k r_k)``; assumes nothing of users, and few rows are left.
 
     Args:
@@ -31,8 +31,8 @@ def slate_inverse_propensity(rows: Logged, target: npt.ArrayLike) -> Estimate:
         Swaminathan et al. (2017), Off-policy evaluation for slate recommendation (its IPS); Precup, Sutton and Singh
         (2000).
 
-    >>> rows = Logged(reward=[[1, 0], [0, 1]], propensity=[[0.5, 0.5], [0.5, 1.0]], least_effective_rows=1)
-    >>> slate_inverse_propensity(rows, [[1.0, 0.25], [0.5, 0.5]]).value  # (2·½·1 + 1·½·1) / 2
+    >>> rows = LoggedFeedback(reward=[[1, 0], [0, 1]], propensity=[[0.5, 0.5], [0.5, 1.0]], min_effective_sample_size=1)
+    >>> slate_ips(rows, [[1.0, 0.25], [0.5, 0.5]]).value  # (2·½·1 + 1·½·1) / 2
     0.75
 
     """
@@ -41,7 +41,7 @@ def slate_inverse_propensity(rows: Logged, target: npt.ArrayLike) -> Estimate:
     return estimate(rows, weight * reward, weight, residual=reward)
 
 
-def independent_inverse_propensity(rows: Logged, target: npt.ArrayLike) -> Estimate:
+def independent_ips(rows: LoggedFeedback, target: npt.ArrayLike) -> Estimate:
     """Position-based (independent) IPS: ``mean(Σ_k w_k r_k)``; a reward depends on the item at its position alone.
 
     Args:
@@ -50,31 +50,31 @@ def independent_inverse_propensity(rows: Logged, target: npt.ArrayLike) -> Estim
         target: (n, positions) the target policy's.
 
     Raises:
-        ValueError, TooFewEffectiveRows and MeanWeightOff: as `slate_inverse_propensity`, where the worst position
+        ValueError, TooFewEffectiveRows and MeanWeightOff: as `slate_ips`, where the worst position
             decides.
 
     Source:
         Li et al. (2018), Offline evaluation of ranking policies with click models (the item-position model).
 
-    >>> rows = Logged(reward=[[1, 0], [0, 1]], propensity=[[0.5, 0.5], [0.5, 1.0]], least_effective_rows=1)
-    >>> independent_inverse_propensity(rows, [[1.0, 0.25], [0.5, 1.0]]).value  # (2·1 + 1·1) / 2
+    >>> rows = LoggedFeedback(reward=[[1, 0], [0, 1]], propensity=[[0.5, 0.5], [0.5, 1.0]], min_effective_sample_size=1)
+    >>> independent_ips(rows, [[1.0, 0.25], [0.5, 1.0]]).value  # (2·1 + 1·1) / 2
     1.5
 
     """
     return _by_position(rows, importance(rows, target))
 
 
-def reward_interaction_inverse_propensity(rows: Logged, target: npt.ArrayLike) -> Estimate:
+def reward_interaction_ips(rows: LoggedFeedback, target: npt.ArrayLike) -> Estimate:
     """Reward-interaction IPS (RIPS): ``mean(Σ_k Π_{j≤k} w_j · r_k)``; users read down, nothing below matters.
 
-    Args and Raises: as in `slate_inverse_propensity`; the position with the fewest effective rows decides.
+    Args and Raises: as in `slate_ips`; the position with the fewest effective rows decides.
 
     Source:
         McInerney et al. (2020), Counterfactual evaluation of slate recommendations with sequential reward
         interactions (without its self-normalisation).
 
-    >>> rows = Logged(reward=[[1, 0], [0, 1]], propensity=[[0.5, 0.5], [0.5, 1.0]], least_effective_rows=1)
-    >>> reward_interaction_inverse_propensity(rows, [[1.0, 0.25], [0.5, 0.5]]).value  # (2·1 + 1·½·1) / 2
+    >>> rows = LoggedFeedback(reward=[[1, 0], [0, 1]], propensity=[[0.5, 0.5], [0.5, 1.0]], min_effective_sample_size=1)
+    >>> reward_interaction_ips(rows, [[1.0, 0.25], [0.5, 0.5]]).value  # (2·1 + 1·½·1) / 2
     1.25
 
     """
@@ -82,12 +82,12 @@ def reward_interaction_inverse_propensity(rows: Logged, target: npt.ArrayLike) -
     return _by_position(rows, weight)
 
 
-def _by_position(rows: Logged, weight: Doubles) -> Estimate:
+def _by_position(rows: LoggedFeedback, weight: Doubles) -> Estimate:
     _positions(rows)
     return estimate(rows, (weight * rows.reward).sum(axis=1), weight, residual=rows.reward)
 
 
-def _positions(rows: Logged) -> int:
+def _positions(rows: LoggedFeedback) -> int:
     """The axis of the positions."""
     if rows.reward.ndim != 2:
         raise ValueError(

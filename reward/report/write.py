@@ -18,7 +18,7 @@ from reward.scoring.function import RewardFunction
 from reward.writing import whole, write_json
 
 
-def publish(function: RewardFunction, assessment: Json, folder: Path, console: Console, *, truth: Path) -> None:
+def write_report(function: RewardFunction, assessment: Json, folder: Path, console: Console, *, truth: Path) -> None:
     """Write ``metrics.json`` and ``report.html`` to ``folder``, and print the table and what it means.
 
     Where the file ``truth`` is there, as `beside_truth` has it, what was learned is held against it, and ``truth.svg``

@@ -14,7 +14,7 @@ from reward.causal.protocol import StateOfUsers
 from reward.columns import USER
 from reward.encoders import Memory
 from reward.scoring.readout import on_device
-from reward.sequences.network import Past, RewardNetwork
+from reward.sequences.network import RecalledEvents, RewardNetwork
 from reward.sequences.stream import Tokens, Windows
 
 
@@ -37,7 +37,7 @@ class History:
     memory: Memory
     slots: Tokens
     visible: Tensor
-    past: Past | None = None
+    past: RecalledEvents | None = None
     standing: StateOfUsers | None = None
     encoded_by: str | None = None
 
@@ -70,7 +70,7 @@ class History:
             change(self.memory.states), change(self.memory.hours), tuple(change(layer) for layer in self.memory.layers)
         )
         standing = None if self.standing is None else self.standing.map(change)
-        past = None if self.past is None else Past(*map(change, self.past))
+        past = None if self.past is None else RecalledEvents(*map(change, self.past))
         slots = Tokens(*map(change, self.slots))
         return History(users, memory, slots, change(self.visible), past, standing, self.encoded_by)
 
@@ -129,7 +129,7 @@ def encoded(
         Memory(memory.states[rows], memory.hours[rows], tuple(layer[rows] for layer in memory.layers)),
         Tokens(*(tensor[rows, column].unsqueeze(1) for tensor in batch.slots)),
         batch.visible[rows, column].unsqueeze(1),
-        None if past is None else Past(*(part[rows] for part in past)),
+        None if past is None else RecalledEvents(*(part[rows] for part in past)),
         standing,
         encoded_by,
     )

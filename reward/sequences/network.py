@@ -65,7 +65,7 @@ class StreamEmbedding(nn.Module):
         return vector if self.item_numbers is None else vector + self.item_numbers(numbers)
 
 
-class Past(NamedTuple):
+class RecalledEvents(NamedTuple):
     """What may be recalled of the events of a history.
 
     Attributes:
@@ -79,7 +79,7 @@ class Past(NamedTuple):
     told: Tensor
 
     @classmethod
-    def of(cls, events: Tokens) -> Past:
+    def of(cls, events: Tokens) -> RecalledEvents:
         """What is recalled of tokens with their feedback."""
         told = torch.cat([torch.ones_like(events.feedback[..., :1]), events.feedback], -1)
         return cls(events.hours, codes_of(events.item, events.item_categories), told)
@@ -108,7 +108,7 @@ class Recall(nn.Module):
         for parameter in self.sums[-1].parameters():
             nn.init.zeros_(parameter)
 
-    def forward(self, past: Past, hours: Tensor, visible: Tensor, codes: Tensor) -> Tensor:
+    def forward(self, past: RecalledEvents, hours: Tensor, visible: Tensor, codes: Tensor) -> Tensor:
         """(windows, slots, D).
 
         Args:
@@ -259,11 +259,13 @@ class RewardNetwork(nn.Module):
         tokens = embed.slot(history) + item + embed.feedback(history.feedback)
         return self.encoder.read(embed.norm(tokens), history.hours)
 
-    def past(self, history: Tokens) -> Past | None:
+    def past(self, history: Tokens) -> RecalledEvents | None:
         """What its slots recall of a history; None where they recall nothing."""
-        return None if self.recall is None else Past.of(history)
+        return None if self.recall is None else RecalledEvents.of(history)
 
-    def recalled(self, filling: Tensor, past: Past | None, hours: Tensor, visible: Tensor, codes: Tensor) -> Tensor:
+    def recalled(
+        self, filling: Tensor, past: RecalledEvents | None, hours: Tensor, visible: Tensor, codes: Tensor
+    ) -> Tensor:
         """``filling`` (windows, slots, D) of slots, with what is recalled of it; see `Recall`."""
         return filling if self.recall is None or past is None else filling + self.recall(past, hours, visible, codes)
 

@@ -26,8 +26,8 @@ from pytorch_lightning import Trainer
 from reward.arrays import Floats
 from reward.causal.diagnostics.balance import balance
 from reward.causal.diagnostics.summary import account, verdict
-from reward.causal.estimate import ItemEffects, fit_effects
-from reward.causal.user_effects.estimation import fit_personal
+from reward.causal.estimate import ItemEffects, estimate_effects
+from reward.causal.user_effects.estimation import fit_user_effects
 from reward.columns import ITEM, PROPENSITY, TIMESTAMP, USER
 from reward.data.event_log import EventLog
 from reward.data.split import day_to_date, known_at, split
@@ -319,8 +319,8 @@ def _forecaster(log: EventLog, horizon: ActivityTrace, told: Settings, seed: int
 
 def _effects(log: EventLog, horizon: ActivityTrace, told: Settings, seed: int) -> tuple[ItemEffects, dict[str, Any]]:
     """The effects, and the account of how far they can be believed."""
-    personal = partial(fit_personal, net=None, **told["personal"])
-    effects = fit_effects(log, horizon, personal=personal, seed=seed, **told["effects"])
+    personal = partial(fit_user_effects, net=None, **told["personal"])
+    effects = estimate_effects(log, horizon, personal=personal, seed=seed, **told["effects"])
     propensity = log.events.select(PROPENSITY).collect().to_series().to_numpy()
     checked = balance(log, propensity, half=None, seed=seed, **told["balance"])
     fitted = None if effects.model is None else (effects.model.calibration, effects.model.personal_calibration)

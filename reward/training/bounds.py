@@ -273,7 +273,7 @@ _EVALUATION: dict[str, Kind] = {
     "evaluation.boosting.patience": Whole(1, 10**6),
     "evaluation.boosting.num_threads": Whole(0, 1024),
     "evaluation.policies.divergence": Real(0, 100, above=True),
-    "evaluation.policies.least_effective_rows": POSITIVE,
+    "evaluation.policies.min_effective_sample_size": POSITIVE,
     "evaluation.policies.most": ListOf(POSITIVE, least=1),
     "run": PATH,
     "policies": optional(PATH),

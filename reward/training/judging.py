@@ -17,7 +17,7 @@ from reward.evaluation.evaluate import judge
 from reward.evaluation.past_experiments import past_experiments
 from reward.evaluation.simulated_truth import TRUTH
 from reward.report.page import sentences
-from reward.report.write import publish
+from reward.report.write import write_report
 from reward.scoring.artifact import load
 from reward.scoring.function import RewardFunction
 from reward.training.assembly import plain_values
@@ -73,7 +73,7 @@ def evaluate(folder: RunFolder, settings: dict[str, Any], stages: Stages) -> dic
         write_json(folder.metrics, {**loss, **assessment})
     if proxies is not None:
         assessment["experiments"] = proxies
-    report = partial(publish, function, assessment, run / "evaluation", console, truth=run / TRUTH)
+    report = partial(write_report, function, assessment, run / "evaluation", console, truth=run / TRUTH)
     stages.attempt("report", report, folder=run)
     console.print(f"report: {run / 'evaluation' / 'report.html'}", soft_wrap=True)
     console.print(stages.line(), soft_wrap=True)

@@ -11,6 +11,11 @@ from reward.moved import today as moved
 from reward.targets import TARGET
 
 GROUPS = {"effects": "causal"}  # settings of before, and of today
+SETTINGS = {
+    "outcome.horizon_days": "horizon_days",
+    "head.members": "members",
+    "evaluation.policies.least_effective_rows": "evaluation.policies.min_effective_sample_size",
+}
 CHOICES = {("effects", "second_stage"): "personalized"}
 REWARD_TASK = "active_days"
 PARTS = ("outcome", "head", "objective")
@@ -63,8 +68,8 @@ def of_today(overrides: Iterable[str], say: Callable[[str], object] = lambda _: 
 
 def setting(name: str, reward: str = REWARD_TASK) -> str:
     """The name that a setting has today, where ``reward`` is the task that rewards are told in."""
-    if name in ("outcome.horizon_days", "head.members"):
-        return name.partition(".")[2]
+    if name in SETTINGS:
+        return SETTINGS[name]
     part, dot, rest = name.partition(".")
     if part in GROUPS:
         return f"{GROUPS[part]}{dot}{rest}"
@@ -84,6 +89,13 @@ def config_of_today(config: Mapping[str, Any], today: Mapping[str, Any] | None =
             they came later, with the values that were in the code.
     """
     values = _referring(*_by_task({GROUPS.get(name, name): deepcopy(it) for name, it in config.items()}))
+    for before, now in SETTINGS.items():
+        group: Any = values
+        for part in before.split(".")[:-1]:
+            group = group.get(part) if isinstance(group, Mapping) else None
+        name = before.rpartition(".")[2]
+        if isinstance(group, dict) and name in group and before.count(".") == now.count("."):
+            group[now.rpartition(".")[2]] = group.pop(name)
     return values if today is None else {**today, **_completed(values, today)}
 
 

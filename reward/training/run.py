@@ -14,13 +14,13 @@ import polars as pl
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from reward.causal.diagnostics.summary import no_account
+from reward.causal.diagnostics.summary import no_summary
 from reward.data.split import known_at
 from reward.evaluation.evaluate import judge
 from reward.evaluation.simulated_truth import TRUTH
 from reward.report.page import sentences
 from reward.report.terminal import what_was_refit, where_things_are
-from reward.report.write import publish
+from reward.report.write import write_report
 from reward.scoring.artifact import save
 from reward.scoring.function import RewardFunction
 from reward.sequences.datamodule import StreamData
@@ -132,7 +132,7 @@ def learn(run: Run, ready: Ready, stages: Stages, logger: Any) -> tuple[RewardFu
         function = ready.function()
         second = partial(estimate_effects, ready.log, ready.outcome, window, config, run.path)
         found, function.effects = stages.attempt("effects", second, folder=run.path) or (
-            no_account("their estimation failed; the run folder has the reason"),
+            no_summary("their estimation failed; the run folder has the reason"),
             None,
         )
         with stages.timed("saving"):
@@ -173,7 +173,7 @@ def judge_and_report(
         return None
     with stages.timed("saving"):
         keep_what_was_judged(run.folder, function, carry=sentences(assessment), metrics=assessment["metrics"])
-    report = partial(publish, function, assessment, run.path / "evaluation", console, truth=run.path / TRUTH)
+    report = partial(write_report, function, assessment, run.path / "evaluation", console, truth=run.path / TRUTH)
     stages.attempt("report", report, folder=run.path)
     write_json(run.folder.metrics, {"validation/loss": loss, **assessment})
     return assessment

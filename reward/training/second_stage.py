@@ -10,7 +10,7 @@ import polars as pl
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from reward.causal.diagnostics.summary import account, no_account
+from reward.causal.diagnostics.summary import account, no_summary
 from reward.causal.propensity.plausibility import check_propensities
 from reward.causal.protocol import EffectModel, EstimatedEffects
 from reward.columns import PROPENSITY
@@ -35,7 +35,7 @@ def estimate_effects(
         with console.status("estimating the effects of items ..."):
             found, effects = second_stage(known, outcome, config)
     except SchemaError as error:
-        found, personal = no_account(str(error)), None
+        found, personal = no_summary(str(error)), None
     else:
         personal = effects.model
         with whole(folder / "effects.parquet") as scratch:

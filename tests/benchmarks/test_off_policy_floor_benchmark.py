@@ -19,7 +19,7 @@ def test_what_is_said_to_be_true_is_what_estimates_are_around(floor, name):
 
 def test_a_simulation_is_that_of_its_seed(floor):
     one, again = (floor.simulated(floor.SERVICES["kinds"], True, 3) for _ in range(2))
-    assert (one.refused, one.effective_rows) == (again.refused, again.effective_rows)
+    assert (one.refused, one.effective_sample_size) == (again.refused, again.effective_sample_size)
     np.testing.assert_array_equal(one.errors, again.errors)
 
 

@@ -8,8 +8,8 @@ import pytest
 from reward.causal.choosing import Chosen, Roles
 from reward.causal.diagnostics.balance import Balance
 from reward.causal.diagnostics.calibration_slope import CalibrationSlope
-from reward.causal.diagnostics.policy_shift import Push
-from reward.causal.diagnostics.summary import Verdict, account, account_sentences, no_account, no_push, verdict
+from reward.causal.diagnostics.policy_shift import PolicyShift
+from reward.causal.diagnostics.summary import Verdict, account, account_sentences, no_push, no_summary, verdict
 from reward.causal.propensity.calibration import Calibration
 from reward.causal.propensity.conditional_logit import Propensities
 
@@ -52,7 +52,7 @@ def test_what_was_chosen_is_told_last():
     assert found["chosen"] == json.loads(json.dumps(chosen.values()))
     assert account_sentences(found)[-1] == chosen.sentence()
     assert "click is above 0 (which explains the items' effects by +4.0 nats)" in chosen.sentence()
-    assert no_account("too short")["chosen"] is None
+    assert no_summary("too short")["chosen"] is None
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def test_a_verdict_is_the_worst_that_held_out_users_and_the_balance_say(items, p
 
 
 def test_what_was_not_estimated_supports_nothing():
-    for found in (None, {}, no_account("no propensities")):
+    for found in (None, {}, no_summary("no propensities")):
         assert verdict(found) is Verdict.NOT_ESTIMATED
         assert no_push(found) == "they were not estimated"
 
@@ -152,7 +152,7 @@ def test_an_account_of_an_artefact_from_before_rewards_were_checked_has_a_verdic
 
 
 def test_an_account_goes_into_json_and_what_could_not_be_done_has_the_same_keys():
-    none = no_account("they need outcome.scope=user")
+    none = no_summary("they need outcome.scope=user")
     assert account_sentences(none) == ["Effects of items were not estimated: they need outcome.scope=user"]
     for found in (none, account(CalibrationSlope(0.0, np.inf), ESTIMATED, FLAGGED)):
         assert json.loads(json.dumps(found, allow_nan=False)) == found
@@ -187,7 +187,7 @@ def test_what_rewards_add_to_the_effects_of_items_is_told_apart(added, words):
 
 
 def test_how_far_a_ranker_can_lean_is_said_where_held_out_users_confirm_the_effects():
-    sure = Push(*np.array([[0.1, 1.0], [0.02, 0.05], [0.02, 0.04], [0.005, 0.03]]))
+    sure = PolicyShift(*np.array([[0.1, 1.0], [0.02, 0.05], [0.02, 0.04], [0.005, 0.03]]))
     found = account(THERE, None, BALANCED, pushed={0.0: sure, 1.0: replace(sure, kept=-sure.kept)})
     assert found["push"]["0"]["limit"] == 0.1
     assert found["push"]["1"]["limit"] == 0
@@ -202,7 +202,7 @@ def test_how_far_a_ranker_can_lean_is_said_where_held_out_users_confirm_the_effe
 
 @pytest.mark.parametrize(("items", "balance"), [(THERE, FLAGGED), (NOTHING, BALANCED), (REFUTED, BALANCED)])
 def test_no_ranker_is_told_to_lean_on_effects_that_are_not_there(items, balance):
-    sure = Push(*np.array([[0.1, 1.0], [0.02, 0.05], [0.02, 0.04], [0.005, 0.03]]))
+    sure = PolicyShift(*np.array([[0.1, 1.0], [0.02, 0.05], [0.02, 0.04], [0.005, 0.03]]))
     said = account_sentences(account(items, None, balance, pushed={0.0: sure}))[1]
     assert said.startswith("A ranker should not lean on the effects of items: ")
     assert "nats" not in said

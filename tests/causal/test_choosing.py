@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from reward.causal.choosing import Chosen, Roles
-from reward.causal.estimate import fit_effects
+from reward.causal.estimate import estimate_effects
 from reward.causal.propensity.conditional_logit import estimate_propensities
 from reward.data.event_log import EventLog
 from reward.data.validation import check
@@ -62,7 +62,7 @@ def log_of(*, clicked, seed=2, strength=0.5):
 
 
 def correlation(log, truth, **roles):
-    found = fit_effects(log, ActivityTrace(7), **SETTINGS, **roles)
+    found = estimate_effects(log, ActivityTrace(7), **SETTINGS, **roles)
     return float(np.corrcoef(found.items["mean"], truth)[0, 1]), found.chosen
 
 

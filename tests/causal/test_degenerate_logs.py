@@ -12,9 +12,9 @@ from estimators import PERSONAL
 
 from reward.causal.diagnostics.balance import balance
 from reward.causal.diagnostics.summary import account, account_sentences
-from reward.causal.estimate import fit_effects
+from reward.causal.estimate import estimate_effects
 from reward.causal.propensity.conditional_logit import estimate_propensities
-from reward.causal.user_effects.g_estimation import Moments, contrasts
+from reward.causal.user_effects.g_estimation import Moments, g_estimates
 from reward.data.event_log import EventLog, SchemaError
 from reward.data.slates import slates_of
 from reward.data.validation import check
@@ -247,7 +247,7 @@ def stage(events, items, changes, policy, checks):
     else:
         estimated = policy(log, gate=told["gate"])
         propensity = estimated.propensity
-    found = fit_effects(log, outcome, **told, propensity=propensity)
+    found = estimate_effects(log, outcome, **told, propensity=propensity)
     accounts = []
     for one in checks:
         balanced, unchecked = None, ""
@@ -335,8 +335,8 @@ def test_columns_that_say_the_same_share_what_one_of_them_would_have_and_say_so(
     rng = np.random.default_rng(0)
     one, other = rng.normal(size=(2, 4000))
     value = 0.3 * one + 0.2 * other + rng.normal(size=4000)
-    alone = contrasts(moments_of(np.stack([one, other], axis=1), value), np.zeros(2))
-    both = contrasts(moments_of(np.stack([one, other, one, np.zeros(4000)], axis=1), value), np.array([0, 0, 0, 0.7]))
+    alone = g_estimates(moments_of(np.stack([one, other], axis=1), value), np.zeros(2))
+    both = g_estimates(moments_of(np.stack([one, other, one, np.zeros(4000)], axis=1), value), np.array([0, 0, 0, 0.7]))
     assert both.coefficients[0] == pytest.approx(both.coefficients[2])
     assert both.coefficients[0] + both.coefficients[2] == pytest.approx(alone.coefficients[0], rel=0.1)
     assert both.coefficients[1] == pytest.approx(alone.coefficients[1], rel=0.1)
@@ -346,8 +346,8 @@ def test_columns_that_say_the_same_share_what_one_of_them_would_have_and_say_so(
 
 
 def test_what_the_moments_do_not_identify_stays_where_it_is_expected():
-    nothing = contrasts(moments_of(np.zeros((10, 2)), np.ones(10)), np.array([0.4, 1.0]))
+    nothing = g_estimates(moments_of(np.zeros((10, 2)), np.ones(10)), np.array([0.4, 1.0]))
     assert nothing.coefficients.tolist() == [0.4, 1.0]
     assert not nothing.identified.any()
-    still = contrasts(moments_of(np.random.default_rng(0).normal(size=(10, 2)), np.zeros(10)), np.zeros(2))
+    still = g_estimates(moments_of(np.random.default_rng(0).normal(size=(10, 2)), np.zeros(10)), np.zeros(2))
     assert np.allclose(still.coefficients, 0)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from test_personal import SETTINGS as LINEAR
 
-from reward.causal.estimate import fit_effects
+from reward.causal.estimate import estimate_effects
 from reward.causal.user_effects.effect_net import EffectNet, Exposures, by_fold, contrast_loss, fit_effect_nets
 from reward.data.event_log import EventLog
 from reward.data.validation import check
@@ -50,7 +50,7 @@ def turning_log(strength, seed=0):
 
 @pytest.fixture(scope="module")
 def found():
-    return fit_effects(turning_log(1.5), ActivityTrace(5), **SETTINGS).model
+    return estimate_effects(turning_log(1.5), ActivityTrace(5), **SETTINGS).model
 
 
 def exposures(folds=4, rows=4000, effect=lambda x: x[..., 0] * x[..., 1], noise=0.5):
@@ -69,7 +69,7 @@ def test_a_net_finds_what_no_linear_column_can(found):
 
 
 def test_where_nothing_matters_a_net_adds_nothing():
-    found = fit_effects(turning_log(0.0), ActivityTrace(5), **SETTINGS).model
+    found = estimate_effects(turning_log(0.0), ActivityTrace(5), **SETTINGS).model
     assert abs(found.net_calibration.slope) < 3.3 * found.net_calibration.se or found.net_calibration.se == np.inf
     assert abs(found.calibration.slope) < 3.3 * found.calibration.se
 
@@ -138,7 +138,7 @@ def test_two_folds_are_too_few():
 def test_an_artefact_with_a_net_scores_exactly_as_before(network_of, features, outcome, log, tmp_path):
     rows = log.events.select(pl.len()).collect().item()
     settings = {**SETTINGS, "group": "genre", "propensity": np.full(rows, 1 / ITEMS)}
-    effects = fit_effects(log, outcome, **settings).model
+    effects = estimate_effects(log, outcome, **settings).model
     width = len(effects.net.centre)
     random = np.random.default_rng(0)
     loud = EffectNet(

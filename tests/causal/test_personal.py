@@ -7,7 +7,7 @@ import pytest
 import torch
 from estimators import PERSONAL
 
-from reward.causal.estimate import fit_effects
+from reward.causal.estimate import estimate_effects
 from reward.causal.user_effects.model import PersonalizedEffect
 from reward.causal.user_effects.storage import arguments
 from reward.causal.user_effects.user_state import ItemState
@@ -72,7 +72,7 @@ def log():
 
 @pytest.fixture(scope="module")
 def found(log):
-    return fit_effects(log, OUTCOME, **SETTINGS)
+    return estimate_effects(log, OUTCOME, **SETTINGS)
 
 
 def rewards_at_the_end(personal, log, users=200):
@@ -98,7 +98,7 @@ def test_what_users_like_does_more_for_them_although_items_are_alike_on_average(
 
 @pytest.mark.parametrize("seed", range(3))
 def test_where_nothing_matters_nothing_is_borne_out(seed):
-    found = fit_effects(toy_log(0.0, seed), OUTCOME, **SETTINGS)
+    found = estimate_effects(toy_log(0.0, seed), OUTCOME, **SETTINGS)
     for told in (found.model.calibration, found.model.personal_calibration):
         assert abs(told.slope) < 3.3 * told.se
 
@@ -114,7 +114,7 @@ def test_the_gate_is_a_probability_that_rises_with_what_is_liked(found, log):
 
 
 def test_without_a_gate_every_exposure_counts(log):
-    found = fit_effects(log, OUTCOME, **{**SETTINGS, "gate": None})
+    found = estimate_effects(log, OUTCOME, **{**SETTINGS, "gate": None})
     assert found.model.gate.shape == (0,)
     assert rewards_at_the_end(found.model, log)[1].mean.isfinite().all()
     assert found.model.calibration.slope > 3 * found.model.calibration.se
@@ -123,29 +123,29 @@ def test_without_a_gate_every_exposure_counts(log):
 @pytest.mark.parametrize("spans", [[10], [3, 30], [1, 3, 10, 30, 90]])
 def test_any_number_of_spans_will_do(log, spans):
     personal = partial(PERSONAL, spans_days=spans)
-    found = fit_effects(log, OUTCOME, **SETTINGS | {"personal": personal}).model
+    found = estimate_effects(log, OUTCOME, **SETTINGS | {"personal": personal}).model
     rewards = rewards_at_the_end(found, log)[1].mean
     assert rewards.isfinite().all()
     assert rewards.std() > 0
 
 
 def test_a_log_without_an_items_table_has_no_taste(log):
-    found = fit_effects(replace(log, items=None, item_features=()), OUTCOME, **SETTINGS)
+    found = estimate_effects(replace(log, items=None, item_features=()), OUTCOME, **SETTINGS)
     assert found.model.facts.taste.shape == (ITEMS + 1, 0)
     assert rewards_at_the_end(found.model, log)[1].mean.isfinite().all()
 
 
 def test_the_same_seed_gives_the_same_numbers(found, log):
-    again = fit_effects(log, OUTCOME, **SETTINGS).model
+    again = estimate_effects(log, OUTCOME, **SETTINGS).model
     np.testing.assert_array_equal(again.coefficients, found.model.coefficients)
     np.testing.assert_array_equal(again.gate, found.model.gate)
 
 
 def test_a_log_read_in_pieces_gives_the_same_numbers(found, log, monkeypatch):
     settings = {**SETTINGS, "personal": partial(SETTINGS["personal"], alternatives=40, gate_rows=10**9)}
-    whole = fit_effects(log, OUTCOME, **settings).model
+    whole = estimate_effects(log, OUTCOME, **settings).model
     monkeypatch.setattr("reward.causal.user_effects.replay._CHUNK_EVENTS", 2000)
-    pieces = fit_effects(log, OUTCOME, **settings).model
+    pieces = estimate_effects(log, OUTCOME, **settings).model
     np.testing.assert_allclose(pieces.gate, whole.gate, rtol=1e-6)
     used = pieces.scale * whole.coefficients / whole.scale  # the scale is that of the first piece
     np.testing.assert_allclose(pieces.coefficients, used, atol=0.1 * float(used.abs().max()))
@@ -191,7 +191,7 @@ def test_what_is_kept_is_what_was_fitted(found, log):
 
 
 def test_a_ranker_may_lean_on_what_users_like_where_items_are_alike_on_average(found, log):
-    of_items = fit_effects(log, OUTCOME, **{**SETTINGS, "personal": None})
+    of_items = estimate_effects(log, OUTCOME, **{**SETTINGS, "personal": None})
     at = {name: list(it.pushed[0.0].divergence).index(0.4) for name, it in (("own", of_items), ("both", found))}
     assert found.pushed[0.0].kept[at["both"]] > 2 * of_items.pushed[0.0].kept[at["own"]]
     assert found.pushed[0.0].low[at["both"]] > 0
@@ -200,5 +200,5 @@ def test_a_ranker_may_lean_on_what_users_like_where_items_are_alike_on_average(f
 
 @pytest.mark.parametrize("seed", range(3))
 def test_where_nothing_matters_no_push_is_kept(seed):
-    push = fit_effects(toy_log(0.0, seed), OUTCOME, **SETTINGS).pushed[0.0]
+    push = estimate_effects(toy_log(0.0, seed), OUTCOME, **SETTINGS).pushed[0.0]
     assert (np.abs(push.kept) < 3.3 * push.kept_se).all()

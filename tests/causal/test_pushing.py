@@ -5,7 +5,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from reward.causal.diagnostics.policy_shift import DIVERGENCES, PESSIMISM, Slots, leaning_at, pushes, slot_pushes
+from reward.causal.diagnostics.policy_shift import (
+    DIVERGENCES,
+    PESSIMISM,
+    Slots,
+    leaning_at,
+    policy_shifts,
+    slot_policy_shifts,
+)
 from reward.causal.item_effects.ipw import Anchors
 
 ITEMS = 40
@@ -37,7 +44,7 @@ def test_what_is_kept_is_what_other_users_say_of_the_policy(rng):
     shown = rng.integers(1, 50, ITEMS).astype(float)
     mean = rng.normal(size=(2, ITEMS))
     anchor = Anchors(rng.normal(size=(2, ITEMS)), rng.uniform(0.5, 2, (2, ITEMS)))
-    push = pushes(shown, mean, np.ones((2, ITEMS)), anchor)[0.0]
+    push = policy_shifts(shown, mean, np.ones((2, ITEMS)), anchor)[0.0]
     share = shown / shown.sum()
     at = list(push.divergence).index(0.4)
     lean = [leaning_at(share, mean[fold], np.array([0.4]))[0] - share for fold in range(2)]
@@ -51,7 +58,7 @@ def test_where_rewards_are_noise_more_is_promised_than_kept_and_no_push_is_sure(
     sure = 0
     for _ in range(40):
         mean, value = rng.normal(size=(2, 5, ITEMS))
-        push = pushes(np.full(ITEMS, 50.0), mean, np.ones((5, ITEMS)), Anchors(value, np.ones((5, ITEMS))))[0.0]
+        push = policy_shifts(np.full(ITEMS, 50.0), mean, np.ones((5, ITEMS)), Anchors(value, np.ones((5, ITEMS))))[0.0]
         assert push.promised[-1] > push.kept[-1] + push.kept_se[-1]
         assert (np.diff(push.promised) > 0).all()
         sure += push.surest is not None
@@ -61,7 +68,7 @@ def test_where_rewards_are_noise_more_is_promised_than_kept_and_no_push_is_sure(
 def test_where_they_are_right_the_whole_promise_is_kept(rng):
     truth = rng.normal(size=ITEMS)
     anchor = Anchors(truth + rng.normal(0, 0.1, (5, ITEMS)), np.full((5, ITEMS), 0.01))
-    pushed = pushes(np.full(ITEMS, 50.0), np.tile(truth, (5, 1)), np.zeros((5, ITEMS)), anchor)
+    pushed = policy_shifts(np.full(ITEMS, 50.0), np.tile(truth, (5, 1)), np.zeros((5, ITEMS)), anchor)
     for kappa in PESSIMISM:
         push = pushed[kappa]
         np.testing.assert_allclose(push.kept, push.promised, atol=4 * push.kept_se.max())
@@ -74,7 +81,7 @@ def test_an_item_of_which_little_is_known_is_leaned_on_less_by_a_pessimist():
     mean[:, 0], std[:, 0], mean[:, 1] = 3.0, 4.0, 2.0
     value = np.zeros((2, 10))
     value[:, 1] = 2.0  # the first was luck
-    pushed = pushes(np.full(10, 5.0), mean, std, Anchors(value, np.full((2, 10), 0.01)))
+    pushed = policy_shifts(np.full(10, 5.0), mean, std, Anchors(value, np.full((2, 10), 0.01)))
     assert pushed[1.0].kept[-1] > pushed[0.0].kept[-1] + 1
 
 
@@ -83,7 +90,7 @@ def test_items_that_a_fold_has_not_seen_take_no_part():
     mean[:, 2] = 9.0
     variance = np.ones((2, 3))
     variance[1, 2] = np.inf
-    push = pushes(np.array([5.0, 5.0, 5.0]), mean, np.zeros((2, 3)), Anchors(np.zeros((2, 3)), variance))[0.0]
+    push = policy_shifts(np.array([5.0, 5.0, 5.0]), mean, np.zeros((2, 3)), Anchors(np.zeros((2, 3)), variance))[0.0]
     assert not len(push.divergence)  # the two that are left are alike: nobody can be pushed
     assert push.surest is None
     assert push.values()["limit"] == 0
@@ -92,7 +99,7 @@ def test_items_that_a_fold_has_not_seen_take_no_part():
 def test_there_are_pushes_from_hardly_to_as_far_as_one_item_alone(rng):
     share = np.full(ITEMS, 1 / ITEMS)
     anchor = Anchors(np.zeros((2, ITEMS)), np.ones((2, ITEMS)))
-    push = pushes(share * 1000, rng.normal(size=(2, ITEMS)), np.ones((2, ITEMS)), anchor)[0.0]
+    push = policy_shifts(share * 1000, rng.normal(size=(2, ITEMS)), np.ones((2, ITEMS)), anchor)[0.0]
     assert push.divergence.tolist() == [it for it in DIVERGENCES if it < np.log(ITEMS)]
 
 
@@ -123,7 +130,7 @@ def test_one_of_two_items_is_picked_by_its_reward():
         weight=np.array([1.0, 3.0]),
         value=np.array([4.0, 2.0]),
     )
-    push = slot_pushes(slots)[0.0]
+    push = slot_policy_shifts(slots)[0.0]
     assert push.divergence.tolist() == [0.01, 0.03, 0.1, 0.2, 0.4]  # picking the better of two is ln 2 away
     at, chance = 2, next(p for p in np.linspace(0.5, 1, 10**6) if p * np.log(2 * p) + (1 - p) * np.log(2 - 2 * p) > 0.1)
     assert push.promised[at] == pytest.approx(chance - 0.5, abs=1e-5)
@@ -135,7 +142,7 @@ def test_one_of_two_items_is_picked_by_its_reward():
 @pytest.mark.parametrize("kappa", PESSIMISM)
 def test_what_slots_keep_is_a_sum_over_them_one_by_one(rng, kappa):
     slots = slots_of(rng)
-    push = slot_pushes(slots)[kappa]
+    push = slot_policy_shifts(slots)[kappa]
     candidates = np.concatenate([slots.mean[:, None], slots.others_mean[slots.slate]], axis=1)
     doubt = np.concatenate([slots.std[:, None], slots.others_std[slots.slate]], axis=1)
 
@@ -201,7 +208,7 @@ def exact_gain(share, effect, nats):
 def test_where_rewards_are_right_slots_keep_the_promise_and_it_is_what_the_policy_gains(rng):
     effect = rng.normal(size=(2, 12))
     slots, share = lived(rng, effect, draws=63)
-    push = slot_pushes(slots)[0.0]
+    push = slot_policy_shifts(slots)[0.0]
     np.testing.assert_allclose(push.kept, push.promised, atol=3 * push.kept_se.max())
     at = list(push.divergence).index(0.4)
     assert push.promised[at] == pytest.approx(exact_gain(share, effect, 0.4), rel=0.05)
@@ -213,23 +220,25 @@ def test_more_draws_bring_a_pick_nearer_to_the_policy_that_knows_the_day(rng):
     gained = []
     for draws in (3, 15, 63):
         slots, share = lived(np.random.default_rng(5), effect, draws=draws)
-        gained.append(slot_pushes(slots)[0.0].promised[4])  # at .4 nats
+        gained.append(slot_policy_shifts(slots)[0.0].promised[4])  # at .4 nats
     assert gained == sorted(gained)
     assert gained[-1] == pytest.approx(exact_gain(share, effect, 0.4), rel=0.03)
 
 
 def test_where_slots_gain_nothing_no_push_is_sure():
-    sure = sum(slot_pushes(slots_of(np.random.default_rng(seed)))[0.0].surest is not None for seed in range(40))
+    sure = sum(slot_policy_shifts(slots_of(np.random.default_rng(seed)))[0.0].surest is not None for seed in range(40))
     assert sure <= 4
 
 
 def test_what_is_shown_is_no_better_than_what_could_have_been_on_average(rng):
     slots, _ = lived(rng, rng.normal(size=(2, 12)))
-    push = slot_pushes(replace(slots, value=np.ones(len(slots.value))))[0.0]  # a day that was good whatever was shown
+    push = slot_policy_shifts(replace(slots, value=np.ones(len(slots.value))))[
+        0.0
+    ]  # a day that was good whatever was shown
     assert np.abs(push.kept / push.kept_se).max() < 3
 
 
 def test_rewards_that_are_all_alike_push_nobody(rng):
     slots = replace(slots_of(rng), mean=np.full(600, 0.3), others_mean=np.full((300, 7), 0.3))
-    assert not len(slot_pushes(slots)[0.0].divergence)
-    assert slot_pushes(slots)[0.0].values()["limit"] == 0
+    assert not len(slot_policy_shifts(slots)[0.0].divergence)
+    assert slot_policy_shifts(slots)[0.0].values()["limit"] == 0

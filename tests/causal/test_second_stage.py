@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 
 from reward.causal.diagnostics.calibration_slope import CalibrationSlope, calibration_slope
-from reward.causal.estimate import fit_effects
+from reward.causal.estimate import estimate_effects
 from reward.causal.item_effects.feedback_rates import Traits, described, describing, rates
 from reward.causal.item_effects.ipw import Anchors, anchors, effect_curve, inverse_weights
 from reward.causal.item_effects.outcome_residuals import DayEffects, UserDays, covariances, day_effects, user_days
@@ -71,7 +71,7 @@ def log():
 
 
 def test_good_items_are_told_from_bad_ones_whoever_they_were_shown_to(log):
-    whole = fit_effects(log, OUTCOME, **SETTINGS)
+    whole = estimate_effects(log, OUTCOME, **SETTINGS)
     assert whole.model is None
     found = whole.items
     assert found["item_id"].to_list() == list(range(ITEMS))
@@ -82,10 +82,10 @@ def test_good_items_are_told_from_bad_ones_whoever_they_were_shown_to(log):
 
 
 def test_effects_are_borne_out_by_users_held_out_where_there_are_any_and_not_where_there_are_none(log):
-    there = fit_effects(log, OUTCOME, **SETTINGS)
+    there = estimate_effects(log, OUTCOME, **SETTINGS)
     assert there.calibration.slope - 1.96 * there.calibration.se > 0
     for seed in (1, 2):
-        none = fit_effects(toy_log(0.0, seed), OUTCOME, **SETTINGS).calibration
+        none = estimate_effects(toy_log(0.0, seed), OUTCOME, **SETTINGS).calibration
         assert abs(none.slope) < 1.96 * none.se
 
 
@@ -94,13 +94,13 @@ def test_items_permuted_within_the_log_do_nothing(log):
     shuffled = replace(
         log, events=log.events.with_columns(pl.Series("item_id", rng.integers(0, ITEMS, log.events.collect().height)))
     )
-    found = fit_effects(shuffled, OUTCOME, **SETTINGS)
+    found = estimate_effects(shuffled, OUTCOME, **SETTINGS)
     assert abs(found.calibration.slope) < 1.96 * found.calibration.se
-    assert found.items["mean"].abs().max() < fit_effects(log, OUTCOME, **SETTINGS).items["mean"].abs().max() / 3
+    assert found.items["mean"].abs().max() < estimate_effects(log, OUTCOME, **SETTINGS).items["mean"].abs().max() / 3
 
 
 def test_the_same_seed_gives_the_same_effects_and_an_unknown_item_is_an_average_one(log):
-    one, other = (fit_effects(log, OUTCOME, **SETTINGS) for _ in range(2))
+    one, other = (estimate_effects(log, OUTCOME, **SETTINGS) for _ in range(2))
     assert one.items.equals(other.items)
     asked = one.reward(pl.Series("item_id", [0, 99, 1]), pessimism=1.0)
     assert asked[0] == pytest.approx(one.items["mean"][0] - one.items["std"][0])
@@ -111,7 +111,7 @@ def test_what_does_not_fit_is_said_all_at_once(log):
     wrong = SETTINGS | {"gate": "like", "rare": ["survey"], "group": "show"}
     without = replace(log, events=log.events.drop("propensity"))
     with pytest.raises(SchemaError, match=r"gate='like'.*rare='survey'.*group='show'.*no column propensity"):
-        fit_effects(without, OUTCOME, **wrong)
+        estimate_effects(without, OUTCOME, **wrong)
     with pytest.raises(SchemaError, match="scope=user"):
         user_days(log, ActivityTrace(5, scope="item", active_if="click"), folds=2, seed=0)
     with pytest.raises(SchemaError, match="at least 8000 users for 4000 folds, got"):

@@ -7,7 +7,7 @@ import torch
 from estimators import PERSONAL
 
 from reward.causal.choosing import groups_of
-from reward.causal.estimate import fit_effects
+from reward.causal.estimate import estimate_effects
 from reward.causal.user_effects.model import PersonalizedEffect
 from reward.causal.user_effects.storage import arguments
 from reward.data.event_log import EventLog
@@ -62,12 +62,12 @@ def rewards(personal, log, ids, items_table=None):
 
 @pytest.fixture(scope="module")
 def numbered():
-    return fit_effects(log_of(range(ITEMS)), OUTCOME, **SETTINGS)
+    return estimate_effects(log_of(range(ITEMS)), OUTCOME, **SETTINGS)
 
 
 def test_what_an_item_did_does_not_hang_on_what_it_is_called(numbered):
     names = sorted(STRANGE)
-    named = fit_effects(log_of(names), OUTCOME, **SETTINGS)
+    named = estimate_effects(log_of(names), OUTCOME, **SETTINGS)
     assert named.items["item_id"].to_list() == names
     for column in ("mean", "std", "exposures"):
         assert named.items[column].to_list() == numbered.items[column].to_list()
@@ -79,7 +79,7 @@ def test_what_an_item_did_does_not_hang_on_what_it_is_called(numbered):
 
 def test_string_ids_are_kept_as_they_are(numbered):
     log = log_of(sorted(STRANGE))
-    personal = fit_effects(log, OUTCOME, **SETTINGS).model
+    personal = estimate_effects(log, OUTCOME, **SETTINGS).model
     table = personal.to_table()
     assert table.schema["item_id"] == pl.String
     again = PersonalizedEffect(**arguments(personal.to_json(), table, personal.state_dict()))
@@ -91,7 +91,7 @@ def test_string_ids_are_kept_as_they_are(numbered):
 
 def test_items_that_the_log_does_not_hold_are_told_apart_and_foretold_by_their_features():
     log = log_of(sorted(STRANGE))
-    personal = fit_effects(log, OUTCOME, **SETTINGS).model
+    personal = estimate_effects(log, OUTCOME, **SETTINGS).model
     new = np.array(["a\0\0\0", "b", "z" * 9_999], object)
     codes = personal.codes(new)
     assert (codes > ITEMS).all()

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from reward.causal.estimate import fit_effects
+from reward.causal.estimate import estimate_effects
 from reward.data.event_log import EventLog
 from reward.data.validation import check
 from reward.outcomes.activity import ActivityTrace
@@ -68,7 +68,7 @@ def log():
 def found(log):
     settings = {"folds": 2, "most_weight": 50.0, "smooth_days": 30.0, "curve_rounds": 1, "joint_rounds": 1}
     settings |= {"gate": None, "rare": [], "group": None, "personal": None, "seed": 0}
-    return fit_effects(check(log).log, ActivityTrace(7, "user", None), **settings)
+    return estimate_effects(check(log).log, ActivityTrace(7, "user", None), **settings)
 
 
 def standing(values, half):

@@ -8,7 +8,7 @@ import pytest
 from estimators import PERSONAL
 from polars.testing import assert_frame_equal
 
-from reward.causal.estimate import fit_effects
+from reward.causal.estimate import estimate_effects
 from reward.causal.propensity.conditional_logit import estimate_propensities
 from reward.data.split import known_at
 from reward.evaluation.leakage import canary
@@ -82,7 +82,7 @@ def test_outcomes_and_leaks_are_the_same(known, names):
 @NAMES
 def test_effects_are_the_same(known, names):
     def effects(log, called):
-        return fit_effects(
+        return estimate_effects(
             log,
             ActivityTrace(horizon_days=5),
             gate=called["click"],

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from reward.data.event_log import EventLog, SchemaError
-from reward.evaluation.leakage import canary, canary_account
+from reward.evaluation.leakage import item_leakage, leakage_summary
 from reward.report.page import sentences
 
 USERS, DAYS = 400, 30
@@ -59,7 +59,7 @@ def with_leak(log, name, of_next_days):
 
 
 def test_heavy_users_who_click_more_and_return_anyway_make_no_column_suspect(plain):
-    found = canary(plain, days=7, seed=0)
+    found = item_leakage(plain, days=7, seed=0)
     assert {it.column for it in found} == {"click", "minutes", "surface", "genre", "length"}
     assert not any(it.leaks for it in found)
     told = {it.column: it for it in found}
@@ -77,7 +77,7 @@ def test_heavy_users_who_click_more_and_return_anyway_make_no_column_suspect(pla
     ids=["noisy", "a label", "missing where nothing came"],
 )
 def test_a_column_that_was_filled_in_later_is_named_alone(plain, told):
-    found = canary(with_leak(plain, "session_total", told), days=7, seed=0)
+    found = item_leakage(with_leak(plain, "session_total", told), days=7, seed=0)
     assert [it.column for it in found if it.leaks] == ["session_total"]
     assert found[0].column == "session_total"
     assert "session_total explains" in found[0].sentence()
@@ -91,7 +91,7 @@ def test_a_habit_from_before_the_log_is_no_leak(plain):
     active[backwards["user_id"].to_numpy(), day + 7] = 1
     past = np.array([active[user, at : at + 7].sum() for user, at in zip(backwards["user_id"], day, strict=True)])
     log = replace(plain, events=backwards.with_columns(past=pl.Series(past)).lazy(), context=("surface", "past"))
-    found = {it.column: it for it in canary(log, days=7, seed=0)}
+    found = {it.column: it for it in item_leakage(log, days=7, seed=0)}
     assert found["past"].before > 0.9
     assert not found["past"].leaks
 
@@ -101,23 +101,23 @@ def test_shares_are_those_of_users_that_were_not_learned_from(plain):
         noise=pl.Series(np.random.default_rng(1).integers(0, 150, plain.events.collect().height)).cast(pl.String)
     )
     log = replace(plain, events=noise.lazy(), context=("noise",), feedback=("click",), item_features=())
-    told = {it.column: it for it in canary(log, days=7, seed=0)}["noise"]
+    told = {it.column: it for it in item_leakage(log, days=7, seed=0)}["noise"]
     assert told.after < 0.01
     assert told.before < 0.01
 
 
 def test_a_log_too_short_is_said(plain):
     with pytest.raises(SchemaError, match="the canary expected rows with 15 days before and after them"):
-        canary(plain, days=15, seed=0)
+        item_leakage(plain, days=15, seed=0)
     one = replace(plain, events=plain.events.filter(pl.col("timestamp") < BEGIN + timedelta(days=2)))
-    found = canary_account(one, horizon_days=7, seed=0)
+    found = leakage_summary(one, horizon_days=7, seed=0)
     assert "the log covers 2 days" in found["reason"]
     assert found["columns"] == []
 
 
 def test_what_leaks_is_the_first_thing_that_is_said(plain):
     leak = with_leak(plain, "total", pl.Series)
-    found = canary_account(leak, horizon_days=14, seed=0)
+    found = leakage_summary(leak, horizon_days=14, seed=0)
     assert found["days"] == 10
     assert [it["column"] for it in found["columns"] if it["leaks"]] == ["total"]
     said = sentences({"canary": found, "carry": {"sentences": ["All is well."]}})
@@ -128,10 +128,10 @@ def test_what_leaks_is_the_first_thing_that_is_said(plain):
 def test_columns_may_have_the_names_of_what_is_counted(plain):
     renamed = {"click": "who", "surface": "day"}
     log = replace(plain, events=plain.events.with_columns(surface=pl.lit("home")), context=("surface",))
-    told = {it.column: it for it in canary(log, days=7, seed=0)}
+    told = {it.column: it for it in item_leakage(log, days=7, seed=0)}
     feedback = tuple(renamed.get(name, name) for name in log.feedback)
     log = replace(log, events=log.events.rename(renamed), feedback=feedback, context=("day",))
-    for it in canary(log, days=7, seed=0):
+    for it in item_leakage(log, days=7, seed=0):
         before = next((old for old, new in renamed.items() if new == it.column), it.column)
         there = told[before]
         assert (it.after, it.before, it.se) == pytest.approx((there.after, there.before, there.se), rel=1e-9, abs=1e-12)
@@ -145,7 +145,9 @@ def test_a_column_that_is_nan_is_unknown_and_infinity_is_a_large_number(plain):
     told = [
         {
             it.column: it
-            for it in canary(replace(plain, events=events.with_columns(x=each).lazy(), context=("x",)), days=7, seed=0)
+            for it in item_leakage(
+                replace(plain, events=events.with_columns(x=each).lazy(), context=("x",)), days=7, seed=0
+            )
         }
         for each in (level, level.fill_nan(None))
     ]
@@ -162,5 +164,5 @@ def test_a_row_of_long_ago_costs_no_memory(plain):
     )
     events = plain.events.collect()
     both = replace(plain, events=pl.concat([events, old.cast(events.schema)]).lazy())
-    near, far = (sorted(canary(each, days=7, seed=0), key=lambda it: it.column) for each in (plain, both))
+    near, far = (sorted(item_leakage(each, days=7, seed=0), key=lambda it: it.column) for each in (plain, both))
     assert [it.column for it in near] == [it.column for it in far]

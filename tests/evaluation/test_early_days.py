@@ -9,7 +9,7 @@ from test_assessment import example
 from test_report import Page, written
 
 from reward.data.event_log import SchemaError
-from reward.evaluation.early_readout import LINEAR, SO_FAR, day_by_day, early_days
+from reward.evaluation.early_readout import LINEAR, SO_FAR, day_by_day, early_readout
 from reward.evaluation.past_experiments import past_experiments
 from reward.experiments.early_readout import decisions, effects_by_test
 
@@ -35,7 +35,7 @@ def users():
 @pytest.fixture(scope="module")
 def found(users):
     days = {name: day_by_day(users[name]) for name in ("days", "sum")}
-    return early_days(users, days, **SETTING)
+    return early_readout(users, days, **SETTING)
 
 
 def value(found, surrogate, day, measure):
@@ -97,7 +97,7 @@ def test_a_north_star_by_day_alone_needs_no_other_metric(users, tmp_path):
 
 def test_few_experiments_are_said(users):
     few = users.filter(pl.col("experiment") < 3)
-    told = early_days(few, {"days": day_by_day(few["days"])}, **SETTING)
+    told = early_readout(few, {"days": day_by_day(few["days"])}, **SETTING)
     assert told["reason"] == "they need 5 experiments with a control named 'off' at least"
     page = written(dict(example()[-1]) | {"experiments": past_like(told)})
     assert "Early days were not held against the end: they need 5" in page

@@ -8,7 +8,7 @@ import pytest
 from hostile import faults, public
 
 from reward.experiments.early_readout import Effects
-from reward.off_policy.feedback import Logged
+from reward.off_policy.feedback import LoggedFeedback
 from reward.statistics.regression import linear
 
 RNG = np.random.default_rng(0)
@@ -16,9 +16,9 @@ N = 60
 REWARD, PROPENSITY = RNG.normal(size=N), RNG.uniform(0.2, 0.8, N)
 USER = np.arange(N) // 3
 TARGET = PROPENSITY * RNG.uniform(0.7, 1.2, N)
-LOG = Logged(reward=REWARD, propensity=PROPENSITY, user=USER, least_effective_rows=5)
-SLATES = Logged(
-    reward=REWARD.reshape(-1, 2), propensity=PROPENSITY.reshape(-1, 2), user=USER[::2], least_effective_rows=2
+LOG = LoggedFeedback(reward=REWARD, propensity=PROPENSITY, user=USER, min_effective_sample_size=5)
+SLATES = LoggedFeedback(
+    reward=REWARD.reshape(-1, 2), propensity=PROPENSITY.reshape(-1, 2), user=USER[::2], min_effective_sample_size=2
 )
 OF = {"rows": LOG, "target": TARGET}
 OF_SLATES = {"rows": SLATES, "target": TARGET.reshape(-1, 2)}
@@ -43,23 +43,23 @@ TREATED = np.arange(N) % 2 == 0
 TESTS = (np.arange(N) // 12).astype(np.int64)
 
 SOUND = {
-    "off_policy.feedback.Logged": {
+    "off_policy.feedback.LoggedFeedback": {
         "reward": REWARD,
         "propensity": PROPENSITY,
         "user": USER,
-        "least_effective_rows": 5.0,
+        "min_effective_sample_size": 5.0,
         "most_off": 0.05,
     },
     "off_policy.feedback.logged": {
         "events": pl.DataFrame({"user_id": USER, "propensity": PROPENSITY, "days": REWARD}),
         "reward": "days",
-        "least_effective_rows": 5.0,
+        "min_effective_sample_size": 5.0,
     },
-    "off_policy.estimate.effective_rows": {"weight": TARGET / PROPENSITY},
+    "off_policy.estimate.effective_sample_size": {"weight": TARGET / PROPENSITY},
     "off_policy.estimate.top_share": {"weight": TARGET / PROPENSITY},
     "off_policy.feedback.importance": OF,
-    "off_policy.ips.inverse_propensity": OF,
-    "off_policy.ips.self_normalised": OF,
+    "off_policy.ips.ips": OF,
+    "off_policy.ips.snips": OF,
     "off_policy.ips.clipped": OF | {"most": 2.0},
     "off_policy.ips.above_zero": {"most": 2.0},
     "off_policy.doubly_robust.direct": {"rows": LOG, "expected": MODEL["expected"]},
@@ -70,9 +70,9 @@ SOUND = {
     "off_policy.paired_difference.difference": OF | {"other": PROPENSITY * 0.98},
     "off_policy.paired_difference.difference_from_level": OF,
     "off_policy.paired_difference.difference_doubly_robust": OF | MODEL | {"expected_of_other": MODEL["expected"]},
-    "off_policy.slate_ips.slate_inverse_propensity": OF_SLATES,
-    "off_policy.slate_ips.independent_inverse_propensity": OF_SLATES,
-    "off_policy.slate_ips.reward_interaction_inverse_propensity": OF_SLATES,
+    "off_policy.slate_ips.slate_ips": OF_SLATES,
+    "off_policy.slate_ips.independent_ips": OF_SLATES,
+    "off_policy.slate_ips.reward_interaction_ips": OF_SLATES,
     "off_policy.reward_model.action_regression": LEARNED | {"reward": REWARD, "strength": 1.0},
     "off_policy.reward_model.folds": {"count": 10, "number": 2, "seed": 0},
     "off_policy.lope.long_term": {"rows": LOG, "weight": TARGET / PROPENSITY, "most": 5.0} | MODEL,
@@ -160,14 +160,14 @@ ENDLESS = {  # parts of names of arguments
     ),
     "evaluation.survival_metrics.c_index": ("none", "all", "0.0 everywhere", "empty"),
     "evaluation.metrics.over_horizon": ("inf", "nan"),
-    "off_policy.feedback.Logged": ("most_off inf",),
+    "off_policy.feedback.LoggedFeedback": ("most_off inf",),
     "off_policy.ips.above_zero": ("inf",),
 }
 ELSEWHERE = {
     "off_policy.estimate.estimate": "what the estimators call",
     "off_policy.doubly_robust.augmented": "what the estimators call",
     "off_policy.ips.single": "of a checked log",
-    "off_policy.selection.choose": "of estimates: test_off_policy_choice.py",
+    "off_policy.selection.select_estimator": "of estimates: test_off_policy_choice.py",
     "evaluation.survival_metrics.c_index_statistic": "behind c_index",
     "statistics.regression.boosting_with": "LightGBM's own settings",
     "statistics.regression.expanded": "behind linear",

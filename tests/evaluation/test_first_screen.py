@@ -8,7 +8,7 @@ from rich.console import Console
 from situations import SITUATIONS
 from test_assessment import assessed, example
 
-from reward.causal.diagnostics.summary import Verdict, no_account, verdict
+from reward.causal.diagnostics.summary import Verdict, no_summary, verdict
 from reward.report.summary import HEADS, in_short
 from reward.report.terminal import (
     MOST_LINES,
@@ -160,7 +160,7 @@ def test_where_training_gained_nothing_the_forecast_is_said_to_be_that_of_past_a
 
 
 def test_a_long_reason_is_cut_and_the_report_has_it_whole():
-    said = in_short(judged("above"), no_account("they need more: " + "one thing and another, " * 40))[1]
+    said = in_short(judged("above"), no_summary("they need more: " + "one thing and another, " * 40))[1]
     assert len(said) < 200
     assert said.endswith(" ....")
 

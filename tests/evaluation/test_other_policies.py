@@ -12,7 +12,7 @@ from reward.data.event_log import SchemaError
 from reward.evaluation.estimates import of_log
 from reward.evaluation.policy_values import CHANCE, other_policies, proposed_policies
 from reward.off_policy.doubly_robust import doubly_robust
-from reward.off_policy.feedback import Logged
+from reward.off_policy.feedback import LoggedFeedback
 
 ITEMS, DAYS, ROWS = 20, 4, 40_000
 SETTING = {
@@ -21,7 +21,7 @@ SETTING = {
     "unit": "days",
     "proposed": None,
     "divergence": 0.3,
-    "least_effective_rows": 100,
+    "min_effective_sample_size": 100,
     "most": [2, 5],
     "level": 0.95,
 }
@@ -105,11 +105,11 @@ def test_a_proposed_policy_is_estimated_as_by_the_estimators(service):
         rows, trace, np.ones_like(trace), past=rows, **SETTING | {"proposed": proposed, "most": [1e9]}
     )
     mine = {it["outcome"]: it for it in found["estimates"] if it["policy"] == "uniform"}
-    logged = Logged(
+    logged = LoggedFeedback(
         reward=trace.sum(1),
         propensity=rows["propensity"].to_numpy(),
         user=rows["user_id"].to_numpy(),
-        least_effective_rows=1,
+        min_effective_sample_size=1,
     )
     wanted = doubly_robust(logged, target, np.ones(ROWS), np.ones(ROWS))
     assert mine["days"]["change"]["value"] == pytest.approx(wanted.value - trace.sum(1).mean())

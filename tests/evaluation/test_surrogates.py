@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from reward.experiments.surrogate_effect import IndexEffect, Violations, violations
-from reward.experiments.surrogate_index import Experiment, Past, SurrogateIndex
+from reward.experiments.surrogate_index import Experiment, PastExperiments, SurrogateIndex
 from reward.statistics.regression import boosted, linear
 
 INDEX = SurrogateIndex(regression=linear(ridge=1e-6, degree=1), folds=4, degree=1, ridge=1e-4, seed=0)
@@ -17,7 +17,7 @@ def drawn(rng, users, *, direct=0.0, curve=0.0, moved=0.0, first=0):
     s = moved + 0.3 * treated + x + rng.normal(size=users)
     y = s + curve * s**2 + x + direct * treated + rng.normal(size=users)
     user = first + np.arange(users)
-    return Experiment(user, s[:, None], treated, x[:, None]), Past(user, s[:, None], y, x[:, None]), y
+    return Experiment(user, s[:, None], treated, x[:, None]), PastExperiments(user, s[:, None], y, x[:, None]), y
 
 
 def ordinary(columns, y):
@@ -105,7 +105,7 @@ def test_users_in_both_samples_and_on_many_rows_are_counted_once():
     once = INDEX.effect(test, past)
     twice = INDEX.effect(
         Experiment(*(np.tile(it, (2, 1) if it.ndim == 2 else 2) for it in vars(test).values())),
-        Past(*(np.tile(it, (2, 1) if it.ndim == 2 else 2) for it in vars(past).values())),
+        PastExperiments(*(np.tile(it, (2, 1) if it.ndim == 2 else 2) for it in vars(past).values())),
     )
     assert twice.effect == pytest.approx(once.effect, abs=1e-9)
     assert twice.se == pytest.approx(once.se, rel=1e-6)
@@ -116,7 +116,7 @@ def test_names_of_users_do_not_matter():
     names = np.array([f"u{user:04}" for user in test.user])
     other = INDEX.effect(
         Experiment(names, test.surrogates, test.treated, test.covariates),
-        Past(names, past.surrogates, past.outcome, past.covariates),
+        PastExperiments(names, past.surrogates, past.outcome, past.covariates),
     )
     assert other == INDEX.effect(test, past)
 
@@ -125,7 +125,7 @@ def test_surrogates_without_covariates_are_enough():
     rng = np.random.default_rng(5)
     test, past, _ = drawn(rng, 4000)
     found = INDEX.effect(
-        Experiment(test.user, test.surrogates, test.treated), Past(past.user, past.surrogates, past.outcome)
+        Experiment(test.user, test.surrogates, test.treated), PastExperiments(past.user, past.surrogates, past.outcome)
     )
     means = [test.surrogates[arm].mean() for arm in (test.treated, ~test.treated)]
     slope = np.polyfit(past.surrogates[:, 0], past.outcome, 1)[0]
@@ -149,7 +149,7 @@ def test_the_worst_bias_is_reached_where_all_that_is_left_of_one_is_left_of_the_
     n = 20_000
     treated, s = np.arange(n) % 2 == 0, rng.normal(size=n)
     y = s + 3.0 * (treated - 0.5)  # the residual is the treatment
-    found = INDEX.effect(Experiment(np.arange(n), s[:, None], treated), Past(np.arange(n), s[:, None], y))
+    found = INDEX.effect(Experiment(np.arange(n), s[:, None], treated), PastExperiments(np.arange(n), s[:, None], y))
     assert found.worst_bias == pytest.approx(3.0, rel=0.01)
     assert abs(found.effect) < 0.05
     assert found.bias_per_sd * 3.0 / found.residual_sd == pytest.approx(3.0, rel=0.01)
@@ -215,7 +215,7 @@ def test_a_test_is_checked(change, says):
 
 def test_a_past_is_checked():
     with pytest.raises(ValueError, match=r"outcome expected shape \(4,\)"):
-        Past(np.arange(4), np.zeros((4, 1)), np.zeros(3))
+        PastExperiments(np.arange(4), np.zeros((4, 1)), np.zeros(3))
 
 
 def test_what_does_not_fit_is_told():

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from reward.off_policy.estimate import TooFewEffectiveRows, estimate
-from reward.off_policy.feedback import Logged
-from reward.off_policy.selection import choose
+from reward.off_policy.feedback import LoggedFeedback
+from reward.off_policy.selection import select_estimator
 
 
 def rows_of(n, least=1.0, user=None):
-    return Logged(reward=np.zeros(n), propensity=np.ones(n), least_effective_rows=least, user=user)
+    return LoggedFeedback(reward=np.zeros(n), propensity=np.ones(n), min_effective_sample_size=least, user=user)
 
 
 def of(rows, contribution, weight=None):
@@ -19,7 +19,7 @@ def of(rows, contribution, weight=None):
 def test_the_estimated_errors_are_those_of_the_formula():
     draws, user = np.random.default_rng(0), np.arange(50) % 20
     rows, contributions = rows_of(50, user=user), draws.normal(size=(3, 50))
-    found = choose({str(j): of(rows, each) for j, each in enumerate(contributions)}, reference="0")
+    found = select_estimator({str(j): of(rows, each) for j, each in enumerate(contributions)}, reference="0")
 
     def variance(values):
         sums = [sum(values[i] - values.mean() for i in range(50) if user[i] == u) for u in range(20)]
@@ -40,7 +40,7 @@ def test_a_biased_candidate_is_taken_where_noise_is_more_than_bias(noise, best):
     for _ in range(50):
         z = draws.normal(0, noise, (2, 400))
         candidates = {"unbiased": of(rows_of(400), z[0]), "biased": of(rows_of(400), 0.2 + 0.3 * z[0] + 0.2 * z[1])}
-        taken.append(choose(candidates, reference="unbiased").name == best)
+        taken.append(select_estimator(candidates, reference="unbiased").name == best)
     assert np.mean(taken) > 0.8
 
 
@@ -48,14 +48,14 @@ def test_a_refused_candidate_is_told_and_a_refused_reference_refuses():
     rows = rows_of(10, least=5)
     heavy = np.array([100.0] + [0.1] * 9)
     candidates = {"fine": of(rows, np.arange(10.0)), "heavy": of(rows, np.arange(10.0), heavy)}
-    found = choose(candidates, reference="fine")
+    found = select_estimator(candidates, reference="fine")
     assert found.name == "fine"
     assert set(found.squared_error) == {"fine"}
     assert "got 1.0 of 10" in found.refused["heavy"]
     with pytest.raises(TooFewEffectiveRows, match=r"got 1\.0 of 10"):
-        choose(candidates, reference="heavy")
+        select_estimator(candidates, reference="heavy")
 
 
 def test_a_reference_that_is_no_candidate_is_named():
     with pytest.raises(ValueError, match=r"expected a candidate named 'DR', got \['IPS'\]"):
-        choose({"IPS": of(rows_of(3), np.zeros(3))}, reference="DR")
+        select_estimator({"IPS": of(rows_of(3), np.zeros(3))}, reference="DR")

@@ -9,15 +9,15 @@ from reward.off_policy.doubly_robust import (
     doubly_robust,
     switch_doubly_robust,
 )
-from reward.off_policy.estimate import TooFewEffectiveRows, effective_rows, top_share
-from reward.off_policy.feedback import Logged, importance
-from reward.off_policy.ips import clipped, inverse_propensity, self_normalised
+from reward.off_policy.estimate import TooFewEffectiveRows, effective_sample_size, top_share
+from reward.off_policy.feedback import LoggedFeedback, importance
+from reward.off_policy.ips import clipped, ips, snips
 from reward.off_policy.lope import long_term, marginal_weight
 from reward.off_policy.paired_difference import difference, difference_doubly_robust, difference_from_level
 from reward.off_policy.slate_ips import (
-    independent_inverse_propensity,
-    reward_interaction_inverse_propensity,
-    slate_inverse_propensity,
+    independent_ips,
+    reward_interaction_ips,
+    slate_ips,
 )
 
 N, USERS, ACTIONS, POSITIONS = 60, 17, 4, 3
@@ -43,28 +43,28 @@ class World:
 
     def rows(self, user=True, least=0.0):
         who = self.user if user else None
-        return Logged(
+        return LoggedFeedback(
             reward=self.reward,
             propensity=self.logging[self.at],
             user=who,
-            least_effective_rows=least,
+            min_effective_sample_size=least,
             most_off=np.inf,  # sixty rows are for arithmetic: their weights average what they will
         )
 
     def slates(self, user=True, least=0.0):
         who = self.user if user else None
-        return Logged(
+        return LoggedFeedback(
             reward=self.slate_reward,
             propensity=self.slate_propensity,
             user=who,
-            least_effective_rows=least,
+            min_effective_sample_size=least,
             most_off=np.inf,
         )
 
 
 ESTIMATORS = {
-    "inverse propensity": lambda w, r, s: inverse_propensity(r, w.target),
-    "self-normalised": lambda w, r, s: self_normalised(r, w.target),
+    "inverse propensity": lambda w, r, s: ips(r, w.target),
+    "self-normalised": lambda w, r, s: snips(r, w.target),
     "clipped": lambda w, r, s: clipped(r, w.target, most=MOST),
     "direct": lambda w, r, s: direct(r, w.expected),
     "doubly robust": lambda w, r, s: doubly_robust(r, w.target, w.predicted, w.expected),
@@ -77,9 +77,9 @@ ESTIMATORS = {
     "difference doubly robust": lambda w, r, s: difference_doubly_robust(
         r, w.target, w.predicted, w.expected, w.expected_of_other, w.other_target
     ),
-    "slate": lambda w, r, s: slate_inverse_propensity(s, w.slate_target),
-    "independent": lambda w, r, s: independent_inverse_propensity(s, w.slate_target),
-    "reward interaction": lambda w, r, s: reward_interaction_inverse_propensity(s, w.slate_target),
+    "slate": lambda w, r, s: slate_ips(s, w.slate_target),
+    "independent": lambda w, r, s: independent_ips(s, w.slate_target),
+    "reward interaction": lambda w, r, s: reward_interaction_ips(s, w.slate_target),
 }
 
 
@@ -168,10 +168,12 @@ def test_a_standard_error_sums_contributions_by_user_first(name):
 def test_every_estimator_refuses_below_the_floor(name):
     world = World(3)
     found = ESTIMATORS[name](world, world.rows(), world.slates())
-    floor = found.effective_rows + 1e-6
-    with pytest.raises(TooFewEffectiveRows, match=f"{found.effective_rows:.1f} of {N}.*Evaluate a policy nearer"):
+    floor = found.effective_sample_size + 1e-6
+    with pytest.raises(
+        TooFewEffectiveRows, match=f"{found.effective_sample_size:.1f} of {N}.*Evaluate a policy nearer"
+    ):
         ESTIMATORS[name](world, world.rows(least=floor), world.slates(least=floor))
-    just = found.effective_rows - 1e-6
+    just = found.effective_sample_size - 1e-6
     assert ESTIMATORS[name](world, world.rows(least=just), world.slates(least=just)).value == found.value
 
 
@@ -187,7 +189,7 @@ def test_the_logging_policy_itself_has_full_weight(name):
     slate = name in ("slate", "independent", "reward interaction")
     mean = 0.0 if "difference" in name else world.slate_reward.sum(axis=1).mean() if slate else world.reward.mean()
     assert found.value == pytest.approx(mean, abs=1e-12)
-    assert (found.effective_rows, found.mean_weight) == pytest.approx((N, 1))
+    assert (found.effective_sample_size, found.mean_weight) == pytest.approx((N, 1))
     assert found.top_share == pytest.approx(1 / N)
 
 
@@ -199,10 +201,10 @@ def test_intervals_cover_and_weighting_is_unbiased():
     held, values = np.zeros(3), []
     for _ in range(400):
         action = draws.choice(3, 300, p=logging)
-        rows = Logged(
-            reward=draws.normal(mean[action]), propensity=logging[action], least_effective_rows=10, most_off=np.inf
+        rows = LoggedFeedback(
+            reward=draws.normal(mean[action]), propensity=logging[action], min_effective_sample_size=10, most_off=np.inf
         )
-        found = [inverse_propensity(rows, policy[action]), self_normalised(rows, policy[action])]
+        found = [ips(rows, policy[action]), snips(rows, policy[action])]
         found.append(difference_from_level(rows, policy[action]))
         ends = [each.interval(0.95) for each in found]
         truths = true, true, true - level
@@ -217,7 +219,7 @@ def test_a_difference_estimated_at_once_is_less_noisy_than_two_values():
     world = World(6)
     world.reward = world.reward + 10
     rows = world.rows(user=False)
-    apart = inverse_propensity(rows, world.target).minus(inverse_propensity(rows, world.other_target))
+    apart = ips(rows, world.target).minus(ips(rows, world.other_target))
     once, level = (each(rows, world.target, world.other_target) for each in (difference, difference_from_level))
     assert apart.value == pytest.approx(once.value)
     assert apart.standard_error == pytest.approx(once.standard_error)
@@ -225,7 +227,7 @@ def test_a_difference_estimated_at_once_is_less_noisy_than_two_values():
 
 
 def test_effective_rows_and_top_share_by_hand():
-    np.testing.assert_allclose(effective_rows([[1, 1, 0], [1, 3, 0]]), [2, 1.6, 0])
+    np.testing.assert_allclose(effective_sample_size([[1, 1, 0], [1, 3, 0]]), [2, 1.6, 0])
     weight = np.ones(200)
     weight[:2] = 101  # 1% of the rows: two of them
     assert top_share(weight) == pytest.approx(202 / 400)
@@ -234,7 +236,7 @@ def test_effective_rows_and_top_share_by_hand():
 
 def test_a_largest_weight_of_infinity_changes_nothing():
     world, rows = World(7), World(7).rows()
-    assert clipped(rows, world.target, most=np.inf).value == inverse_propensity(rows, world.target).value
+    assert clipped(rows, world.target, most=np.inf).value == ips(rows, world.target).value
     model = world.predicted, world.expected
     robust = doubly_robust(rows, world.target, *model).value
     for each in (clipped_doubly_robust, switch_doubly_robust):
@@ -244,13 +246,13 @@ def test_a_largest_weight_of_infinity_changes_nothing():
 def test_no_weight_at_all_is_refused_and_no_warning():
     rows = World(8).rows(least=1)
     with pytest.raises(TooFewEffectiveRows, match=r"got 0\.0 of 60: the heaviest 1% of the rows hold 100%"):
-        self_normalised(rows, np.zeros(N))
+        snips(rows, np.zeros(N))
 
 
 def test_what_does_not_fit_is_said():
     world, rows = World(9), World(9).rows()
     with pytest.raises(ValueError, match=r"shape \(60,\), got \(60, 4\): of a matrix over actions, take the column"):
-        inverse_propensity(rows, world.policy)
+        ips(rows, world.policy)
     with pytest.raises(ValueError, match="expected chances in"):
         importance(rows, world.target + 1)
     with pytest.raises(ValueError, match="a largest weight above 0, got 0"):
@@ -258,14 +260,14 @@ def test_what_does_not_fit_is_said():
     with pytest.raises(ValueError, match="expected a finite prediction for each of the 60 rows"):
         direct(rows, world.expected[:5])
     with pytest.raises(ValueError, match="expected rows of one action, got slates"):
-        inverse_propensity(world.slates(), world.slate_target)
+        ips(world.slates(), world.slate_target)
     with pytest.raises(ValueError, match=r"expected slates, rewards \(n, positions\)"):
-        independent_inverse_propensity(rows, world.target)
+        independent_ips(rows, world.target)
     with pytest.raises(ValueError, match="take what marginal_weight returns"):
         long_term(rows, -world.marginal, world.predicted, world.expected)
-    found = inverse_propensity(rows, world.target)
+    found = ips(rows, world.target)
     with pytest.raises(ValueError, match="level must lie between 0 and 1, got 95"):
         found.interval(95)
-    short = Logged(reward=[0, 1], propensity=[1, 1], least_effective_rows=1)
+    short = LoggedFeedback(reward=[0, 1], propensity=[1, 1], min_effective_sample_size=1)
     with pytest.raises(ValueError, match="two estimates on the same rows, got 60 and 2"):
-        found.minus(inverse_propensity(short, [1, 1]))
+        found.minus(ips(short, [1, 1]))

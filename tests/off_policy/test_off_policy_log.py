@@ -5,8 +5,8 @@ import polars as pl
 import pytest
 
 from reward.off_policy.estimate import TooFewEffectiveRows
-from reward.off_policy.feedback import Logged, logged
-from reward.off_policy.ips import clipped, inverse_propensity
+from reward.off_policy.feedback import LoggedFeedback, logged
+from reward.off_policy.ips import clipped, ips
 
 EVENTS = pl.DataFrame(
     {"user_id": ["b", "a", "b"], "propensity": [0.5, 0.25, 1.0], "click": [True, False, True], "days": [3, 0, None]}
@@ -14,7 +14,7 @@ EVENTS = pl.DataFrame(
 
 
 def test_rows_are_made_of_an_event_log_and_users_are_its_clusters():
-    rows = logged(EVENTS, "click", least_effective_rows=1)
+    rows = logged(EVENTS, "click", min_effective_sample_size=1)
     np.testing.assert_array_equal(rows.reward, [1, 0, 1])
     np.testing.assert_array_equal(rows.propensity, [0.5, 0.25, 1])
     np.testing.assert_array_equal(rows.cluster[1], [1, 0, 1])
@@ -23,9 +23,9 @@ def test_rows_are_made_of_an_event_log_and_users_are_its_clusters():
 
 def test_a_column_that_is_missing_or_has_nulls_is_named():
     with pytest.raises(ValueError, match=r"got none or nulls in \['days'\]"):
-        logged(EVENTS, "days", least_effective_rows=1)
+        logged(EVENTS, "days", min_effective_sample_size=1)
     with pytest.raises(ValueError, match=r"got none or nulls in \['propensity'\]"):
-        logged(EVENTS.drop("propensity"), "click", least_effective_rows=1)
+        logged(EVENTS.drop("propensity"), "click", min_effective_sample_size=1)
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def test_a_column_that_is_missing_or_has_nulls_is_named():
 )
 def test_rows_are_checked_once(wrong, says):
     with pytest.raises(ValueError, match=says):
-        Logged(**({"reward": [0, 1], "propensity": [0.5, 0.5], "least_effective_rows": 1} | wrong))
+        LoggedFeedback(**({"reward": [0, 1], "propensity": [0.5, 0.5], "min_effective_sample_size": 1} | wrong))
 
 
 def test_a_log_like_the_worst_of_the_open_bandit_dataset_is_refused_with_what_to_do():
@@ -49,12 +49,12 @@ def test_a_log_like_the_worst_of_the_open_bandit_dataset_is_refused_with_what_to
     draws = np.random.default_rng(0)
     propensity = np.full(10_000, 0.9)
     propensity[:2] = 1e-6
-    rows = Logged(reward=draws.integers(2, size=10_000), propensity=propensity, least_effective_rows=100)
+    rows = LoggedFeedback(reward=draws.integers(2, size=10_000), propensity=propensity, min_effective_sample_size=100)
     target = np.full(10_000, 1 / 46)
     with pytest.raises(TooFewEffectiveRows, match=r"got 2\.0 of 10000.*hold 99% of the weight.*clipped") as refused:
-        inverse_propensity(rows, target)
+        ips(rows, target)
     said = refused.value
-    assert (said.rows, said.least_effective_rows) == (10_000, 100)
-    assert said.effective_rows == pytest.approx(2, abs=0.1)
+    assert (said.rows, said.min_effective_sample_size) == (10_000, 100)
+    assert said.effective_sample_size == pytest.approx(2, abs=0.1)
     assert said.top_share > 0.99
-    assert clipped(rows, target, most=10).effective_rows > 100
+    assert clipped(rows, target, most=10).effective_sample_size > 100

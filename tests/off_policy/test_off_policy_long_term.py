@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from reward.off_policy.doubly_robust import doubly_robust
-from reward.off_policy.feedback import Logged
+from reward.off_policy.feedback import LoggedFeedback
 from reward.off_policy.lope import action_posterior, long_term, marginal_weight
 from reward.off_policy.reward_model import action_regression, folds
 
@@ -69,7 +69,7 @@ def test_the_weights_of_a_posterior_that_knows_the_action_are_those_of_actions(l
 
 
 def test_the_true_value_is_recovered_with_a_smaller_error_than_doubly_robust(log):
-    rows = Logged(reward=log["long"], propensity=log["logging"][log["at"]], least_effective_rows=50)
+    rows = LoggedFeedback(reward=log["long"], propensity=log["logging"][log["at"]], min_effective_sample_size=50)
     model = action_regression(log["context"], log["actions"], log["action"], log["long"], log["fold"], strength=1)
     told, expected = model[log["at"]], (log["target"] * model).sum(axis=1)
     found = long_term(rows, marginal_weight(log["target"], log["logging"], posterior_of(log)), told, expected)

@@ -12,7 +12,7 @@ import pytest
 from renewals import end, service
 
 from reward.causal.diagnostics.summary import account, account_sentences
-from reward.causal.estimate import fit_effects
+from reward.causal.estimate import estimate_effects
 from reward.data.event_log import SchemaError
 from reward.data.parquet import read
 from reward.data.split import EPOCH, bounds, known_at
@@ -168,7 +168,7 @@ def effects_of(seed, outcome, **changes):
         )
     ).log
     settings = {"gate": None, "rare": [], "group": None, "folds": 2, "most_weight": 50, "smooth_days": 30}
-    found = fit_effects(log, outcome, **settings, curve_rounds=1, joint_rounds=2, personal=None, seed=0)
+    found = estimate_effects(log, outcome, **settings, curve_rounds=1, joint_rounds=2, personal=None, seed=0)
     return found, truth
 
 
@@ -238,7 +238,9 @@ def test_nobody_who_renews_is_a_sentence():
     events, renewals, _ = service(1, users=30, days=20)
     log = check(read(events, feedback="click", session_gap_minutes=30, max_rejected_share=0.0)).log
     log = replace(log, outcomes={"renewal": renewals.head(0).lazy()})
-    fit = partial(fit_effects, gate=None, rare=[], group=None, folds=2, most_weight=50, smooth_days=30, personal=None)
+    fit = partial(
+        estimate_effects, gate=None, rare=[], group=None, folds=2, most_weight=50, smooth_days=30, personal=None
+    )
     with pytest.raises(SchemaError, match="found no user with renewal on no one of them"):
         fit(log, EventWithin("renewal", 5), curve_rounds=0, joint_rounds=1, seed=0)
 

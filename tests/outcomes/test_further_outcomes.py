@@ -217,7 +217,7 @@ def test_an_input_with_the_name_of_a_label_is_judged_as_it_came(log, windows_of_
             boosting=None,
             intervals={"resamples": 10, "level": 0.95, "min_slice_users": 5, "bins": 5, "min_item_rows": 5},
             calibration={"prior_events": 10},
-            policies={"divergence": 0.5, "least_effective_rows": 100, "most": [2]},
+            policies={"divergence": 0.5, "min_effective_sample_size": 100, "most": [2]},
             seed=0,
         )
 

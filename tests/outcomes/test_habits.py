@@ -164,7 +164,7 @@ def test_what_was_not_shown_is_judged_by_what_came_of_it(fn, log, windows_of_tim
         boosting=None,
         intervals={"resamples": 10, "level": 0.95, "min_slice_users": 5, "bins": 5, "min_item_rows": 5},
         calibration={"prior_events": 10},
-        policies={"divergence": 0.5, "least_effective_rows": 100, "most": [2]},
+        policies={"divergence": 0.5, "min_effective_sample_size": 100, "most": [2]},
         seed=0,
     )["further"]
     assert [found[name]["reason"] for name in OUTCOMES] == [None] * 3

@@ -7,7 +7,7 @@ import torch
 from torch.testing import assert_close
 
 from reward.heads.trace import TraceHead
-from reward.sequences.network import Past, Recall, RewardNetwork, codes_of
+from reward.sequences.network import Recall, RecalledEvents, RewardNetwork, codes_of
 from reward.sequences.stream import Stream, Windows
 
 
@@ -187,7 +187,7 @@ def test_a_log_without_items_and_context_has_a_network_too(small, fit, build, en
 def test_what_is_recalled_are_sums_over_the_events_that_share_a_code(monkeypatch):
     recall = Recall(width=4, codes=2, feedback=1, half_lives=[1, 7])
     monkeypatch.setattr(recall, "sums", torch.nn.Identity())
-    past = Past(
+    past = RecalledEvents(
         hours=torch.tensor([[0.0, 24.0, 48.0, 60.0]]),
         codes=torch.tensor([[[5, 2], [6, 2], [5, 1], [5, 2]]]),
         told=torch.tensor([[[1.0, 3.0], [1.0, 0.5], [1.0, -1.0], [1.0, 9.0]]]),
@@ -219,5 +219,5 @@ def test_a_moment_of_all_slots_is_told_once_or_for_each(network_of, batch):
 
 def test_before_training_nothing_is_added_by_what_is_recalled():
     recall = Recall(width=4, codes=2, feedback=1, half_lives=[1, 7])
-    past = Past(torch.zeros(1, 2), torch.ones(1, 2, 2, dtype=torch.int64), torch.ones(1, 2, 2))
+    past = RecalledEvents(torch.zeros(1, 2), torch.ones(1, 2, 2, dtype=torch.int64), torch.ones(1, 2, 2))
     assert not recall(past, torch.zeros(1, 1), torch.ones(1, 1), torch.ones(1, 1, 2, dtype=torch.int64)).any()

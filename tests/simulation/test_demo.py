@@ -4,6 +4,7 @@ import copy
 import json
 import subprocess
 import sys
+import tomllib
 from contextlib import nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -180,6 +181,7 @@ def test_the_command_line_loads_nothing_heavy_before_it_is_asked_for_the_demonst
 
 
 def test_no_settings_file_is_left_out_of_the_package():
-    told = (ROOT / "pyproject.toml").read_text()
-    assert '"simulation/demo.toml"' in told
+    """All that is in the package's folder is in the wheel, and conf/ beside it."""
+    told = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
+    assert told == {"packages": ["reward"], "force-include": {"conf": "reward/conf"}}
     assert np.isfinite(default_settings()["demo"]["times"])

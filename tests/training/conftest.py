@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 QUICK = [
     *SETTINGS.split(),
     "trainer.max_epochs=2",
-    "evaluation.policies.least_effective_rows=10",
+    "evaluation.policies.min_effective_sample_size=10",
     "causal.personal=null",
     "refit=none",
 ]

@@ -31,7 +31,7 @@ QUICK = {
     "evaluation.intervals.min_slice_users": 5,
     "evaluation.boosting": None,
     "evaluation.logistic.strengths": [100],
-    "evaluation.policies.least_effective_rows": 10,
+    "evaluation.policies.min_effective_sample_size": 10,
     "causal.personal": None,
     "features.min_item_events": 2,
     "logger": "csv",

@@ -1,7 +1,7 @@
 """How far a ranker may be pushed on what was learned: what it promises, and what users held out keep.
 
-On the effects of items by their anchors (`pushes`); on rewards, which differ from user to user, by what was shown in
-slots and what could have been (`slot_pushes`).
+On the effects of items by their anchors (`policy_shifts`); on rewards, which differ from user to user, by what was
+shown in slots and what could have been (`slot_policy_shifts`).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _NORMAL = 1.959964  # standard deviations to either side that hold 95%
 
 
 @dataclass(frozen=True)
-class Push:
+class PolicyShift:
     """Policies that lean on a reward, from hardly to wholly, against what the log showed.
 
     Attributes:
@@ -64,7 +64,7 @@ class Push:
         }
 
 
-def pushes(shown: Doubles, mean: Doubles, std: Doubles, anchor: Anchors) -> Mapping[float, Push]:
+def policy_shifts(shown: Doubles, mean: Doubles, std: Doubles, anchor: Anchors) -> Mapping[float, PolicyShift]:
     """What is promised and kept as a policy leans on rewards of users other than those who are asked.
 
     The policy of strength β shows an item of reward r in proportion to shown · exp(β r), which is the best there is at
@@ -90,17 +90,17 @@ def pushes(shown: Doubles, mean: Doubles, std: Doubles, anchor: Anchors) -> Mapp
     return {kappa: _push(share, (mean - kappa * std)[:, there], mean[:, there], known) for kappa in PESSIMISM}
 
 
-def _push(share: Doubles, reward: Doubles, mean: Doubles, anchor: Anchors) -> Push:
+def _push(share: Doubles, reward: Doubles, mean: Doubles, anchor: Anchors) -> PolicyShift:
     most = [_divergence(_leaning(share, one[None], np.array([np.inf]))[0], share) for one in reward]
     within = np.array([each for each in DIVERGENCES if each < min(most, default=0.0)])
     lean = np.stack([leaning_at(share, one, within) for one in reward]) - share if len(within) else np.zeros((0, 0, 0))
     if not lean.size:
-        return Push(*np.zeros((4, 0)))
+        return PolicyShift(*np.zeros((4, 0)))
     promised = np.einsum("fsi,fi->s", lean, mean) / len(reward)
     kept = np.einsum("fsi,fi->s", lean, anchor.value) / len(reward)
     noise = np.einsum("fsi,fi->s", lean**2, anchor.variance) / len(reward) ** 2
     # each fold judges what the others made and is in what judges them: as in `calibration_slope`
-    return Push(within, promised, kept, np.sqrt(2 * noise))
+    return PolicyShift(within, promised, kept, np.sqrt(2 * noise))
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ class Slots:
         )
 
 
-def slot_pushes(slots: Slots) -> Mapping[float, Push]:
+def slot_policy_shifts(slots: Slots) -> Mapping[float, PolicyShift]:
     """What is promised and kept as a policy leans on rewards that differ from user to user.
 
     The policy of strength β is told, for a slot, K + 1 items in the shares in which they are shown that day, and picks
@@ -158,12 +158,12 @@ def slot_pushes(slots: Slots) -> Mapping[float, Push]:
         By pessimism κ, the pushes on mean − κ · std, at those of `DIVERGENCES` that can be reached.
 
     Source:
-        Gao et al. and Coste et al. as in `pushes`.
+        Gao et al. and Coste et al. as in `policy_shifts`.
     """
     return {kappa: _slot_push(slots, kappa) for kappa in PESSIMISM}
 
 
-def _slot_push(slots: Slots, kappa: float) -> Push:
+def _slot_push(slots: Slots, kappa: float) -> PolicyShift:
     n = len(slots.slate)
     some = slots.take(np.random.default_rng(0).choice(n, min(n, _STRENGTH_SLOTS), replace=False))
     rewards = some.others_mean - kappa * some.others_std
@@ -184,7 +184,7 @@ def _slot_push(slots: Slots, kappa: float) -> Push:
         # users of each fold judge what the others made, and are in what judges them: as in `calibration_slope`
         columns[:, at] = promised, pull.sum(), np.sqrt(2 * (by_user**2).sum())
     columns[1:] /= max(slots.weight.sum(), 1e-300)
-    return Push(within, *columns)
+    return PolicyShift(within, *columns)
 
 
 def _picks(slots: Slots, kappa: float, beta: float) -> tuple[float, float, Doubles]:

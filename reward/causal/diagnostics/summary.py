@@ -10,7 +10,7 @@ from typing import Any
 from reward.causal.choosing import Chosen
 from reward.causal.diagnostics.balance import Balance
 from reward.causal.diagnostics.calibration_slope import CalibrationSlope
-from reward.causal.diagnostics.policy_shift import Push
+from reward.causal.diagnostics.policy_shift import PolicyShift
 from reward.causal.propensity.conditional_logit import Propensities
 from reward.outcomes.protocol import DAYS, Points
 
@@ -46,7 +46,7 @@ def account(
     balance: Balance | None,
     *,
     personal: tuple[CalibrationSlope, CalibrationSlope] | None = None,
-    pushed: Mapping[float, Push] | None = None,
+    pushed: Mapping[float, PolicyShift] | None = None,
     unchecked: str = "",
     chosen: Chosen | None = None,
     unused: str | None = None,
@@ -71,7 +71,7 @@ def account(
         ``propensities`` (logged or estimated), ``slope``, ``se`` and ``interval`` (95%; null where nothing was
         predicted), the same three of the ``rewards`` and of their ``personal`` part (null where not fitted),
         ``policy`` (what `Propensities.statement` says; null where logged), ``balance`` (``flagged``, null where not
-        checked, and ``sentences``), ``push`` (by pessimism, what `Push.values` says; null where not looked at),
+        checked, and ``sentences``), ``push`` (by pessimism, what `PolicyShift.values` says; null where not looked at),
         ``chosen`` (what `Chosen.values` says; null where not told), ``points``, ``warning``, a text or null, and
         ``reason``, null.
     """
@@ -94,7 +94,7 @@ def account(
     }
 
 
-def no_account(reason: str) -> dict[str, Any]:
+def no_summary(reason: str) -> dict[str, Any]:
     """The same of a log whose effects could not be estimated, with the reason."""
     keys = ("propensities", "slope", "se", "interval", "rewards", "personal", "policy", "balance", "push", "chosen")
     return {**dict.fromkeys((*keys, "points", "warning")), "reason": reason}
@@ -111,7 +111,7 @@ def verdict(found: Mapping[str, Any] | None) -> Verdict:
     A personal part that they contradict is in every reward, so it counts too; one that they do not confirm does not.
 
     Args:
-        found: what `account` or `no_account` returned, or an artefact of any version keeps; None or empty: nothing.
+        found: what `account` or `no_summary` returned, or an artefact of any version keeps; None or empty: nothing.
     """
     if not found or found.get("reason") is not None:
         return Verdict.NOT_ESTIMATED

@@ -13,7 +13,7 @@ import polars as pl
 
 from reward.arrays import Doubles
 from reward.causal.diagnostics.calibration_slope import calibration_slope
-from reward.causal.diagnostics.policy_shift import Push
+from reward.causal.diagnostics.policy_shift import PolicyShift
 from reward.causal.excursion.arms import Arms, arm_effects
 from reward.causal.excursion.model import ExcursionEffect
 from reward.causal.excursion.shrunk import Shrunk, shrunk_effects
@@ -35,7 +35,7 @@ def estimate_excursions(
     most_weight: float,
     prior_users: float,
     level: float,
-    moderation: Callable[..., tuple[ExcursionEffect, Mapping[float, Push]]],
+    moderation: Callable[..., tuple[ExcursionEffect, Mapping[float, PolicyShift]]],
     seed: int,
     propensity: Doubles | None = None,
 ) -> EstimatedEffects:

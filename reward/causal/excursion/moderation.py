@@ -9,13 +9,13 @@ import numpy as np
 import torch
 
 from reward.arrays import Doubles, Ints
-from reward.causal.diagnostics.policy_shift import Push, Slots, slot_pushes
+from reward.causal.diagnostics.policy_shift import PolicyShift, Slots, slot_policy_shifts
 from reward.causal.diagnostics.sampled_slots import OrderedExposures, sampled_slots
 from reward.causal.excursion.model import ExcursionEffect
 from reward.causal.excursion.moderators import ModeratorHistory, Moderators
 from reward.causal.excursion.shrunk import Shrunk
 from reward.causal.exposures import Exposures, day_share
-from reward.causal.user_effects.g_estimation import Contrasts, Moments, contrasts, held_out_contrasts
+from reward.causal.user_effects.g_estimation import GEstimates, Moments, g_estimates, held_out_g_estimates
 from reward.columns import ITEM, TIMESTAMP
 from reward.data.days import days_since_1970
 from reward.data.event_log import slate_moment
@@ -32,8 +32,8 @@ class _Projection(NamedTuple):
     """
 
     moments: Moments
-    whole: Contrasts
-    apart: list[Contrasts]
+    whole: GEstimates
+    apart: list[GEstimates]
 
 
 def fit_moderation(
@@ -50,7 +50,7 @@ def fit_moderation(
     pushed_slates: int,
     pushed_draws: int,
     seed: int,
-) -> tuple[ExcursionEffect, Mapping[float, Push]]:
+) -> tuple[ExcursionEffect, Mapping[float, PolicyShift]]:
     """Project effects on the item's own effect times what the user's past says, where the policy draws the item.
 
     Args:
@@ -96,7 +96,7 @@ def fit_moderation(
     )
     rng = np.random.default_rng([seed, 17])
     slots = _slots(exposures, history, models[:-1], rng, slates=pushed_slates, draws=pushed_draws)
-    return models[-1], slot_pushes(slots)
+    return models[-1], slot_policy_shifts(slots)
 
 
 def projected(
@@ -123,12 +123,12 @@ def projected(
     return nothing.plus(beyond, beyond, weight, value, fold + shown.folds * (shown.user % per_fold))
 
 
-def _fits(moments: Moments) -> tuple[Contrasts, list[Contrasts]]:
+def _fits(moments: Moments) -> tuple[GEstimates, list[GEstimates]]:
     """Coefficients of all users, and for each fold of the others: drawn to items' own effects, alike for all users."""
     expected = np.zeros(moments.gram.shape[1])
     expected[0] = 1.0
     folds = range(int(moments.fold.max()) + 1)
-    return contrasts(moments, expected), [contrasts(moments, expected, without=fold) for fold in folds]
+    return g_estimates(moments, expected), [g_estimates(moments, expected, without=fold) for fold in folds]
 
 
 def _model(
@@ -149,8 +149,8 @@ def _model(
         coefficients=fit.coefficients,
         covariance=fit.covariance,
         level=float(late @ mean / late.sum()),
-        calibration=held_out_contrasts(found.moments, apart),
-        personal_calibration=held_out_contrasts(found.moments, apart - alone, alone),
+        calibration=held_out_g_estimates(found.moments, apart),
+        personal_calibration=held_out_g_estimates(found.moments, apart - alone, alone),
     )
 
 

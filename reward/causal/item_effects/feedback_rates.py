@@ -49,7 +49,7 @@ def describing(items: pl.DataFrame, features: Sequence[str], group: str | None) 
     Args:
         items: the items table of a checked log.
         features: columns of it to use; ``group`` is left out, it is pooled over and not a column.
-        group: see `estimate.fit_effects`.
+        group: see `estimate.estimate_effects`.
     """
     found = []
     for name in features:

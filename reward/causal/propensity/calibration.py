@@ -13,7 +13,7 @@ from reward.arrays import Doubles, Ints
 from reward.causal.diagnostics.balance import agreement
 from reward.causal.propensity.candidates import Plan, chunks
 from reward.causal.propensity.features import drawn
-from reward.causal.propensity.policy import Policy, choose
+from reward.causal.propensity.policy import Policy, choice_of
 from reward.data.slates import HALVES, Slates
 
 _READING, _CHECKING = 10**6, 10**6 + 1  # draws of candidates, after those of the passes
@@ -59,7 +59,7 @@ def reading_of(plan: Plan, policies: Sequence[Policy], half: Ints) -> _Reading:
     shown, expected = (torch.zeros(HALVES, 3, len(plan.slates.item_ids), dtype=torch.float64) for _ in range(2))
     for own, policy in enumerate(policies):
         for chunk in chunks(plan, np.flatnonzero(half == own), _READING):
-            choice = choose(policy, chunk)
+            choice = choice_of(policy, chunk)
             log_p[chunk.at] = choice.log_p.numpy()
             tercile = torch.from_numpy(plan.slots.tercile[chunk.at])
             row, column = torch.nonzero(chunk.items >= 0, as_tuple=True)
@@ -76,7 +76,7 @@ def _optimism(plan: Plan, policies: Sequence[Policy], at: Ints, half: Ints) -> f
     gap, rows = 0.0, 0
     for own in range(HALVES):
         for chunk in chunks(plan, at[half[at] == own], _CHECKING):
-            mine, other = (choose(policies[which], chunk).log_p.double().sum() for which in (own, 1 - own))
+            mine, other = (choice_of(policies[which], chunk).log_p.double().sum() for which in (own, 1 - own))
             gap += float(mine - other)
             rows += int((chunk.items >= 0).sum())
     return gap / max(rows, 1)
@@ -158,7 +158,7 @@ def _tops_foretold(
     for which in range(HALVES):
         for chunk in chunks(plan, at[half[at] == 1 - which], _CHECKING):
             top = replace(chunk, items=chunk.items[:, :1], place=chunk.place[:, :1])
-            choice = choose(policies[which], top)
+            choice = choice_of(policies[which], top)
             p = (choice.others / chunk.weight).double().numpy()
             weight = np.where(p > 0, chunk.weight.double().numpy(), 0.0)
             yield p, weight, choice.shown[:, 0].double().numpy(), plan.slates.user[chunk.at]

@@ -27,7 +27,7 @@ from reward.arrays import Doubles, Ints
 from reward.causal.propensity.calibration import Calibration, check_calibration, reading_of
 from reward.causal.propensity.candidates import Plan, chunks, slots_live
 from reward.causal.propensity.features import drawn, item_traits, slot_features
-from reward.causal.propensity.policy import Policy, choose
+from reward.causal.propensity.policy import Policy, choice_of
 from reward.causal.settings import AUTO
 from reward.data.event_log import EventLog, SchemaError, click_of
 from reward.data.slates import HALVES, halves, slates_of
@@ -237,7 +237,7 @@ def _theta_step(plan: Plan, policy: Policy, at: Ints, draw: int, covariance: Ten
     upper = torch.triu_indices(k, k)
     slope, flat, log_p, slots = torch.zeros(items, k), torch.zeros(items, upper.shape[1]), 0.0, 0
     for chunk in chunks(plan, at, draw):
-        choice = choose(policy, chunk)
+        choice = choice_of(policy, chunk)
         row, column = torch.nonzero(chunk.items >= 0, as_tuple=True)
         item, expected, z = chunk.items[row, column], choice.shown[row, column][:, None], chunk.state
         slope.index_add_(0, item, z[row] * (1 - expected))
@@ -278,7 +278,7 @@ def _weight_step(
     slope, outer, spread = torch.zeros(wide, f), torch.zeros(wide, wide), torch.zeros(f, f)
     log_p, slots = 0.0, 0
     for chunk in chunks(plan, at, draw):
-        choice = choose(policy, chunk)
+        choice = choice_of(policy, chunk)
         row, column = torch.nonzero(chunk.items >= 0, as_tuple=True)
         many = (chunk.items >= 0).sum(1, keepdim=True)
         traits = policy.traits[chunk.candidates]

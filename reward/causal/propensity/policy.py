@@ -46,7 +46,7 @@ class _Choice:
     others: Tensor  # (n, m) expected times of each candidate that the slate does not show, by its weight
 
 
-def choose(policy: Policy, chunk: Chunk) -> _Choice:
+def choice_of(policy: Policy, chunk: Chunk) -> _Choice:
     """Log-probabilities of what was shown, and of all that could have been."""
     query = torch.cat([chunk.state, chunk.liking @ policy.weights], 1)
     key = torch.cat([policy.theta[chunk.candidates], policy.traits[chunk.candidates]], 1)

@@ -100,7 +100,7 @@ def contrast_loss(effect: Tensor, value: Tensor, weight: Tensor) -> Tensor:
 
     Where weights make what is shown a draw like its alternatives, z² is on average (1 + 1/A) times the variance of the
     effect in its slot. So for effects linear in columns the loss is least at the coefficients that solve the moments of
-    `contrasts`, and for any effect at the true one.
+    `g_estimates`, and for any effect at the true one.
 
     Args:
         effect: (n, 1 + A) of the item shown and of its alternatives, days.

@@ -11,7 +11,7 @@ import torch
 
 from reward.arrays import Doubles, Ints
 from reward.causal.diagnostics.calibration_slope import CalibrationSlope
-from reward.causal.diagnostics.policy_shift import Push, Slots, slot_pushes
+from reward.causal.diagnostics.policy_shift import PolicyShift, Slots, slot_policy_shifts
 from reward.causal.diagnostics.sampled_slots import OrderedExposures, sampled_slots
 from reward.causal.exposures import day_share
 from reward.causal.item_effects.newcomers import Newcomers
@@ -19,7 +19,7 @@ from reward.causal.item_effects.outcome_residuals import DayEffects, UserDays
 from reward.causal.user_effects.effect_net import EffectNet
 from reward.causal.user_effects.features import facts_of
 from reward.causal.user_effects.feedback import Answers
-from reward.causal.user_effects.g_estimation import Contrasts, Moments, contrasts, held_out_contrasts
+from reward.causal.user_effects.g_estimation import GEstimates, Moments, g_estimates, held_out_g_estimates
 from reward.causal.user_effects.model import PersonalizedEffect
 from reward.causal.user_effects.preferences import Taste, fit_taste
 from reward.causal.user_effects.replay import Exposed, Replay
@@ -30,7 +30,7 @@ from reward.data.event_log import slate_moment
 from reward.rewards import Rewards
 
 
-def fit_personal(
+def fit_user_effects(
     events: pl.DataFrame,
     days: UserDays,
     effect: DayEffects,
@@ -55,7 +55,7 @@ def fit_personal(
     pushed_draws: int,
     net: Callable[..., tuple[EffectNet, ...]] | None,
     seed: int,
-) -> tuple[PersonalizedEffect, Mapping[float, Push]]:
+) -> tuple[PersonalizedEffect, Mapping[float, PolicyShift]]:
     """Fit the personal part of effects whose items' own part is known.
 
     1. *Taste*: what in an item's features makes users answer differently (`preferences`). 2. *Gate*: a logistic
@@ -65,7 +65,8 @@ def fit_personal(
     shares.
     4. *Net*, where asked for: what the linear part leaves is learnt by a network, which becomes one more column. Of a
     user's exposures it is made without their fold, so that its coefficient shrinks where it says nothing.
-    5. *Push*: how far a ranker may lean on rewards, by those of each fold's users made without them (`slot_pushes`).
+    5. *Policy shift*: how far a ranker may lean on rewards, by those of each fold's users made without them, see
+    `slot_policy_shifts`.
 
     Args:
         events: a checked log's.
@@ -130,7 +131,7 @@ def fit_personal(
         **fitted.calibrations(),
     )
     rng = np.random.default_rng([seed, 13])
-    return personal, slot_pushes(
+    return personal, slot_policy_shifts(
         _slots(replay, exposed, personal, fitted, rng, slates=pushed_slates, draws=pushed_draws)
     )
 
@@ -156,8 +157,8 @@ class _Fitted(NamedTuple):
 
     scale: Doubles
     moments: Moments
-    whole: Contrasts
-    folds: list[Contrasts]
+    whole: GEstimates
+    folds: list[GEstimates]
     nets: tuple[EffectNet, ...]
     net_calibration: CalibrationSlope | None = None
 
@@ -170,8 +171,8 @@ class _Fitted(NamedTuple):
         """How users held out agree with the rewards, and with each part of them."""
         alone = np.where(np.arange(len(self.scale)) < 2, self.apart, 0)
         return {
-            "calibration": held_out_contrasts(self.moments, self.apart),
-            "personal_calibration": held_out_contrasts(self.moments, self.apart - alone, alone),
+            "calibration": held_out_g_estimates(self.moments, self.apart),
+            "personal_calibration": held_out_g_estimates(self.moments, self.apart - alone, alone),
             "net_calibration": self.net_calibration,
         }
 
@@ -194,7 +195,7 @@ def _fitted(
     scale, moments = replay.moments(exposed, nets, rng, clusters)
     found = _Fitted(scale, moments, *_by_fold(moments, scale), nets)
     before = np.pad(linear.apart, [(0, 0), (0, 1)])
-    return found._replace(net_calibration=held_out_contrasts(moments, found.apart - before, before))
+    return found._replace(net_calibration=held_out_g_estimates(moments, found.apart - before, before))
 
 
 def _slots(
@@ -230,12 +231,12 @@ def _slots(
     return sampled_slots(shown, pieces, rewards, rng, slates=slates, draws=draws)
 
 
-def _by_fold(moments: Moments, scale: Doubles) -> tuple[Contrasts, list[Contrasts]]:
+def _by_fold(moments: Moments, scale: Doubles) -> tuple[GEstimates, list[GEstimates]]:
     """The fit to all users, and for each fold that to the others."""
     expected = np.zeros(len(scale))
     expected[1] = scale[1]
     folds = range(int(moments.fold.max()) + 1)
-    return contrasts(moments, expected), [contrasts(moments, expected, without=fold) for fold in folds]
+    return g_estimates(moments, expected), [g_estimates(moments, expected, without=fold) for fold in folds]
 
 
 def _basket(log: Events, effect: Doubles, items: int, days: float) -> Ints:

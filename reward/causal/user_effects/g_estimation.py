@@ -60,7 +60,7 @@ class Moments:
 
 
 @dataclass(frozen=True)
-class Contrasts:
+class GEstimates:
     """Coefficients drawn to what was expected of them by empirical Bayes.
 
     Attributes:
@@ -77,7 +77,7 @@ class Contrasts:
     identified: NDArray[np.bool_]
 
 
-def contrasts(moments: Moments, expected: Doubles, *, without: int | None = None) -> Contrasts:
+def g_estimates(moments: Moments, expected: Doubles, *, without: int | None = None) -> GEstimates:
     """Coefficients of all folds, or of all but one.
 
     The moments m = Σ w z v have mean G β, G = Σ w z g', and a covariance S that is a sandwich over clusters around the
@@ -99,7 +99,7 @@ def contrasts(moments: Moments, expected: Doubles, *, without: int | None = None
     reach = np.sqrt(moments.squares / max(moments.mass, 1e-300))  # days that a coefficient of 1 contributes
     told = reach > 1e-9 * max(float(reach.max(initial=0)), 1e-300)
     coefficients, covariance = expected.copy(), np.zeros((len(expected), len(expected)))
-    nothing = Contrasts(coefficients, covariance, 0.0, np.zeros(len(expected), bool))
+    nothing = GEstimates(coefficients, covariance, 0.0, np.zeros(len(expected), bool))
     if not told.any():
         return nothing
     inner = np.ix_(told, told)
@@ -134,10 +134,10 @@ def contrasts(moments: Moments, expected: Doubles, *, without: int | None = None
     covariance[inner] = (remains + remains.T) / 2 / np.outer(reach[told], reach[told])
     identified = np.zeros(len(expected), bool)
     identified[told] = (right[~known] ** 2).sum(axis=0) < 0.5
-    return Contrasts(coefficients, covariance, spread, identified)
+    return GEstimates(coefficients, covariance, spread, identified)
 
 
-def held_out_contrasts(moments: Moments, predicted: Doubles, given: Doubles | None = None) -> CalibrationSlope:
+def held_out_g_estimates(moments: Moments, predicted: Doubles, given: Doubles | None = None) -> CalibrationSlope:
     """Slope of what was seen on what coefficients foretell that were fitted without the users concerned.
 
     Args:

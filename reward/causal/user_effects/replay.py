@@ -128,7 +128,7 @@ class Replay:
     def moments(
         self, exposed: Exposed, nets: Sequence[EffectNet], rng: np.random.Generator, clusters: int
     ) -> tuple[Doubles, Moments]:
-        """The scale of the columns and the sums of `contrasts`, with a column of ``nets`` where there are any."""
+        """The scale of the columns and the sums of `g_estimates`, with a column of ``nets`` where there are any."""
         folds = len(exposed.behind) - 1
         per_fold = max(clusters // folds, 1)
         scale, moments = np.zeros(0), None
