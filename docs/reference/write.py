@@ -99,12 +99,15 @@ PUBLIC: Mapping[str, tuple[str, Names]] = {
         "Simulate a service whose true effects are known",
         {
             "reward.simulation.world": ["World"],
-            "reward.simulation.service": ["Service", "open_service", "simulate", "Policy"],
+            "reward.simulation.lives": ["Service", "open_service", "Policy"],
+            "reward.simulation.service": ["simulate"],
             "reward.simulation.log": ["world_log"],
             "reward.simulation.policies": [
                 *("logging_policy", "random_policy", "click_optimal", "minutes_optimal", "oracle", "rank_by")
             ],
-            "reward.simulation.truth": ["item_effects", "paired_runs", "outcome", "gap_closed"],
+            "reward.simulation.truth": ["item_effects"],
+            "reward.simulation.paired_runs": ["paired_runs"],
+            "reward.simulation.long_run": ["outcome", "gap_closed"],
             "reward.simulation.demo": ["demo"],
         },
     ),
