@@ -91,7 +91,7 @@ MOVED: dict[str, tuple[str, ...]] = {
     "reward.model": ("reward.sequences.model",),
     "reward.network": ("reward.sequences.network",),
     "reward.schema": ("reward.columns", "reward.data.event_log", "reward.data.validation"),
-    "reward.sealed": ("reward.scoring.sealed",),
+    "reward.sealed": ("reward.scoring.sealed", "reward.scoring.manifest", "reward.scoring.open_folder"),
     "reward.sequences.features": ("reward.features.events",),
     "reward.sequences.restored": ("reward.features.restored",),
     "reward.sequences.slots": ("reward.features.history",),

@@ -8,8 +8,9 @@ import polars as pl
 import pytest
 import torch
 from polars.testing import assert_frame_equal
+from slots import Lists
 from torch import nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from reward.frozen import Frozen
 from reward.scoring.artifact import load, save
@@ -144,23 +145,12 @@ def test_copies_and_pickles_score_alike_and_take_each_others_histories(functions
         assert twin is not fn
 
 
-class Lists(Dataset):
-    def __init__(self, fn, history):
-        self.fn, self.history = fn, history
-
-    def __len__(self):
-        return 4
-
-    def __getitem__(self, row):
-        return self.fn.score_candidates(self.history[[row]], [3, 1]).mean[0]
-
-
 @pytest.mark.slow
 def test_a_spawned_worker_scores_candidates(functions, events):
     fn = functions["personal"]
     history = fn.encode(events, now=NOW)
     loader = DataLoader(Lists(fn, history), 2, num_workers=1, timeout=120, multiprocessing_context="spawn")
-    torch.testing.assert_close(torch.cat(list(loader)), fn.score_candidates(history[:4], [3, 1]).mean)
+    torch.testing.assert_close(torch.cat(list(loader)), fn.score_candidates(history[:4], Lists.ITEMS).mean)
 
 
 def test_a_history_is_scored_by_the_function_that_encoded_it_alone(functions, events, tmp_path):

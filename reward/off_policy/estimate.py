@@ -105,7 +105,8 @@ class TooFewEffectiveRows(Refusal):
         super().__init__(
             f"expected at least {min_effective_sample_size:g} effective rows, got "
             f"{weights.effective_sample_size:.1f} of {weights.rows}: the heaviest 1% of the rows "
-            f"hold {weights.top_share:.0%} of the weight, so the estimate would be theirs alone. Evaluate a policy nearer to the logging policy, take an estimator that weights "
+            f"hold {weights.top_share:.0%} of the weight, so the estimate would be theirs "
+            "alone. Evaluate a policy nearer to the logging policy, take an estimator that weights "
             "less (clipped, switch doubly robust, long-term by short-term rewards), or log more rows with a policy "
             "that tries more",
             f"{weights.effective_sample_size:.1f} effective rows of {weights.rows:,}",

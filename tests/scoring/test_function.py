@@ -9,9 +9,10 @@ import polars as pl
 import pytest
 import torch
 from polars.testing import assert_frame_equal
+from slots import Lists, slots_of
 from torch import nn
 from torch.testing import assert_close
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from reward.data.days import local_day
 from reward.data.event_log import SchemaError
@@ -85,13 +86,6 @@ def worded(log, fit, outcome):
 
 def same_scores(one, two):
     assert_frame_equal(one.select(SCORES), two.select(SCORES), **NEAR)
-
-
-def slots_of(events):
-    """The slot of each row: the moment at which its slate was put together, and what was known there."""
-    first = pl.col("timestamp").min().over("user_id", "request_id")
-    slate = pl.when(pl.col("request_id").is_null()).then("timestamp").otherwise(first)
-    return events.select("user_id", slate.alias("timestamp"), "session_id", "surface", "volume")
 
 
 def test_every_row_comes_back_in_its_place_with_finite_scores(fn, events, scored):
@@ -738,20 +732,9 @@ def test_a_compiled_ranker_may_hold_the_function(fn, history):
     assert ranker.scores.grad.abs().max() > 0
 
 
-class Lists(Dataset):
-    def __init__(self, fn, history):
-        self.fn, self.history = fn, history
-
-    def __len__(self):
-        return 4
-
-    def __getitem__(self, row):
-        return self.fn.score_candidates(self.history[[row]], [3, 1, 999]).mean[0]
-
-
 def test_a_forked_worker_scores_candidates(fn, history):
     loader = DataLoader(Lists(fn, history), 2, num_workers=2, timeout=30, multiprocessing_context="fork")
-    assert_close(torch.cat(list(loader)), fn.score_candidates(history[:4], [3, 1, 999]).mean)
+    assert_close(torch.cat(list(loader)), fn.score_candidates(history[:4], Lists.ITEMS).mean)
 
 
 def test_unit_horizon_and_facts_are_at_hand(function_of):

@@ -11,7 +11,7 @@ import pytest
 import torch
 from forged import manifest_of, reseal
 from polars.testing import assert_frame_equal
-from test_function import Lists
+from slots import Lists, slots_of
 from torch.testing import assert_close
 from torch.utils.data import DataLoader
 
@@ -37,12 +37,6 @@ def fn(network_of, features, outcome, effects):
 @pytest.fixture
 def plain(network_of, features, outcome):
     return RewardFunction(network_of(), features, outcome, max_events=16, timestamp_unit=None, facts={})
-
-
-def slots_of(events):
-    first = pl.col("timestamp").min().over("user_id", "request_id")
-    slate = pl.when(pl.col("request_id").is_null()).then("timestamp").otherwise(first)
-    return events.select("user_id", slate.alias("timestamp"))
 
 
 def test_rewards_are_effects_and_values_stay_forecasts(fn, plain, events):
@@ -185,7 +179,7 @@ def test_the_model_of_effects_goes_where_the_function_goes_and_is_frozen_with_it
 def test_a_forked_worker_scores_candidates(fn, events):
     history = fn.encode(events, now=NOW)
     loader = DataLoader(Lists(fn, history), 2, num_workers=2, timeout=30, multiprocessing_context="fork")
-    assert_close(torch.cat(list(loader)), fn.score_candidates(history[:4], [3, 1, 999]).mean)
+    assert_close(torch.cat(list(loader)), fn.score_candidates(history[:4], Lists.ITEMS).mean)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 import torch
 from polars.testing import assert_frame_equal
-from test_function import slots_of
+from slots import slots_of
 
 from reward.encoders.gru import GRU
 from reward.heads.trace import TraceHead
