@@ -31,6 +31,8 @@ from reward.sequences.model import RewardModel
 from reward.sequences.network import RewardNetwork
 from reward.sequences.stream import Stream
 
+sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))  # its files find each other by name
+
 # what a small part is made of, by the names of constructors' arguments
 SMALL = {
     "width": 8,

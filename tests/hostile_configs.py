@@ -25,7 +25,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 from small_run import SMALL_RUN  # noqa: E402
 
 from reward.training.bounds import BOUNDS  # noqa: E402

@@ -123,9 +123,10 @@ def _completed(saved: Any, today: Any) -> Any:
 
 
 def _referring(values: Any, reward: str) -> Any:
-    """Values with their references by the names of today."""
+    """Values with their references, and what they are made by, by the names of today."""
     if isinstance(values, dict):
-        return {name: _referring(it, reward) for name, it in values.items()}
+        told = {name: _referring(it, reward) for name, it in values.items()}
+        return told if TARGET not in told else told | {TARGET: moved(str(told[TARGET]))}
     if isinstance(values, list):
         return [_referring(it, reward) for it in values]
     if not isinstance(values, str):

@@ -162,9 +162,9 @@ def test_a_part_of_an_earlier_run_has_the_settings_that_came_later():
     saved = {"effects": effects, "encoder": {"_target_": "mine.Encoder"}, "batches": {}, "run": "${effects.folds}"}
     today = {
         "causal": {
-            "_target_": "reward.causal.estimate.fit_effects",
+            "_target_": "reward.causal.estimate.estimate_effects",
             "folds": 5,
-            "personal": {"_target_": "reward.causal.user_effects.estimation.fit_personal", "clusters": 2000},
+            "personal": {"_target_": "reward.causal.user_effects.estimation.fit_user_effects", "clusters": 2000},
         },
         "encoder": {"_target_": "reward.encoders.gru.GRU", "width": 8},
         "batches": {"rows": 1},
@@ -173,7 +173,7 @@ def test_a_part_of_an_earlier_run_has_the_settings_that_came_later():
     found = OmegaConf.create(config_of_today(saved, today))
     assert (found.causal.folds, found.run) == (3, 3)
     assert found.causal.personal.clusters == 2000
-    assert found.causal.personal._target_ == target
+    assert found.causal.personal._target_ == "reward.causal.user_effects.estimation.fit_user_effects"
     assert found.encoder == {"_target_": "mine.Encoder"}
     assert found.batches == {}
     assert found.roles.gate == "auto"
