@@ -30,7 +30,7 @@ lint: setup  ## ruff: lint and format
 type: setup  ## mypy, strict
 	$(BIN)/mypy
 
-check: lint type test  ## everything CI runs
+check: lint type test bench-smoke  ## everything CI runs
 
 bench: setup  ## the benchmarks, each into benchmarks/results
 	@for file in $(filter-out $(addprefix benchmarks/,harness.py training.py smoke.py),$(wildcard benchmarks/*.py)); do \
