@@ -142,6 +142,8 @@ def main(arguments: list[str] | None = None) -> None:
     bench.add("--epochs", type=int, help="other than the config's, to try things")
     bench.add_settings()
     chosen = bench.parse(arguments)
+    if chosen.epochs is not None:
+        chosen.cache /= f"{chosen.epochs}_epochs"
     rows = []
     parts = [WHOLE, *(part for part in chosen.parts if part != WHOLE)]
     jobs = [

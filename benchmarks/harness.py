@@ -7,6 +7,7 @@ A benchmark file is its question, its data and its peers. It has ``SMOKE``, by w
 from __future__ import annotations
 
 import argparse
+import hashlib
 import importlib.util
 import json
 import os
@@ -96,6 +97,8 @@ class Benchmark:
             self._names.update(self._smoke.constants)
             torch.set_num_threads(1)
         chosen = self.parser.parse_args(given)
+        if self._cached and getattr(chosen, "settings", None):  # what other settings gave is kept apart
+            chosen.cache /= hashlib.sha256(" ".join(chosen.settings).encode()).hexdigest()[:12]
         self.out, self._markdown = chosen.out, chosen.markdown
         return chosen
 

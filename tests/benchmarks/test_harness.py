@@ -30,6 +30,7 @@ def bench(harness, tmp_path):
         names = {"__doc__": "A question?", "__file__": str(tmp_path / "asked.py"), "SIZE": 10}
         it = harness.Benchmark(names, harness.Smoke(smoke or "", **constants), cache="asked")
         it.add("--size", type=int, default=3)
+        it.add_settings()
         return it, it.parse(words), names
 
     return made
@@ -103,6 +104,16 @@ def test_at_its_size_it_writes_where_the_results_are(bench, harness):
     _, chosen, names = bench(smoke="--size 5", SIZE=1)
     assert (chosen.size, names["SIZE"]) == (3, 10)
     assert (chosen.out, chosen.cache) == (harness.RESULTS / "asked.json", harness.ROOT / "outputs" / "asked")
+
+
+def test_what_other_settings_give_is_kept_apart(bench):
+    plain, small, large = (
+        bench("--cache", "here", *words)[1].cache
+        for words in ((), ("--settings", "encoder.width=8"), ("--settings", "encoder.width=9"))
+    )
+    assert plain == Path("here")
+    assert small.parent == large.parent == plain
+    assert small != large
 
 
 def test_the_result_has_what_it_took_and_markdown_is_printed_where_it_is_asked_for(bench, harness, tmp_path, capsys):

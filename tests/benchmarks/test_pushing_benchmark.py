@@ -17,13 +17,13 @@ def pushed(benchmark):
 
 
 @pytest.fixture
-def recovery(benchmark):
-    return benchmark("recovery")
+def logs(benchmark):
+    return benchmark("recovered.logs")
 
 
 @pytest.fixture
-def case(recovery):
-    return recovery.Case("clickbait", 100, USERS, 10)
+def case(logs):
+    return logs.Case("clickbait", 100, USERS, 10)
 
 
 @pytest.fixture
@@ -45,9 +45,9 @@ def test_the_first_days_slates_are_as_far_as_asked(pushed, case, start):
     assert np.concatenate(far).mean() == pytest.approx(0.4, rel=0.05)  # other slates than the service's own
 
 
-def test_what_was_seen_is_counted_as_the_log_counts_it(pushed, recovery, case, start, monkeypatch):
+def test_what_was_seen_is_counted_as_the_log_counts_it(pushed, logs, case, start, monkeypatch):
     """The service's own policy lives the log once more, and each day's first slates see what the log says was seen."""
-    personal = recovery.fitted(case, case.log).model
+    personal = logs.fitted(case, case.log).model
     events, seen, views = case.events, [], []
     whole = PersonalizedEffect.of_seen
 

@@ -98,11 +98,12 @@ def test_what_the_truth_is_uncertain_of_is_not_counted_against_the_reward(recove
     assert found[between] == pytest.approx(1, abs=0.01)
 
 
-def test_every_live_item_is_scored_in_slots_of_the_days_of_the_truth_as_of_the_visits_first_moment(recovery):
-    case = recovery.Case("clickbait", 3, 150, 5)
-    found = recovery.fitted(case, case.log).model
-    events, segment = case.events, recovery.segments_of(case.service)
-    told = recovery.rewards_by_cell(case.service, events, found, segment, [17], slots=10**6, rows=10**6, seed=0)
+def test_every_live_item_is_scored_in_slots_of_the_days_of_the_truth_as_of_the_visits_first_moment(benchmark):
+    logs, rewards = benchmark("recovered.logs"), benchmark("recovered.rewards")
+    case = logs.Case("clickbait", 3, 150, 5)
+    found = logs.fitted(case, case.log).model
+    events, segment = case.events, rewards.segments_of(case.service)
+    told = rewards.rewards_by_cell(case.service, events, found, segment, [17], slots=10**6, rows=10**6, seed=0)
     day = events.with_columns(day=pl.col("timestamp").dt.ordinal_day() - 1)
     shown = day.filter(day["day"] == 17)
     users = events["user_id"].unique().sort()
