@@ -133,8 +133,9 @@ def source_of(module: str, name: str) -> str:
 
 
 def import_of(package: str, module: str, name: str) -> str:
-    """The module to import a name from: the package where it exports the name."""
-    return package if hasattr(import_module(package), name) else module
+    """The module to import a name from: the package where it exports the name, and not a module of that name."""
+    own = getattr(import_module(module), name)
+    return package if getattr(import_module(package), name, None) is own else module
 
 
 def index() -> str:
