@@ -22,7 +22,7 @@ import reward
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-FORMATS = (1, 2, 3, 4, 5)
+FORMATS = (1, 2, 3, 4, 5, 6)
 NOW = datetime(2024, 3, 25, 9, tzinfo=UTC)
 SCORES, RUNS = HERE / "scores.parquet", HERE / "runs.json"
 SMALL = [
@@ -87,28 +87,19 @@ def numbers(found: object, path: str = "") -> dict[str, float]:
     return {path: float(found)} if isinstance(found, int | float) else {}
 
 
+def trained(name: str, folder: Path) -> reward.RewardFunction:
+    """A small run."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", reward.ArtifactWarning)
+        return reward.fit(settings=[*LOGS[name], *SMALL], folder=folder, silent=True)
+
+
 def run(name: str, folder: Path) -> dict[str, float]:
     """The figures of a small run, the weights' moments and those of the effects."""
-    from hydra import compose, initialize_config_dir
-
-    from reward.training.assembly import Run, plain_values
-    from reward.training.folder import RunFolder
-    from reward.training.run import train
-    from reward.training.stages import Stages
-
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        config = compose("train", overrides=[*LOGS[name], *SMALL])
-    claimed = RunFolder.claim(folder, or_next=False)
-    stages = Stages(lambda text: None, first=False)
-    train(Run(config, plain_values(config), claimed, []), stages)
-    claimed.release()
-    assert not stages.failed
+    network = trained(name, folder).network
     told = numbers({"metrics": json.loads((folder / "metrics.json").read_text())["metrics"]})
     effects = pl.read_parquet(folder / "effects.parquet").select(pl.col(pl.Float64))
     told |= {f"effects/{it}": float(effects[it].fill_null(0).fill_nan(0).abs().sum()) for it in effects.columns}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", reward.ArtifactWarning)
-        network = reward.load(folder / "reward").network
     told |= {f"weights/{it}": float(tensor.double().abs().sum()) for it, tensor in network.state_dict().items()}
     return told
 
