@@ -58,9 +58,14 @@ def week(tmp_path_factory):
         yield folder
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if page not in FIRST])
+@pytest.mark.parametrize("page", [page for page in PAGES if page not in (*FIRST, "ranking")])
 def test_a_page_of_the_guide_can_be_followed(page, week):
     follow(page)
+
+
+def test_the_ranker_on_the_page_puts_first_what_brings_users_back(week):
+    found = follow("ranking")
+    assert found["first"] > 2 * found["all_songs"]
 
 
 def test_the_first_pages_make_a_log_and_a_run(week):

@@ -11,7 +11,7 @@ from polars.testing import assert_frame_equal
 from reward.causal.estimate import estimate_effects
 from reward.causal.propensity.conditional_logit import estimate_propensities
 from reward.data.split import known_at
-from reward.evaluation.leakage import canary
+from reward.evaluation.leakage import item_leakage
 from reward.outcomes.activity import ActivityTrace
 
 FEEDBACK = [("days", "shown"), ("value", "reward"), ("who", "total"), ("observed", "n")]
@@ -73,8 +73,8 @@ def test_outcomes_and_leaks_are_the_same(known, names):
         assert_frame_equal(
             outcome.label(known, 30_000).select(columns).collect(), label.label(other, 30_000).select(columns).collect()
         )
-    found = {it.column: it for it in canary(other, days=3, seed=0)}
-    for it in canary(known, days=3, seed=0):
+    found = {it.column: it for it in item_leakage(other, days=3, seed=0)}
+    for it in item_leakage(known, days=3, seed=0):
         there = found[called[it.column]]
         assert (there.after, there.before, there.se) == pytest.approx((it.after, it.before, it.se), rel=1e-9, abs=1e-12)
 

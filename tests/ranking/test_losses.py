@@ -5,12 +5,10 @@ import re
 from itertools import permutations
 from math import exp, log
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
 
-import reward
 from reward import ranking
 from reward.ranking import losses
 
@@ -20,7 +18,7 @@ LOSSES = {
     if not name.startswith("_") and "scores" in inspect.signature(function).parameters
 }
 every_loss = pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES.keys())
-PAGE = (Path(__file__).parents[2] / "docs" / "ranking.md").read_text()
+PAGE = (Path(__file__).parents[2] / "docs" / "guide" / "ranking.md").read_text()
 
 
 def softplus(x):
@@ -445,33 +443,6 @@ def test_a_baseline_that_is_not_one_per_list_is_refused(shape):
     expected = re.escape(f"baseline: expected one number or one per list, (2,), got {shape}")
     with pytest.raises(ValueError, match=expected):
         ranking.pointwise_logistic(torch.zeros(2, 3), torch.zeros(2, 3), baseline=torch.zeros(shape))
-
-
-def test_the_training_loop_on_the_page_raises_the_scores_of_rewarding_items(monkeypatch):
-    """The page's own lines, with a scoring function that likes item 2 where every click is on item 0."""
-    mean = torch.tensor([0.00, 0.01, 0.08]).expand(4, 3)
-    fn = SimpleNamespace(
-        encode=lambda events, *, now: SimpleNamespace(users=range(4)),
-        score_candidates=lambda history, items: SimpleNamespace(mean=mean, std=0.01 * torch.ones(4, 3)),
-    )
-    monkeypatch.setattr(reward, "load", lambda path: fn, raising=False)
-    table = torch.nn.Embedding.from_pretrained(torch.zeros(3, 1), freeze=False)
-    user, item = torch.arange(4), torch.arange(3).expand(4, 3)
-    batch = (user, item, (item == 0).float(), torch.ones(4, 3, dtype=torch.bool))
-    (code,) = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
-    names = {
-        "events": None,
-        "catalogue": None,
-        "now": None,
-        "kappa": 1.0,
-        "ranker": lambda user, item: table(item).squeeze(-1),
-        "optimizer": torch.optim.SGD(table.parameters(), lr=1.0),
-        "batches": [batch] * 20,
-    }
-    exec(code, names | {"share": 0.9})
-    assert table.weight.argmax() == 2
-    exec(code, names | {"share": 0.0, "batches": [batch] * 200})
-    assert table.weight.argmax() == 0
 
 
 @pytest.mark.parametrize("loss", [losses.softmax, losses.pairwise_logistic, losses.pointwise_logistic])
