@@ -112,7 +112,7 @@ SOUND = {
     "statistics.intervals.check_level": {"level": 0.95},
     "statistics.intervals.check_alpha": {"alpha": 0.05},
     "statistics.regression.linear": {"ridge": 0.1, "degree": 1},
-    "experiments.surrogate_index.Past": PAST,
+    "experiments.surrogate_index.PastExperiments": PAST,
     "experiments.surrogate_index.Experiment": {key: PAST[key] for key in ("user", "surrogates", "covariates")}
     | {"treated": TREATED},
     "experiments.surrogate_index.SurrogateIndex": {

@@ -149,7 +149,7 @@ def test_propensities_that_were_logged_are_not_warned_of(place):
 
 def test_a_simulated_world_s_log_is_held_against_the_truth_and_again_when_it_is_judged_again(place):
     folder = place / "world"
-    small = ["simulation.users=400", "simulation.days=40", "simulation.initial_items=40", "truth.parents_per_day=40"]
+    small = ["simulation.users=200", "simulation.days=40", "simulation.initial_items=30", "truth.parents_per_day=10"]
     quick = ["trainer.max_epochs=1", "logger=csv", "evaluation.boosting=null", "evaluation.intervals.resamples=20"]
     done = command("train.py", "data=world", *small, *quick, f"hydra.run.dir={folder}", cwd=place)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -178,7 +178,7 @@ def test_where_effects_cannot_be_estimated_a_sentence_says_why(tmp_path):
     assert found["warning"] is None
     told = "days back to the same item in the next 5 days"
     assert found["reason"].startswith(
-        "they need an outcome of the user that is told day by day, such as outcome=active"
+        "they need an outcome of the user that is told day by day, such as task=[active_days]"
     )
     assert found["reason"].endswith(f"and it tells {told}")
     assert not (tmp_path / "effects.parquet").exists()
