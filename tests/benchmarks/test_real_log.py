@@ -27,7 +27,7 @@ def test_permuting_keeps_what_was_shown_each_day_and_who_was_there_and_items_tak
 
 
 def test_the_result_has_its_form(real_log, benchmark, tmp_path):
-    file, log = tmp_path / "result.json", [*benchmark("harness").WORLD.split(), "effects.personal=null"]
+    file, log = tmp_path / "result.json", [*benchmark("harness").WORLD.split(), "causal.personal=null"]
     real_log.main(["--users", "60", "--permutations", "2", "--out", str(file), "--settings", *log])
     result = json.loads(file.read_text())
     assert set(result) == {"commit", "machine", "rows", "seconds"}
