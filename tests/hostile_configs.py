@@ -200,36 +200,32 @@ def leaves(node: object, path: str = "") -> dict[str, object]:
 
 def outcome(overrides: list[str], folder: Path) -> tuple[str, str]:
     """What train.py makes of a command line before it trains: refused, passed, or a fault; and what it says."""
-    from hydra import compose, initialize_config_dir
-    from hydra.core.global_hydra import GlobalHydra
-
     from reward.training.assembly import Run, plain_values, prepare
     from reward.training.command_line import RefusedError, of_the_config, quoted, refusing, sentence
+    from reward.training.defaults import composed
     from reward.training.folder import RunFolder
     from reward.training.settings import check_settings
 
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        try:
-            with refusing():
-                try:
-                    config = compose("train", overrides=quoted(overrides))
-                except Exception as error:
-                    if of_the_config(error):
-                        raise RefusedError(sentence(error)) from error
-                    raise
-                plain = plain_values(config)
-                check_settings(plain)
-                run = Run(config, plain, RunFolder.claim(folder, or_next=True), [])
-                try:
-                    with_log = prepare(run)
-                    assert with_log.model is not None
-                finally:
-                    run.folder.release()
-        except RefusedError as error:
-            return "refused", str(error)
-        except Exception:
-            return "fault", traceback.format_exc()
+    try:
+        with refusing():
+            try:
+                config = composed("train", quoted(overrides))
+            except Exception as error:
+                if of_the_config(error):
+                    raise RefusedError(sentence(error)) from error
+                raise
+            plain = plain_values(config)
+            check_settings(plain)
+            run = Run(config, plain, RunFolder.claim(folder, or_next=True), [])
+            try:
+                with_log = prepare(run)
+                assert with_log.model is not None
+            finally:
+                run.folder.release()
+    except RefusedError as error:
+        return "refused", str(error)
+    except Exception:
+        return "fault", traceback.format_exc()
     return "passed", ""
 
 
@@ -275,19 +271,18 @@ def drawn(
     generator: Callable[[random.Random, dict[str, object]], list[str]] = hostile,
 ) -> Counter[str]:
     """How many of ``count`` configs were refused, passed, or showed a fault; faults are printed."""
-    from hydra import compose, initialize_config_dir
     from omegaconf import OmegaConf
 
     from benchmarks.kill_and_resume import small_log
+    from reward.training.defaults import composed
 
     small_log().write_parquet(place / "events.parquet")
     draw, found = random.Random(seed), Counter[str]()
     base = [*BASE, f"data.events={place / 'events.parquet'}"]
     paths = {}
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        for variant in VARIANTS:
-            config = OmegaConf.to_container(compose("train", overrides=[*base, *variant]))
-            paths[tuple(variant)] = {path: it for path, it in leaves(config).items() if path != "data.events"}
+    for variant in VARIANTS:
+        config = OmegaConf.to_container(composed("train", [*base, *variant]))
+        paths[tuple(variant)] = {path: it for path, it in leaves(config).items() if path != "data.events"}
     for number in range(count):
         variant = draw.choice(VARIANTS)
         extra = generator(draw, paths[tuple(variant)])

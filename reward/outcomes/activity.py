@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import polars as pl
 
 from reward.columns import ITEM, USER
@@ -19,7 +18,7 @@ from reward.data.days import (
     returns_alone,
 )
 from reward.data.event_log import EventLog, SchemaError
-from reward.outcomes.protocol import STATES, Daily, Parts, Points, daily_of, day_names, days_of
+from reward.outcomes.protocol import STATES, Daily, Parts, Points, daily_of, day_parts
 
 
 @dataclass(frozen=True)
@@ -137,8 +136,4 @@ class ActivityTrace:
 
     def parts(self, labels: pl.DataFrame) -> Parts:
         """Days, as `label` tells them."""
-        return Parts(
-            day_names(self.horizon_days),
-            days_of(labels[TRACE], self.horizon_days).astype(np.float64),
-            days_of(labels[OBSERVED], self.horizon_days),
-        )
+        return day_parts(labels, self.horizon_days)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import polars as pl
 
 from reward.columns import USER
@@ -19,7 +18,7 @@ from reward.data.days import (
 )
 from reward.data.event_log import EventLog
 from reward.data.outcome_events import kind_of_outcome, outcome_end_day
-from reward.outcomes.protocol import STATES, Daily, Parts, Points, daily_of, day_names, days_of
+from reward.outcomes.protocol import STATES, Daily, Parts, Points, daily_of, day_parts
 from reward.outcomes.returns import ENTRY_DAYS, EVENT, TIME_DAYS, waited
 
 _CAME = "came"
@@ -123,8 +122,4 @@ class EventWithin:
 
     def parts(self, labels: pl.DataFrame) -> Parts:
         """Days, as `label` tells them."""
-        return Parts(
-            day_names(self.horizon_days),
-            days_of(labels[TRACE], self.horizon_days).astype(np.float64),
-            days_of(labels[OBSERVED], self.horizon_days),
-        )
+        return day_parts(labels, self.horizon_days)

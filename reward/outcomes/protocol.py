@@ -91,6 +91,12 @@ def day_names(horizon_days: int) -> list[str]:
     return [f"day {day}" for day in range(1, horizon_days + 1)]
 
 
+def day_parts(labels: pl.DataFrame, horizon_days: int) -> Parts:
+    """The days of a horizon, of labels with ``trace`` and ``observed``."""
+    trace, observed = (days_of(labels[name], horizon_days) for name in (TRACE, OBSERVED))
+    return Parts(day_names(horizon_days), trace.astype(np.float64), observed)
+
+
 class Outcome(Protocol):
     """What training asks of an outcome.
 

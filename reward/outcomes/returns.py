@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
 import polars as pl
 
 from reward.columns import TIMESTAMP
 from reward.data.days import DAY, OBSERVED, TRACE, observed_days
 from reward.data.event_log import EventLog, SchemaError
 from reward.outcomes.activity import ActivityTrace
-from reward.outcomes.protocol import STATES, Parts, day_names, days_of
+from reward.outcomes.protocol import STATES, Parts, day_parts
 
 TIME_DAYS = "time_days"
 EVENT = "event"
@@ -124,11 +123,7 @@ class ReturnTime:
 
     def parts(self, labels: pl.DataFrame) -> Parts:
         """Days, as `label` tells them."""
-        return Parts(
-            day_names(self.horizon_days),
-            days_of(labels[TRACE], self.horizon_days).astype(np.float64),
-            days_of(labels[OBSERVED], self.horizon_days),
-        )
+        return day_parts(labels, self.horizon_days)
 
     def _with_reasons(self, log: EventLog) -> EventLog:
         """With the reason of each event that counts as activity, before a label takes the name of its column."""

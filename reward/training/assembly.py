@@ -231,14 +231,33 @@ def sequential(outcome: Any) -> bool:
     return getattr(outcome, "scope", "user") == "user" and "after" in outcome.states
 
 
+def checked_log(
+    source: Mapping[str, Any], settings: Mapping[str, Any], dates: Mapping[str, str] | None, started_in: str | None
+) -> tuple[EventLog, Checked, Split]:
+    """A log as it came, checked, and its windows.
+
+    Args:
+        source: the settings of ``data``.
+        settings: of ``split``.
+        dates: of the windows of a run that is there, whose days they stay; None: of a new one.
+        started_in: the folder that a run that is there was started in.
+
+    Raises:
+        SchemaError: the log does not do.
+        TypeError: ``source`` makes no log.
+    """
+    given = placed(source, started_in, grown=dates is not None)
+    log = instantiate(given)
+    if not isinstance(log, EventLog):
+        raise TypeError(f"data: expected a source of an EventLog, {given['_target_']} gives {type(log).__name__}")
+    checked = check(log)
+    return log, checked, split(checked.log, **settings) if dates is None else window_of(dates)
+
+
 def read(config: DictConfig, record: Mapping[str, Any] | None) -> tuple[EventLog, Checked, Split]:
     """The log as it came, checked, and its windows, which are those of ``record`` where the run goes on."""
-    source = placed(plain_values(config.data), (record or {}).get("started_in"), grown=record is not None)
-    log = instantiate(source)
-    if not isinstance(log, EventLog):
-        raise TypeError(f"data: expected a source of an EventLog, {source['_target_']} gives {type(log).__name__}")
-    checked = check(log)
-    window = split(checked.log, **config.split) if record is None else window_of(record["window"])
+    dates, started_in = (None, None) if record is None else (record["window"], record.get("started_in"))
+    log, checked, window = checked_log(plain_values(config.data), config.split, dates, started_in)
     rejected = checked.rejected.height
     rows, users, items = (
         checked.log.events.select(

@@ -28,7 +28,7 @@ def defaults(group: str, choice: str) -> dict[str, Any]:
     return values
 
 
-def composed(name: str, overrides: Sequence[str], values: Mapping[str, Any] | None = None) -> DictConfig:
+def composed(name: str, overrides: Sequence[str] = (), values: Mapping[str, Any] | None = None) -> DictConfig:
     """The config of a command.
 
     Args:

@@ -108,11 +108,11 @@ def fit(
     if resume and log is not None:
         raise ValueError("resume=True goes on with the run's own log, which is in its folder: expected log=None")
     with _place(folder, resume) as place, quiet(silent), isolate_rng(), _as_its_kind():
-        given, values = _overrides(settings)
-        told = [*overrides, *given, *values]
+        asked, values = _overrides(settings, overrides)
+        told = [*asked, *values]
         if log is not None:
-            overrides, values = ["data=log", *overrides], {**_reading(log, place / LOG), **values}
-        config = composed("train", [*overrides, *given], values)
+            asked, values = ["data=log", *asked], {**_reading(log, place / LOG), **values}
+        config = composed("train", asked, values)
         run = go_on(place, config, told) if resume else begin(config, place, told, or_next=False)
         try:
             if log is not None:
@@ -183,16 +183,16 @@ def _told(value: Any) -> str:
     return f"[{','.join(map(str, value))}]"
 
 
-def _overrides(settings: Settings) -> tuple[list[str], dict[str, Any]]:
-    """Settings as overrides of the config system, which choices need, and as values by their path."""
+def _overrides(settings: Settings, before: Sequence[str] = ()) -> tuple[list[str], dict[str, Any]]:
+    """Settings as overrides, which choices need, after those ``before``; and as values by their path."""
     if isinstance(settings, str):
         raise ValueError(f"settings expected a mapping, or a list such as [{settings!r}], got a string")
     if not isinstance(settings, Mapping):
-        return of_today(settings), {}
+        return of_today([*before, *settings]), {}
     groups = {place.name for place in conf_folder().iterdir() if place.is_dir()}
     choices = {name: value for name, value in settings.items() if name in groups and not isinstance(value, Mapping)}
-    chosen = of_today(f"{name}={'null' if value is None else _told(value)}" for name, value in choices.items())
-    return chosen, {setting(name): value for name, value in settings.items() if name not in choices}
+    told = [f"{name}={'null' if value is None else _told(value)}" for name, value in choices.items()]
+    return of_today([*before, *told]), {setting(name): value for name, value in settings.items() if name not in choices}
 
 
 def _reading(log: EventLog, place: Path) -> dict[str, Any]:

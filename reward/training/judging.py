@@ -7,12 +7,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from reward.data.event_log import EventLog
-from reward.data.split import Split, split
-from reward.data.validation import check
+from reward.data.split import Split
 from reward.evaluation.evaluate import judge
 from reward.evaluation.past_experiments import past_experiments
 from reward.evaluation.simulated_truth import TRUTH
@@ -20,11 +18,11 @@ from reward.report.page import sentences
 from reward.report.write import write_report
 from reward.scoring.artifact import load
 from reward.scoring.function import RewardFunction
-from reward.training.assembly import plain_values
+from reward.training.assembly import checked_log, plain_values
 from reward.training.command_line import JobError, refusing
 from reward.training.fitting import TrainingError, best_loss
 from reward.training.folder import RunFolder, RunFolderError, own_modules
-from reward.training.identity import placed, same_log, window_of
+from reward.training.identity import same_log
 from reward.training.opening import saved_config
 from reward.training.refit import keep_what_was_judged
 from reward.training.settings import check_settings
@@ -95,11 +93,9 @@ def read(folder: RunFolder, training: DictConfig, moved: dict[str, Any]) -> tupl
         )
     function = load(folder.judged, trust=own_modules(folder))
     source = plain_values(training.data) | {name: path for name, path in moved.items() if path is not None}
-    dates = function.facts.get("window")
-    source = placed(source, (folder.record or {}).get("started_in"), grown=dates is not None)
-    log = check(instantiate(source)).log
-    window = split(log, **training.split) if dates is None else window_of(dates)
-    log, changed = same_log(log, window, function.facts.get("fingerprints"), to_train=False)
+    started_in = (folder.record or {}).get("started_in")
+    _, checked, window = checked_log(source, training.split, function.facts.get("window"), started_in)
+    log, changed = same_log(checked.log, window, function.facts.get("fingerprints"), to_train=False)
     if changed is not None:
         say(changed)
     return function, log, window

@@ -33,20 +33,19 @@ def begin(config: DictConfig, folder: Path, given: Sequence[str], *, or_next: bo
     return Run(config, plain, RunFolder.claim(folder, or_next=or_next), list(given))
 
 
-def go_on(folder: Path, config: DictConfig, given: Sequence[str], *, called: str = "resume") -> Run:
+def go_on(folder: Path, config: DictConfig, given: Sequence[str]) -> Run:
     """Take the folder of a run that is there; its settings stay, but for those that later stages read.
 
     Args:
         folder: the run's.
         config: what ``given`` leads to.
         given: what was set for going on.
-        called: the setting that names the folder.
 
     Raises:
         SettingsError: lists the settings that will not do.
         RunFolderError: no run is there, another process works in it, or a setting cannot be changed any more.
     """
-    taken = RunFolder.reopen(folder, called=called)
+    taken = RunFolder.reopen(folder, called="resume")
     try:
         saved = saved_config(taken, config)
         OmegaConf.set_struct(saved, False)

@@ -49,7 +49,7 @@ def resumed(
     for name in names(overrides):
         if name == "resume":
             continue
-        value, before = _at(given, name), _at(saved, name)
+        value, before = value_at(given, name), value_at(saved, name)
         if value == before:
             continue
         if any(name == it or name.startswith(f"{it}.") for it in allowed):
@@ -66,7 +66,7 @@ def resumed(
     return changed
 
 
-def _at(config: Any, path: str) -> Any:
+def value_at(config: Any, path: str) -> Any:
     """The value at a path; None where there is none."""
     for name in path.split("."):
         config = config.get(name) if isinstance(config, Mapping) else None

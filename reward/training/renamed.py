@@ -9,13 +9,11 @@ from typing import Any
 
 from reward.moved import today as moved
 from reward.targets import TARGET
+from reward.training.overrides import value_at
 
 GROUPS = {"effects": "causal"}  # settings of before, and of today
-SETTINGS = {
-    "outcome.horizon_days": "horizon_days",
-    "head.members": "members",
-    "evaluation.policies.least_effective_rows": "evaluation.policies.min_effective_sample_size",
-}
+SHARED = {"outcome.horizon_days": "horizon_days", "head.members": "members"}  # by all tasks
+INSIDE = {"evaluation.policies.least_effective_rows": "min_effective_sample_size"}  # of the same group of settings
 CHOICES = {("effects", "second_stage"): "personalized"}
 REWARD_TASK = "active_days"
 PARTS = ("outcome", "head", "objective")
@@ -68,8 +66,10 @@ def of_today(overrides: Iterable[str], say: Callable[[str], object] = lambda _: 
 
 def setting(name: str, reward: str = REWARD_TASK) -> str:
     """The name that a setting has today, where ``reward`` is the task that rewards are told in."""
-    if name in SETTINGS:
-        return SETTINGS[name]
+    if name in SHARED:
+        return SHARED[name]
+    if name in INSIDE:
+        return f"{name.rpartition('.')[0]}.{INSIDE[name]}"
     part, dot, rest = name.partition(".")
     if part in GROUPS:
         return f"{GROUPS[part]}{dot}{rest}"
@@ -89,13 +89,11 @@ def config_of_today(config: Mapping[str, Any], today: Mapping[str, Any] | None =
             they came later, with the values that were in the code.
     """
     values = _referring(*_by_task({GROUPS.get(name, name): deepcopy(it) for name, it in config.items()}))
-    for before, now in SETTINGS.items():
-        group: Any = values
-        for part in before.split(".")[:-1]:
-            group = group.get(part) if isinstance(group, Mapping) else None
-        name = before.rpartition(".")[2]
-        if isinstance(group, dict) and name in group and before.count(".") == now.count("."):
-            group[now.rpartition(".")[2]] = group.pop(name)
+    for path, now in INSIDE.items():
+        place, _, before = path.rpartition(".")
+        group = value_at(values, place)
+        if isinstance(group, dict) and before in group:
+            group[now] = group.pop(before)
     return values if today is None else {**today, **_completed(values, today)}
 
 
@@ -118,8 +116,7 @@ def _completed(saved: Any, today: Any) -> Any:
     known = {name: _completed(value, today[name]) if name in today else value for name, value in saved.items()}
     if TARGET not in saved:
         return known
-    same = moved(str(saved[TARGET])) == moved(str(today.get(TARGET)))
-    return known | {name: value for name, value in today.items() if same and name not in saved}
+    return {**today, **known} if saved[TARGET] == moved(str(today.get(TARGET))) else known
 
 
 def _referring(values: Any, reward: str) -> Any:

@@ -10,6 +10,7 @@ from reward.targets import TARGET, locate
 from reward.text import near
 from reward.training.bounds import BOUNDS, CALLS, OPTIONAL, PARTS, SECTIONS
 from reward.training.kinds import Kind
+from reward.training.overrides import value_at
 from reward.training.wiring import UNSET, misfits
 
 PARTIAL = "_partial_"
@@ -67,9 +68,7 @@ def kind_of(path: Sequence[str]) -> Kind | None:
 def _sections(config: Mapping[str, Any], command: str) -> Iterator[str]:
     """What should hold settings and does not."""
     for name in SECTIONS[command]:
-        node: Any = config
-        for part in name.split("."):
-            node = node.get(part) if isinstance(node, Mapping) else None
+        node = value_at(config, name)
         if node is None and name in OPTIONAL:
             continue
         if not isinstance(node, Mapping):

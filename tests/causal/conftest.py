@@ -4,11 +4,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
 from reward.data.validation import check
 from reward.simulation.log import world_log
+from reward.training.defaults import composed
 
 CONF = Path(__file__).parents[2] / "conf"
 FEATURES = ("content_type", "creator_id", "minutes", "release_day", "embedding")
@@ -29,8 +29,7 @@ def settings():
 
 
 def world_of(name, **changes):
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        world = instantiate(compose(f"simulation/{name}").simulation)
+    world = instantiate(composed(f"simulation/{name}").simulation)
     small = {"users": 600, "days": 30, "follow_up_days": 1, "initial_items": 50}
     return replace(world, logged_propensities=True, **{**small, **changes})
 

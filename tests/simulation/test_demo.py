@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
@@ -23,6 +22,7 @@ from reward.simulation.demo import CLICKS, REWARDS, TRUTH, Found, default_settin
 from reward.simulation.lives import open_service
 from reward.simulation.rankers import log_with_slates
 from reward.simulation.world import World
+from reward.training.defaults import composed
 
 ROOT = Path(__file__).parents[2]
 CHANGED = {"days", "follow_up_days", "users", "initial_items", "lifetime_days", "creators", "gain"}
@@ -30,8 +30,7 @@ CHANGED = {"days", "follow_up_days", "users", "initial_items", "lifetime_days", 
 
 @pytest.fixture(scope="module")
 def conf():
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        return compose("train", overrides=["data=world", "simulation=clickbait"])
+    return composed("train", ["data=world", "simulation=clickbait"])
 
 
 def test_its_world_is_clickbait_but_for_what_it_says(conf):

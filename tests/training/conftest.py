@@ -4,12 +4,12 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from hydra import compose, initialize_config_dir
 
 import train
 from benchmarks.kill_and_resume import SETTINGS, small_log
 from reward.training.assembly import plain_values
 from reward.training.command_line import JobError
+from reward.training.defaults import composed
 from reward.training.stages import Stages
 
 ROOT = Path(__file__).parents[2]
@@ -40,8 +40,7 @@ def events(tmp_path_factory):
 def evaluation():
     """Settings of evaluate.py."""
     asked = [override for override in QUICK if override.startswith("evaluation.")]
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        return plain_values(compose("evaluate", overrides=["run=here", *asked]))
+    return plain_values(composed("evaluate", ["run=here", *asked]))
 
 
 @pytest.fixture
@@ -50,8 +49,7 @@ def opened(events):
     taken = []
 
     def open_run(folder, *overrides):
-        with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-            config = compose("train", overrides=[*quick(overrides), f"data.events={events}", *overrides])
+        config = composed("train", [*quick(overrides), f"data.events={events}", *overrides])
         job = SimpleNamespace(
             mode=train.RunMode.RUN,
             overrides=SimpleNamespace(task=list(overrides), hydra=[f"hydra.run.dir={folder}"]),

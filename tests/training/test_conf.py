@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 import train  # noqa: F401  registers the resolvers
 from reward.targets import locate
+from reward.training.defaults import composed
 from reward.training.wiring import check_names, check_signatures
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -23,11 +23,6 @@ NEEDED = {
 }
 
 
-def composed(*overrides):
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose("train", overrides=[*overrides, "+hydra.runtime.output_dir=out"], return_hydra_config=False)
-
-
 def plain(config):
     OmegaConf.clear_resolver("hydra")
     OmegaConf.register_new_resolver("hydra", lambda key: "out", replace=True)
@@ -36,22 +31,19 @@ def plain(config):
 
 @pytest.mark.parametrize(("group", "choice"), CHOICES)
 def test_every_choice_binds_to_the_signature_it_names(group, choice):
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = compose("train", overrides=[f"{group}={choice}", *NEEDED.get(choice, NEEDED.get(group, []))])
+    config = composed("train", [f"{group}={choice}", *NEEDED.get(choice, NEEDED.get(group, []))])
     check_signatures(plain(config))
 
 
 def test_the_defaults_fit_by_name():
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = plain(compose("train"))
+    config = plain(composed("train"))
     task = config["task"]["active_days"]
     head, outcome, objective = (locate(task[name]["_target_"]) for name in ("head", "outcome", "objective"))
     check_names(head, outcome, objective)
 
 
 def test_an_unknown_key_and_a_missing_one_are_listed_together():
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = plain(compose("train", overrides=["+encoder.depth=3", "~task.active_days.head.hidden"]))
+    config = plain(composed("train", ["+encoder.depth=3", "~task.active_days.head.hidden"]))
     with pytest.raises(TypeError, match=r"(?s)head: .* needs hidden.*encoder: .* takes no depth"):
         check_signatures(config)
 
@@ -62,8 +54,7 @@ def test_a_default_stands_in_one_yaml_alone():
 
 
 def test_a_value_that_is_left_to_be_given_is_asked_for_by_its_path():
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = plain(compose("train", overrides=["data=log", "task=[active_days,consumption]"]))
+    config = plain(composed("train", ["data=log", "task=[active_days,consumption]"]))
     with pytest.raises(
         TypeError, match=r"(?s)set task\.consumption\.outcome\.quantity.*set data\.events, data\.feedback"
     ):
@@ -73,6 +64,5 @@ def test_a_value_that_is_left_to_be_given_is_asked_for_by_its_path():
 @pytest.mark.parametrize("name", ["return_time", "consumption"])
 def test_a_further_outcome_has_a_head_for_its_own_horizon(name):
     changes = [f"task=[active_days,{name}]", f"task.{name}.outcome.horizon_days=3", *NEEDED.get(name, [])]
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        found = plain(compose("train", overrides=changes))["task"][name]
+    found = plain(composed("train", changes))["task"][name]
     assert found["head"]["horizon_days"] == 3

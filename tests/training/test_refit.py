@@ -11,10 +11,10 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from safetensors.torch import load_file
 
 import reward
+from reward.training.defaults import composed
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
@@ -70,8 +70,7 @@ def small_log(users=40, days=20):
 
 
 def run_of(folder, events, *overrides, failing=()):
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        config = compose("train", overrides=[*SMALL, f"data.events={events}", *overrides])
+    config = composed("train", [*SMALL, f"data.events={events}", *overrides])
     there = folder.exists()
     claimed = RunFolder.reopen(folder, called="resume") if there else RunFolder.claim(folder, or_next=False)
     run = Run(config, plain_values(config), claimed, [])
@@ -165,9 +164,8 @@ def test_the_artefact_and_its_card_say_what_was_judged_before(runs):
 
 def judge_again(run):
     folder = RunFolder.reopen(run, called="run")
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        told = ["evaluation.boosting=null", "evaluation.intervals.resamples=5", f"run={run}"]
-        settings = plain_values(compose("evaluate", overrides=told))
+    told = ["evaluation.boosting=null", "evaluation.intervals.resamples=5", f"run={run}"]
+    settings = plain_values(composed("evaluate", told))
     evaluate(folder, settings, Stages(train.say))
     folder.release()
 

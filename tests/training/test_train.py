@@ -10,16 +10,15 @@ import pytest
 import scripts
 import torch
 import yaml
-from hydra import compose, initialize_config_dir
 from safetensors.torch import load_file
 from small_run import SMALL_RUN
 
 import reward
-import train
 from reward.data.event_log import EventLog
 from reward.data.split import split
 from reward.data.validation import check
 from reward.outcomes.activity import ActivityTrace
+from reward.training.defaults import composed
 
 ROOT = Path(__file__).parents[2]
 SMALL = [
@@ -188,8 +187,7 @@ def test_a_world_too_short_for_its_truth_is_a_sentence_and_not_a_lost_run(tmp_pa
     log = check(EventLog(small_log().lazy(), ("click",), 30, 0.0)).log
     window = split(log, train_days=12, validation_days=4)
     (tmp_path / "effects.parquet").touch()
-    with initialize_config_dir(str(Path(train.__file__).parent / "conf"), version_base="1.3"):
-        config = compose("train", overrides=["data=world", "simulation.days=24", "simulation.users=20"])
+    config = composed("train", ["data=world", "simulation.days=24", "simulation.users=20"])
     reward.training.second_stage.compare_with_truth(log, window, config, tmp_path)
     said = " ".join(capsys.readouterr().out.split())
     assert "What items truly do was not measured: the truth expected a log of more than 24 days" in said

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 import yaml
 from hostile_configs import drawn
-from hydra import compose, initialize_config_dir
 
 from reward.targets import locate
 from reward.training.assembly import plain_values
 from reward.training.bounds import BOUNDS
+from reward.training.defaults import composed
 from reward.training.kinds import ListOf, Real, Values, Whole
 from reward.training.settings import SettingsError, check_settings, kind_of
 
@@ -18,8 +18,7 @@ LOG = ["data=log", "data.events=e.parquet", "data.feedback=[click]"]
 
 
 def plain(*overrides, name="train"):
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return plain_values(compose(name, overrides=list(overrides)))
+    return plain_values(composed(name, list(overrides)))
 
 
 def refused(*overrides, command="train"):
