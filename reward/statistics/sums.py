@@ -1,0 +1,57 @@
+"""Statistics of a log as sums over users: `partial` of some users' rows, states that add, and `solve`.
+
+A statistic is a function of one user's rows, a sum over users, and a function of the sum. So a log may be read in
+chunks of whole users, in any order and in any number of places, and the result is the same up to rounding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import reduce
+from operator import add
+from typing import Protocol, Self, TypeVar
+
+Users = TypeVar("Users", contravariant=True)
+Result = TypeVar("Result", covariant=True)
+S = TypeVar("S", bound="State")
+U = TypeVar("U")
+R = TypeVar("R")
+
+
+class State(Protocol):
+    """What some users add to a statistic. Addition is associative and commutative, up to rounding."""
+
+    def __add__(self, other: Self, /) -> Self:
+        """What the users of both add."""
+
+
+class Estimator(Protocol[Users, S, Result]):
+    """A statistic of a log.
+
+    Source: Bird, Gibbons, Mehner, Voigtländer and Schrijvers, "Understanding idiomatic traversals backwards and
+    forwards" (2013) for folds over a monoid; the three steps are those of combiners in MapReduce and Apache Beam.
+    """
+
+    def partial(self, users: Users, /) -> S:
+        """What these users add: a chunk of whole users, each of which is in one chunk alone."""
+
+    def solve(self, state: S, /) -> Result:
+        """The statistic of all users that were added up."""
+
+
+def total(states: Iterable[S]) -> S:
+    """The sum of states.
+
+    Raises:
+        ValueError: there is none.
+    """
+    found = iter(states)
+    first = next(found, None)
+    if first is None:
+        raise ValueError("expected at least one chunk of users, got none: give a log that has rows")
+    return reduce(add, found, first)
+
+
+def fold(estimator: Estimator[U, S, R], chunks: Iterable[U]) -> R:
+    """The statistic of all chunks; one of them and its state are held at a time."""
+    return estimator.solve(total(estimator.partial(users) for users in chunks))
