@@ -173,6 +173,11 @@ class PreparedLog:
     def __len__(self) -> int:
         return len(self.codes.item)
 
+    @property
+    def exposures(self) -> Ints:
+        """(items,) how often each item was shown."""
+        return np.bincount(self.codes.item, minlength=len(self.items))
+
     def chunks(self, rows: int | None = None) -> Iterator[UserRows]:
         """All users in turn, some at a time.
 
@@ -220,13 +225,16 @@ class PreparedLog:
             end_day=day,
         )
 
-    def write(self, folder: Path, stamp: str, said: Mapping[str, Any]) -> None:
+    def kept_in(self, folder: Path, stamp: str, said: Mapping[str, Any]) -> Self:
         """Write the log; the folder is there when all of it is.
 
         Args:
             folder: to be; what it held goes.
             stamp: what tells whether the log is still that of its source.
             said: plain values that `read` gives back.
+
+        Returns:
+            The same log, on disk.
         """
         with whole_folder(folder) as scratch:
             for name, table in self._tables().items():
@@ -236,7 +244,10 @@ class PreparedLog:
                 np.save(scratch / f"{name}.npy", codes, allow_pickle=False)
             sizes = {file.name: file.stat().st_size for file in sorted(scratch.iterdir())}
             record = {"format": FORMAT, "polars": pl.__version__, "stamp": stamp, "sizes": sizes, "said": said}
-            write_json(scratch / RECORD, {**record, "settings": _settings(self.log), "days": self._days()})
+            days = [self.first_day, self.end_day]
+            write_json(scratch / RECORD, {**record, "settings": _settings(self.log), "days": days})
+        found = self.read(folder, stamp)
+        return self if found is None else found[0]
 
     @classmethod
     def read(cls, folder: Path, stamp: str) -> tuple[Self, dict[str, Any]] | None:
@@ -255,9 +266,6 @@ class PreparedLog:
         log = _log_of(record["settings"], tables)
         source = Source(log.events, codes.offsets[:-1], codes.offsets[1:], None)
         return cls(log, users[USER], shown, codes, source, *record["days"]), record["said"]
-
-    def _days(self) -> list[int]:
-        return [self.first_day, self.end_day]
 
     def _tables(self) -> dict[str, pl.LazyFrame]:
         log = self.log

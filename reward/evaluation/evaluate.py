@@ -16,6 +16,7 @@ from reward.causal.propensity.plausibility import check_propensities
 from reward.columns import ITEM, PROPENSITY, TIMESTAMP, USER
 from reward.data.days import DAY, OBSERVED, TRACE
 from reward.data.event_log import EventLog, SchemaError
+from reward.data.prepared import PreparedLog
 from reward.data.split import Split, known_at
 from reward.evaluation.auxiliary_tasks import assess_further
 from reward.evaluation.baselines import baselines
@@ -79,7 +80,7 @@ class _Rows:
 
 def judge(
     function: RewardFunction,
-    log: EventLog,
+    prepared: PreparedLog,
     window: Split,
     *,
     logistic: Mapping[str, Any],
@@ -95,8 +96,8 @@ def judge(
     A test row is an event from ``window.validation_end`` on of whose trace at least one day is known.
 
     Args:
-        function: trained on ``log`` up to ``window.validation_end``.
-        log: the checked log.
+        function: trained on the log up to ``window.validation_end``.
+        prepared: the log.
         window: the split it was trained with.
         logistic: settings of the logistic baselines.
         boosting: settings of the gradient-boosted baseline; None: without it.
@@ -113,11 +114,11 @@ def judge(
     Raises:
         SchemaError: see `proposed_policies`; or policies are proposed for a log whose propensities can weight no row.
     """
-    events = log.events.collect()
+    log, events = prepared.log, prepared.every_user().events
     labelled = function.outcome.label(log, window.end).collect()
     further = {name: outcome.label(log, window.end).collect() for name, outcome in function.also.items()}
     asked = {name: it[ASKED] if ABSENT in function.also[name].states else None for name, it in further.items()}
-    told = function.predict(events, forecast=True, expected=asked)
+    told = function.predict(prepared, forecast=True, expected=asked)
     rows = _Rows.of(function, log, window, events, told.scores, labelled)
     worth = _worth(function, rows, window, proposed, level=intervals["level"], **policies)
     others = baselines(

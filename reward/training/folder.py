@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import suppress
 from itertools import count
@@ -23,6 +24,7 @@ CHECKPOINTS = Path("checkpoints")
 ARTIFACT = Path("reward")
 JUDGED = Path("judged")
 METRICS = Path("metrics.json")
+CACHE = Path("cache")
 _LOCK = ".lock"
 _OF_A_RUN = (CONFIG, RECORD, CHECKPOINTS, ARTIFACT, JUDGED, METRICS)
 
@@ -135,10 +137,12 @@ class RunFolder:
     def end(self) -> None:
         """Write that all of the run was done."""
         write_json(self.path / RECORD, {**(self.record or {}), "ended": True})
+        shutil.rmtree(self.path / CACHE, ignore_errors=True)
 
     def release(self) -> None:
         """Let go of the folder; where nothing ran in it nothing of it stays."""
         if not any((self.path / name).exists() for name in _OF_A_RUN):
+            shutil.rmtree(self.path / CACHE, ignore_errors=True)
             (self.path / _LOCK).unlink(missing_ok=True)
             with suppress(OSError):  # it holds something else
                 self.path.rmdir()
