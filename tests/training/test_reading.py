@@ -115,6 +115,16 @@ def test_a_folder_in_which_nothing_ran_keeps_nothing(source, tmp_path):
     assert not (tmp_path / "other").exists()
 
 
+def test_what_else_is_in_the_cache_stays(source, tmp_path):
+    theirs = tmp_path / "other" / CACHE / "theirs"
+    theirs.mkdir(parents=True)
+    claimed = RunFolder.claim(tmp_path / "other", or_next=False)
+    read_log(source, SPLIT, claimed, None)
+    assert len(list((tmp_path / "other" / CACHE).iterdir())) == 2
+    claimed.release()
+    assert list((tmp_path / "other" / CACHE).iterdir()) == [theirs]
+
+
 @pytest.mark.parametrize(
     "elsewhere", [{"_target_": "theirs.read"}, {"events": "s3://bucket/log"}, {"outcomes": {"renewal": "gs://b/r"}}]
 )
