@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import polars as pl
 from hydra.utils import instantiate
 
 from reward.data.event_log import Checked, EventLog
@@ -63,14 +65,15 @@ def read_log(
     given = placed(source, started_in, grown=dates is not None)
     stamp = source_stamp(given)
     place = None if stamp is None else folder.path / CACHE / stamp[:_STAMP_LENGTH]
-    found = None if place is None or stamp is None else PreparedLog.read(place, stamp)
+    known = folder.record is not None  # before that, nobody has written the rows that were set aside
+    found = None if place is None or stamp is None or not known else PreparedLog.read(place, stamp)
     if found is not None:
         (prepared, said), checked = found, None
     else:
         checked, said = _checked(given)
         prepared = PreparedLog.of(checked.log)
         if place is not None and stamp is not None and not folder.ended:
-            prepared = prepared.kept_in(place, stamp, said)
+            prepared = _kept(prepared, place, stamp, said)
     window = split(prepared.log, **settings) if dates is None else window_of(dates)
     return ReadLog(prepared, window, said["timestamp_unit"], said["rejected"], tuple(said["notes"]), checked)
 
@@ -85,6 +88,15 @@ def tell_of(read: ReadLog) -> None:
         console.print(line, highlight=False)
     for note in read.notes:
         say(note)
+
+
+def _kept(prepared: PreparedLog, place: Path, stamp: str, said: Mapping[str, Any]) -> PreparedLog:
+    """The log on disk; in memory where it cannot be written, such as for want of space."""
+    try:
+        return prepared.kept_in(place, stamp, said)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        say(f"The prepared log cannot be kept in {place}, so it stays in memory: {error}")
+        return prepared
 
 
 def _checked(given: Mapping[str, Any]) -> tuple[Checked, dict[str, Any]]:

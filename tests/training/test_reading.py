@@ -50,6 +50,7 @@ def source(tmp_path):
 @pytest.fixture
 def folder(tmp_path):
     claimed = RunFolder.claim(tmp_path / "run", or_next=False)
+    claimed.identify("", "", {})
     yield claimed
     claimed.release()
 
@@ -113,6 +114,20 @@ def test_a_folder_in_which_nothing_ran_keeps_nothing(source, tmp_path):
     assert (tmp_path / "other" / CACHE).is_dir()
     claimed.release()
     assert not (tmp_path / "other").exists()
+
+
+def test_a_run_that_ended_before_it_wrote_anything_is_read_anew(source, tmp_path):
+    """A process that was killed may have kept its log, and not written the rows that were set aside."""
+    claimed = RunFolder.claim(tmp_path / "other", or_next=False)
+    assert all(read_log(source, SPLIT, claimed, None).checked is not None for _ in range(2))
+    claimed.release()
+
+
+def test_a_log_that_cannot_be_kept_stays_in_memory(source, folder, capsys):
+    (folder.path / CACHE).write_text("a file where the cache should be")
+    found = read_log(source, SPLIT, folder, None)
+    assert len(found.prepared) == small_log().height
+    assert "cannot be kept" in " ".join(capsys.readouterr().out.split())
 
 
 def test_what_else_is_in_the_cache_stays(source, tmp_path):
