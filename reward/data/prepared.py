@@ -8,6 +8,7 @@ see `reward.statistics.sums`.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -121,7 +122,7 @@ class UserRows:
         return np.asarray(self.prepared.codes.day[self.rows], np.int64)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class PreparedLog:
     """A checked log and its codes.
 
@@ -172,6 +173,9 @@ class PreparedLog:
 
     def __len__(self) -> int:
         return len(self.codes.item)
+
+    def __repr__(self) -> str:
+        return f"PreparedLog({len(self):,} rows, {len(self.users):,} users, {len(self.items):,} items)"
 
     @property
     def exposures(self) -> Ints:
@@ -225,7 +229,7 @@ class PreparedLog:
             end_day=day,
         )
 
-    def kept_in(self, folder: Path, stamp: str, said: Mapping[str, Any]) -> Self:
+    def kept_in(self, folder: str | os.PathLike[str], stamp: str, said: Mapping[str, Any]) -> Self:
         """Write the log; the folder is there when all of it is.
 
         Args:
@@ -250,18 +254,19 @@ class PreparedLog:
         return self if found is None else found[0]
 
     @classmethod
-    def read(cls, folder: Path, stamp: str) -> tuple[Self, dict[str, Any]] | None:
+    def read(cls, folder: str | os.PathLike[str], stamp: str) -> tuple[Self, dict[str, Any]] | None:
         """The log that `write` wrote, and what was said with it; None: there is none, or it has another stamp."""
+        place = Path(folder)
         try:
-            record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+            record = json.loads((place / RECORD).read_text(encoding="utf-8"))
             if (record["format"], record["polars"], record["stamp"]) != (FORMAT, pl.__version__, stamp):
                 return None
-            if any((folder / name).stat().st_size != size for name, size in record["sizes"].items()):
+            if any((place / name).stat().st_size != size for name, size in record["sizes"].items()):
                 return None
-            codes = Codes(*(np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in _CODES))
+            codes = Codes(*(np.load(place / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in _CODES))
         except (OSError, ValueError, KeyError, TypeError):
             return None
-        tables = {name: pl.scan_ipc(folder / name) for name in record["sizes"] if name.endswith(".arrow")}
+        tables = {name: pl.scan_ipc(place / name) for name in record["sizes"] if name.endswith(".arrow")}
         users, shown = (tables[name].collect() for name in (_USERS, _ITEMS))
         log = _log_of(record["settings"], tables)
         source = Source(log.events, codes.offsets[:-1], codes.offsets[1:], None)
