@@ -163,8 +163,6 @@ LEFT = {
     "report.sections.pushing",
     "scoring.manifest.most_bytes",
     "scoring.sealed.opened",
-    "training.second_stage",
-    "training.second_stage.second_stage",
 }
 
 

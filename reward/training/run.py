@@ -26,11 +26,11 @@ from reward.sequences.model import RewardModel
 from reward.training.activity import keep_what_gained
 from reward.training.assembly import Ready, Run, assembled, prepare
 from reward.training.command_line import JobError, refusing
+from reward.training.effects import compare_with_truth, estimate_effects, estimated_effects
 from reward.training.fitting import best_loss, fit
 from reward.training.folder import JUDGED
 from reward.training.identity import fingerprints, window_dates
 from reward.training.refit import ALL, NONE, keep_what_was_judged, refit_facts, refit_network
-from reward.training.second_stage import compare_with_truth, estimate_effects, second_stage
 from reward.training.stages import Stages
 from reward.training.terminal import console, say, show_path
 from reward.training.tracking import finish, log_config, log_results
@@ -185,7 +185,7 @@ def fit_again(run: Run, ready: Ready, judged: RewardFunction) -> None:
         return
     chosen = judged.facts["effects"].get("chosen") or {}
     roles = {name: chosen[name] for name in ROLES if name in chosen}  # the reward stays of the kind that was judged
-    second = partial(second_stage, ready.prepared.known_at(ready.window.end), judged.outcome, run.config, roles)
+    second = partial(estimated_effects, ready.prepared.known_at(ready.window.end), judged.outcome, run.config, roles)
     network, gained = judged.network, (judged.facts.get("forecast") or {}).get("share") != 0
     if what == ALL and gained:
         again = assembled(run.config, ready.read, ready.prepared)

@@ -34,7 +34,7 @@ def estimate_effects(
     known = prepared.known_at(window.validation_end)
     try:
         with console.status("estimating the effects of items ..."):
-            found, effects = second_stage(known, outcome, config)
+            found, effects = estimated_effects(known, outcome, config)
     except SchemaError as error:
         found, personal = no_summary(str(error)), None
     else:
@@ -60,7 +60,7 @@ def compare_with_truth(prepared: PreparedLog, window: Split, config: DictConfig,
         beside_truth(true, pl.read_parquet(learned), known.events, known.click).write_parquet(scratch)
 
 
-def second_stage(
+def estimated_effects(
     prepared: PreparedLog, outcome: Any, config: DictConfig, roles: Mapping[str, Any] | None = None
 ) -> tuple[dict[str, Any], EstimatedEffects]:
     """The effects of items, and the account of how far they can be believed.
