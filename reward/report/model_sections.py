@@ -1,43 +1,45 @@
-"""Sections of a report on the forecasts: how good they are, where, and what they claim."""
+"""Sections of a report on the forecasts: how good they are, on which days and of which rows."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
-from html import escape
-from typing import Any
 
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
-from reward.causal.diagnostics.summary import no_push, points_of
+from reward.causal.diagnostics.summary import points_of
 from reward.evaluation.auxiliary_tasks import further_sentences
 from reward.evaluation.estimates import ACTIVITY, BASE_RATE, EVERYTHING, LIGHTGBM, Json
 from reward.evaluation.results import overview
 from reward.outcomes.protocol import Points
+from reward.report.blocks import (
+    Block,
+    Heading,
+    Legend,
+    Section,
+    bullets,
+    cell_of,
+    cells_of,
+    rows_of,
+    section,
+    tabled,
+)
 from reward.report.drawing import (
     FOURTH,
-    INK,
     MODEL,
     MUTED,
-    PAPER,
     SECOND,
     THIRD,
     WIDTH,
-    bullets,
     canvas,
-    cell_of,
-    cells_of,
     forest,
     legend,
     per_cent,
+    picture,
     point,
-    rows_of,
-    section,
-    svg,
-    tabled,
 )
-from reward.text import Estimate, places, readable
+from reward.text import Estimate, places
 
 _RIVALS = {ACTIVITY: SECOND, LIGHTGBM: THIRD, EVERYTHING: FOURTH}
 _PANELS = 5  # days of reliability: more are thinned to as many
@@ -47,10 +49,10 @@ def _colour(assessment: Json, name: str) -> str:
     return MODEL if name == assessment["model"] else _RIVALS.get(name, MUTED)
 
 
-def gains_table(assessment: Json, span: str) -> str:
+def gains_table(assessment: Json, span: str) -> Section:
     """What each forecast gains on what it is held against."""
     names, gains = list(assessment["metrics"]), assessment["carry"]["gains"]
-    blocks = []
+    blocks: list[Block] = []
     if gains:
         figure, axes = canvas(1, len(gains), 0.75 + 0.3 * len(names))
         for panel, (reference, by_name) in zip(axes, gains.items(), strict=True):
@@ -58,7 +60,7 @@ def gains_table(assessment: Json, span: str) -> str:
             if reference != BASE_RATE:  # weaker ones lie so far off that the others could not be told apart
                 shown = {name: it for name, it in shown.items() if _no_weaker(gains, name, reference)}
             forest(panel, f"gain over {reference}, nats a day", shown, partial(_colour, assessment), at=0)
-        blocks.append(svg(figure, "gains in log-loss"))
+        blocks.append(picture(figure, "gains in log-loss"))
     columns = overview(assessment)
     blocks.append(tabled(["prediction", *columns], rows_of(names, list(columns.values())), assessment["model"]))
     lead = (
@@ -75,7 +77,7 @@ def _no_weaker(gains: Json, name: str, reference: str) -> bool:
     return gain is None or bar is None or gain > bar / 2
 
 
-def by_day(assessment: Json) -> str:
+def by_day(assessment: Json) -> Section:
     """Forecasts by the day ahead."""
     metrics, gains, model = assessment["metrics"], assessment["carry"]["gains"], assessment["model"]
     panels = {f"gain over {reference}, nats a day": by_name for reference, by_name in gains.items()}
@@ -103,18 +105,18 @@ def by_day(assessment: Json) -> str:
         f"of {_of_a_pair(points_of(assessment))} the first got the higher prediction, above one half. Days that no "
         "row has seen yet are left out."
     )
-    return section("Day by day", lead, _legend(assessment, shown[::-1]), svg(figure, "gains and AUC by day"))
+    return section("Day by day", lead, _legend(assessment, shown[::-1]), picture(figure, "gains and AUC by day"))
 
 
 def _of_a_pair(points: Points) -> str:
     return f"a user with {points.one} that day and one without" if points.share else "an active and an absent user"
 
 
-def _legend(assessment: Json, names: Sequence[str]) -> str:
+def _legend(assessment: Json, names: Sequence[str]) -> Legend:
     return legend([(_colour(assessment, name), name) for name in names])
 
 
-def reliability(assessment: Json) -> str:
+def reliability(assessment: Json) -> Section:
     """How often what was forecast came, by the forecast."""
     metrics, curves = assessment["metrics"], assessment["reliability"]
     days = [it["day"] for it in curves[assessment["model"]]]
@@ -155,7 +157,7 @@ def reliability(assessment: Json) -> str:
         f"{points.total} came than were promised."
     )
     table = tabled([_of_rows(points), *kinds], rows_of(list(metrics), columns), assessment["model"])
-    return section("Reliability", lead, _legend(assessment, list(curves)), svg(figure, "reliability by day"), table)
+    return section("Reliability", lead, _legend(assessment, list(curves)), picture(figure, "reliability by day"), table)
 
 
 def _of_rows(points: Points) -> str:
@@ -167,7 +169,7 @@ def _less(estimate: Estimate, number: float) -> Estimate:
     return {end: None if it is None else it - number for end, it in estimate.items()}
 
 
-def return_time(assessment: Json) -> str:
+def return_time(assessment: Json) -> Section:
     """Who is back first."""
     found = {name: it["c_index"] for name, it in assessment["metrics"].items() if name != BASE_RATE}
     points, what, asked = (
@@ -184,19 +186,19 @@ def return_time(assessment: Json) -> str:
         "those counted whose order the log can tell: one half is chance, 1 is perfect."
     )
     title = what.removeprefix("the ").capitalize()
-    return section(title, lead, svg(figure, f"C-index of {what}"))
+    return section(title, lead, picture(figure, f"C-index of {what}"))
 
 
-def slices_section(assessment: Json) -> str:
+def slices_section(assessment: Json) -> Section:
     """Forecasts by slices of the test days."""
     slices = assessment["slices"]
     gains = {it["slice"]: it["gain"] for it in slices if it["gain"]}
-    blocks = []
+    blocks: list[Block] = []
     if gains:
         figure, [axes] = canvas(1, 1, 0.75 + 0.26 * len(gains))
         title = f"gain of {assessment['model']} over {ACTIVITY}, nats a day"
         forest(axes, title, gains, lambda _: MODEL, at=0)
-        blocks.append(svg(figure, "gain by slice"))
+        blocks.append(picture(figure, "gain by slice"))
     points = points_of(assessment)
     header = [
         "slice",
@@ -225,17 +227,17 @@ def slices_section(assessment: Json) -> str:
     return section("Slices", lead, *blocks, tabled(header, rows))
 
 
-def further_outcomes(assessment: Json) -> str:
+def further_outcomes(assessment: Json) -> Section | None:
     """Outcomes beside the one that rewards are told in."""
     further = {name: it for name, it in assessment.get("further", {}).items() if it["reason"] is None}
     if not assessment.get("further"):
-        return ""
+        return None
     lead = (
         "What else the same states predict, on the same test days. Skill is the share of the variance explained that "
         "the average of training leaves: 0 is that average, 1 is perfect. Predicted over observed is 1 where "
         "predictions add up, part by part and for every kind of row."
     )
-    blocks = [bullets(further_sentences(assessment["further"]))]
+    blocks: list[Block] = [bullets(further_sentences(assessment["further"]))]
     if further:
         figure, axes = canvas(1, len(further), 2.9)
         for panel, (name, it) in zip(axes, further.items(), strict=True):
@@ -246,102 +248,11 @@ def further_outcomes(assessment: Json) -> str:
             panel.set_xticks(list(every), [it["parts"][place]["part"].removeprefix("day ") for place in every])
             panel.set_title(f"{name}: {it['unit']}")
             panel.grid(visible=False, axis="x")
-        blocks += [legend([(MODEL, "predicted"), (SECOND, "observed")]), svg(figure, "predicted and observed parts")]
+        blocks += [
+            legend([(MODEL, "predicted"), (SECOND, "observed")]),
+            picture(figure, "predicted and observed parts"),
+        ]
     for name, it in further.items():
         rows = [(one["slice"], [cell_of(one["ratio"], places([one["ratio"]]))]) for one in it["slices"]]
-        blocks += [f"<h3>{escape(name)}</h3>", tabled(["slice", "predicted over observed"], rows)]
+        blocks += [Heading(name), tabled(["slice", "predicted over observed"], rows)]
     return section("Further outcomes", lead, *blocks)
-
-
-def ledger_section(assessment: Json) -> str:
-    """How values move with an exposure and its feedback."""
-    ledger, unit, feedback = assessment["ledger"], assessment["unit"], assessment["feedback"]
-    steps, groups = [it for it in ledger["steps"] if it["sd"] is not None], ledger["surprise"]
-    figure, axes = canvas(1, 2 if groups else 1, 2.9)
-    axes[0].axvline(0, color=MUTED, lw=0.9)
-    for place, it in enumerate(steps):
-        spread = it["quantiles"]
-        for low, high, thick, alpha in (("0.05", "0.95", 2, 0.55), ("0.25", "0.75", 9, 0.4)):
-            axes[0].plot(
-                [spread[low], spread[high]], [place] * 2, color=MODEL, lw=thick, alpha=alpha, solid_capstyle="butt"
-            )
-        axes[0].plot(it["value"], place, "o", color=MODEL, mec=PAPER, ms=6)
-    axes[0].set_yticks(range(len(steps)), [it["step"] for it in steps], color=INK)
-    axes[0].set_ylim(len(steps) - 0.5, -0.5)
-    axes[0].set_title("mean, middle half and middle 90% of the rows")
-    axes[0].set_xlabel(unit)
-    axes[0].grid(visible=False, axis="y")
-    for panel in axes[1:]:
-        panel.axhline(0, color=MUTED, lw=0.9)
-        for it in groups:
-            point(panel, it["rate"], it, MODEL, across=False)
-        panel.set_title("mean surprise by the item's click rate")
-        panel.set_xlabel(f"the item's mean {feedback} among other users")
-        panel.grid(visible=False, axis="x")
-    sds = places([{"low": 0, "high": it["sd"]} for it in steps])
-    rows = [
-        (it["step"], [f"{it['rows']:,}", mean, readable(it["sd"], sds)])
-        for it, mean in zip(ledger["steps"], cells_of(ledger["steps"]), strict=True)
-    ]
-    lead = (
-        "From one feedback to the next the value moves in three steps: arrival (the user came back), "
-        "exposure (this item rather than another) and surprise (what the feedback revealed). A good model "
-        "is not surprised on average, whatever the item's click rate: the dots on the right should lie on "
-        "zero."
-    )
-    table = tabled(["step", "rows", f"mean ({unit})", "standard deviation"], rows)
-    return section("The ledger", lead, bullets(ledger["sentences"]), svg(figure, "the ledger"), table)
-
-
-def reward_section(assessment: Json, effects: Mapping[str, Any] | None) -> str:
-    """How rewards are spread, and what they go with."""
-    reward, unit = assessment["reward"], assessment["unit"]
-    figure, axes = canvas(1, 2, 2.7)
-    titles = ("reward", "its standard deviation")
-    for panel, title, it, colour in zip(axes, titles, (reward, reward["std"]), (MODEL, FOURTH), strict=True):
-        panel.stairs(it["histogram"]["counts"], it["histogram"]["edges"], fill=True, color=colour, alpha=0.75)
-        panel.set_title(f"{title}, middle 99% of the rows")
-        panel.set_xlabel(unit)
-        panel.set_yticks([])
-        panel.grid(visible=False, axis="y")
-    axes[0].axvline(0, color=MUTED, lw=0.9)
-    axes[1].set_xlim(left=0)
-    quantiles = list(reward["quantiles"])
-    decimals = places([{"low": reward["quantiles"]["0.25"], "high": reward["quantiles"]["0.75"]}])
-    rows = [
-        (title, [readable(number, decimals) for number in (it["mean"], it["sd"], *it["quantiles"].values())])
-        for title, it in zip(titles, (reward, reward["std"]), strict=True)
-    ]
-    lead = (
-        "How large rewards are, against how sure one can be of them, and whether the reward is more "
-        "than clickability: a correlation with click rate near 1 or −1 would say that it is not."
-    )
-    why = None if not effects or assessment["ledger"]["reward_is_exposure"] else no_push(effects)
-    doubt = [] if why is None else [f"Do not act on these rewards, whatever their standard deviations say: {why}."]
-    header = [unit, "mean", "sd", *(f"{100 * float(q):g}%" for q in quantiles)]
-    return section(
-        "The reward", lead, bullets([*doubt, *reward["sentences"]]), svg(figure, "the reward"), tabled(header, rows)
-    )
-
-
-def claims(assessment: Json) -> str:
-    """What a reward of this kind claims, and what it does not."""
-    said = [
-        "The reward here is the exposure step: what the model expects of users who were shown this item, "
-        "minus what it expects of users in the same state who were shown anything. It is a difference of "
-        "predictions, not a causal effect: an item shown to users who would have come back anyway is credited with "
-        "it, as far as the state does not know them."
-        if assessment["ledger"]["reward_is_exposure"]
-        else "The reward here is the effect of showing the item, estimated from the log's own randomness. It is causal "
-        "as far as the propensities are right; the effects of showing items, above, say where these come from, whether "
-        "they balance the log, and whether held-out users confirm the rewards.",
-        "Log-loss judges the prediction, not the reward: true effects of single items are too small to "
-        "show in it. A better log-loss is no proof of better rewards, and a ranker has to be tested in an experiment "
-        "or against logged propensities.",
-        "The intervals resample the users of this log. They say what other users would have changed, not "
-        "other weeks, another logging policy or another training run.",
-        "Surprise without a trend in click rate is what a good model must show; it is not all that one must show.",
-    ]
-    lead = "What was measured is how well the outcome is predicted and how the reward behaves, no more."
-    notes = f"<h3>Not computed</h3>{bullets(assessment['notes'])}" if assessment["notes"] else ""
-    return section("What this can and cannot claim", lead, bullets(said), notes)

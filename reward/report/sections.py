@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from html import escape
+from dataclasses import replace
 from itertools import cycle
 from textwrap import fill
 from typing import Any
@@ -13,29 +13,14 @@ import numpy as np
 from reward.causal.diagnostics.summary import Verdict, account_sentences, no_push, verdict
 from reward.evaluation.estimates import Json
 from reward.evaluation.policy_values import SHARES
-from reward.report.drawing import (
-    FOURTH,
-    MODEL,
-    MUTED,
-    PAPER,
-    SECOND,
-    THIRD,
-    bullets,
-    canvas,
-    cell_of,
-    forest,
-    legend,
-    point,
-    section,
-    svg,
-    tabled,
-)
+from reward.report.blocks import Cell, Paragraph, Row, Section, bullets, cell_of, section, tabled
+from reward.report.drawing import FOURTH, MODEL, MUTED, PAPER, SECOND, THIRD, canvas, forest, legend, picture, point
 from reward.text import places, readable
 
 HOW_EARLY, PUSH, EFFECTS = "How early is early enough", "How far to lean on rewards", "Effects of showing items"
 
 
-def what_items_do(effects: Mapping[str, Any] | None) -> str:
+def what_items_do(effects: Mapping[str, Any] | None) -> Section:
     """What the artefact's account says of effects, its warning first; how far they can be believed."""
     lead = (
         "What showing an item changes, estimated from the log's own randomness. Two checks decide whether it may be "
@@ -43,11 +28,11 @@ def what_items_do(effects: Mapping[str, Any] | None) -> str:
         "could have been."
     )
     if not effects:
-        return section(EFFECTS, lead, "<p>The artefact keeps no account of effects.</p>")
+        return section(EFFECTS, lead, Paragraph("The artefact keeps no account of effects."))
     warning = effects.get("warning")
-    warned = f'<p class="warning"><strong>Warning.</strong> {escape(warning)}</p>' if warning else ""
-    said = f"<p><strong>Verdict: {verdict(effects)}.</strong></p>"
-    return section(EFFECTS, lead, warned, said, bullets(account_sentences(dict(effects))))
+    warned = [Paragraph(warning, strong="Warning.", warning=True)] if warning else []
+    said = Paragraph(strong=f"Verdict: {verdict(effects)}.")
+    return section(EFFECTS, lead, *warned, said, bullets(account_sentences(dict(effects))))
 
 
 def _doubts(effects: Mapping[str, Any] | None) -> list[str]:
@@ -63,7 +48,7 @@ def _doubts(effects: Mapping[str, Any] | None) -> list[str]:
     return doubts
 
 
-def other_policies(found: Json, effects: Mapping[str, Any] | None = None) -> str:
+def other_policies(found: Json, effects: Mapping[str, Any] | None = None) -> Section:
     """What other policies would have been worth, and the weights that say so."""
     lead = (
         "What an exposure would have brought more or less, had another policy filled its slot and all else been as it "
@@ -95,26 +80,27 @@ def other_policies(found: Json, effects: Mapping[str, Any] | None = None) -> str
     axes[-1].set_xlabel("of the rows, the heaviest first")
     axes[-1].set_xticks([0.001, 0.01, 0.1, 1], ["0.1%", "1%", "10%", "100%"])
     axes[-1].minorticks_off()
-    rests_on = [
+    rests_on: list[Row] = [
         (it["policy"], [f"{it['effective_rows']:,.0f}", f"{it['top_share']:.0%}", cell_of(it["mean"], 2)])
         for it in found["weights"]
     ]
     weights = tabled(["policy", "effective rows", "weight of the heaviest 1%", "mean weight"], rests_on)
     came = {it["outcome"]: f"{it['ran']:.3g}" for it in found["estimates"]}
-    changes = [
+    changes: list[Row] = [
         (one, [came[one], *(_change_cell(it) for it in found["estimates"] if it["outcome"] == one)]) for one in outcomes
     ]
     worth = tabled(["change an exposure", "as it was", *policies], changes)
-    picture = svg(figure, "other policies and their weights")
-    return section("Other policies", lead, bullets([*_doubts(effects), *found["sentences"]]), picture, worth, weights)
+    drawing = picture(figure, "other policies and their weights")
+    return section("Other policies", lead, bullets([*_doubts(effects), *found["sentences"]]), drawing, worth, weights)
 
 
-def _change_cell(estimate: Json) -> str:
+def _change_cell(estimate: Json) -> Cell:
     if estimate["change"] is None:
-        return f"refused<small>{estimate['brief']}</small>"
+        return Cell("refused", (estimate["brief"],))
     decimals, guess = places([estimate["change"]]), estimate["guess"]
     told = f"best guess {readable(guess['value'], decimals)}, {guess['estimator']}"
-    return f"{cell_of(estimate['change'], decimals)}<small>{told}</small>"
+    change = cell_of(estimate["change"], decimals)
+    return replace(change, notes=(*change.notes, told))
 
 
 def pushed_in(effects: Mapping[str, Any] | None) -> Json | None:
@@ -125,11 +111,11 @@ def pushed_in(effects: Mapping[str, Any] | None) -> Json | None:
     return reached or None
 
 
-def pushing(effects: Mapping[str, Any] | None, unit: str) -> str:
+def pushing(effects: Mapping[str, Any] | None, unit: str) -> Section | None:
     """How far a ranker can lean on rewards, by pessimism; empty where none should, or it was not looked at."""
     push = pushed_in(effects)
     if push is None:
-        return ""
+        return None
     figure, axes = canvas(1, len(push), 3.0)
     for panel, (kappa, it) in zip(axes, push.items(), strict=True):
         at = it["divergence"]
@@ -155,10 +141,10 @@ def pushing(effects: Mapping[str, Any] | None, unit: str) -> str:
         f"is where the lower end of its interval is highest: {advice}{none}. Gains are {unit} an exposure."
     )
     marks = legend([(MODEL, "gain of held-out users, 95% interval"), (SECOND, "predicted gain")])
-    return section(PUSH, lead, marks, svg(figure, "predicted gain and gain of held-out users"))
+    return section(PUSH, lead, marks, picture(figure, "predicted gain and gain of held-out users"))
 
 
-def how_early(found: Json, star: str) -> str:
+def how_early(found: Json, star: str) -> Section:
     """How often early days decide as the whole horizon does."""
     if found["reason"] is not None:
         return section(HOW_EARLY, f"Early days were not held against the end: {found['reason']}.")
@@ -183,12 +169,12 @@ def how_early(found: Json, star: str) -> str:
                 point(panel, place, it, colours[name], across=False)
         panel.set(title=title, xlabel="day", ylim=(0, 1.03))
         panel.grid(visible=False, axis="x")
-    picture = svg(figure, "agreement of early days")
+    drawing = picture(figure, "agreement of early days")
     marks = legend([(colours[name], name) for name in names])
-    return section(HOW_EARLY, lead, bullets(found["sentences"]), marks, picture)
+    return section(HOW_EARLY, lead, bullets(found["sentences"]), marks, drawing)
 
 
-def past_experiments(found: Json) -> str:
+def past_experiments(found: Json) -> Section:
     """What past A/B tests say of quick signals."""
     star = found["north_star"]
     lead = (
@@ -198,7 +184,7 @@ def past_experiments(found: Json) -> str:
     if found.get("left_out"):
         lead += f" Columns that are no numbers were left out: {', '.join(found['left_out'])}."
     if found["reason"] is not None:
-        return section("Past experiments", lead, f"<p>Not computed: {escape(found['reason'])}.</p>")
+        return section("Past experiments", lead, Paragraph(f"Not computed: {found['reason']}."))
     weights = [
         (f"{it['method']}: {it['signal']}", [cell_of({"value": it["weight"], "low": it["low"], "high": it["high"]}, 3)])
         for it in found["weights"]
@@ -219,7 +205,7 @@ def past_experiments(found: Json) -> str:
     axes.set_title("sign agreement against sensitivity, with intervals; the front in colour, single signals by name")
     axes.set_xlabel(f"sensitivity, times that of {star}")
     axes.set_ylabel("sign agreement")
-    told = f"<p>{found['arms']} arms of {found['experiments']} experiments.</p>"
+    told = Paragraph(f"{found['arms']} arms of {found['experiments']} experiments.")
     table = tabled([f"weight for {star}", "estimate"], weights)
     judged = tabled(["the proxy, JIVE weights", "estimate"], measures)
-    return section("Past experiments", lead, told, table, judged, svg(figure, "sensitivity and agreement"))
+    return section("Past experiments", lead, told, table, judged, picture(figure, "sensitivity and agreement"))
