@@ -78,7 +78,7 @@ MOVED: dict[str, tuple[str, ...]] = {
     ),
     "reward.evaluation.terminal": ("reward.report.terminal",),
     "reward.evaluation.truth": ("reward.evaluation.simulated_truth",),
-    "reward.evaluation.wording": ("reward.text",),
+    "reward.evaluation.wording": ("reward.report.text",),
     "reward.experiments.composite": ("reward.scoring.composite",),
     "reward.experiments.proxies": ("reward.experiments.proxy_validation",),
     "reward.experiments.quantiles": ("reward.statistics.intervals",),
@@ -96,6 +96,7 @@ MOVED: dict[str, tuple[str, ...]] = {
     "reward.sequences.restored": ("reward.features.restored",),
     "reward.sequences.slots": ("reward.features.history",),
     "reward.sequences.split": ("reward.data.split",),
+    "reward.text": ("reward.report.text", "reward.plain"),
     "reward.tracking": ("reward.training.tracking",),
     "reward.wiring": ("reward.targets", "reward.training.wiring"),
 }
@@ -103,8 +104,14 @@ MOVED: dict[str, tuple[str, ...]] = {
 
 # names of before in modules of today, and what they are called now
 RENAMED: dict[str, dict[str, str]] = {
+    "reward.causal.diagnostics.summary": {"account": "summarize_effects", "no_summary": "not_estimated"},
     "reward.causal.estimate": {"fit_effects": "estimate_effects"},
     "reward.causal.user_effects.estimation": {"fit_personal": "fit_user_effects"},
+    "reward.evaluation.auxiliary_tasks": {"assess_further": "assess_auxiliary"},
+    "reward.evaluation.value_decomposition": {
+        "ledger": "value_decomposition",
+        "reward_account": "reward_distribution",
+    },
     "reward.experiments.surrogate_index": {"Past": "PastExperiments"},
     "reward.off_policy.feedback": {"Logged": "LoggedFeedback"},
     "reward.off_policy.estimate": {"effective_rows": "effective_sample_size"},
@@ -115,6 +122,7 @@ RENAMED: dict[str, dict[str, str]] = {
         "independent_inverse_propensity": "independent_ips",
         "reward_interaction_inverse_propensity": "reward_interaction_ips",
     },
+    "reward.report.sections": {"pushing": "how_far_to_lean", "pushed_in": "shifts_to_show"},
     "reward.report.write": {"publish": "write_report"},
 }
 

@@ -8,6 +8,7 @@ label that found its way into the table, tells of the days after and not of thos
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import polars as pl
@@ -16,7 +17,7 @@ from reward.arrays import Doubles, Ints
 from reward.columns import ITEM, USER
 from reward.data.days import DAY, day_of
 from reward.data.event_log import EventLog, SchemaError
-from reward.evaluation.estimates import Json, of_log
+from reward.evaluation.estimates import of_log
 
 MOST_ROWS = 200_000  # drawn of the log's rows
 MOST_GROUPS = 200  # values of a text column that are told apart; a number is cut into
@@ -36,6 +37,7 @@ class Suspect:
         se: standard error of their difference, users as clusters.
     """
 
+    derived: ClassVar = ("leaks",)  # is kept beside them
     column: str
     after: float
     before: float
@@ -47,13 +49,20 @@ class Suspect:
         gap = self.after - self.before
         return gap > LEAST and gap > SURE * self.se
 
-    def sentence(self) -> str:
-        """Of a leak, what is wrong and what to do."""
-        return (
-            f"{self.column} explains {self.after:.0%} of the active days after a row and {self.before:.0%} of those "
-            "before it: it seems to be filled in later than the row. Leave it out of data.feedback, data.context and "
-            "data.item_features, or log what was known at that moment."
-        )
+
+@dataclass(frozen=True)
+class Leakage:
+    """What columns know of the days after their rows.
+
+    Attributes:
+        days: after a row and before it, that were looked at.
+        columns: the most suspicious first.
+        reason: why nothing could be looked at; None: it was.
+    """
+
+    days: int
+    columns: tuple[Suspect, ...]
+    reason: str | None = None
 
 
 def item_leakage(log: EventLog, *, days: int, seed: int) -> list[Suspect]:
@@ -100,27 +109,21 @@ def item_leakage(log: EventLog, *, days: int, seed: int) -> list[Suspect]:
     return sorted(found, key=lambda it: it.before - it.after)
 
 
-def leakage_summary(log: EventLog, *, horizon_days: int, seed: int) -> Json:
-    """What `item_leakage` finds, as values that go into JSON.
+def leakage_summary(log: EventLog, *, horizon_days: int, seed: int) -> Leakage:
+    """What `item_leakage` finds, or why it could not look.
 
     Args:
         log: a checked log, cut where it is to be known.
         horizon_days: of the outcome; days after and before are no more, and no more than a third of the log.
         seed: see `item_leakage`.
-
-    Returns:
-        ``days``, ``columns`` (``column``, ``after``, ``before``, ``se`` and ``leaks`` of each), ``sentences``, one a
-        leak, and ``reason``: why nothing could be looked at, else null.
     """
     day = pl.col(DAY)
     span = log.events.with_columns(day_of(log)).select(day.max() - day.min() + 1).collect().item()
     days = max(min(horizon_days, span // 3), 1)
     try:
-        found = item_leakage(log, days=days, seed=seed)
+        return Leakage(days, tuple(item_leakage(log, days=days, seed=seed)))
     except SchemaError as error:
-        return {"days": days, "columns": [], "sentences": [], "reason": str(error)}
-    columns = [{**vars(it), "leaks": it.leaks} for it in found]
-    return {"days": days, "columns": columns, "sentences": [it.sentence() for it in found if it.leaks], "reason": None}
+        return Leakage(days, (), str(error))
 
 
 def _is_list(items: pl.LazyFrame, name: str) -> bool:

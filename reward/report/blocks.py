@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from reward.text import Estimate, places, readable
+from reward.evaluation.estimates import Estimate
+from reward.report.text import places, readable
 
 _INTERVAL = re.compile(r"(\([^()]*interval[^()]*\))")  # in a sentence: set back, so that the statement stands out
 
@@ -130,16 +131,16 @@ def tabled(header: Sequence[str], rows: Iterable[Row], emphasized: str = "") -> 
 
 def cells_of(estimates: Sequence[Estimate | None]) -> list[Cell]:
     """Values above their intervals, a column of a table."""
-    decimals = places(it for it in estimates if it)
+    decimals = places(it for it in estimates if it is not None)
     return [cell_of(it, decimals) for it in estimates]
 
 
 def cell_of(estimate: Estimate | None, decimals: int) -> Cell:
     """A value above its interval, or a dash."""
-    if not estimate or estimate["value"] is None:
+    if estimate is None or estimate.value is None:
         return Cell("–")
-    value, low, high = (readable(estimate[end], decimals) for end in ("value", "low", "high"))
-    return Cell(value, ("no interval" if estimate["low"] is None else f"{low} to {high}",))
+    ends = None if estimate.interval is None else [readable(end, decimals) for end in estimate.interval]
+    return Cell(readable(estimate.value, decimals), ("no interval" if ends is None else " to ".join(ends),))
 
 
 def rows_of(names: Sequence[str], columns: Sequence[Sequence[Estimate | None]]) -> list[Row]:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
+from reward.evaluation.estimates import Estimate
 from reward.report.blocks import Legend, Picture
-from reward.text import Estimate, places, readable
+from reward.report.text import places, readable
 
 # Plots are drawn in stand-ins for the colours of the page, which follow the reader's light or dark scheme.
 INK, MUTED, RULE, PAPER = "#0a0a01", "#0a0a02", "#0a0a03", "#0a0a04"
@@ -60,13 +61,6 @@ STYLE: dict[Any, Any] = {
 WIDTH = 10.0  # inches, which the page shows across its column
 
 
-def per_cent(estimate: Estimate | None) -> Estimate | None:
-    """A share as an estimate of a hundred times as much."""
-    if estimate is None:
-        return None
-    return {end: None if estimate[end] is None else 100 * estimate[end] for end in ("value", "low", "high")}
-
-
 def legend(marks: Sequence[tuple[str, str]]) -> Legend:
     """What each colour stands for: stand-ins and labels."""
     names = {stand_in: name for name, (stand_in, *_) in COLOURS.items()}
@@ -111,16 +105,17 @@ def canvas(rows: int, columns: int, height: float) -> tuple[Figure, list[Axes]]:
 
 def point(axes: Axes, place: float, estimate: Estimate, colour: str, *, across: bool) -> None:
     """A dot on its interval, which lies across the plot or stands up in it."""
-    if estimate["value"] is None:
+    if estimate.value is None:
         return
-    line, dot = ([estimate["low"], estimate["high"]], [place, place]), ([estimate["value"]], [place])
-    if estimate["low"] is not None:
+    dot = ([estimate.value], [place])
+    if estimate.interval is not None:
+        line = (list(estimate.interval), [place, place])
         axes.plot(*(line if across else line[::-1]), color=colour, lw=1.7, solid_capstyle="round")
     axes.plot(*(dot if across else dot[::-1]), "o", color=colour, ms=5.5, mec=PAPER, mew=0.8)
 
 
 def forest(
-    axes: Axes, title: str, estimates: dict[str, Estimate], colour: Callable[[str], str], *, at: float | None
+    axes: Axes, title: str, estimates: Mapping[str, Estimate], colour: Callable[[str], str], *, at: float | None
 ) -> None:
     """One interval a line, its value at the right, against a vertical line ``at``."""
     decimals = places(estimates.values())
@@ -129,7 +124,7 @@ def forest(
     for place, (name, estimate) in enumerate(estimates.items()):
         point(axes, place, estimate, colour(name), across=True)
         axes.annotate(
-            readable(estimate["value"], decimals),
+            readable(estimate.value, decimals),
             (1, place),
             (5, 0),
             axes.get_yaxis_transform(),

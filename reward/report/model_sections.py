@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
-from reward.causal.diagnostics.summary import points_of
-from reward.evaluation.auxiliary_tasks import further_sentences
-from reward.evaluation.estimates import ACTIVITY, BASE_RATE, EVERYTHING, LIGHTGBM, Json
+from reward.evaluation.estimates import ACTIVITY, BASE_RATE, EVERYTHING, LIGHTGBM, Estimate
+from reward.evaluation.findings import Evaluation
+from reward.evaluation.log_carries import Gain
 from reward.evaluation.results import overview
 from reward.outcomes.protocol import Points
 from reward.report.blocks import (
     Block,
     Heading,
     Legend,
+    Row,
     Section,
     bullets,
     cell_of,
@@ -35,34 +36,34 @@ from reward.report.drawing import (
     canvas,
     forest,
     legend,
-    per_cent,
     picture,
     point,
 )
-from reward.text import Estimate, places
+from reward.report.sentences import auxiliary_sentences
+from reward.report.text import places
 
 _RIVALS = {ACTIVITY: SECOND, LIGHTGBM: THIRD, EVERYTHING: FOURTH}
 _PANELS = 5  # days of reliability: more are thinned to as many
 
 
-def _colour(assessment: Json, name: str) -> str:
-    return MODEL if name == assessment["model"] else _RIVALS.get(name, MUTED)
+def _colour(evaluation: Evaluation, name: str) -> str:
+    return MODEL if name == evaluation.model else _RIVALS.get(name, MUTED)
 
 
-def gains_table(assessment: Json, span: str) -> Section:
+def gains_table(evaluation: Evaluation, span: str) -> Section:
     """What each forecast gains on what it is held against."""
-    names, gains = list(assessment["metrics"]), assessment["carry"]["gains"]
+    names, gains = list(evaluation.metrics), evaluation.carries.gains
     blocks: list[Block] = []
     if gains:
         figure, axes = canvas(1, len(gains), 0.75 + 0.3 * len(names))
         for panel, (reference, by_name) in zip(axes, gains.items(), strict=True):
-            shown = {name: by_name[name] for name in names if name not in (reference, BASE_RATE)}
+            shown = {name: by_name[name].total for name in names if name not in (reference, BASE_RATE)}
             if reference != BASE_RATE:  # weaker ones lie so far off that the others could not be told apart
                 shown = {name: it for name, it in shown.items() if _no_weaker(gains, name, reference)}
-            forest(panel, f"gain over {reference}, nats a day", shown, partial(_colour, assessment), at=0)
+            forest(panel, f"gain over {reference}, nats a day", shown, partial(_colour, evaluation), at=0)
         blocks.append(picture(figure, "gains in log-loss"))
-    columns = overview(assessment)
-    blocks.append(tabled(["prediction", *columns], rows_of(names, list(columns.values())), assessment["model"]))
+    columns = overview(evaluation)
+    blocks.append(tabled(["prediction", *columns], rows_of(names, list(columns.values())), evaluation.model))
     lead = (
         "How much less log-loss each prediction has than the base rate and, enlarged, than past activity "
         "alone, without those far below it: to the right of the line is better. The table has every metric over "
@@ -72,27 +73,33 @@ def gains_table(assessment: Json, span: str) -> Section:
     return section("Gains in log-loss", lead, *blocks)
 
 
-def _no_weaker(gains: Json, name: str, reference: str) -> bool:
-    gain, bar = (gains.get(BASE_RATE, {}).get(it, {}).get("value") for it in (name, reference))
+def _no_weaker(gains: Mapping[str, Mapping[str, Gain]], name: str, reference: str) -> bool:
+    over_base = gains.get(BASE_RATE, {})
+    gain, bar = (None if it not in over_base else over_base[it].total.value for it in (name, reference))
     return gain is None or bar is None or gain > bar / 2
 
 
-def by_day(assessment: Json) -> Section:
+def by_day(evaluation: Evaluation) -> Section:
     """Forecasts by the day ahead."""
-    metrics, gains, model = assessment["metrics"], assessment["carry"]["gains"], assessment["model"]
-    panels = {f"gain over {reference}, nats a day": by_name for reference, by_name in gains.items()}
-    panels["AUC"] = {name: it["auc"] for name, it in metrics.items()}
-    shown = [name for name in (*reversed(_RIVALS), model) if name in metrics]
+    metrics, gains = evaluation.metrics, evaluation.carries.gains
+    panels = {
+        f"gain over {reference}, nats a day": {
+            name: [(it.day, it.gain) for it in gain.by_day] for name, gain in by_name.items()
+        }
+        for reference, by_name in gains.items()
+    }
+    panels["AUC"] = {name: [(it.day, it.estimate) for it in found.auc.by_day] for name, found in metrics.items()}
+    shown = [name for name in (*reversed(_RIVALS), evaluation.model) if name in metrics]
     figure, axes = canvas(1, len(panels), 2.9)
     for panel, (title, by_name) in zip(axes, panels.items(), strict=True):
         for place, name in enumerate(shown):
             if title == f"gain over {name}, nats a day":
                 continue
-            days = [it for it in by_name[name]["by_day"] if it["value"] is not None]
-            x = [it["day"] + 0.09 * (place - (len(shown) - 1) / 2) for it in days]
-            colour = _colour(assessment, name)
-            panel.plot(x, [it["value"] for it in days], color=colour, lw=1.2, alpha=0.6)
-            for at, it in zip(x, days, strict=True):
+            days = [(day, it) for day, it in by_name[name] if it.value is not None]
+            x = [day + 0.09 * (place - (len(shown) - 1) / 2) for day, _ in days]
+            colour = _colour(evaluation, name)
+            panel.plot(x, [it.value or 0.0 for _, it in days], color=colour, lw=1.2, alpha=0.6)
+            for at, (_, it) in zip(x, days, strict=True):
                 point(panel, at, it, colour, across=False)
         panel.set_title(title)
         panel.set_xlabel("day after the row")
@@ -102,35 +109,35 @@ def by_day(assessment: Json) -> Section:
             panel.axhline(0, color=MUTED, lw=0.9)
     lead = (
         "The same predictions day by day: log-loss gains should stay above zero, and AUC, the chance that "
-        f"of {_of_a_pair(points_of(assessment))} the first got the higher prediction, above one half. Days that no "
+        f"of {_of_a_pair(evaluation.points)} the first got the higher prediction, above one half. Days that no "
         "row has seen yet are left out."
     )
-    return section("Day by day", lead, _legend(assessment, shown[::-1]), picture(figure, "gains and AUC by day"))
+    return section("Day by day", lead, _legend(evaluation, shown[::-1]), picture(figure, "gains and AUC by day"))
 
 
 def _of_a_pair(points: Points) -> str:
     return f"a user with {points.one} that day and one without" if points.share else "an active and an absent user"
 
 
-def _legend(assessment: Json, names: Sequence[str]) -> Legend:
-    return legend([(_colour(assessment, name), name) for name in names])
+def _legend(evaluation: Evaluation, names: Sequence[str]) -> Legend:
+    return legend([(_colour(evaluation, name), name) for name in names])
 
 
-def reliability(assessment: Json) -> Section:
+def reliability(evaluation: Evaluation) -> Section:
     """How often what was forecast came, by the forecast."""
-    metrics, curves = assessment["metrics"], assessment["reliability"]
-    days = [it["day"] for it in curves[assessment["model"]]]
+    metrics, curves = evaluation.metrics, evaluation.reliability
+    days = [it.day for it in curves[evaluation.model]]
     days = [days[at] for at in np.unique(np.linspace(0, len(days) - 1, min(_PANELS, len(days))).round().astype(int))]
     figure, axes = canvas(2, len(days), 1.2 + 1.6 * WIDTH / max(len(days), 3))
     for place, day in enumerate(days):
         curve, gap = axes[place], axes[place + len(days)]
         curve.plot([0, 1], [0, 1], color=MUTED, lw=0.9, transform=curve.transAxes)
         gap.axhline(0, color=MUTED, lw=0.9)
-        for name in reversed(curves):
-            colour = _colour(assessment, name)
-            for group in next(it["bins"] for it in curves[name] if it["day"] == day):
-                point(curve, group["predicted"], group["observed"], colour, across=False)
-                point(gap, group["predicted"], _less(group["observed"], group["predicted"]), colour, across=False)
+        for name in reversed(list(curves)):
+            colour = _colour(evaluation, name)
+            for group in next(it.bins for it in curves[name] if it.day == day):
+                point(curve, group.predicted, group.observed, colour, across=False)
+                point(gap, group.predicted, group.observed.minus(group.predicted), colour, across=False)
         curve.set_title(f"day {day}")
         gap.set_xlabel("predicted")
     top = max(max(panel.get_xlim()[1], panel.get_ylim()[1]) for panel in axes[: len(days)])
@@ -145,19 +152,26 @@ def reliability(assessment: Json) -> Section:
         panel.tick_params(labelleft=False)
     axes[0].set_ylabel("observed")
     axes[len(days)].set_ylabel("observed − predicted")
-    kinds = ("predicted", "observed", "ratio")
-    points = points_of(assessment)
-    columns = [[it[f"active_days_{kind}"] for it in metrics.values()] for kind in kinds]
-    if points.share:
-        columns[:2] = [[per_cent(it) for it in column] for column in columns[:2]]
+    points = evaluation.points
+    scale = 100 if points.share else 1
+    columns: list[list[Estimate | None]] = [
+        [it.active_days_predicted.estimate.scaled(scale) for it in metrics.values()],
+        [
+            None if it.active_days_observed is None else it.active_days_observed.estimate.scaled(scale)
+            for it in metrics.values()
+        ],
+        [it.active_days_ratio.estimate for it in metrics.values()],
+    ]
     lead = (
         "Where the model says 30%, do 30% come? Each dot is one of equally large groups of rows: on the "
         "diagonal the model is right, below it promises too much. The lower row enlarges the distance to "
         "the diagonal. The table sums over the days that are known of a row: with a ratio above 1 fewer "
         f"{points.total} came than were promised."
     )
-    table = tabled([_of_rows(points), *kinds], rows_of(list(metrics), columns), assessment["model"])
-    return section("Reliability", lead, _legend(assessment, list(curves)), picture(figure, "reliability by day"), table)
+    table = tabled(
+        [_of_rows(points), "predicted", "observed", "ratio"], rows_of(list(metrics), columns), evaluation.model
+    )
+    return section("Reliability", lead, _legend(evaluation, list(curves)), picture(figure, "reliability by day"), table)
 
 
 def _of_rows(points: Points) -> str:
@@ -165,22 +179,18 @@ def _of_rows(points: Points) -> str:
     return f"% of rows with {points.total}" if points.share else f"{points.total} a row"
 
 
-def _less(estimate: Estimate, number: float) -> Estimate:
-    return {end: None if it is None else it - number for end, it in estimate.items()}
-
-
-def return_time(assessment: Json) -> Section:
+def return_time(evaluation: Evaluation) -> Section:
     """Who is back first."""
-    found = {name: it["c_index"] for name, it in assessment["metrics"].items() if name != BASE_RATE}
+    found = {name: it.c_index.estimate for name, it in evaluation.metrics.items() if name != BASE_RATE}
     points, what, asked = (
-        points_of(assessment),
+        evaluation.points,
         "the return time",
         "who is back first have the higher chance of being back",
     )
     if points.share:
         what, asked = f"the time until {points.one}", f"whose {points.one} comes first have the higher chance of it"
     figure, [axes] = canvas(1, 1, 0.75 + 0.26 * len(found))
-    forest(axes, f"C-index of {what}", found, partial(_colour, assessment), at=None)
+    forest(axes, f"C-index of {what}", found, partial(_colour, evaluation), at=None)
     lead = (
         f"Of two users, does the one {asked}, as predicted? The C-index is the share of such pairs in order, with "
         "those counted whose order the log can tell: one half is chance, 1 is perfect."
@@ -189,17 +199,17 @@ def return_time(assessment: Json) -> Section:
     return section(title, lead, picture(figure, f"C-index of {what}"))
 
 
-def slices_section(assessment: Json) -> Section:
+def slices_section(evaluation: Evaluation) -> Section:
     """Forecasts by slices of the test days."""
-    slices = assessment["slices"]
-    gains = {it["slice"]: it["gain"] for it in slices if it["gain"]}
+    slices = evaluation.slices
+    gains = {it.name: it.gain for it in slices if it.gain is not None}
     blocks: list[Block] = []
     if gains:
         figure, [axes] = canvas(1, 1, 0.75 + 0.26 * len(gains))
-        title = f"gain of {assessment['model']} over {ACTIVITY}, nats a day"
+        title = f"gain of {evaluation.model} over {ACTIVITY}, nats a day"
         forest(axes, title, gains, lambda _: MODEL, at=0)
         blocks.append(picture(figure, "gain by slice"))
-    points = points_of(assessment)
+    points = evaluation.points
     header = [
         "slice",
         "rows",
@@ -209,50 +219,56 @@ def slices_section(assessment: Json) -> Section:
         f"{_of_rows(points).removesuffix(' a row')} predicted",
         "observed",
     ]
-    told = {metric: [it[metric] for it in slices] for metric in ("log_loss", "gain", "predicted", "observed")}
-    if points.share:
-        told |= {metric: [per_cent(it) for it in told[metric]] for metric in ("predicted", "observed")}
-    columns = [cells_of(column) for column in told.values()]
+    scale = 100 if points.share else 1
+    columns = [
+        cells_of(column)
+        for column in (
+            [it.log_loss for it in slices],
+            [it.gain for it in slices],
+            [None if it.predicted is None else it.predicted.scaled(scale) for it in slices],
+            [None if it.observed is None else it.observed.scaled(scale) for it in slices],
+        )
+    ]
     rows = [
         (
-            it["slice"],
-            [f"{it['rows']:,}", f"{it['users']:,}", *(cells if it["measured"] else ["too small", "–", "–", "–"])],
+            it.name,
+            [f"{it.rows:,}", f"{it.users:,}", *(cells if it.measured else ["too small", "–", "–", "–"])],
         )
         for it, cells in zip(slices, zip(*columns, strict=True), strict=True)
     ]
     lead = (
         "Whether the gain over past activity holds for every kind of row, or is earned by some and paid by "
-        f"others. A slice with fewer than {assessment['min_slice_users']} users is too small to say."
+        f"others. A slice with fewer than {evaluation.min_slice_users} users is too small to say."
     )
     return section("Slices", lead, *blocks, tabled(header, rows))
 
 
-def further_outcomes(assessment: Json) -> Section | None:
+def auxiliary_tasks(evaluation: Evaluation) -> Section | None:
     """Outcomes beside the one that rewards are told in."""
-    further = {name: it for name, it in assessment.get("further", {}).items() if it["reason"] is None}
-    if not assessment.get("further"):
+    if not evaluation.auxiliary:
         return None
+    measured = {name: it for name, it in evaluation.auxiliary.items() if it.reason is None}
     lead = (
         "What else the same states predict, on the same test days. Skill is the share of the variance explained that "
         "the average of training leaves: 0 is that average, 1 is perfect. Predicted over observed is 1 where "
         "predictions add up, part by part and for every kind of row."
     )
-    blocks: list[Block] = [bullets(further_sentences(assessment["further"]))]
-    if further:
-        figure, axes = canvas(1, len(further), 2.9)
-        for panel, (name, it) in zip(axes, further.items(), strict=True):
-            for shift, which, colour in ((-0.09, "observed", SECOND), (0.09, "predicted", MODEL)):
-                for place, part in enumerate(it["parts"]):
-                    point(panel, place + shift, part[which], colour, across=False)
-            every = range(0, len(it["parts"]), max(len(it["parts"]) // 6, 1))
-            panel.set_xticks(list(every), [it["parts"][place]["part"].removeprefix("day ") for place in every])
-            panel.set_title(f"{name}: {it['unit']}")
+    blocks: list[Block] = [bullets(auxiliary_sentences(evaluation.auxiliary))]
+    if measured:
+        figure, axes = canvas(1, len(measured), 2.9)
+        for panel, (name, it) in zip(axes, measured.items(), strict=True):
+            for place, part in enumerate(it.parts):
+                point(panel, place - 0.09, part.observed, SECOND, across=False)
+                point(panel, place + 0.09, part.predicted, MODEL, across=False)
+            every = range(0, len(it.parts), max(len(it.parts) // 6, 1))
+            panel.set_xticks(list(every), [it.parts[place].name.removeprefix("day ") for place in every])
+            panel.set_title(f"{name}: {it.unit}")
             panel.grid(visible=False, axis="x")
         blocks += [
             legend([(MODEL, "predicted"), (SECOND, "observed")]),
             picture(figure, "predicted and observed parts"),
         ]
-    for name, it in further.items():
-        rows = [(one["slice"], [cell_of(one["ratio"], places([one["ratio"]]))]) for one in it["slices"]]
+    for name, it in measured.items():
+        rows: list[Row] = [(one.name, [cell_of(one.ratio, places([one.ratio]))]) for one in it.slices]
         blocks += [Heading(name), tabled(["slice", "predicted over observed"], rows)]
     return section("Further outcomes", lead, *blocks)

@@ -7,7 +7,8 @@ from typing import Any
 
 from torch import Tensor
 
-from reward.causal.diagnostics.summary import account_sentences, no_push, verdict
+from reward.causal.diagnostics.summary import EffectSummary, no_push, verdict
+from reward.scoring.effect_sentences import effect_sentences
 from reward.scoring.function import RewardFunction
 
 _VALUES = """\
@@ -41,11 +42,12 @@ def model_card(function: RewardFunction, facts: Mapping[str, Any]) -> str:
     features = function.features
     carried = [*facts.get("carry", []), *(facts[it]["sentence"] for it in ("forecast", "refit") if facts.get(it))]
     sentences = "\n".join(f"- {sentence}" for sentence in carried) or "- not evaluated"
-    effects = facts.get("effects") or {}
-    warning = f"> **Warning.** {effects['warning']}\n\n" if effects.get("warning") else ""
-    said = "\n".join(f"- {sentence}" for sentence in account_sentences(effects)) if effects else "- not estimated"
+    effects = EffectSummary.from_json(facts.get("effects"))
+    warning = "" if effects is None or not effects.warning else f"> **Warning.** {effects.warning}\n\n"
+    found = ["not estimated"] if effects is None else effect_sentences(effects)
+    said = "\n".join(f"- {sentence}" for sentence in found)
     claims = _VALUES + (_EXPOSURE_TERM if function.effects is None else _EFFECT) + _WINDOW
-    if function.effects is not None and effects and (why := no_push(effects)) is not None:
+    if function.effects is not None and effects is not None and (why := no_push(effects)) is not None:
         claims = f"- **Do not act on the rewards of this artefact**, whatever `reward_std` says: {why}.\n{claims}"
     rows = "\n".join(f"| {name} | {value} |" for name, value in facts.get("table", {}).items())
     return f"""# A reward signal in {function.unit}
