@@ -70,7 +70,7 @@ def assess_auxiliary(
     level: float,
     min_slice_users: int,
 ) -> AuxiliaryTask:
-    """Measure the prediction of an outcome that is told in parts, such as the days of a horizon.
+    """Measure the prediction of an outcome that has parts, such as the days of a horizon.
 
     ``skill`` is 1 − Σ (outcome − predicted)² / Σ (outcome − average)² over the known parts of all rows: 0 for the
     average of what training knew, 1 for no error. ``predicted`` and ``observed`` are sums over parts of the means over
@@ -79,7 +79,7 @@ def assess_auxiliary(
     Args:
         predicted: (n, k).
         outcome: (n, k).
-        known: (n, k), which of it the log can tell.
+        known: (n, k), which parts the log knows.
         average: (k,), of the outcome in what training saw; nan where it saw none: the part is left out of the skill.
         rows: the n rows: ``user_id`` and any bool columns ``slice: …``.
         unit: of the sum of the parts.
@@ -111,9 +111,9 @@ def assess_auxiliary(
         low, high = interval(statistic, len(codes), resamples=resamples, seed=seed, level=level)
         return [estimate_of(*each) for each in zip(values, low, high, strict=True)]
 
-    told = known & np.isfinite(average)
+    comparable = known & np.isfinite(average)
     error, spread = (
-        (np.where(told, outcome - against, 0.0) ** 2).sum(1, keepdims=True) for against in (predicted, average)
+        (np.where(comparable, outcome - against, 0.0) ** 2).sum(1, keepdims=True) for against in (predicted, average)
     )
     skill = ratio(error, spread, user)
     expected, came = np.where(known, predicted, 0.0), np.where(known, outcome, 0.0)

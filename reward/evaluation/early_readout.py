@@ -1,4 +1,4 @@
-"""How early is early enough, by past experiments whose north star is told day by day, as values for the report."""
+"""How early a test can be read, by past experiments whose north star is known day by day."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def early_readout(
         users: a row a user of an experiment: ``experiment`` and ``arm``.
         days: (n, H), by name: the north star on each day, and surrogates as they stand after each.
         control: the arm without treatment.
-        north_star: name of it.
+        north_star: its name.
         resamples: of the experiments, for intervals.
         seed: of the resamples and of the folds.
         level: of the intervals.

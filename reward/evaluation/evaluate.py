@@ -1,4 +1,4 @@
-"""Judges a scoring function on the days after its validation window."""
+"""Evaluates a scoring function on the days after its validation window."""
 
 from __future__ import annotations
 
@@ -114,8 +114,8 @@ def judge(
     labelled = function.outcome.label(log, window.end).collect()
     labels = {name: outcome.label(log, window.end).collect() for name, outcome in function.also.items()}
     asked = {name: it[ASKED] if ABSENT in function.also[name].states else None for name, it in labels.items()}
-    told = function.predict(events, forecast=True, expected=asked)
-    rows = _Rows.of(function, log, window, events, told.scores, labelled)
+    predicted = function.predict(events, forecast=True, expected=asked)
+    rows = _Rows.of(function, log, window, events, predicted.scores, labelled)
     policies_found, no_policies = _worth(function, rows, window, proposed, level=intervals["level"], **policies)
     others = baselines(
         log,
@@ -130,7 +130,7 @@ def judge(
         **calibration,
     )
     found = assess(
-        {MODEL: told.forecast[rows.test], **others},
+        {MODEL: predicted.forecast[rows.test], **others},
         rows.trace,
         rows.observed,
         rows=rows.judged,
@@ -143,7 +143,7 @@ def judge(
     )
     setting = {name: intervals[name] for name in ("resamples", "level", "min_slice_users")}
     auxiliary = {
-        name: _auxiliary(function.also[name], told.expected[name], it, rows, window, seed=seed, **setting)
+        name: _auxiliary(function.also[name], predicted.expected[name], it, rows, window, seed=seed, **setting)
         for name, it in labels.items()
     }
     leakage = leakage_summary(rows.known, horizon_days=function.horizon_days, seed=seed)
@@ -174,7 +174,7 @@ def _worth(
 
 
 def _no_propensities(log: EventLog) -> str | None:
-    """Why a log's propensities weight no row, as a clause; None: they do."""
+    """Why a log's propensities cannot weight rows, as a clause; None: they can."""
     if PROPENSITY not in log.events.collect_schema().names():
         return f"the log has no column {PROPENSITY}, log it"
     return check_propensities(log)
@@ -188,7 +188,7 @@ def _auxiliary(
     window: Split,
     **setting: Any,
 ) -> AuxiliaryTask:
-    """What `assess_auxiliary` says of one outcome, on the events of the test days."""
+    """`assess_auxiliary` of one outcome, on the events of the test days."""
     before = outcome.parts(outcome.label(rows.known, window.validation_end).collect())
     test = (labels[DAY] >= window.validation_end).to_numpy()
     parts = outcome.parts(labels.filter(test))

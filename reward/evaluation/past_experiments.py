@@ -111,11 +111,11 @@ def past_experiments(
 
     Args:
         file: parquet with a row a user of an experiment: ``experiment``, ``arm``, ``user_id`` and a column a metric. A
-            metric may be told day by day, as a list with a number for each day of the horizon. If the north star is,
-            its sum is what is to be foretold, and early days are held against it; other lists are surrogates for it,
-            as they stand after each day.
+            metric may be given day by day, as a list with a number for each day of the horizon. If the north star is,
+            its sum is what signals are to predict, and early days are compared with it; other lists are surrogates for
+            it, with their value after each day.
         control: the arm without treatment.
-        north_star: the metric to foretell.
+        north_star: the metric that signals are to predict.
         resamples: of the experiments, for the measures' intervals.
         seed: of the resamples, and of the combinations tried for the front.
         level: of the intervals.
@@ -155,8 +155,8 @@ def past_experiments(
         try:
             days = {name: day_by_day(users[name]) for name in daily}
             if len({each.shape for each in days.values()}) > 1:
-                told = ", ".join(f"{name} of {each.shape[1]}" for name, each in days.items())
-                raise SchemaError(f"expected lists of one length, a number for each day of the horizon, got {told}")
+                lengths = ", ".join(f"{name} of {each.shape[1]}" for name, each in days.items())
+                raise SchemaError(f"expected lists of one length, a number for each day of the horizon, got {lengths}")
         except SchemaError as error:
             raise SchemaError(f"experiments={file}: {error}") from error
         early = early_readout(

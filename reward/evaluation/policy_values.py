@@ -1,7 +1,7 @@
-"""What other policies would have been worth on the test days: off-policy estimates, each with what it rests on.
+"""What other policies would have been worth on the test days: off-policy estimates, and the weights behind each.
 
-A policy is told by the chance with which it would have shown what was shown. Each exposure is judged alone: what its
-slot's being filled otherwise would have changed, all else left to the policy that ran.
+A policy is given by the probability with which it would have shown what was shown. Each exposure is estimated alone:
+what would have changed if another policy had filled its slot, while the policy that ran did all else.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from reward.statistics.intervals import normal
 CHANCE = "shown by chance"
 LEANING = "leaning on the reward"  # as `_leaning` calls it
 UNCLIPPED = "unclipped"
-SHARES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)  # of the rows, the heaviest first, whose weight is told
+SHARES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)  # of the rows, the heaviest first, whose weight is summed
 KEYS = (USER, ITEM, TIMESTAMP)
 
 
@@ -118,7 +118,7 @@ class PolicyValues:
 
 
 class _Came(NamedTuple):
-    """What came of exposures: some of the rows, by place, the values, and what was expected before the item was."""
+    """An outcome of exposures: the places of its rows, their values, and the forecasts of before the item was shown."""
 
     name: str
     place: Ints
@@ -190,7 +190,7 @@ def other_policies(
 
 
 def proposed_policies(file: str | Path, events: pl.DataFrame, timestamp_unit: str | None) -> pl.DataFrame:
-    """Policies that somebody proposes, of each of these events.
+    """Read a file of proposed policies, for each of these events.
 
     Args:
         file: parquet with ``user_id``, ``item_id``, ``timestamp`` and a column a policy: the chance in [0, 1] with
@@ -205,34 +205,34 @@ def proposed_policies(file: str | Path, events: pl.DataFrame, timestamp_unit: st
         SchemaError: the file cannot be read, lacks a column or an event, or a chance is not one.
     """
     with reading(f"policies={file}"):
-        told = scan("policies", file).collect()
-    names = [name for name in told.columns if name not in KEYS]
-    if not names or not {*KEYS} <= {*told.columns}:
+        given = scan("policies", file).collect()
+    names = [name for name in given.columns if name not in KEYS]
+    if not names or not {*KEYS} <= {*given.columns}:
         raise SchemaError(
             f"policies={file} expected the columns {', '.join(KEYS)} and a column a policy, its chance of showing the "
-            f"item, got {', '.join(told.columns)}"
+            f"item, got {', '.join(given.columns)}"
         )
-    wrong = [name for name in names if not told[name].dtype.is_numeric()]
-    wrong = wrong or [name for name in names if not told[name].is_between(0, 1).fill_null(value=False).all()]
+    wrong = [name for name in names if not given[name].dtype.is_numeric()]
+    wrong = wrong or [name for name in names if not given[name].is_between(0, 1).fill_null(value=False).all()]
     if wrong:
         raise SchemaError(
             f"policies={file} expected chances from 0 to 1 without nulls, got others in {', '.join(wrong)}"
         )
-    keys = row_keys(told, timestamp_unit)
+    keys = row_keys(given, timestamp_unit)
     if keys.is_duplicated().any():
         raise SchemaError(
             f"policies={file} expected one row an event, got {int(keys.is_duplicated().sum())} rows that share user, "
             "item and moment with another"
         )
     found = events.select(KEYS).join(
-        keys.with_columns(told[name].cast(pl.Float64) for name in names), on=KEYS, how="left", maintain_order="left"
+        keys.with_columns(given[name].cast(pl.Float64) for name in names), on=KEYS, how="left", maintain_order="left"
     )
     lacking = int(found[names[0]].null_count())
     if lacking:
         raise SchemaError(
             f"policies={file} expected a row for each of the {len(events):,} events of the test days, got none for "
-            f"{lacking:,} of them, the first {found.filter(pl.col(names[0]).is_null()).row(0)[:3]}: a policy must be "
-            "told wherever something was shown"
+            f"{lacking:,} of them, the first {found.filter(pl.col(names[0]).is_null()).row(0)[:3]}: a policy needs a "
+            "probability wherever something was shown"
         )
     return found.select(names)
 
@@ -250,8 +250,8 @@ def _leaning(
     for name, lean in [(CHANCE, None), ("reward", "the reward"), *clicks]:
         table = counts.with_columns(pl.lit(1.0).alias("odds"))
         if lean is not None:
-            told = past.group_by(ITEM).agg(pl.col(name).cast(pl.Float64).mean().alias("mean"))
-            mean = counts.join(told, on=ITEM, how="left", maintain_order="left")["mean"]
+            means = past.group_by(ITEM).agg(pl.col(name).cast(pl.Float64).mean().alias("mean"))
+            mean = counts.join(means, on=ITEM, how="left", maintain_order="left")["mean"]
             off = (mean - mean.mean()).fill_null(0.0).to_numpy()
             if not np.ptp(off) > 0:
                 continue
@@ -270,13 +270,13 @@ def _leaning(
 def _outcomes(
     rows: pl.DataFrame, trace: Bools, observed: Bools, past: pl.DataFrame, feedback: Sequence[str], unit: str
 ) -> Iterator[_Came]:
-    """What came of the rows: as many of the outcome's days as half of the rows know, and the feedback."""
+    """The outcomes of the rows: as many of the outcome's days as half of the rows know, and the feedback."""
     known, horizon = observed.sum(axis=1), observed.shape[1]
     days = int(np.sort(known)[len(known) // 2])
     place = np.flatnonzero(known >= days)
-    told = unit if days == horizon else f"{unit} (the first {days} of these)"
+    name = unit if days == horizon else f"{unit} (the first {days} of these)"
     value = (trace & observed)[place, :days].sum(axis=1).astype(np.float64)
-    yield _Came(told, place, value, rows["value_before"].to_numpy()[place] * days / horizon)
+    yield _Came(name, place, value, rows["value_before"].to_numpy()[place] * days / horizon)
     everywhere = np.arange(len(rows))
     for name in feedback:
         usual = float(past[of_log(name)].cast(pl.Float64).mean() or 0.0)  # type: ignore[arg-type]

@@ -55,13 +55,13 @@ def assess(
     min_item_rows: int,
     points: Points = DAYS,
 ) -> Evaluation:
-    """Measure a reward model, its baselines, its ledger and its rewards on test rows.
+    """Measure a reward model, its baselines, the steps of its value and its rewards on test rows.
 
     An item's click rate is its mean of ``click``. Where surprise is grouped by it, it is the rate
     among the other half of the users: with a row's own click on both sides, surprise would rise with it in a
-    perfect model too. The correlation of click rate with mean reward is over items, weighted by rows. Of it and of the
-    correlation of reward with exposure resampled is the covariance, and the standard deviations stay, which resampling
-    would raise by adding noise.
+    perfect model too. The correlation of click rate with mean reward is over items, weighted by rows. Its interval, and
+    that of the correlation of reward with exposure, resamples the covariance alone. The standard deviations stay as
+    they are, because resampling would add noise to them.
 
     Args:
         predictions: probabilities (n, H) of being active on each day, by name. Beside ``model`` the names
@@ -75,14 +75,14 @@ def assess(
         model: name of the reward model's prediction.
         unit: of values and rewards.
         click: the log's feedback that says that an item was taken up; None: it has none, and rewards and surprise are
-            not held against it.
+            not compared with it.
         resamples: number of resamples of users.
         seed: of the resamples and of the halves of the users.
         level: of the intervals, in (0, 1).
-        bins: groups of equal mass: of the calibration error, the reliability curves and the items by click rate.
+        bins: number of groups of equal mass, for the calibration error, the reliability and the items by click rate.
         min_slice_users: a slice with fewer is named and not measured.
         min_item_rows: an item with fewer has no click rate.
-        points: how amounts of the outcome are told.
+        points: how amounts of the outcome are called.
 
     Returns:
         What was asked for and what was found; `judge` adds the rest.
@@ -226,7 +226,7 @@ def _slices(
     sizes = {name: (int(mask.sum()), len(np.unique(sample.user[mask]))) for name, mask in masks.items()}
     small = {name: users for name, (_, users) in sizes.items() if users < min_users}
     for name, users in small.items():
-        sample.lack(f"slice {name}", f"it has {users} users, and needs {min_users}")
+        sample.lack(f"slice {name}", f"it has {users} users and needs {min_users} to be measured")
     large = [name for name in masks if name not in small]
     inside = np.array([masks[name] for name in large]).reshape(len(large), len(known)).T
 

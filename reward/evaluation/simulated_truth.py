@@ -64,15 +64,15 @@ def beside_truth(true: pl.DataFrame, learned: pl.DataFrame, events: pl.LazyFrame
     """
     clicked = pl.lit(None, pl.Float64) if click is None else (pl.col(click) > 0).mean()
     rates = events.group_by(ITEM).agg(clicked.alias(CLICK_RATE)).collect()
-    told = learned.select(ITEM, "exposures", pl.col("mean").alias(REWARD), pl.col("std").alias(REWARD_STD))
-    joined = told.filter(pl.col("exposures") >= LEAST_EXPOSURES).join(rates, on=ITEM).join(true, on=ITEM)
+    shown = learned.select(ITEM, "exposures", pl.col("mean").alias(REWARD), pl.col("std").alias(REWARD_STD))
+    joined = shown.filter(pl.col("exposures") >= LEAST_EXPOSURES).join(rates, on=ITEM).join(true, on=ITEM)
     return joined.select(ITEM, "exposures", CLICK_RATE, REWARD, REWARD_STD, EFFECT, EFFECT_SE).sort(ITEM)
 
 
 def against_truth(items: pl.DataFrame, *, resamples: int, seed: int, level: float) -> AgainstTruth:
     """Correlations of items' click rate and learned reward with their true effect, and how far the reward is right.
 
-    Rewards and effects are compared around their means: a reward is told against what the service shows, an effect
+    Rewards and effects are compared around their means: a reward is relative to what the service shows, an effect
     against nothing shown.
 
     Args:

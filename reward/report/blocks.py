@@ -52,7 +52,7 @@ class Bullets:
 
 @dataclass(frozen=True)
 class Legend:
-    """What each colour of a picture stands for: the colour's name and a label."""
+    """What each colour of a picture means: the colour's name and a label."""
 
     kind: ClassVar[str] = "legend"
     marks: tuple[tuple[str, str], ...]

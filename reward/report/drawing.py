@@ -62,7 +62,7 @@ WIDTH = 10.0  # inches, which the page shows across its column
 
 
 def legend(marks: Sequence[tuple[str, str]]) -> Legend:
-    """What each colour stands for: stand-ins and labels."""
+    """What each colour means: stand-ins and labels."""
     names = {stand_in: name for name, (stand_in, *_) in COLOURS.items()}
     return Legend(tuple((names[colour], label) for colour, label in marks))
 

@@ -51,24 +51,24 @@ def _colour(evaluation: Evaluation, name: str) -> str:
 
 
 def gains_table(evaluation: Evaluation, span: str) -> Section:
-    """What each forecast gains on what it is held against."""
+    """What each forecast gains over the base rate and over past activity alone."""
     names, gains = list(evaluation.metrics), evaluation.carries.gains
     blocks: list[Block] = []
     if gains:
         figure, axes = canvas(1, len(gains), 0.75 + 0.3 * len(names))
         for panel, (reference, by_name) in zip(axes, gains.items(), strict=True):
             shown = {name: by_name[name].total for name in names if name not in (reference, BASE_RATE)}
-            if reference != BASE_RATE:  # weaker ones lie so far off that the others could not be told apart
+            if reference != BASE_RATE:  # weaker ones lie so far off that the others would coincide
                 shown = {name: it for name, it in shown.items() if _no_weaker(gains, name, reference)}
             forest(panel, f"gain over {reference}, nats a day", shown, partial(_colour, evaluation), at=0)
         blocks.append(picture(figure, "gains in log-loss"))
     columns = overview(evaluation)
     blocks.append(tabled(["prediction", *columns], rows_of(names, list(columns.values())), evaluation.model))
     lead = (
-        "How much less log-loss each prediction has than the base rate and, enlarged, than past activity "
-        "alone, without those far below it: to the right of the line is better. The table has every metric over "
-        f"the horizon with its {span}. Noise raises the calibration error; the interval is corrected for it, and so "
-        "mostly lies below the value."
+        "How much lower the log-loss of each prediction is than that of the base rate, and (enlarged) than that of "
+        "past activity alone. Right of the line is better; predictions far left of it are left out. The table has "
+        f"every metric over the horizon with its {span}. Noise raises the calibration error. Its interval is corrected "
+        "for that, so it mostly lies below the value."
     )
     return section("Gains in log-loss", lead, *blocks)
 
@@ -108,9 +108,9 @@ def by_day(evaluation: Evaluation) -> Section:
         if title == f"gain over {ACTIVITY}, nats a day":
             panel.axhline(0, color=MUTED, lw=0.9)
     lead = (
-        "The same predictions day by day: log-loss gains should stay above zero, and AUC, the chance that "
-        f"of {_of_a_pair(evaluation.points)} the first got the higher prediction, above one half. Days that no "
-        "row has seen yet are left out."
+        "The same predictions day by day. Log-loss gains should stay above zero and AUC above one half. AUC is the "
+        f"chance that, of {_of_a_pair(evaluation.points)}, the first got the higher prediction. Days that no row has "
+        "reached yet are left out."
     )
     return section("Day by day", lead, _legend(evaluation, shown[::-1]), picture(figure, "gains and AUC by day"))
 
@@ -163,10 +163,10 @@ def reliability(evaluation: Evaluation) -> Section:
         [it.active_days_ratio.estimate for it in metrics.values()],
     ]
     lead = (
-        "Where the model says 30%, do 30% come? Each dot is one of equally large groups of rows: on the "
-        "diagonal the model is right, below it promises too much. The lower row enlarges the distance to "
-        "the diagonal. The table sums over the days that are known of a row: with a ratio above 1 fewer "
-        f"{points.total} came than were promised."
+        "Where the model says 30%, do 30% come? Rows are cut into equally large groups, and each dot is a group. On "
+        "the diagonal the model is right; below it the forecast is too high. The lower row enlarges the distance to "
+        f"the diagonal. The table sums over the known days of a row: a ratio above 1 means that fewer {points.total} "
+        "came than were forecast."
     )
     table = tabled(
         [_of_rows(points), "predicted", "observed", "ratio"], rows_of(list(metrics), columns), evaluation.model
@@ -185,15 +185,18 @@ def return_time(evaluation: Evaluation) -> Section:
     points, what, asked = (
         evaluation.points,
         "the return time",
-        "who is back first have the higher chance of being back",
+        "who is back first have the higher predicted chance of being back",
     )
     if points.share:
-        what, asked = f"the time until {points.one}", f"whose {points.one} comes first have the higher chance of it"
+        what, asked = (
+            f"the time until {points.one}",
+            f"whose {points.one} comes first have the higher predicted chance of it",
+        )
     figure, [axes] = canvas(1, 1, 0.75 + 0.26 * len(found))
     forest(axes, f"C-index of {what}", found, partial(_colour, evaluation), at=None)
     lead = (
-        f"Of two users, does the one {asked}, as predicted? The C-index is the share of such pairs in order, with "
-        "those counted whose order the log can tell: one half is chance, 1 is perfect."
+        f"Of two users, does the one {asked}? The C-index is the share of pairs that are in the predicted order, "
+        "among those whose order is known from the log: one half is chance, 1 is perfect."
     )
     title = what.removeprefix("the ").capitalize()
     return section(title, lead, picture(figure, f"C-index of {what}"))
@@ -237,21 +240,21 @@ def slices_section(evaluation: Evaluation) -> Section:
         for it, cells in zip(slices, zip(*columns, strict=True), strict=True)
     ]
     lead = (
-        "Whether the gain over past activity holds for every kind of row, or is earned by some and paid by "
-        f"others. A slice with fewer than {evaluation.min_slice_users} users is too small to say."
+        "Whether the gain over past activity holds in every slice of the rows, or is above zero in some and below in "
+        f"others. A slice with fewer than {evaluation.min_slice_users} users is not measured."
     )
     return section("Slices", lead, *blocks, tabled(header, rows))
 
 
 def auxiliary_tasks(evaluation: Evaluation) -> Section | None:
-    """Outcomes beside the one that rewards are told in."""
+    """What is predicted beside the outcome that rewards are in."""
     if not evaluation.auxiliary:
         return None
     measured = {name: it for name, it in evaluation.auxiliary.items() if it.reason is None}
     lead = (
-        "What else the same states predict, on the same test days. Skill is the share of the variance explained that "
-        "the average of training leaves: 0 is that average, 1 is perfect. Predicted over observed is 1 where "
-        "predictions add up, part by part and for every kind of row."
+        "What else the same states predict, on the same test days. Skill is the share of the variance around the "
+        "training average that the prediction explains: 0 is that average, 1 is perfect. Predicted over observed is 1 "
+        "where predictions are calibrated, in each part and in each slice of the rows."
     )
     blocks: list[Block] = [bullets(auxiliary_sentences(evaluation.auxiliary))]
     if measured:
@@ -271,4 +274,4 @@ def auxiliary_tasks(evaluation: Evaluation) -> Section | None:
     for name, it in measured.items():
         rows: list[Row] = [(one.name, [cell_of(one.ratio, places([one.ratio]))]) for one in it.slices]
         blocks += [Heading(name), tabled(["slice", "predicted over observed"], rows)]
-    return section("Further outcomes", lead, *blocks)
+    return section("Auxiliary tasks", lead, *blocks)

@@ -90,8 +90,9 @@ def report(
             claims(evaluation),
         ]
     colours = {name: {"light": light, "dark": dark} for name, (_, light, dark) in COLOURS.items()}
-    told = {"title": title, "facts": shown, "colours": colours, "sections": [it for it in sections if it is not None]}
-    return _TEMPLATES.get_template("page.html.j2").render(told)
+    return _TEMPLATES.get_template("page.html.j2").render(
+        title=title, facts=shown, colours=colours, sections=[it for it in sections if it is not None]
+    )
 
 
 def _in_short(evaluation: Evaluation, effects: EffectSummary | None, forecast: TrainingGain | None) -> Section:
@@ -99,14 +100,16 @@ def _in_short(evaluation: Evaluation, effects: EffectSummary | None, forecast: T
         Paragraph(text[0].upper() + text[1:], strong=f"{head}.")
         for head, text in zip(HEADS, in_short(evaluation, effects, forecast), strict=True)
     ]
-    return section("In short", "What this run found, and what to do next. Each sentence holds for its interval.", *said)
+    return section(
+        "In short", "What this run found, and what to do next. Each sentence is as certain as its interval.", *said
+    )
 
 
 def _in_words(evaluation: Evaluation, forecast: TrainingGain | None) -> Section:
     gained = [] if forecast is None else [forecast.sentence]
     return section(
         "Forecasts in words",
-        "What carries the forecasts. Where an interval covers zero, this log cannot tell the two apart.",
+        "What carries the forecasts. Where an interval covers zero, this log shows no difference.",
         bullets([*gained, *summary_sentences(evaluation)]),
     )
 
@@ -114,8 +117,8 @@ def _in_words(evaluation: Evaluation, forecast: TrainingGain | None) -> Section:
 def _truth(evaluation: Evaluation, items: pl.DataFrame) -> Section:
     """Where the log is a simulated world's."""
     lead = (
-        "This log is simulated, so what showing an item once truly does to active days is known: the same visits were "
-        "lived again with and without it, with the same luck. Each dot is an item."
+        "This log is simulated, so the true effect of showing an item once is known: the same visits were simulated "
+        "again with and without the item, with the same random numbers. Each dot is an item."
     )
     said = truth_sentences(evaluation.truth, unit=evaluation.unit, click=evaluation.click, level=evaluation.level)
     drawing = picture(against_truth(evaluation, items), "against the truth")

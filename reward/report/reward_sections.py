@@ -40,14 +40,13 @@ def decomposition_section(evaluation: Evaluation) -> Section:
         for it, mean in zip(found.steps, cells_of([it.mean for it in found.steps]), strict=True)
     ]
     lead = (
-        "From one feedback to the next the value moves in three steps: arrival (the user came back), "
-        "exposure (this item rather than another) and surprise (what the feedback revealed). A good model "
-        "is not surprised on average, whatever the item's click rate: the dots on the right should lie on "
-        "zero."
+        "From one feedback to the next the value changes in three steps: arrival (the user came back), exposure (this "
+        "item was shown and not another) and surprise (what the feedback revealed). The mean surprise of a good model "
+        "is zero at every click rate: the dots on the right should lie on the line."
     )
     said = decomposition_sentences(evaluation)
     table = tabled(["step", "rows", f"mean ({unit})", "standard deviation"], rows)
-    return section("The ledger", lead, bullets(said), picture(figure, "the ledger"), table)
+    return section("Value decomposition", lead, bullets(said), picture(figure, "value decomposition"), table)
 
 
 def reward_section(evaluation: Evaluation, effects: EffectSummary | None) -> Section:
@@ -70,8 +69,8 @@ def reward_section(evaluation: Evaluation, effects: EffectSummary | None) -> Sec
         for title, it in zip(titles, both, strict=True)
     ]
     lead = (
-        "How large rewards are, against how sure one can be of them, and whether the reward is more "
-        "than clickability: a correlation with click rate near 1 or −1 would say that it is not."
+        "How large rewards are, how uncertain they are, and whether they say more than the click rate: a correlation "
+        "with it near 1 or −1 would mean that they do not."
     )
     why = None if effects is None or evaluation.decomposition.reward_is_exposure else no_push(effects)
     doubt = [] if why is None else [f"Do not act on these rewards, whatever their standard deviations say: {why}."]
@@ -84,22 +83,22 @@ def reward_section(evaluation: Evaluation, effects: EffectSummary | None) -> Sec
 def claims(evaluation: Evaluation) -> Section:
     """What a reward of this kind claims, and what it does not."""
     said = [
-        "The reward here is the exposure step: what the model expects of users who were shown this item, "
-        "minus what it expects of users in the same state who were shown anything. It is a difference of "
-        "predictions, not a causal effect: an item shown to users who would have come back anyway is credited with "
-        "it, as far as the state does not know them."
+        "The reward here is the exposure step: what the model expects of users who were shown this item, minus what "
+        "it expects of users in the same state who were shown any item. It is a difference of predictions and not a "
+        "causal effect. An item that was shown to users who would have come back anyway gets credit for that, unless "
+        "the state shows that they would."
         if evaluation.decomposition.reward_is_exposure
         else "The reward here is the effect of showing the item, estimated from the log's own randomness. It is causal "
-        "as far as the propensities are right; the effects of showing items, above, say where these come from, whether "
-        "they balance the log, and whether held-out users confirm the rewards.",
-        "Log-loss judges the prediction, not the reward: true effects of single items are too small to "
-        "show in it. A better log-loss is no proof of better rewards, and a ranker has to be tested in an experiment "
-        "or against logged propensities.",
-        "The intervals resample the users of this log. They say what other users would have changed, not "
-        "other weeks, another logging policy or another training run.",
-        "Surprise without a trend in click rate is what a good model must show; it is not all that one must show.",
+        "as far as the propensities are right. The section on effects of showing items says where propensities come "
+        "from, whether they balance the log, and whether held-out users confirm the rewards.",
+        "Log-loss measures the prediction and not the reward: true effects of single items are too small to change "
+        "it. A better log-loss is no proof of better rewards. Test a ranker in an experiment, or with logged "
+        "propensities.",
+        "The intervals resample the users of this log. They cover other users, but not other weeks, another logging "
+        "policy or another training run.",
+        "Surprise without a trend in click rate is necessary for a good model, and not sufficient.",
     ]
-    lead = "What was measured is how well the outcome is predicted and how the reward behaves, no more."
+    lead = "This report measures how well the outcome is predicted and how rewards are distributed, and nothing else."
     notes: list[Block] = []
     if evaluation.missing:
         notes = [Heading("Not computed"), bullets(missing_sentence(it) for it in evaluation.missing)]

@@ -25,26 +25,26 @@ HOW_EARLY, PUSH, EFFECTS = "How early is early enough", "How far to lean on rewa
 
 
 def what_items_do(effects: EffectSummary | None) -> Section:
-    """What the artefact's account says of effects, its warning first; how far they can be believed."""
+    """What was found of effects, the warning first, and how far to believe it."""
     lead = (
-        "What showing an item changes, estimated from the log's own randomness. Two checks decide whether it may be "
-        "believed: users that the estimates did not see, and whether users who were shown an item resemble those who "
-        "could have been."
+        "What showing an item changes, estimated from the log's own randomness. Two checks say whether to believe it: "
+        "whether held-out users confirm it, and whether users who were shown an item resemble those who could have "
+        "been."
     )
     if effects is None:
-        return section(EFFECTS, lead, Paragraph("The artefact keeps no account of effects."))
+        return section(EFFECTS, lead, Paragraph("The artefact keeps no summary of effects."))
     warned = [Paragraph(effects.warning, strong="Warning.", warning=True)] if effects.warning else []
     said = Paragraph(strong=f"Verdict: {verdict(effects)}.")
     return section(EFFECTS, lead, *warned, said, bullets(effect_sentences(effects)))
 
 
 def _doubts(effects: EffectSummary | None) -> list[str]:
-    """What stands between off-policy estimates and a decision."""
+    """Why not to decide by off-policy estimates."""
     doubts = []
     if effects is not None and effects.flagged:
         doubts.append(
-            "The propensities that these estimates rest on fail their balance check (see the effects of showing "
-            "items): do not decide by them."
+            "The propensities behind these estimates fail their balance check (see the effects of showing items): do "
+            "not decide by them."
         )
     if effects is not None and (why := no_push(effects)) is not None:
         doubts.append(f"A gain of leaning on the reward is no reason to lean on rewards: {why}.")
@@ -54,12 +54,12 @@ def _doubts(effects: EffectSummary | None) -> list[str]:
 def other_policies(found: PolicyValues, effects: EffectSummary | None = None) -> Section:
     """What other policies would have been worth, and the weights that say so."""
     lead = (
-        "What an exposure would have brought more or less, had another policy filled its slot and all else been as it "
-        "was: exposures of the test days, each weighted by how much likelier the other policy would have made it. "
-        f"Policies that lean do so by about {found.divergence:g} nats from what the day showed. The right panel "
-        "shows the share of the weight that the heaviest rows hold; on the dotted line all rows weigh the same. Where "
-        "few rows hold most of the weight, the estimate is refused. A best guess may clip weights: it has less error "
-        "on average, but no shorter interval that holds."
+        "How much more or less an exposure would have brought if another policy had filled its slot and all else had "
+        "stayed as it was. Exposures of the test days are weighted by their probability under that policy over their "
+        f"propensity. Policies that lean are about {found.divergence:g} nats away from what the day showed. The right "
+        "panel shows the share of the weight that the heaviest rows have; on the dotted line all rows weigh the same. "
+        "An estimate is refused where few rows have most of the weight. The best guess may clip weights: its error is "
+        "smaller on average, but its interval would not be valid."
     )
     policies, outcomes = [it.policy for it in found.weights], found.outcomes
     drawn = [name for at, name in enumerate(outcomes) if at == 0 or name == found.click]
@@ -129,13 +129,14 @@ def how_far_to_lean(effects: EffectSummary | None, unit: str) -> Section | None:
     advice = (
         "a recommended limit"
         if verdict(effects) is Verdict.SUPPORTED
-        else "a limit for an experiment and no recommendation, for the propensities were estimated or not checked"
+        else "a limit for an experiment and no recommendation, because the propensities were estimated or not checked"
     )
     none = "; there is none where no gain is certain" if not all(it.limit for it in push.values()) else ""
     lead = (
-        "A ranker that leans on rewards shows the best items more often. The gain that the rewards predict rises with "
-        "every step; the gain of held-out users, whom these rewards had not seen, says how far to go. The dashed line "
-        f"is where the lower end of its interval is highest: {advice}{none}. Gains are {unit} an exposure."
+        "A ranker that leans on rewards shows the items of highest reward more often. The further it leans, the higher "
+        "the gain that the rewards predict. The gain of held-out users, whose rows these rewards were not estimated "
+        "from, says how far to go. The dashed line is where the lower end of its interval is highest: "
+        f"{advice}{none}. Gains are {unit} an exposure."
     )
     marks = legend([(MODEL, "gain of held-out users, 95% interval"), (SECOND, "predicted gain")])
     return section(PUSH, lead, marks, picture(figure, "predicted gain and gain of held-out users"))
@@ -146,10 +147,11 @@ def how_early(found: EarlyReadout, star: str, level: float) -> Section:
     if found.reason is not None:
         return section(HOW_EARLY, f"Early days were not compared with the whole horizon: {found.reason}.")
     lead = (
-        f"Would a test read after some days have been decided as it was on {star} after all {found.horizon_days}? Up, "
-        f"down or neither at {found.alpha:.0%}, by what was seen so far and by surrogates, which add what is still "
-        "to come. Tests that do nothing agree by doing nothing, and early days share their luck with the whole: read "
-        "recall, the share of launches that would have been launched, beside it."
+        f"Would a test that is read after some days have the decision that {star} gave after all "
+        f"{found.horizon_days} days? A decision is up, down or neither at {found.alpha:.0%}. It is made by the days so "
+        "far, and by surrogates that predict the rest. Tests without an effect agree by deciding nothing, and early "
+        "days share their noise with the whole. So read recall too: the share of launches that would still have been "
+        "launched."
     )
     rows = found.agreement
     names = list(dict.fromkeys(it.surrogate for it in rows))
@@ -175,11 +177,12 @@ def past_experiments(found: PastExperiments) -> Section:
     """What past A/B tests say of quick signals."""
     star = found.north_star
     lead = (
-        f"Which quick signals foretell {star}, by past experiments: the weights with which effects on them foretell "
-        "the effect on it, and how a proxy of these would have decided, each arm judged by weights of the others."
+        f"Which quick signals predict {star}, by past experiments. The weights turn effects on signals into the effect "
+        f"on {star}. The proxy is the weighted sum of signals; its decisions on each arm use weights that were learned "
+        "without that arm's experiment."
     )
     if found.left_out:
-        lead += f" Columns that are no numbers were left out: {', '.join(found.left_out)}."
+        lead += f" Columns that are not numbers were left out: {', '.join(found.left_out)}."
     if found.reason is not None:
         return section("Past experiments", lead, Paragraph(f"Not computed: {found.reason}."))
     weights: list[Row] = [(f"{it.method}: {it.signal}", [cell_of(it.estimate, 3)]) for it in found.weights]
@@ -190,10 +193,10 @@ def past_experiments(found: PastExperiments) -> Section:
     axes.set_title("sign agreement against sensitivity, with intervals; the front in colour, single signals by name")
     axes.set_xlabel(f"sensitivity, times that of {star}")
     axes.set_ylabel("sign agreement")
-    told = Paragraph(f"{found.arms} arms of {found.experiments} experiments.")
+    counted = Paragraph(f"{found.arms} arms of {found.experiments} experiments.")
     table = tabled([f"weight for {star}", "estimate"], weights)
     judged = tabled(["the proxy, JIVE weights", "estimate"], measures)
-    return section("Past experiments", lead, told, table, judged, picture(figure, "sensitivity and agreement"))
+    return section("Past experiments", lead, counted, table, judged, picture(figure, "sensitivity and agreement"))
 
 
 def _combination(axes: Axes, it: Combination) -> None:

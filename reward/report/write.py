@@ -75,7 +75,7 @@ def _of_policies(evaluation: Evaluation) -> Iterator[Missing]:
         )
     elif refused := sorted({it.policy for it in found.estimates if it.refused is not None}):
         yield Missing(
-            "What all policies would have been worth",
+            "What every policy would have been worth",
             f"too few rows inform the estimate of {', '.join(refused)}, or weights do not average 1. Ask about "
             "policies nearer to what was shown, or log more rows with a policy that tries more items.",
         )

@@ -221,10 +221,11 @@ def summarize_effects(
         pushed: how far a ranker may lean on the rewards, or where ``personal`` is None on the effects, by
             pessimism; None: not looked at.
         unchecked: why the check could not be made.
-        chosen: what opens an effect, which answers are rare and what items are pooled over; None: not told.
+        chosen: the mediator, the columns whose 0 means that nothing was asked, and what items are pooled over; None:
+            unknown.
         unused: why propensities that the log has were not used and others were estimated; None: they were, or it has
             none.
-        points: how amounts of the outcome are told.
+        points: how amounts of the outcome are called.
     """
     rewards, added = (None, None) if personal is None else map(_values, personal)
     said = [f"Balance was not checked: {unchecked}."] if balance is None else balance.sentences()
