@@ -131,9 +131,16 @@ def _read(kind: Any, value: Any, name: str) -> Any:
         return tuple(_read(its, each, f"{name}[{at}]") for at, (its, each) in enumerate(zip(kinds, value, strict=True)))
     if origin in (dict, Mapping):
         check(value, dict[str, object], name)
-        return {inner[0](key): _read(inner[1], each, f"{name}[{key!r}]") for key, each in value.items()}
+        return {_key(inner[0], key, name): _read(inner[1], each, f"{name}[{key!r}]") for key, each in value.items()}
     check(value, kind, name)
     return float(value) if kind is float else value
+
+
+def _key(kind: Any, key: str, name: str) -> Any:
+    try:
+        return kind(key)
+    except ValueError as error:
+        raise ValueError(f"{name} expected names that are numbers, got {shown(key)}") from error
 
 
 def _first(kinds: Sequence[Any], value: Any, name: str) -> Any:

@@ -6,10 +6,11 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import polars as pl
 
+from reward.arrays import Doubles
 from reward.data.event_log import SchemaError, reading
 from reward.data.files import scan
 from reward.evaluation.early_readout import EarlyReadout, day_by_day, early_readout
@@ -124,6 +125,45 @@ def past_experiments(
         SchemaError: the file cannot be read, lacks a column, has rows without an experiment, arm or user, or its lists
             are not of one length.
     """
+    given, star = _read(file, north_star)
+    users, control = given.users.with_columns(arm_names()), arm_name(control)
+    intervals: dict[str, Any] = {"resamples": resamples, "seed": seed}
+    found = PastExperiments(star, left_out=given.left_out)
+    if star in given.daily:
+        days = _by_day(file, users, given.daily)
+        early = early_readout(users, days, control=control, north_star=star, level=level, **intervals)
+        found = replace(found, early=early)
+        users = users.with_columns(pl.Series(star, days[star].sum(axis=1)))
+    try:
+        if len(given.metrics) < 2:
+            raise ValueError("the table has no other metric with one number a user")
+        table = from_users(users, given.metrics, control=control)
+        found = replace(found, experiments=table.experiments, arms=len(table))
+        every = tuple(SignalWeight(**row) for row in _finite(all_weights(table, star, level=level)))
+        found = replace(found, weights=every)
+        weights = jive(table, star, level=level)
+        measures = judge(table, star, weights.signals, weights.held_out, level=level, **intervals)
+        front = pareto_front(table, star, weights.signals, directions=DIRECTIONS, level=level, **intervals)
+        return replace(
+            found,
+            measures=tuple(ProxyMeasure(row.pop("measure"), Estimate(**row)) for row in _finite(measures)),
+            front=tuple(Combination(**row) for row in _finite(front.drop("weights"))),
+        )
+    except ValueError as error:
+        return replace(found, reason=str(error))
+
+
+class _Table(NamedTuple):
+    """Users of past experiments, and their columns: one number a user, a list by day, and what is neither."""
+
+    users: pl.DataFrame
+    metrics: list[str]
+    daily: list[str]
+    left_out: tuple[str, ...]
+
+
+def _read(file: str | Path, north_star: str | None) -> tuple[_Table, str]:
+    """The file's table, and its north star."""
     with reading(f"experiments={file}"):
         users = scan("experiments", file).collect()
     missing = [name for name in (*KEYS, north_star) if name is not None and name not in users.columns]
@@ -149,41 +189,19 @@ def past_experiments(
             f"experiments={file} expected an experiment, an arm and a user in each row, got "
             + (f"nulls in {', '.join(unnamed)}" if unnamed else "no rows")
         )
-    users, control = users.with_columns(arm_names()), arm_name(control)
-    found = PastExperiments(north_star, left_out=tuple(left_out))
-    if north_star in daily:
-        try:
-            days = {name: day_by_day(users[name]) for name in daily}
-            if len({each.shape for each in days.values()}) > 1:
-                lengths = ", ".join(f"{name} of {each.shape[1]}" for name, each in days.items())
-                raise SchemaError(f"expected lists of one length, a number for each day of the horizon, got {lengths}")
-        except SchemaError as error:
-            raise SchemaError(f"experiments={file}: {error}") from error
-        early = early_readout(
-            users, days, control=control, north_star=north_star, resamples=resamples, seed=seed, level=level
-        )
-        found = replace(found, early=early)
-        users = users.with_columns(pl.Series(north_star, days[north_star].sum(axis=1)))
+    return _Table(users, metrics, daily, tuple(left_out)), north_star
+
+
+def _by_day(file: str | Path, users: pl.DataFrame, daily: list[str]) -> dict[str, Doubles]:
+    """(users, H) of each column by day."""
     try:
-        if len(metrics) < 2:
-            raise ValueError("the table has no other metric with one number a user")
-        table = from_users(users, metrics, control=control)
-        found = replace(found, experiments=table.experiments, arms=len(table))
-        all_of_them = tuple(SignalWeight(**row) for row in _finite(all_weights(table, north_star, level=level)))
-        found = replace(found, weights=all_of_them)
-        weights = jive(table, north_star, level=level)
-        signals = weights.signals
-        measures = judge(table, north_star, signals, weights.held_out, resamples=resamples, seed=seed, level=level)
-        front = pareto_front(
-            table, north_star, signals, directions=DIRECTIONS, resamples=resamples, seed=seed, level=level
-        )
-        return replace(
-            found,
-            measures=tuple(ProxyMeasure(row.pop("measure"), Estimate(**row)) for row in _finite(measures)),
-            front=tuple(Combination(**row) for row in _finite(front.drop("weights"))),
-        )
-    except ValueError as error:
-        return replace(found, reason=str(error))
+        days = {name: day_by_day(users[name]) for name in daily}
+        if len({each.shape for each in days.values()}) > 1:
+            lengths = ", ".join(f"{name} of {each.shape[1]}" for name, each in days.items())
+            raise SchemaError(f"expected lists of one length, a number for each day of the horizon, got {lengths}")
+    except SchemaError as error:
+        raise SchemaError(f"experiments={file}: {error}") from error
+    return days
 
 
 def _finite(table: pl.DataFrame) -> Iterator[dict[str, Any]]:
