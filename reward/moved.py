@@ -17,7 +17,7 @@ MOVED: dict[str, tuple[str, ...]] = {
     "reward.card": ("reward.scoring.model_card",),
     "reward.consistency": ("reward.sequences.consistency",),
     "reward.effects": ("reward.causal",),
-    "reward.effects.account": ("reward.causal.diagnostics.summary",),
+    "reward.effects.account": ("reward.causal.diagnostics.summary", "reward.scoring.effect_sentences"),
     "reward.effects.anchors": ("reward.causal.item_effects.ipw",),
     "reward.effects.answers": ("reward.causal.user_effects.feedback",),
     "reward.effects.balance": ("reward.causal.diagnostics.balance",),
@@ -53,7 +53,7 @@ MOVED: dict[str, tuple[str, ...]] = {
     "reward.evaluation.decisions": ("reward.report.sections",),
     "reward.evaluation.drawing": ("reward.report.drawing",),
     "reward.evaluation.early_days": ("reward.evaluation.early_readout",),
-    "reward.evaluation.further": ("reward.evaluation.auxiliary_tasks",),
+    "reward.evaluation.further": ("reward.evaluation.auxiliary_tasks", "reward.report.sentences"),
     "reward.evaluation.judge": ("reward.evaluation.evaluate",),
     "reward.evaluation.off_policy": ("reward.off_policy.feedback", "reward.off_policy.estimate"),
     "reward.evaluation.off_policy.choice": ("reward.off_policy.selection",),
@@ -66,7 +66,7 @@ MOVED: dict[str, tuple[str, ...]] = {
     "reward.evaluation.policies": ("reward.evaluation.policy_values",),
     "reward.evaluation.proxies": ("reward.evaluation.past_experiments",),
     "reward.evaluation.publish": ("reward.report.write",),
-    "reward.evaluation.report": ("reward.report.page", "reward.report.figures"),
+    "reward.evaluation.report": ("reward.report.page", "reward.report.figures", "reward.report.sentences"),
     "reward.evaluation.resampling": ("reward.statistics.bootstrap",),
     "reward.evaluation.summary": ("reward.report.summary",),
     "reward.evaluation.surrogates": ("reward.experiments",),
@@ -123,7 +123,12 @@ RENAMED: dict[str, dict[str, str]] = {
         "reward_interaction_inverse_propensity": "reward_interaction_ips",
     },
     "reward.report.sections": {"pushing": "how_far_to_lean", "pushed_in": "shifts_to_show"},
+    "reward.report.sentences": {
+        "further_sentences": "auxiliary_sentences",
+        "sentences": "summary_sentences",
+    },
     "reward.report.write": {"publish": "write_report"},
+    "reward.scoring.effect_sentences": {"account_sentences": "effect_sentences"},
 }
 
 

@@ -1,4 +1,4 @@
-"""What simpler models forecast from engineered features: the competition of a reward model.
+"""What simpler models forecast from engineered features: the baselines of a reward model.
 
 A baseline is fitted on the rows and trace bits that the reward model trains on, chosen and stopped on the bits that
 validation revealed, and calibrated on these as the reward model is: what it lacks is the stream, nothing else.

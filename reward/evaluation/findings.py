@@ -113,7 +113,7 @@ class Bin:
 
 @dataclass(frozen=True)
 class DayReliability:
-    """How often what was forecast came, on one day ahead."""
+    """How often users came, by their forecast probability, on one day ahead."""
 
     day: int
     bins: tuple[Bin, ...]

@@ -66,7 +66,7 @@ class Leakage:
 
 
 def item_leakage(log: EventLog, *, days: int, seed: int) -> list[Suspect]:
-    """Hold each column of a log against the days after its rows and the days before them.
+    """How much each column of a log explains of the days after its rows, and of the days before them.
 
     Args:
         log: a checked log, cut where it is to be known.

@@ -47,7 +47,7 @@ class Gain:
 
 @dataclass(frozen=True)
 class Increment:
-    """What one kind of knowledge more adds to a forecast, nats a day.
+    """What one more kind of knowledge adds to a forecast, nats a day.
 
     Attributes:
         lower: the forecast without it.

@@ -124,7 +124,7 @@ def _legend(evaluation: Evaluation, names: Sequence[str]) -> Legend:
 
 
 def reliability(evaluation: Evaluation) -> Section:
-    """How often what was forecast came, by the forecast."""
+    """How often an event came, by its forecast probability."""
     metrics, curves = evaluation.metrics, evaluation.reliability
     days = [it.day for it in curves[evaluation.model]]
     days = [days[at] for at in np.unique(np.linspace(0, len(days) - 1, min(_PANELS, len(days))).round().astype(int))]
@@ -180,7 +180,7 @@ def _of_rows(points: Points) -> str:
 
 
 def return_time(evaluation: Evaluation) -> Section:
-    """Who is back first."""
+    """How well the order in which users return is forecast."""
     found = {name: it.c_index.estimate for name, it in evaluation.metrics.items() if name != BASE_RATE}
     points, what, asked = (
         evaluation.points,

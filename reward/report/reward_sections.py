@@ -1,4 +1,4 @@
-"""Sections of a report on values and rewards: how they move, how they are spread, and what they claim."""
+"""Sections of a report on values and rewards: how they change, how they are distributed, and what they claim."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from reward.report.text import places, readable
 
 
 def decomposition_section(evaluation: Evaluation) -> Section:
-    """How values move with an exposure and its feedback."""
+    """How values change with an exposure and its feedback."""
     found, unit = evaluation.decomposition, evaluation.unit
     steps, groups = [it for it in found.steps if it.spread.sd is not None], found.surprise_by_rate
     figure, axes = canvas(1, 2 if groups else 1, 2.9)
@@ -50,7 +50,7 @@ def decomposition_section(evaluation: Evaluation) -> Section:
 
 
 def reward_section(evaluation: Evaluation, effects: EffectSummary | None) -> Section:
-    """How rewards are spread, and what they go with."""
+    """How rewards are distributed, and whether they follow the click rate."""
     unit, both = evaluation.unit, (evaluation.reward.reward, evaluation.reward.std)
     figure, axes = canvas(1, 2, 2.7)
     titles = ("reward", "its standard deviation")

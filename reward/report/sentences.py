@@ -85,7 +85,7 @@ def forecast_sentences(evaluation: Evaluation) -> list[str]:
 
 
 def _increment(step: Increment, evaluation: Evaluation) -> str:
-    """What one kind of knowledge more adds."""
+    """What one more kind of knowledge adds."""
     known, level = _KNOWS[step.lower], evaluation.level
     news = [part for part in _KNOWS[step.upper] if part not in known]
     subject, s = " and ".join(news), "" if news[1:] else "s"

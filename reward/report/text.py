@@ -1,4 +1,4 @@
-"""Estimates in words: as many digits as the interval supports, and what it says about zero."""
+"""Estimates as text: as many digits as the interval supports."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ rewards = fn.score_candidates(history, items)      # mean and std, (users, candi
 **Reads**: `user_id`, `item_id`, `timestamp`; feedback {_names(features.feedback)}; context {_names(features.context)};
 of the items table {_names(features.item_features)}.
 
-{_further(function)}## How well it forecasts
+{_auxiliary_tasks(function)}## How well it forecasts
 
 {sentences}
 
@@ -118,7 +118,7 @@ def composite_card(
 """
 
 
-def _further(function: RewardFunction) -> str:
+def _auxiliary_tasks(function: RewardFunction) -> str:
     """The auxiliary tasks, where there are any."""
     if not function.units:
         return ""
