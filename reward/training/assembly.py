@@ -188,7 +188,7 @@ def assembled(config: DictConfig, read: ReadLog, prepared: PreparedLog) -> Ready
         features=features,
         outcome=outcome,
         max_events=config.batches.max_events,
-        timestamp_unit=read.timestamp_unit,
+        timestamp_unit=read.origin.timestamp_unit,
         facts={},
         also=outcomes,
     )

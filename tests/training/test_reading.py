@@ -77,12 +77,7 @@ def test_what_is_kept_is_what_was_read(source, folder, checks):
     first, again = (read_log(source, SPLIT, folder, None) for _ in range(2))
     assert len(checks) == 1
     assert again.checked is None
-    assert (first.window, first.timestamp_unit, first.rejected, first.notes) == (
-        again.window,
-        again.timestamp_unit,
-        again.rejected,
-        again.notes,
-    )
+    assert (first.window, first.origin) == (again.window, again.origin)
     assert_frame_equal(first.prepared.log.events.collect(), again.prepared.log.events.collect())
     assert_frame_equal(first.prepared.log.events.collect(), first.checked.log.events.collect())
     assert isinstance(first.prepared.codes.item, np.memmap)
