@@ -157,7 +157,6 @@ LEFT = {
     "causal.choosing.choose",
     "causal.item_effects.ipw.anchors",
     "causal.item_effects.shrinkage.behind",
-    "causal.user_effects.replay.gate",
     "causal.user_effects.storage",
     "evaluation.evaluate.judge",
     "experiments.early_readout.decisions",

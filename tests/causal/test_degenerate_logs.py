@@ -329,9 +329,7 @@ def moments_of(columns, value, seed=0):
     """Moments of exposures whose columns are what they are beyond what could have been shown."""
     rng = np.random.default_rng(seed)
     cluster = rng.integers(0, 50, len(columns))
-    return Moments.none(columns.shape[1], np.arange(50) % 5).plus(
-        columns, columns, np.ones(len(columns)), value, cluster
-    )
+    return Moments.of(columns, columns, np.ones(len(columns)), value, cluster, np.arange(50) % 5)
 
 
 def test_columns_that_say_the_same_share_what_one_of_them_would_have_and_say_so():
