@@ -9,8 +9,10 @@ import polars as pl
 
 from reward.arrays import Bools, Doubles
 from reward.columns import USER
+from reward.evaluation.auxiliary_sums import ALL, AuxiliaryRows, AuxiliarySums
 from reward.evaluation.estimates import SLICE, Json
-from reward.statistics.bootstrap import Statistic, interval, ratio
+from reward.statistics.bootstrap import Resamples, percentiles
+from reward.statistics.sums import total
 from reward.text import places, readable, side_of_zero
 
 
@@ -54,45 +56,32 @@ def assess_further(
     Raises:
         ValueError: a prediction or an outcome that is known is not finite.
     """
-    some = known.any(1)
-    codes, user = np.unique(rows[USER].to_numpy()[some], return_inverse=True)
-    found: Json = {"unit": unit, "rows": int(some.sum()), "users": len(codes), "reason": None}
-    if len(codes) < 2:
+    slices = {name: rows[name].to_numpy() for name in rows.columns if name.startswith(SLICE)}
+    sums = AuxiliarySums(average, Resamples(resamples, seed))
+    state = total([sums.partial(AuxiliaryRows(predicted, outcome, known, slices, rows[USER].to_numpy()))])
+    count, users = state.slices.sizes[0].tolist()
+    found: Json = {"unit": unit, "rows": count, "users": users, "reason": None}
+    if users < 2:
         return found | {"reason": "the test days tell it of fewer than two users"}
-    predicted, outcome, known = predicted[some], outcome[some], known[some]
-    odd = known & ~(np.isfinite(predicted) & np.isfinite(outcome))
-    if odd.any():
-        raise ValueError(f"expected finite predictions and outcomes where they are known, got {int(odd.sum())} others")
+    table = sums.solve(state)
 
-    def estimates(statistic: Statistic) -> list[Json]:
-        values = statistic(np.ones(len(codes)))
-        low, high = interval(statistic, len(codes), resamples=resamples, seed=seed, level=level)
-        return [_plain(*each) for each in zip(values, low, high, strict=True)]
+    def estimates(draws: Doubles) -> list[Json]:
+        low, high = percentiles(draws[1:], level)
+        return [_plain(*each) for each in zip(draws[0], low, high, strict=True)]
 
-    told = known & np.isfinite(average)
-    error, spread = (
-        (np.where(told, outcome - against, 0.0) ** 2).sum(1, keepdims=True) for against in (predicted, average)
-    )
-    skill = ratio(error, spread, user)
-    expected, came = np.where(known, predicted, 0.0), np.where(known, outcome, 0.0)
-    slices = {"all rows": np.ones(len(user), bool)}
-    for name in rows.columns:
-        if name.startswith(SLICE):
-            inside = rows[name].to_numpy()[some]
-            if len(np.unique(user[inside])) >= min_slice_users:
-                slices[name.removeprefix(SLICE)] = inside
-    inside = np.stack(list(slices.values()), 1)
-    above, below = (part.sum(1, keepdims=True) * inside for part in (expected, came))
-    means = [estimates(ratio(part, known, user)) for part in (expected, came)]
-    ratios = estimates(ratio(expected, came, user))
+    means = [estimates(part) for part in (table.predicted, table.observed)]
+    names = [ALL, *(name.removeprefix(SLICE) for name in slices)]
+    large = [at == 0 or size >= min_slice_users for at, (_, size) in enumerate(table.slices.sizes.tolist())]
     return found | {
-        "skill": estimates(lambda weights: 1 - skill(weights))[0],
+        "skill": estimates(table.skill)[0],
         "parts": [
             {"part": name, "predicted": at, "observed": is_, "ratio": of}
-            for name, at, is_, of in zip(parts, *means, ratios, strict=True)
+            for name, at, is_, of in zip(parts, *means, estimates(table.ratio), strict=True)
         ],
         "slices": [
-            {"slice": name, "ratio": it} for name, it in zip(slices, estimates(ratio(above, below, user)), strict=True)
+            {"slice": name, "ratio": it}
+            for name, it, measured in zip(names, estimates(table.slices.ratios[:, 0]), large, strict=True)
+            if measured
         ],
     }
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 
 import numpy as np
 
@@ -19,7 +18,7 @@ from reward.evaluation.estimates import (
     Json,
     Sample,
 )
-from reward.statistics.bootstrap import quotient, ratio
+from reward.statistics.bootstrap import quotient
 from reward.text import amount, negated, percentage, side_of_zero
 
 _KNOWS: dict[str, tuple[str, ...]] = {
@@ -36,41 +35,37 @@ ORDER = (LIGHTGBM, EVERYTHING, ACTIVITY_FEEDBACK, ACTIVITY, FEEDBACK_ONLY, BASE_
 def carried(losses: Mapping[str, Doubles], observed: Bools, model: str, sample: Sample) -> Json:
     """Gains in log-loss on two references, what each kind of knowledge adds, and shares of the whole gain."""
     seen, *bits = (np.column_stack([it.sum(axis=1), it]) for it in (observed, *losses.values()))  # the sum, the days
-    by_name = [ratio(loss, seen, sample.user) for loss in bits]
+    table = np.stack([sample.ratio(loss, seen) for loss in bits], axis=1)  # (1 + resamples, predictions, 1 + H)
     place = {name: at for at, name in enumerate(losses)}
     why = f"no row is observed on that day, or {INFINITE}"
 
-    def log_loss(weights: Doubles) -> Doubles:
-        return np.stack([loss(weights) for loss in by_name])  # (predictions, 1 + H)
-
-    def gain(reference: str, weights: Doubles) -> Doubles:
-        table = log_loss(weights)
-        return np.asarray(table[place[reference]] - table)
+    def gain(reference: str) -> Doubles:
+        with np.errstate(invalid="ignore"):  # the difference of two infinite losses is undefined
+            return np.asarray(table[:, [place[reference]]] - table)
 
     gains: Json = {}
     for reference in (BASE_RATE, ACTIVITY):
         if reference not in place:
             sample.notes.append(f"no prediction is named {reference!r}, so there are no gains over it")
             continue
-        flat = sample.estimates(partial(gain, reference), f"gains over {reference}", why)
+        flat = sample.estimates(gain(reference), f"gains over {reference}", why)
         whole, *days = (flat[column :: seen.shape[1]] for column in range(seen.shape[1]))
         gains[reference] = {
-            name: whole[at] | {"by_day": [{"day": day, **table[at]} for day, table in enumerate(days, 1)]}
+            name: whole[at] | {"by_day": [{"day": day, **gained[at]} for day, gained in enumerate(days, 1)]}
             for name, at in place.items()
         }
 
     ladder = [*(name for name in _KNOWS if name in place and name != model), model]
     rungs = [place[name] for name in ladder]
-    added = sample.estimates(lambda weights: -np.diff(log_loss(weights)[rungs, 0]), "increments", why)
+    with np.errstate(invalid="ignore"):
+        steps = -np.diff(table[:, rungs, 0])
+    added = sample.estimates(steps, "increments", why)
 
     of = EVERYTHING if EVERYTHING in place else model
     share: Json = {"of": of, "by": {}}
     if (gains.get(BASE_RATE, {}).get(of, {}).get("low") or 0) > 0:
-
-        def shares(weights: Doubles) -> Doubles:
-            gained = gain(BASE_RATE, weights)[:, 0]
-            return quotient(gained, np.full_like(gained, gained[place[of]]))
-
+        gained = gain(BASE_RATE)[..., 0]
+        shares = quotient(gained, np.broadcast_to(gained[:, [place[of]]], gained.shape))
         share["by"] = dict(zip(place, sample.estimates(shares, f"shares of the gain of {of}", why), strict=True))
     else:
         sample.notes.append(f"no shares of the gain of {of} over {BASE_RATE}: it is not shown to be above zero")

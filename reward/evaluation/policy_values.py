@@ -27,7 +27,7 @@ from reward.off_policy.estimate import Refusal, effective_sample_size, top_share
 from reward.off_policy.feedback import MOST_OFF, LoggedFeedback
 from reward.off_policy.ips import ips
 from reward.off_policy.selection import select_estimator
-from reward.statistics.bootstrap import clustered_error
+from reward.statistics.clustered import clustered_error
 from reward.statistics.intervals import normal
 from reward.text import amount, interval_name, places, readable, side_of_zero
 

@@ -31,9 +31,12 @@ from reward.evaluation.estimates import (
 )
 from reward.evaluation.log_carries import ORDER, carried, sentences
 from reward.evaluation.measure import Measurement, evaluate_against
+from reward.evaluation.slice_ratios import SlicedRows, SliceRatios
 from reward.evaluation.value_decomposition import ledger, reward_account
 from reward.outcomes.protocol import DAYS, Points
-from reward.statistics.bootstrap import ratio
+from reward.statistics.bootstrap import Users
+from reward.statistics.sums import fold
+from reward.statistics.user_hash import user_hash
 
 
 def assess(
@@ -99,10 +102,10 @@ def assess(
     }
     codes, user = np.unique(rows[USER].to_numpy(), return_inverse=True)
     setting: dict[str, Any] = {"resamples": resamples, "seed": seed, "level": level}
-    asked = {"trace": trace, "observed": observed, "user": user, "bins": bins, "once": points.share, **setting}
+    asked = {"trace": trace, "observed": observed, "user": rows[USER], "bins": bins, "once": points.share, **setting}
     tables, pairs = evaluate_against(predictions, model, **asked)
     differences = {name: _by_metric(table) for name, table in pairs.items()}
-    sample = Sample(user, len(codes), **setting, notes=_undefined(tables))
+    sample = Sample(user, user_hash(codes), **setting, notes=_undefined(tables))
     given = {name: np.where(observed, np.asarray(p, np.float64), 0.0) for name, p in predictions.items()}
     losses = {name: _losses(p, trace, observed) for name, p in given.items()}
     carry = carried(losses, observed, model, sample)
@@ -223,12 +226,6 @@ def _slices(
     known = np.asarray(observed.any(axis=1))
     masks = {"all rows": known}
     masks |= {name.removeprefix(SLICE): known & rows[name].to_numpy() for name in _slice_names(rows)}
-    sizes = {name: (int(mask.sum()), len(np.unique(sample.user[mask]))) for name, mask in masks.items()}
-    small = {name: users for name, (_, users) in sizes.items() if users < min_users}
-    sample.notes += [f"slice {it}: not measured, it has {n} users, of {min_users} at least" for it, n in small.items()]
-    large = [name for name in masks if name not in small]
-    inside = np.array([masks[name] for name in large]).reshape(len(large), len(known)).T
-
     days = observed.sum(axis=1)
     sums = {
         "log_loss": (losses[model].sum(axis=1), days),
@@ -237,11 +234,19 @@ def _slices(
     }
     if ACTIVITY in losses:
         sums["gain"] = ((losses[ACTIVITY] - losses[model]).sum(axis=1), days)
+    above, below = (np.stack(column, axis=1).astype(np.float64) for column in zip(*sums.values(), strict=True))
+    inside = np.stack(list(masks.values()), axis=1)
+    sliced = SlicedRows(above, below, inside, Users(sample.user, sample.hashes))
+    table = fold(SliceRatios(sample.draws), [sliced])
+    sizes = {name: (rows, users) for name, (rows, users) in zip(masks, table.sizes.tolist(), strict=True)}
+    small = {name: users for name, (_, users) in sizes.items() if users < min_users}
+    sample.notes += [f"slice {it}: not measured, it has {n} users, of {min_users} at least" for it, n in small.items()]
+    large = [name for name in masks if name not in small]
+    places = [at for at, name in enumerate(masks) if name in large]
     measured = {}
-    for metric, (above, below) in sums.items():
+    for at, metric in enumerate(sums):
         if large:
-            statistic = ratio(above[:, None] * inside, below[:, None] * inside, sample.user)
-            found = sample.estimates(statistic, f"{metric} by slice", INFINITE)
+            found = sample.estimates(table.ratios[:, at, places], f"{metric} by slice", INFINITE)
             measured[metric] = dict(zip(large, found, strict=True))
     metrics = ("log_loss", "gain", "predicted", "observed")
     return [
@@ -259,8 +264,8 @@ def _reliability(p: Doubles, trace: Bools, observed: Bools, bins: int, name: str
         predicted, came = p[seen, day], trace[seen, day]
         inside, count = grouped(predicted, bins)
         means = predicted @ inside / count
-        statistic = sample.ratio_over(seen, came[:, None] & inside, inside)
-        shares = sample.estimates(statistic, f"reliability of {name} on day {day + 1}", "no row is in the bin")
+        ratios = sample.ratio_over(seen, came[:, None] & inside, inside)
+        shares = sample.estimates(ratios, f"reliability of {name} on day {day + 1}", "no row is in the bin")
         groups = zip(means.tolist(), shares, count.tolist(), strict=True)
         table = [{"predicted": mean, "observed": share, "rows": size} for mean, share, size in groups]
         days.append({"day": int(day) + 1, "bins": table})

@@ -8,7 +8,7 @@ import polars as pl
 from reward.arrays import Doubles
 from reward.columns import ITEM
 from reward.evaluation.estimates import Json
-from reward.statistics.bootstrap import Statistic, interval
+from reward.statistics.unit_bootstrap import Statistic, interval
 from reward.text import amount, readable, side_of_zero
 
 CLICK_RATE, REWARD, REWARD_STD, EFFECT, EFFECT_SE = "click_rate", "reward", "reward_std", "effect", "effect_se"

@@ -6,10 +6,11 @@ chunks of whole users, in any order and in any number of places, and the result 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from functools import reduce
 from operator import add
-from typing import Protocol, Self, TypeVar
+from typing import Generic, Protocol, Self, TypeVar
 
 Users = TypeVar("Users", contravariant=True)
 Result = TypeVar("Result", covariant=True)
@@ -55,3 +56,35 @@ def total(states: Iterable[S]) -> S:
 def fold(estimator: Estimator[U, S, R], chunks: Iterable[U]) -> R:
     """The statistic of all chunks; one of them and its state are held at a time."""
     return estimator.solve(total(estimator.partial(users) for users in chunks))
+
+
+@dataclass(frozen=True)
+class Chunks(Generic[U]):
+    """Rows of chunks of users, put together once and at the end."""
+
+    rows: tuple[U, ...]
+
+    def __add__(self, other: Chunks[U]) -> Chunks[U]:
+        """The chunks of both."""
+        return Chunks(self.rows + other.rows)
+
+
+@dataclass(frozen=True)
+class OfRows(Generic[U, R]):
+    """A statistic that sorts or groups the rows of all users, as an estimator: what users add is their rows.
+
+    Attributes:
+        joined: puts the rows of chunks together.
+        statistic: of all rows; the order of the rows must not matter to it.
+    """
+
+    joined: Callable[[Sequence[U]], U]
+    statistic: Callable[[U], R]
+
+    def partial(self, users: U, /) -> Chunks[U]:
+        """The rows of some users."""
+        return Chunks((users,))
+
+    def solve(self, state: Chunks[U], /) -> R:
+        """The statistic of the rows of all users."""
+        return self.statistic(self.joined(state.rows))

@@ -1,0 +1,128 @@
+"""Everything that judging measures is the same over a log cut by users into any chunks, in any order."""
+
+import numpy as np
+import pytest
+
+from reward.evaluation.auxiliary_sums import AuxiliaryRows, AuxiliarySums
+from reward.evaluation.measure import measurements
+from reward.evaluation.metric_table import JudgedRows, Metrics
+from reward.evaluation.slice_ratios import SlicedRows, SliceRatios
+from reward.statistics.bootstrap import Resamples, Users
+from reward.statistics.sums import fold
+
+USERS, ROWS, HORIZON, LEVEL = 120, 900, 4, 0.9
+DRAWS = Resamples(25, seed=3)
+IDS = {
+    "numbers": np.random.default_rng(0).permutation(10 * USERS)[:USERS] - 300,
+    "texts": np.array([f"käufer {code:x}" for code in range(USERS)], object),
+}
+cuts = pytest.mark.parametrize(
+    ("chunks", "order"), [(chunks, order) for chunks in (1, 3, 17) for order in range(3)], ids=lambda it: str(it)
+)
+kinds = pytest.mark.parametrize("ids", IDS.values(), ids=IDS.keys())
+
+
+def log(seed=0):
+    """Two predictions with ties, outcomes drawn from one of them, a right-censored mask, and whose rows they are."""
+    generator = np.random.default_rng(seed)
+    user = np.concatenate([np.arange(USERS), generator.integers(USERS, size=ROWS - USERS)])
+    habit = generator.normal(size=USERS)[user, None]
+    first = np.round(1 / (1 + np.exp(-habit + generator.normal(0, 0.3, (ROWS, HORIZON)))), 2)
+    second = np.clip(first + generator.normal(0, 0.1, first.shape), 0.01, 0.99)
+    trace = generator.random(first.shape) < np.clip(first, 0.01, 0.99)
+    observed = np.arange(HORIZON) < generator.integers(0, HORIZON + 1, size=ROWS)[:, None]
+    return np.clip(first, 0.01, 0.99), second, trace, observed, user
+
+
+def cut(chunks, order, *columns, user):
+    """Columns of the rows of each chunk of whole users; chunks and the rows of each in a random order."""
+    generator = np.random.default_rng([chunks, order])
+    chunk_of = generator.permutation(np.arange(USERS) % chunks)[user]
+    for chunk in generator.permutation(chunks):
+        some = generator.permutation(np.flatnonzero(chunk_of == chunk))
+        yield [column[some] for column in columns]
+
+
+def same(found, whole):
+    np.testing.assert_allclose(found, whole, rtol=1e-10, atol=1e-10)
+
+
+@kinds
+@cuts
+@pytest.mark.parametrize("once", [False, True])
+def test_metrics_their_intervals_and_differences(chunks, order, ids, once):
+    first, second, trace, observed, user = log()
+    metrics = Metrics(DRAWS, bins=5, once=once)
+    whole = fold(metrics, [JudgedRows({"a": first, "b": second}, trace, observed, ids[user])])
+    found = fold(
+        metrics,
+        (
+            JudgedRows({"a": a, "b": b}, *rest)
+            for a, b, *rest in cut(chunks, order, first, second, trace, observed, ids[user], user=user)
+        ),
+    )
+    same(found.values, whole.values)
+    np.testing.assert_array_equal(found.sizes, whole.sizes)
+    assert np.isfinite(whole.values).all()
+    for one, other in zip(alone_and_compared(found), alone_and_compared(whole), strict=True):
+        same(one, other)
+
+
+def alone_and_compared(table):
+    """Values and ends of each prediction, and of one minus the other."""
+    first, second = table.values[:, 0], table.values[:, 1]
+    for values in (first, second, first - second):
+        rows = measurements(values, table.sizes, LEVEL)
+        yield [(row.value, row.low, row.high, row.rows, row.users) for row in rows]
+
+
+@kinds
+@cuts
+def test_slices(chunks, order, ids):
+    first, _, _, observed, user = log()
+    inside = np.stack([user % 2 == 0, first[:, 0] > 0.5, user == 7], axis=1)
+    slices = SliceRatios(DRAWS)
+    given = (first, observed.astype(float), inside, ids[user])
+    whole = fold(slices, [SlicedRows(*given[:3], Users.of(given[3]))])
+    found = fold(slices, (SlicedRows(*rows, Users.of(whose)) for *rows, whose in cut(chunks, order, *given, user=user)))
+    same(found.ratios, whole.ratios)
+    np.testing.assert_array_equal(found.sizes, whole.sizes)
+    assert whole.ratios.shape == (26, HORIZON, 3)
+
+
+@kinds
+@cuts
+def test_auxiliary_outcomes(chunks, order, ids):
+    first, second, _, observed, user = log()
+    generator = np.random.default_rng(1)
+    outcome = second + generator.normal(size=second.shape)
+    average = np.array([0.4, 0.5, np.nan, 0.6])
+    sums = AuxiliarySums(average, DRAWS)
+    inside = first[:, 0] > 0.5
+    given = (first, outcome, observed, inside, ids[user])
+
+    def rows(predicted, outcome, known, inside, whose):
+        return AuxiliaryRows(predicted, outcome, known, {"likely": inside}, whose)
+
+    whole = fold(sums, [rows(*given)])
+    found = fold(sums, (rows(*some) for some in cut(chunks, order, *given, user=user)))
+    for one, other in zip(found[:4], whole[:4], strict=True):
+        same(one, other)
+        assert np.isfinite(other).all()
+    same(found.slices.ratios, whole.slices.ratios)
+    np.testing.assert_array_equal(found.slices.sizes, whole.slices.sizes)
+
+
+def test_a_slice_without_the_one_impossible_row_has_its_loss_still():
+    loss, inside = np.array([[np.inf], [1.0], [3.0]]), np.array([[True, False], [True, True], [True, True]])
+    slices = SliceRatios(Resamples(5, seed=0))
+    found = slices.solve(slices.partial(SlicedRows(loss, np.ones((3, 1)), inside, Users.of([1, 2, 3]))))
+    np.testing.assert_array_equal(found.ratios[0], [[np.inf, 2.0]])
+    np.testing.assert_array_equal(found.sizes, [[3, 3], [2, 2]])
+
+
+def test_an_auxiliary_outcome_is_finite_where_it_is_known():
+    sums = AuxiliarySums(np.zeros(1), DRAWS)
+    rows = AuxiliaryRows(np.full((2, 1), np.nan), np.zeros((2, 1)), np.ones((2, 1), bool), {}, np.arange(2))
+    with pytest.raises(ValueError, match="finite predictions and outcomes where they are known, got 2 others"):
+        sums.partial(rows)
