@@ -44,7 +44,7 @@ class Resampled(TypedDict):
     """Whose rows are measured, and how: keyword arguments of `evaluate` and `compare`.
 
     Attributes:
-        user: int (n,): whose row it is.
+        user: (n,) whole numbers or texts: whose row it is. A user's weights in the resamples depend on this id alone.
         resamples: number of resamples of users.
         seed: the same seed gives the same intervals.
         level: of the intervals, in (0, 1).

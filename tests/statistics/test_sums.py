@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from reward.arrays import Doubles
-from reward.statistics.sums import fold
+from reward.statistics.sums import OfRows, fold
 
 
 @dataclass(frozen=True)
@@ -38,3 +38,10 @@ def test_a_mean_is_the_same_over_any_chunks_in_any_order() -> None:
 def test_no_chunk_is_refused() -> None:
     with pytest.raises(ValueError, match="at least one chunk of users, got none"):
         fold(_Mean(), [])
+
+
+def test_a_statistic_of_all_rows_has_the_rows_as_its_state() -> None:
+    values = np.random.default_rng(0).lognormal(size=99)
+    median = OfRows(joined=np.concatenate, statistic=lambda rows: float(np.median(rows)))
+    for order in permutations(np.array_split(values, 3)):
+        assert fold(median, order) == np.median(values)
