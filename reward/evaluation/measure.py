@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from reward.arrays import Bools, Doubles, Ints
-from reward.evaluation.metric_table import BY_DAY, WHOLE, JudgedRows, Metrics
+from reward.evaluation.metric_table import BY_DAY, WHOLE, JudgedRows, MetricEstimator, MetricTable
 from reward.statistics.bootstrap import Resamples, percentiles
 from reward.statistics.sums import fold
 
@@ -157,16 +157,32 @@ def evaluate_against(
         ValueError: as in `evaluate`.
 
     """
-    metrics = Metrics(Resamples(resamples, seed), bins, once)
+    metrics = MetricEstimator(Resamples(resamples, seed), bins, once)
     found = fold(metrics, [JudgedRows(predictions, trace, observed, user)])
-    of = {name: place for place, name in enumerate(predictions)}
-    lone = {name: measurements(found.values[:, at], found.sizes, level) for name, at in of.items()}
+    return compared(found, first, level)
+
+
+def compared(
+    table: MetricTable, first: str, level: float
+) -> tuple[dict[str, list[Measurement]], dict[str, list[Measurement]]]:
+    """The measurements of each prediction, by name, and those of the first minus each other one.
+
+    Args:
+        table: of all predictions.
+        first: name of the one that is compared with the others.
+        level: of the intervals, in (0, 1).
+
+    Raises:
+        ValueError: a level outside (0, 1).
+    """
+    of = {name: place for place, name in enumerate(table.names)}
+    lone = {name: measurements(table.values[:, at], table.sizes, level) for name, at in of.items()}
     pairs = {}
     for name in (name for name in of if name != first):
         with np.errstate(invalid="ignore"):  # the difference of two infinite losses is undefined
-            difference = found.values[:, of[first]] - found.values[:, of[name]]
-        table = measurements(difference, found.sizes, level)
-        pairs[name] = [measured for measured in table if measured.metric != "active_days_observed"]
+            difference = table.values[:, of[first]] - table.values[:, of[name]]
+        found = measurements(difference, table.sizes, level)
+        pairs[name] = [measured for measured in found if measured.metric != "active_days_observed"]
     return lone, pairs
 
 

@@ -62,35 +62,53 @@ class MetricState:
     """What some users add to a `MetricTable`.
 
     Attributes:
+        names: of the predictions.
         sums: see `_columns`.
         sizes: (1 + H, 2) rows and users of whom something is observed: at all, and on each day.
         rows: of chunks of users, which are put together once, in `solve`.
     """
 
+    names: tuple[str, ...]
     sums: Sums
     sizes: Ints
     rows: tuple[SortedRows, ...]
 
     def __add__(self, other: MetricState) -> MetricState:
-        """What the users of both add."""
-        return MetricState(self.sums + other.sums, self.sizes + other.sizes, self.rows + other.rows)
+        """What the users of both add.
+
+        Raises:
+            ValueError: they are of other predictions.
+        """
+        if self.names != other.names:
+            raise ValueError(
+                f"expected the same predictions, in one order, of every chunk of users, got {', '.join(self.names)} "
+                f"and {', '.join(other.names)}: predict alike for all of them"
+            )
+        return MetricState(self.names, self.sums + other.sums, self.sizes + other.sizes, self.rows + other.rows)
 
 
 class MetricTable(NamedTuple):
     """Every metric of some predictions.
 
     Attributes:
+        names: of the predictions.
         values: (1 + resamples, predictions, metrics), those of the sample first; by day each of `BY_DAY` over the
             horizon and on days 1 .. H, then `WHOLE`.
         sizes: (1 + H, 2) rows and users of whom something is observed: at all, and on each day.
     """
 
+    names: tuple[str, ...]
     values: Doubles
     sizes: Ints
 
+    @property
+    def log_loss(self) -> Doubles:
+        """(1 + resamples, predictions, 1 + H) over the horizon and on each day."""
+        return self.values[..., : len(self.sizes)]
+
 
 @dataclass(frozen=True)
-class Metrics:
+class MetricEstimator:
     """The metrics of some predictions on the same rows.
 
     Attributes:
@@ -116,7 +134,8 @@ class Metrics:
         p = np.stack([masked(each, y, seen)[0] for each in users.predictions.values()])
         y = y & seen
         rows = SortedRows(whose.hashes[whose.code], p, y, seen)
-        return MetricState(self.resamples.sums(_columns(rows), whose), _sizes(seen, whose.code), (rows,))
+        sums = self.resamples.sums(_columns(rows), whose)
+        return MetricState(tuple(users.predictions), sums, _sizes(seen, whose.code), (rows,))
 
     def solve(self, state: MetricState, /) -> MetricTable:
         """The metrics in the sample and in each resample.
@@ -133,7 +152,7 @@ class Metrics:
         by_day = [quotient(losses, bits), quotient(squares, bits), auc, error]
         columns = [np.append(mean_over_days(each, bits)[..., None], each, axis=-1) for each in by_day]
         days = active_days_of(predicted, *np.broadcast_arrays(came, known, predicted)[:2])
-        return MetricTable(np.concatenate([*columns, index, days], axis=-1), state.sizes)
+        return MetricTable(state.names, np.concatenate([*columns, index, days], axis=-1), state.sizes)
 
     def _of_order(self, rows: SortedRows) -> tuple[Doubles, Doubles, Doubles]:
         """AUC and calibration error (1 + resamples, predictions, H), and C-index (1 + resamples, predictions, 1)."""

@@ -5,7 +5,7 @@ import pytest
 
 from reward.evaluation.auxiliary_sums import AuxiliaryRows, AuxiliarySums
 from reward.evaluation.measure import measurements
-from reward.evaluation.metric_table import JudgedRows, Metrics
+from reward.evaluation.metric_table import JudgedRows, MetricEstimator
 from reward.evaluation.slice_ratios import SlicedRows, SliceRatios
 from reward.statistics.bootstrap import Resamples, Users
 from reward.statistics.sums import fold
@@ -52,7 +52,7 @@ def same(found, whole):
 @pytest.mark.parametrize("once", [False, True])
 def test_metrics_their_intervals_and_differences(chunks, order, ids, once):
     first, second, trace, observed, user = log()
-    metrics = Metrics(DRAWS, bins=5, once=once)
+    metrics = MetricEstimator(DRAWS, bins=5, once=once)
     whole = fold(metrics, [JudgedRows({"a": first, "b": second}, trace, observed, ids[user])])
     found = fold(
         metrics,
@@ -126,3 +126,11 @@ def test_an_auxiliary_outcome_is_finite_where_it_is_known():
     rows = AuxiliaryRows(np.full((2, 1), np.nan), np.zeros((2, 1)), np.ones((2, 1), bool), {}, np.arange(2))
     with pytest.raises(ValueError, match="finite predictions and outcomes where they are known, got 2 others"):
         sums.partial(rows)
+
+
+def test_chunks_of_other_predictions_do_not_add():
+    metrics = MetricEstimator(Resamples(2, seed=0), bins=2, once=False)
+    some = np.full((2, 1), 0.5), np.zeros((2, 1), bool), np.ones((2, 1), bool)
+    rows = [JudgedRows({name: some[0]}, *some[1:], user) for name, user in (("a", [1, 2]), ("b", [3, 4]))]
+    with pytest.raises(ValueError, match="the same predictions, in one order, of every chunk of users, got a and b"):
+        fold(metrics, rows)

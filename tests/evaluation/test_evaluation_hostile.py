@@ -188,6 +188,7 @@ ELSEWHERE = {
     "statistics.sums.fold": "of an estimator: test_sums.py",
     "statistics.sums.total": "of states: test_sums.py",
     "evaluation.measure.measurements": "behind evaluate_against",
+    "evaluation.measure.compared": "behind evaluate_against",
     "evaluation.measure.evaluate_against": "what evaluate and compare call",
     "statistics.bootstrap.quotient": "elementwise, NaN where the denominator is 0",
     "statistics.regression.boosted": "LightGBM's own settings",
