@@ -92,7 +92,9 @@ PUBLIC: Mapping[str, tuple[str, Names]] = {
         "Measure predictions, with intervals by user",
         {
             "reward.evaluation.measure": ["Measurement", "evaluate", "compare", "evaluate_against"],
+            "reward.evaluation.findings": ["Evaluation", "Metrics", "Metric"],
             "reward.evaluation.leakage": ["item_leakage", "Suspect"],
+            "reward.report.saved": ["to_json", "from_json"],
         },
     ),
     "reward.simulation": (

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 
-from reward.arrays import Bools, Doubles
+from reward.arrays import Doubles
 from reward.evaluation.estimates import (
     ACTIVITY,
     ACTIVITY_FEEDBACK,
@@ -15,100 +17,117 @@ from reward.evaluation.estimates import (
     FEEDBACK_ONLY,
     INFINITE,
     LIGHTGBM,
-    Json,
+    Estimate,
+    Flat,
     Sample,
 )
+from reward.records import Kept
 from reward.statistics.bootstrap import quotient
-from reward.text import amount, negated, percentage, side_of_zero
 
-_KNOWS: dict[str, tuple[str, ...]] = {
-    BASE_RATE: (),
-    ACTIVITY: ("past activity",),
-    ACTIVITY_FEEDBACK: ("past activity", "feedback"),
-    EVERYTHING: ("past activity", "feedback", "item information"),
-}
-
-
+_LADDER = (BASE_RATE, ACTIVITY, ACTIVITY_FEEDBACK, EVERYTHING)  # each knows more than the one before
 ORDER = (LIGHTGBM, EVERYTHING, ACTIVITY_FEEDBACK, ACTIVITY, FEEDBACK_ONLY, BASE_RATE)
 
 
-def carried(losses: Mapping[str, Doubles], observed: Bools, model: str, sample: Sample) -> Json:
-    """Gains in log-loss on two references, what each kind of knowledge adds, and shares of the whole gain."""
-    seen, *bits = (np.column_stack([it.sum(axis=1), it]) for it in (observed, *losses.values()))  # the sum, the days
-    table = np.stack([sample.ratio(loss, seen) for loss in bits], axis=1)  # (1 + resamples, predictions, 1 + H)
-    place = {name: at for at, name in enumerate(losses)}
+@dataclass(frozen=True)
+class DayGain:
+    """What a forecast gains on one day ahead, in nats."""
+
+    day: int
+    gain: Flat
+
+
+@dataclass(frozen=True)
+class Gain:
+    """What a forecast gains in log-loss, nats a day: over the horizon, and on each day."""
+
+    total: Flat
+    by_day: tuple[DayGain, ...]
+
+
+@dataclass(frozen=True)
+class Increment:
+    """What one more kind of knowledge adds to a forecast, nats a day.
+
+    Attributes:
+        lower: the forecast without it.
+        upper: the forecast with it.
+        gain: in log-loss.
+    """
+
+    lower: Annotated[str, Kept("from")]
+    upper: Annotated[str, Kept("to")]
+    gain: Flat
+
+
+@dataclass(frozen=True)
+class GainShares:
+    """How much of one forecast's gain over the base rate each has.
+
+    Attributes:
+        of: the forecast whose gain is 1.
+        by: the share of each, by name; empty where that gain is not shown to be above zero.
+    """
+
+    of: str
+    by: Mapping[str, Estimate]
+
+
+@dataclass(frozen=True)
+class LogCarries:
+    """How much each kind of knowledge adds to a forecast.
+
+    Attributes:
+        gains: by the reference that they are over, and by forecast.
+        increments: from the least knowledge to the most, and to the model.
+        share: of the whole gain.
+    """
+
+    gains: Mapping[str, Mapping[str, Gain]]
+    increments: tuple[Increment, ...]
+    share: GainShares
+
+
+def carried(log_loss: Doubles, names: Sequence[str], model: str, sample: Sample) -> LogCarries:
+    """Gains in log-loss on two references, what each kind of knowledge adds, and shares of the whole gain.
+
+    Args:
+        log_loss: (1 + resamples, predictions, 1 + H) over the horizon and on each day, in the sample and in resamples.
+        names: of the predictions.
+        model: the reward model's.
+        sample: whose rows they are.
+    """
+    place = {name: at for at, name in enumerate(names)}
     why = f"no row is observed on that day, or {INFINITE}"
 
     def gain(reference: str) -> Doubles:
         with np.errstate(invalid="ignore"):  # the difference of two infinite losses is undefined
-            return np.asarray(table[:, [place[reference]]] - table)
+            return np.asarray(log_loss[:, [place[reference]]] - log_loss)
 
-    gains: Json = {}
+    gains: dict[str, dict[str, Gain]] = {}
     for reference in (BASE_RATE, ACTIVITY):
         if reference not in place:
-            sample.notes.append(f"no prediction is named {reference!r}, so there are no gains over it")
+            sample.lack(f"gains over {reference}", "there is no prediction of this name")
             continue
         flat = sample.estimates(gain(reference), f"gains over {reference}", why)
-        whole, *days = (flat[column :: seen.shape[1]] for column in range(seen.shape[1]))
+        whole, *days = (flat[column :: log_loss.shape[2]] for column in range(log_loss.shape[2]))
         gains[reference] = {
-            name: whole[at] | {"by_day": [{"day": day, **gained[at]} for day, gained in enumerate(days, 1)]}
+            name: Gain(whole[at], tuple(DayGain(day, table[at]) for day, table in enumerate(days, 1)))
             for name, at in place.items()
         }
 
-    ladder = [*(name for name in _KNOWS if name in place and name != model), model]
+    ladder = [*(name for name in _LADDER if name in place and name != model), model]
     rungs = [place[name] for name in ladder]
     with np.errstate(invalid="ignore"):
-        steps = -np.diff(table[:, rungs, 0])
-    added = sample.estimates(steps, "increments", why)
+        added = sample.estimates(-np.diff(log_loss[:, rungs, 0]), "increments", why)
 
     of = EVERYTHING if EVERYTHING in place else model
-    share: Json = {"of": of, "by": {}}
-    if (gains.get(BASE_RATE, {}).get(of, {}).get("low") or 0) > 0:
+    share: dict[str, Estimate] = {}
+    of_whole = gains.get(BASE_RATE, {}).get(of)
+    if of_whole is not None and of_whole.total.side_of_zero == "above":
         gained = gain(BASE_RATE)[..., 0]
         shares = quotient(gained, np.broadcast_to(gained[:, [place[of]]], gained.shape))
-        share["by"] = dict(zip(place, sample.estimates(shares, f"shares of the gain of {of}", why), strict=True))
+        share = dict(zip(place, sample.estimates(shares, f"shares of the gain of {of}", why), strict=True))
     else:
-        sample.notes.append(f"no shares of the gain of {of} over {BASE_RATE}: it is not shown to be above zero")
-    return {
-        "gains": gains,
-        "increments": [
-            {"from": lower, "to": upper, **it} for lower, upper, it in zip(ladder, ladder[1:], added, strict=False)
-        ],
-        "share": share,
-    }
-
-
-def sentences(carry: Json, differences: Json, model: str, level: float) -> list[str]:
-    """What the intervals say about what carries the prediction and about the model against its rivals."""
-    said = []
-    share = carry["share"]["by"].get(ACTIVITY)
-    for step in carry["increments"]:
-        if step["to"] == model:
-            continue
-        known = _KNOWS[step["from"]]
-        news = [part for part in _KNOWS[step["to"]] if part not in known]
-        subject, s = " and ".join(news), "" if news[1:] else "s"
-        known_already = f"the prediction from {' and '.join(known)}" if known else f"the {BASE_RATE}"
-        gained = amount(step, unit=" nats a day", level=level)
-        text = {
-            "above": f"{subject} improve{s} on {known_already} ({gained})",
-            "open": f"{subject} add{s} nothing that this log can show ({gained})",
-            "below": f"{subject} make{s} {known_already} worse ({gained})",
-            "unknown": f"whether {subject} improve{s} on {known_already} cannot be said ({gained})",
-        }[side_of_zero(step)]
-        if step["to"] == ACTIVITY and share and share["low"] is not None:
-            text += f"; this is {percentage(share, level=level)} of what {carry['share']['of']} gains on it"
-        said.append(text)
-    rivals = [name for name in (ACTIVITY, EVERYTHING, LIGHTGBM) if name in differences] or list(differences)
-    for rival in rivals:
-        gain = negated(differences[rival]["log_loss"])
-        gained = amount(gain, unit=" nats a day", level=level)
-        said.append(
-            {
-                "above": f"{model} predicts better than {rival} ({gained})",
-                "open": f"{model} and {rival} predict alike as far as this log shows ({gained})",
-                "below": f"{model} predicts worse than {rival} ({gained})",
-                "unknown": f"whether {model} predicts better than {rival} cannot be said ({gained})",
-            }[side_of_zero(gain)]
-        )
-    return [f"{text[0].upper()}{text[1:]}." for text in said]
+        sample.lack(f"shares of the gain of {of} over {BASE_RATE}", "that gain is not shown to be above zero")
+    steps = zip(ladder, ladder[1:], added, strict=False)
+    return LogCarries(gains, tuple(Increment(*step) for step in steps), GainShares(of, share))

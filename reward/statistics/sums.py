@@ -6,7 +6,7 @@ chunks of whole users, in any order and in any number of places, and the result 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import reduce
 from operator import add
@@ -67,24 +67,3 @@ class Chunks(Generic[U]):
     def __add__(self, other: Chunks[U]) -> Chunks[U]:
         """The chunks of both."""
         return Chunks(self.rows + other.rows)
-
-
-@dataclass(frozen=True)
-class OfRows(Generic[U, R]):
-    """A statistic that sorts or groups the rows of all users, as an estimator: what users add is their rows.
-
-    Attributes:
-        joined: puts the rows of chunks together.
-        statistic: of all rows; the order of the rows must not matter to it.
-    """
-
-    joined: Callable[[Sequence[U]], U]
-    statistic: Callable[[U], R]
-
-    def partial(self, users: U, /) -> Chunks[U]:
-        """The rows of some users."""
-        return Chunks((users,))
-
-    def solve(self, state: Chunks[U], /) -> R:
-        """The statistic of the rows of all users."""
-        return self.statistic(self.joined(state.rows))

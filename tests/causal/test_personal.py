@@ -195,7 +195,7 @@ def test_a_ranker_may_lean_on_what_users_like_where_items_are_alike_on_average(f
     at = {name: list(it.pushed[0.0].divergence).index(0.4) for name, it in (("own", of_items), ("both", found))}
     assert found.pushed[0.0].kept[at["both"]] > 2 * of_items.pushed[0.0].kept[at["own"]]
     assert found.pushed[0.0].low[at["both"]] > 0
-    assert found.pushed[0.0].values()["limit"] > 0
+    assert found.pushed[0.0].limit > 0
 
 
 @pytest.mark.parametrize("seed", range(3))

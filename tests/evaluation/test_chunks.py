@@ -1,14 +1,19 @@
 """Everything that judging measures is the same over a log cut by users into any chunks, in any order."""
 
 import numpy as np
+import polars as pl
 import pytest
 
 from reward.evaluation.auxiliary_sums import AuxiliaryRows, AuxiliarySums
+from reward.evaluation.estimates import of_log
+from reward.evaluation.evaluator import Evaluator, JudgedLog
 from reward.evaluation.measure import measurements
 from reward.evaluation.metric_table import JudgedRows, MetricEstimator
 from reward.evaluation.slice_ratios import SlicedRows, SliceRatios
+from reward.outcomes.protocol import DAYS
+from reward.records import to_json
 from reward.statistics.bootstrap import Resamples, Users
-from reward.statistics.sums import fold
+from reward.statistics.sums import fold, total
 
 USERS, ROWS, HORIZON, LEVEL = 120, 900, 4, 0.9
 DRAWS = Resamples(25, seed=3)
@@ -113,6 +118,70 @@ def test_auxiliary_outcomes(chunks, order, ids):
     np.testing.assert_array_equal(found.slices.sizes, whole.slices.sizes)
 
 
+def frame(ids, user, seed=2):
+    """Rows as a run has them: items, clicks, the steps of the value, rewards and slices."""
+    generator = np.random.default_rng(seed)
+    item, before = generator.integers(12, size=ROWS), generator.normal(1.5, 0.3, ROWS)
+    click = generator.random(ROWS) < 0.1 + item / 15
+    exposed = before + 0.01 * item + generator.normal(0, 0.1, ROWS)
+    columns = {
+        "user_id": ids[user],
+        "item_id": [f"item {it}" for it in item],
+        of_log("click"): click,
+        "value_before": before,
+        "value_exposed": exposed,
+        "value_after": exposed + 0.1 * click,
+        "value_previous": np.where(generator.random(ROWS) < 0.2, np.nan, before + 0.1),
+        "reward": exposed - before,
+        "reward_std": np.full(ROWS, 0.05),
+        "slice: even": user % 2 == 0,
+        "slice: one user": user == 7,
+    }
+    return pl.DataFrame(columns).with_columns(pl.col("value_previous").fill_nan(None))
+
+
+@kinds
+@cuts
+def test_all_of_an_evaluation(chunks, order, ids):
+    first, second, trace, observed, user = log()
+    rows = frame(ids, user)
+    evaluator = Evaluator(
+        model="reward model",
+        unit="days",
+        click="click",
+        resamples=DRAWS,
+        level=LEVEL,
+        bins=4,
+        min_slice_users=5,
+        min_item_rows=10,
+        points=DAYS,
+    )
+    base = np.full(first.shape, trace.mean())
+
+    def judged(some):
+        predictions = {"base rate": base[some], "activity only": second[some], "reward model": first[some]}
+        return JudgedLog(predictions, trace[some], observed[some], rows[some])
+
+    whole = leaves(to_json(fold(evaluator, [judged(np.arange(ROWS))])))
+    places = cut(chunks, order, np.arange(ROWS), user=user)
+    found = leaves(to_json(fold(evaluator, (judged(some) for (some,) in places))))
+    assert found.keys() == whole.keys()
+    words = {path for path, leaf in whole.items() if not isinstance(leaf, float)}
+    assert {path: found[path] for path in words} == {path: whole[path] for path in words}
+    numbers = sorted(whole.keys() - words)
+    same([found[path] for path in numbers], [whole[path] for path in numbers])
+    assert sum(path.endswith("/low") for path in numbers) > 100
+
+
+def leaves(tree, path=""):
+    """Each leaf of nested values, by its path."""
+    if isinstance(tree, dict):
+        return {at: leaf for key, it in tree.items() for at, leaf in leaves(it, f"{path}/{key}").items()}
+    if isinstance(tree, list | tuple):
+        return {at: leaf for place, it in enumerate(tree) for at, leaf in leaves(it, f"{path}/{place}").items()}
+    return {path: tree}
+
+
 def test_a_slice_without_the_one_impossible_row_has_its_loss_still():
     loss, inside = np.array([[np.inf], [1.0], [3.0]]), np.array([[True, False], [True, True], [True, True]])
     slices = SliceRatios(Resamples(5, seed=0))
@@ -134,3 +203,13 @@ def test_chunks_of_other_predictions_do_not_add():
     rows = [JudgedRows({name: some[0]}, *some[1:], user) for name, user in (("a", [1, 2]), ("b", [3, 4]))]
     with pytest.raises(ValueError, match="the same predictions, in one order, of every chunk of users, got a and b"):
         fold(metrics, rows)
+
+
+def test_chunks_of_other_slices_do_not_add():
+    *_, user = log()
+    rows = frame(IDS["numbers"], user)
+    evaluator = Evaluator("a", "days", None, Resamples(2, seed=0), LEVEL, 2, 5, 10, DAYS)
+    some = np.full((ROWS, 1), 0.5), np.zeros((ROWS, 1), bool), np.ones((ROWS, 1), bool)
+    states = [evaluator.partial(JudgedLog({"a": some[0]}, *some[1:], it)) for it in (rows, rows.drop("slice: even"))]
+    with pytest.raises(ValueError, match="slices of every chunk of users, got all rows, even, one user and all rows"):
+        total(states)
