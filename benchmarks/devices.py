@@ -22,12 +22,14 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.profilers import SimpleProfiler
 from rich.table import Table
 
+from reward.data.prepared import PreparedLog
 from reward.data.split import known_at, split
 from reward.data.validation import check
 from reward.sequences.datamodule import Example
 from reward.training.assembly import Ready, assembled
 from reward.training.defaults import composed
 from reward.training.fitting import make_trainer, quietly
+from reward.training.reading import ReadLog
 
 SMOKE = Smoke(
     f"--encoders gru --sizes 0 --devices cpu --steps 3 --settings {WORLD} batches.max_events=16",
@@ -91,8 +93,8 @@ def prepared(encoder: str, width: int, rows: int, settings: Sequence[str] = ()) 
     wide = [f"encoder.width={width}", f"batches.batch_rows={rows}"]
     wide += [f"encoder.heads={heads}"] if encoder in ("transformer", "hstu") else []
     config = composed("train", [f"encoder={encoder}", *wide, *settings])
-    checked = check(instantiate(config.data))
-    return assembled(config, checked, checked.log, split(checked.log, **config.split), None)
+    log = PreparedLog.of(check(instantiate(config.data)).log)
+    return assembled(config, ReadLog(log, split(log.log, **config.split)), log)
 
 
 def measure(

@@ -7,10 +7,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
-import polars as pl
 from omegaconf import DictConfig, OmegaConf
 
-from reward.data.event_log import Checked, EventLog
+from reward.data.event_log import EventLog
+from reward.data.prepared import PreparedLog
 from reward.data.split import Split
 from reward.scoring.function import RewardFunction
 from reward.sequences.datamodule import StreamData
@@ -19,6 +19,7 @@ from reward.training.activity import Gain, keep_what_gained
 from reward.training.assembly import assembled
 from reward.training.defaults import composed
 from reward.training.fitting import fit
+from reward.training.reading import ReadLog
 from reward.training.terminal import quiet
 
 
@@ -45,12 +46,12 @@ def trained(config: DictConfig, log: EventLog, window: Split, *, epochs: int | N
         window: what of it is trained and validated on.
         epochs: most of them; None: the config's.
     """
-    nothing = Checked(log, log.events.limit(0).collect(), pl.Series("reason", [], pl.String))
+    prepared = PreparedLog.of(log)
     settings = OmegaConf.to_container(config.trainer, resolve=True)
     settings |= {} if epochs is None else {"max_epochs": epochs}
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     with TemporaryDirectory() as folder, quiet(True):
-        ready = assembled(config, nothing, log, window, None)
+        ready = assembled(config, ReadLog(prepared, window), prepared)
         model, data = ready.model, ready.data
         assert model is not None
         assert data is not None

@@ -102,6 +102,7 @@ MOVED: dict[str, tuple[str, ...]] = {
     "reward.sequences.split": ("reward.data.split",),
     "reward.text": ("reward.report.text", "reward.plain"),
     "reward.tracking": ("reward.training.tracking",),
+    "reward.training.second_stage": ("reward.training.effects",),
     "reward.wiring": ("reward.targets", "reward.training.wiring"),
 }
 
@@ -121,6 +122,7 @@ RENAMED: dict[str, dict[str, str]] = {
     "reward.off_policy.estimate": {"effective_rows": "effective_sample_size"},
     "reward.off_policy.ips": {"inverse_propensity": "ips", "self_normalised": "snips"},
     "reward.off_policy.selection": {"choose": "select_estimator"},
+    "reward.training.effects": {"second_stage": "estimated_effects"},
     "reward.off_policy.slate_ips": {
         "slate_inverse_propensity": "slate_ips",
         "independent_inverse_propensity": "independent_ips",

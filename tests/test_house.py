@@ -165,8 +165,6 @@ LEFT = {
     "progressive.past.Past",
     "scoring.manifest.most_bytes",
     "scoring.sealed.opened",
-    "training.second_stage",
-    "training.second_stage.second_stage",
 }
 
 
@@ -234,6 +232,7 @@ BORDERS = {
     "training.judging.evaluate",
     "training.judging.evaluate_run",
     # configs, and what is saved of a run
+    "data.prepared.PreparedLog.read",
     "simulation.demo.default_settings",
     "training.assembly.Run.plain",
     "training.assembly.plain_values",

@@ -34,6 +34,13 @@ PUBLIC: Mapping[str, tuple[str, Names]] = {
             "reward.scoring.partitioned": ["score_parquet"],
         },
     ),
+    "reward.data": (
+        "Read a log once, and add up statistics over its users",
+        {
+            "reward.data.prepared": ["PreparedLog", "UserRows"],
+            "reward.statistics.sums": ["Estimator", "State", "fold", "total"],
+        },
+    ),
     "reward.ranking": (
         "Train a ranker on rewards",
         {"reward.ranking.losses": ["softmax", "pairwise_logistic", "pointwise_logistic"]},

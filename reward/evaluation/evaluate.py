@@ -16,6 +16,7 @@ from reward.causal.propensity.plausibility import check_propensities
 from reward.columns import ITEM, PROPENSITY, TIMESTAMP, USER
 from reward.data.days import DAY, OBSERVED, TRACE
 from reward.data.event_log import EventLog, SchemaError
+from reward.data.prepared import PreparedLog
 from reward.data.split import Split, known_at
 from reward.evaluation.auxiliary_tasks import AuxiliaryTask, assess_auxiliary
 from reward.evaluation.baselines import baselines
@@ -80,7 +81,7 @@ class _Rows:
 
 def judge(
     function: RewardFunction,
-    log: EventLog,
+    prepared: PreparedLog,
     window: Split,
     *,
     logistic: Mapping[str, Any],
@@ -96,8 +97,8 @@ def judge(
     A test row is an event from ``window.validation_end`` on of whose trace at least one day is known.
 
     Args:
-        function: trained on ``log`` up to ``window.validation_end``.
-        log: the checked log.
+        function: trained on the log up to ``window.validation_end``.
+        prepared: the log.
         window: the split it was trained with.
         logistic: settings of the logistic baselines.
         boosting: settings of the gradient-boosted baseline; None: without it.
@@ -110,11 +111,11 @@ def judge(
     Raises:
         SchemaError: see `proposed_policies`; or policies are proposed for a log whose propensities can weight no row.
     """
-    events = log.events.collect()
+    log, events = prepared.log, prepared.every_user().events
     labelled = function.outcome.label(log, window.end).collect()
     labels = {name: outcome.label(log, window.end).collect() for name, outcome in function.also.items()}
     asked = {name: it[ASKED] if ABSENT in function.also[name].states else None for name, it in labels.items()}
-    predicted = function.predict(events, forecast=True, expected=asked)
+    predicted = function.predict(prepared, forecast=True, expected=asked)
     rows = _Rows.of(function, log, window, events, predicted.scores, labelled)
     policies_found, no_policies = _worth(function, rows, window, proposed, level=intervals["level"], **policies)
     others = baselines(

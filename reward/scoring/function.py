@@ -21,7 +21,7 @@ from reward.scoring.candidates import Catalogue, Ids
 from reward.scoring.forecaster import Forecaster
 from reward.scoring.history import History
 from reward.scoring.prediction import Prediction
-from reward.scoring.requests import Counts, Outputs, Progress, ReadOptions, Request, ScoreOptions, beside
+from reward.scoring.requests import Counts, Outputs, Progress, ReadOptions, Request, Rows, ScoreOptions, beside
 from reward.scoring.scorer import Scorer
 from reward.sequences.network import RewardNetwork
 
@@ -164,7 +164,7 @@ class RewardFunction(Frozen):
 
     def predict(
         self,
-        events: pl.DataFrame,
+        events: Rows,
         *,
         forecast: bool = False,
         expected: Mapping[str, pl.Series | None] | None = None,
@@ -174,7 +174,7 @@ class RewardFunction(Frozen):
         """All that may be asked of a log's rows, from one reading: `scores`, `forecast`, `expected`, `values_as_of`.
 
         Args:
-            events: see `score_events`.
+            events: see `score_events`; or a checked log, prepared, whose rows are scored in its order.
             forecast: whether the forecast is asked for.
             expected: further outcomes whose parts are asked for, each with what its rows are asked about; see
                 `expected`.
@@ -324,7 +324,7 @@ class RewardFunction(Frozen):
     @as_trained
     def _predicted(
         self,
-        events: pl.DataFrame,
+        events: Rows,
         request: Request,
         outputs: Outputs,
         set_aside: Callable[[Counts], None] | None = None,

@@ -14,6 +14,7 @@ import polars as pl
 from reward.arrays import Doubles, Ints
 from reward.columns import ITEM, SESSION, TIMESTAMP, USER
 from reward.data.event_log import EventLog, SchemaError
+from reward.data.prepared import PreparedLog
 from reward.data.validation import DUPLICATE, SetAsideWarning, check, row_keys
 from reward.features.events import Features
 from reward.outcomes.protocol import ASKED
@@ -22,6 +23,7 @@ SCORED = "scored_"  # before the name of a score where the log has a column of t
 _KEYS = [USER, ITEM, TIMESTAMP]
 
 Progress = Callable[[Sequence[Any]], Iterable[Any]]
+Rows = pl.DataFrame | PreparedLog  # a log as it came, or one that was checked
 Counts = Mapping[str, int]  # rows by the reason why they are set aside
 
 
@@ -86,15 +88,18 @@ class LogReader:
     timestamp_unit: str | None
     set_aside: Callable[[Counts], None] | None = None
 
-    def read(self, events: pl.DataFrame) -> ReadLog:
+    def read(self, events: Rows) -> ReadLog:
         """The rows, without those that training would have set aside.
 
         Args:
-            events: rows as they came.
+            events: rows as they came; or a log that was checked, as training reads it.
 
         Raises:
             SchemaError: a column is missing or of the wrong type, or too many rows are set aside.
         """
+        if isinstance(events, PreparedLog):
+            clean = self._as_trained(events.every_user().events)
+            return ReadLog(clean, clean, pl.repeat(value=False, n=len(clean), eager=True), self)
         checked = check(self._log(events), least_users=0)
         reasons = checked.reasons
         aside = (reasons != DUPLICATE).fill_null(value=False)
@@ -104,15 +109,7 @@ class LogReader:
                 judge_set_aside(self.features, counts, events.height)
             else:
                 self.set_aside(counts)
-        clean = checked.log.events.collect()
-        unlike = [
-            f"{name} is {clean.schema[name]}, expected {dtype}"
-            for name, dtype in self._types().items()
-            if clean.schema[name] != dtype
-        ]
-        if unlike:
-            raise SchemaError(f"events differ from those of training: {'; '.join(unlike)}: cast what differs")
-        return ReadLog(events, clean, aside, self)
+        return ReadLog(events, self._as_trained(checked.log.events.collect()), aside, self)
 
     def slots(self, clean: pl.DataFrame, now: datetime | pl.DataFrame) -> pl.DataFrame:
         """The slots that are asked about, in the schema, unknown context null.
@@ -143,6 +140,21 @@ class LogReader:
     def keys(self, events: pl.DataFrame) -> pl.DataFrame:
         """What tells rows apart, of rows as they came."""
         return row_keys(events, self.timestamp_unit, self.features.timezone)
+
+    def _as_trained(self, clean: pl.DataFrame) -> pl.DataFrame:
+        """Checked rows, whose columns are of the types that training saw.
+
+        Raises:
+            SchemaError: they are not.
+        """
+        unlike = [
+            f"{name} is {clean.schema.get(name, 'missing')}, expected {dtype}"
+            for name, dtype in self._types().items()
+            if clean.schema.get(name) != dtype
+        ]
+        if unlike:
+            raise SchemaError(f"events differ from those of training: {'; '.join(unlike)}: cast what differs")
+        return clean
 
     def _types(self) -> dict[str, pl.DataType]:
         features = self.features
@@ -210,6 +222,8 @@ class ReadLog:
 
     def asked(self, values: pl.Series) -> pl.Series:
         """What is told of each row that came, in the order of `events`; of repeated rows what the first has."""
+        if self.came is self.events:
+            return values
         told = self.reader.keys(self.came).select(_KEYS).with_columns(values.alias(ASKED))
         first = told.unique(_KEYS, keep="first", maintain_order=True)
         return self.events.select(_KEYS).join(first, on=_KEYS, how="left", maintain_order="left")[ASKED]
@@ -222,9 +236,10 @@ class ReadLog:
             columns: by name.
         """
         place = pl.Series("place", np.argsort(source))
-        clean = self.events.select(_KEYS).hstack([place])
-        rows = self.reader.keys(self.came).join(clean, on=_KEYS, how="left", maintain_order="left")
-        place = rows.select(pl.when(~self.aside).then("place")).to_series()
+        if self.came is not self.events:
+            clean = self.events.select(_KEYS).hstack([place])
+            rows = self.reader.keys(self.came).join(clean, on=_KEYS, how="left", maintain_order="left")
+            place = rows.select(pl.when(~self.aside).then("place")).to_series()
         return pl.DataFrame({name: pl.Series(column).fill_nan(None).gather(place) for name, column in columns.items()})
 
     def table(self, source: Ints, values: Doubles) -> Doubles:

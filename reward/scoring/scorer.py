@@ -19,7 +19,7 @@ from reward.scoring.forecaster import Forecaster
 from reward.scoring.history import History, encoded
 from reward.scoring.prediction import Prediction, all_moments, distributed, predicted, predicted_of_nothing
 from reward.scoring.readout import LogStates
-from reward.scoring.requests import Counts, LogReader, Outputs, Request
+from reward.scoring.requests import Counts, LogReader, Outputs, Request, Rows
 from reward.scoring.strategies import CausalEffects, ExposureTerm, HabitReward, Strategy
 
 
@@ -48,7 +48,7 @@ class Scorer:
 
     def predicted(
         self,
-        events: pl.DataFrame,
+        events: Rows,
         request: Request,
         outputs: Outputs,
         set_aside: Callable[[Counts], None] | None = None,
@@ -59,7 +59,7 @@ class Scorer:
         if all_moments(request, outputs):
             refuse_unless_open_days_are_forecast(self.outcome)
         forecaster.refuse_unknown([*request.also, *outputs.expected])
-        if events.is_empty():
+        if not len(events):
             return predicted_of_nothing(forecaster, rewards, request, outputs)
         reading = self._reading(events, request, set_aside)
         return predicted(forecaster, self.outcome, rewards, reading, request, outputs)
@@ -104,9 +104,7 @@ class Scorer:
         ids = forecaster.catalogue.ids_of(items)
         return scored(history, ids, lambda distinct: forecaster.of_candidates(name, distinct, items_table)).mean
 
-    def _reading(
-        self, events: pl.DataFrame, request: Request, set_aside: Callable[[Counts], None] | None = None
-    ) -> LogStates:
+    def _reading(self, events: Rows, request: Request, set_aside: Callable[[Counts], None] | None = None) -> LogStates:
         log = self._reader(set_aside).read(events)
         windows = self.forecaster.windows(log.events, None, request.items_table, request.history_start)
         return LogStates(log, windows, self.forecaster.network, request.progress)

@@ -11,7 +11,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
-import polars as pl
 import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
@@ -19,12 +18,10 @@ from pytorch_lightning import seed_everything
 
 from reward.causal.propensity.plausibility import check_propensities
 from reward.causal.settings import check_effects
-from reward.data.event_log import Checked, EventLog
-from reward.data.split import Split, check_windows, day_to_date, known_at, split
-from reward.data.validation import check, unread_item_features
+from reward.data.prepared import PreparedLog
+from reward.data.split import Split, check_windows, known_at
 from reward.features.events import Features
 from reward.outcomes.protocol import ABSENT, check_known
-from reward.report.terminal import what_was_read
 from reward.scoring.artifact import ArtifactWarning, load, save
 from reward.scoring.function import RewardFunction
 from reward.sequences.datamodule import StreamData
@@ -32,8 +29,9 @@ from reward.sequences.model import RewardModel, Task
 from reward.sequences.network import RewardNetwork
 from reward.training.activity import fit_activity
 from reward.training.folder import RunFolder, own_modules
-from reward.training.identity import placed, same_log, window_of
-from reward.training.terminal import console, say
+from reward.training.identity import same_log
+from reward.training.reading import ReadLog, read_log, tell_of
+from reward.training.terminal import say
 from reward.training.trials import check_role, check_size, try_boosting, try_optimizer, try_trainer
 from reward.training.wiring import check_names, check_sums
 
@@ -69,22 +67,25 @@ class Ready:
     """All that a run needs once nothing is left to be found wrong.
 
     Attributes:
-        checked: the log, and the rows that were set aside.
-        log: the checked log as the run is judged on it.
-        window: its split.
+        read: the log that the source gives.
+        prepared: the log as the run is judged on it.
         outcome: what rewards are told in; None where the function was saved.
         function: makes the scoring function of what was trained, or reads it where it was saved.
         model: what is trained; None where the function was saved.
         data: what it is trained on; None where the function was saved.
     """
 
-    checked: Checked
-    log: EventLog
-    window: Split
+    read: ReadLog
+    prepared: PreparedLog
     outcome: Any
     function: Callable[[], RewardFunction]
     model: RewardModel | None
     data: StreamData | None
+
+    @property
+    def window(self) -> Split:
+        """The split of the log."""
+        return self.read.window
 
 
 def plain_values(config: DictConfig) -> dict[str, Any]:
@@ -105,17 +106,18 @@ def prepare(run: Run) -> Ready:
     try_trainer(run.plain["trainer"])
     try_boosting(run.plain["evaluation"]["boosting"])
     record = run.folder.record
-    source, checked, window = read(config, record)
-    log, changed = same_log(checked.log, window, record and record["fingerprints"])
+    read = read_log(plain_values(config.data), config.split, run.folder, record and record["window"])
+    tell_of(read)
+    prepared, changed = same_log(read.prepared, read.window, record and record["fingerprints"])
     if changed is not None:
         say(changed)
     if run.folder.has_artifact:
-        return Ready(checked, log, window, None, partial(saved_function, run.folder), None, None)
-    check_effects(run.plain, log)
-    unused = check_propensities(known_at(log, window.validation_end))
+        return Ready(read, prepared, None, partial(saved_function, run.folder), None, None)
+    check_effects(run.plain, prepared.log)
+    unused = check_propensities(prepared.known_at(read.window.validation_end).log)
     if unused is not None:
         say(f"The log's propensities are not used, and estimated instead: {unused}.")
-    return assembled(config, checked, log, window, source.timestamp_unit)
+    return assembled(config, read, prepared)
 
 
 def check_savable(untrained: RewardFunction) -> None:
@@ -128,7 +130,7 @@ def check_savable(untrained: RewardFunction) -> None:
         save(untrained, Path(scratch) / "reward")
 
 
-def assembled(config: DictConfig, checked: Checked, log: EventLog, window: Split, timestamp_unit: str | None) -> Ready:
+def assembled(config: DictConfig, read: ReadLog, prepared: PreparedLog) -> Ready:
     """Features, data and an untrained model, whose weights the seed draws.
 
     Raises:
@@ -136,6 +138,7 @@ def assembled(config: DictConfig, checked: Checked, log: EventLog, window: Split
         TypeError: the parts do not fit each other.
         ValueError: a part does not take its settings.
     """
+    log, window = prepared.log, read.window
     settings = instantiate(config.model)
     try_optimizer(settings["optimizer"])
     check_size("encoder", partial(instantiate, config.encoder))
@@ -185,12 +188,12 @@ def assembled(config: DictConfig, checked: Checked, log: EventLog, window: Split
         features=features,
         outcome=outcome,
         max_events=config.batches.max_events,
-        timestamp_unit=timestamp_unit,
+        timestamp_unit=read.timestamp_unit,
         facts={},
         also=outcomes,
     )
     check_savable(function(deepcopy(network)))
-    return Ready(checked, log, window, outcome, partial(function, network), model, data)
+    return Ready(read, prepared, outcome, partial(function, network), model, data)
 
 
 class Parts(NamedTuple):
@@ -229,52 +232,6 @@ def horizons(config: DictConfig, tasks: Mapping[str, Parts]) -> dict[str, int]:
 def sequential(outcome: Any) -> bool:
     """Whether the next state in the stream waits for the same outcome: what the user does, and not to one item."""
     return getattr(outcome, "scope", "user") == "user" and "after" in outcome.states
-
-
-def checked_log(
-    source: Mapping[str, Any], settings: Mapping[str, Any], dates: Mapping[str, str] | None, started_in: str | None
-) -> tuple[EventLog, Checked, Split]:
-    """A log as it came, checked, and its windows.
-
-    Args:
-        source: the settings of ``data``.
-        settings: of ``split``.
-        dates: of the windows of a run that is there, whose days they stay; None: of a new one.
-        started_in: the folder that a run that is there was started in.
-
-    Raises:
-        SchemaError: the log does not do.
-        TypeError: ``source`` makes no log.
-    """
-    given = placed(source, started_in, grown=dates is not None)
-    log = instantiate(given)
-    if not isinstance(log, EventLog):
-        raise TypeError(f"data: expected a source of an EventLog, {given['_target_']} gives {type(log).__name__}")
-    checked = check(log)
-    return log, checked, split(checked.log, **settings) if dates is None else window_of(dates)
-
-
-def read(config: DictConfig, record: Mapping[str, Any] | None) -> tuple[EventLog, Checked, Split]:
-    """The log as it came, checked, and its windows, which are those of ``record`` where the run goes on."""
-    dates, started_in = (None, None) if record is None else (record["window"], record.get("started_in"))
-    log, checked, window = checked_log(plain_values(config.data), config.split, dates, started_in)
-    rejected = checked.rejected.height
-    rows, users, items = (
-        checked.log.events.select(
-            pl.len(), pl.col("user_id").n_unique().alias("users"), pl.col("item_id").n_unique().alias("items")
-        )
-        .collect()
-        .row(0)
-    )
-    days = [day_to_date(day) for day in window.days[:3]]
-    for line in what_was_read(rows=rows, users=users, items=items, rejected=rejected, days=days):
-        console.print(line, highlight=False)
-    for note in checked.notes:
-        say(f"{note}.")
-    if unread := unread_item_features(log):
-        named = ",".join((*log.item_features, *unread))
-        say(f"not read of the items table: {', '.join(unread)}; to learn from them, 'data.item_features=[{named}]'")
-    return log, checked, window
 
 
 def saved_function(folder: RunFolder) -> RewardFunction:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import tempfile
 from collections.abc import Mapping
 from datetime import UTC, date
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -13,7 +15,9 @@ from zoneinfo import ZoneInfo
 import polars as pl
 
 from reward.data.event_log import EventLog, SchemaError
+from reward.data.prepared import PreparedLog
 from reward.data.split import EPOCH, Split, day_to_date, known_at
+from reward.targets import TARGET
 
 _PATHS = ("events", "items", "folder")  # arguments of a log source that say where files are
 
@@ -82,12 +86,12 @@ def _read_of(log: EventLog) -> str:
 
 
 def same_log(
-    log: EventLog, window: Split, written: Mapping[str, str] | None, *, to_train: bool = True
-) -> tuple[EventLog, str | None]:
+    prepared: PreparedLog, window: Split, written: Mapping[str, str] | None, *, to_train: bool = True
+) -> tuple[PreparedLog, str | None]:
     """The part of a log that a run with these fingerprints was of, and what to say where the log has changed since.
 
     Args:
-        log: the checked log as it is now.
+        prepared: the log as it is now.
         window: the run's.
         written: what `fingerprints` said then; None of a run that did not write it: nothing is compared.
         to_train: the run goes on to learn from it, and is not only judged.
@@ -99,10 +103,11 @@ def same_log(
         SchemaError: what the run is to learn from has changed.
     """
     if written is None:
-        return log, None
+        return prepared, None
+    log = prepared.log
     now = fingerprints(log, window)
     if now["log"] == written["log"]:
-        return log, None
+        return prepared, None
     dates = window_dates(window)
     if now["known"] != written["known"] and to_train:
         raise SchemaError(
@@ -110,7 +115,7 @@ def same_log(
             "changed. Give the log that the run was started with (data.events=PATH, where it was moved), or start a "
             "new run"
         )
-    inside = known_at(log, window.end)
+    inside = prepared.known_at(window.end)
     if now["window"] == written["window"]:
         return inside, f"The log has grown since the run: it is judged on the run's own days, before {dates['end']}."
     if now["known"] != written["known"]:
@@ -122,6 +127,44 @@ def same_log(
         f"The log has changed since the run: its events from {dates['validation_end']} to {dates['end']}, on which "
         "it is judged, are others than they were."
     )
+
+
+def source_stamp(data: Mapping[str, Any]) -> str | None:
+    """What tells whether a source still gives the log that it gave: its settings, its files, their sizes and times.
+
+    Args:
+        data: the settings of a log source, see `placed`.
+
+    Returns:
+        A hash; None where nothing tells: the source is one from elsewhere, or its files are not on this machine.
+    """
+    paths = [data.get(name) for name in _PATHS]
+    paths += list(data["outcomes"].values()) if isinstance(data.get("outcomes"), Mapping) else []
+    named = [str(path) for path in paths if path is not None]
+    if not str(data[TARGET]).startswith("reward.") or any("://" in path for path in named):
+        return None
+    files = [(str(file.resolve()), *_stat(file)) for path in named for file in _files(path)]
+    settings = {name: value for name, value in data.items() if name != "end"}  # a run that goes on leaves it out
+    told = json.dumps([version("reward"), settings, files], sort_keys=True, default=str)
+    return hashlib.sha256(told.encode()).hexdigest()
+
+
+def _stat(file: Path) -> tuple[int, int]:
+    found = file.stat()
+    return found.st_size, found.st_mtime_ns
+
+
+def _files(path: str) -> list[Path]:
+    """The files that a path, a folder or a glob stands for, sorted."""
+    place = Path(path)
+    found = [place] if place.exists() else _globbed(place)
+    return sorted(file for it in found for file in ([it] if it.is_file() else it.rglob("*")) if file.is_file())
+
+
+def _globbed(place: Path) -> list[Path]:
+    parts = place.parts
+    fixed = next((at for at, part in enumerate(parts) if any(sign in part for sign in "*?[")), None)
+    return [] if fixed is None else list(Path(*parts[:fixed]).glob(str(Path(*parts[fixed:]))))
 
 
 def placed(data: Mapping[str, Any], started_in: str | None, *, grown: bool) -> dict[str, Any]:
@@ -155,10 +198,4 @@ def _found(path: Any, started_in: str) -> Any:
 
 def _there(path: str) -> bool:
     place = Path(path)
-    if place.exists():
-        return True
-    parts = place.parts
-    fixed = next((at for at, part in enumerate(parts) if any(sign in part for sign in "*?[")), None)
-    if fixed is None:
-        return False
-    return any(Path(*parts[:fixed]).glob(str(Path(*parts[fixed:]))))
+    return place.exists() or bool(_globbed(place))

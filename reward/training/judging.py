@@ -10,7 +10,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from reward.data.event_log import EventLog
+from reward.data.prepared import PreparedLog
 from reward.data.split import Split
 from reward.evaluation.evaluate import judge
 from reward.evaluation.past_experiments import PastExperiments, past_experiments
@@ -20,12 +20,13 @@ from reward.report.sentences import summary_sentences
 from reward.report.write import write_report
 from reward.scoring.artifact import load
 from reward.scoring.function import RewardFunction
-from reward.training.assembly import checked_log, plain_values
+from reward.training.assembly import plain_values
 from reward.training.command_line import JobError, refusing
 from reward.training.fitting import TrainingError, best_loss
 from reward.training.folder import RunFolder, RunFolderError, own_modules
 from reward.training.identity import same_log
 from reward.training.opening import saved_config
+from reward.training.reading import read_log
 from reward.training.refit import keep_what_was_judged
 from reward.training.settings import check_settings
 from reward.training.stages import Stages
@@ -59,10 +60,10 @@ def evaluate(folder: RunFolder, settings: dict[str, Any], stages: Stages) -> dic
     told = {"seed": training.seed, "calibration": training.calibration, "proposed": settings["policies"]}
     with refusing():
         with stages.timed("reading"):
-            function, log, window = read(folder, training, settings["moved"])
+            function, prepared, window = judged(folder, training, settings["moved"])
             proxies = past_tests(settings, seed=training.seed)
         with stages.timed("judging"), console.status("scoring the test days and fitting the baselines ..."):
-            evaluation = judge(function, log, window, **told, **settings["evaluation"])
+            evaluation = judge(function, prepared, window, **told, **settings["evaluation"])
     if "metrics" not in function.facts:  # the run was cut short before it was judged
         with stages.timed("saving"):
             carry, metrics = summary_sentences(evaluation), to_json(evaluation)["metrics"]
@@ -83,7 +84,7 @@ def evaluate(folder: RunFolder, settings: dict[str, Any], stages: Stages) -> dic
     return to_json(evaluation)
 
 
-def read(folder: RunFolder, training: DictConfig, moved: dict[str, Any]) -> tuple[RewardFunction, EventLog, Split]:
+def judged(folder: RunFolder, training: DictConfig, moved: dict[str, Any]) -> tuple[RewardFunction, PreparedLog, Split]:
     """The scoring function, the log as far as the run is judged on it, and the run's days.
 
     Raises:
@@ -96,12 +97,11 @@ def read(folder: RunFolder, training: DictConfig, moved: dict[str, Any]) -> tupl
         )
     function = load(folder.judged, trust=own_modules(folder))
     source = plain_values(training.data) | {name: path for name, path in moved.items() if path is not None}
-    started_in = (folder.record or {}).get("started_in")
-    _, checked, window = checked_log(source, training.split, function.facts.get("window"), started_in)
-    log, changed = same_log(checked.log, window, function.facts.get("fingerprints"), to_train=False)
+    read = read_log(source, training.split, folder, function.facts.get("window"))
+    prepared, changed = same_log(read.prepared, read.window, function.facts.get("fingerprints"), to_train=False)
     if changed is not None:
         say(changed)
-    return function, log, window
+    return function, prepared, read.window
 
 
 def past_tests(settings: dict[str, Any], *, seed: int) -> PastExperiments | None:

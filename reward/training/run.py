@@ -11,12 +11,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, cast
 
-import polars as pl
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from reward.causal.diagnostics.summary import EffectSummary, not_estimated
-from reward.data.split import known_at
 from reward.evaluation.evaluate import judge
 from reward.evaluation.findings import Evaluation
 from reward.evaluation.simulated_truth import TRUTH
@@ -31,11 +29,11 @@ from reward.sequences.model import RewardModel
 from reward.training.activity import keep_what_gained
 from reward.training.assembly import Ready, Run, assembled, prepare
 from reward.training.command_line import JobError, refusing
+from reward.training.effects import compare_with_truth, estimate_effects, estimated_effects
 from reward.training.fitting import best_loss, fit
 from reward.training.folder import JUDGED
 from reward.training.identity import fingerprints, window_dates
 from reward.training.refit import ALL, NONE, keep_what_was_judged, refit_facts, refit_network
-from reward.training.second_stage import compare_with_truth, estimate_effects, second_stage
 from reward.training.stages import Stages
 from reward.training.terminal import console, say, show_path
 from reward.training.tracking import finish, log_config, log_results
@@ -106,17 +104,18 @@ def train(run: Run, stages: Stages, *, judged: bool = True) -> float:
 
 def identify(run: Run, ready: Ready) -> None:
     """Write what runs in the folder, and the rows that were set aside."""
-    if ready.checked.rejected.height:
-        with whole(run.path / REJECTED) as scratch:
-            ready.checked.rejected.write_parquet(scratch)
-    for kind, rows in ready.checked.rejected_outcomes.items():
-        with whole(run.path / f"rejected_{kind}.parquet") as scratch:
-            rows.write_parquet(scratch)
+    if ready.read.checked is not None:
+        aside = {f"rejected_{kind}.parquet": rows for kind, rows in ready.read.checked.rejected_outcomes.items()}
+        if ready.read.checked.rejected.height:
+            aside[REJECTED] = ready.read.checked.rejected
+        for name, rows in aside.items():
+            with whole(run.path / name) as scratch:
+                rows.write_parquet(scratch)
     record = run.folder.record or {
         "made_with": f"reward {version('reward')}",
         "started_in": str(Path.cwd()),
         "window": window_dates(ready.window),
-        "fingerprints": fingerprints(ready.log, ready.window),
+        "fingerprints": fingerprints(ready.prepared.log, ready.window),
     }
     run.folder.identify(OmegaConf.to_yaml(run.config), OmegaConf.to_yaml(run.given), record)
 
@@ -132,7 +131,7 @@ def learn(run: Run, ready: Ready, stages: Stages, logger: Any) -> tuple[RewardFu
             forecast = weigh(run, ready.model, ready.data)
             ready.model.calibrate(ready.data.val_dataloader(), **config.calibration)
         function = ready.function()
-        second = partial(estimate_effects, ready.log, ready.outcome, window, config, run.path)
+        second = partial(estimate_effects, ready.prepared, ready.outcome, window, config, run.path)
         found, function.effects = stages.attempt("effects", second, folder=run.path) or (
             not_estimated("their estimation failed; the run folder has the reason"),
             None,
@@ -141,7 +140,7 @@ def learn(run: Run, ready: Ready, stages: Stages, logger: Any) -> tuple[RewardFu
             function.facts.update(facts(ready, run), effects=found.to_json(), forecast=forecast)
             save(function, run.folder.artifact)
     if not (run.path / TRUTH).is_file():
-        truth = partial(compare_with_truth, ready.log, window, config, run.path)
+        truth = partial(compare_with_truth, ready.prepared, window, config, run.path)
         stages.attempt("truth", truth, folder=run.path)
     return function, loss
 
@@ -166,7 +165,7 @@ def judge_and_report(
     def judging() -> Evaluation:
         with console.status("scoring the test days and fitting the baselines ..."):
             settings = {"seed": config.seed, "calibration": config.calibration, **run.plain["evaluation"]}
-            return judge(function, ready.log, ready.window, **settings)
+            return judge(function, ready.prepared, ready.window, **settings)
 
     evaluation = stages.attempt("judging", judging, folder=run.path)
     if evaluation is None:
@@ -190,10 +189,10 @@ def fit_again(run: Run, ready: Ready, judged: RewardFunction) -> None:
     summary = EffectSummary.from_json(judged.facts["effects"])
     chosen = None if summary is None else summary.chosen  # the reward stays of the kind that was judged
     roles = {} if chosen is None else {"gate": chosen.gate, "rare": list(chosen.rare), "group": chosen.group}
-    second = partial(second_stage, known_at(ready.log, ready.window.end), judged.outcome, run.config, roles)
+    second = partial(estimated_effects, ready.prepared.known_at(ready.window.end), judged.outcome, run.config, roles)
     network, gained = judged.network, (judged.facts.get("forecast") or {}).get("share") != 0
     if what == ALL and gained:
-        again = assembled(run.config, ready.checked, ready.log, ready.window, judged.timestamp_unit)
+        again = assembled(run.config, ready.read, ready.prepared)
         model, data = cast(RewardModel, again.model), cast(StreamData, again.data)
         refit_network(model, data, network, run.path, settings=run.plain["trainer"])
         network = model.network
@@ -227,7 +226,7 @@ def fit_again(run: Run, ready: Ready, judged: RewardFunction) -> None:
 def facts(ready: Ready, run: Run) -> dict[str, Any]:
     """What the artefact says of itself before it is judged."""
     dates, record = window_dates(ready.window), run.folder.record or {}
-    rows = known_at(ready.log, ready.window.train_end).events.select(pl.len()).collect().item()
+    rows = len(ready.prepared.known_at(ready.window.train_end))
     return {
         "made_with": f"reward {version('reward')}",
         "window": dates,

@@ -10,6 +10,7 @@ import torch
 from polars.testing import assert_frame_equal
 
 from reward.__main__ import main
+from reward.data.prepared import PreparedLog
 from reward.data.split import known_at
 from reward.encoders.gru import GRU
 from reward.evaluation.auxiliary_tasks import assess_auxiliary
@@ -212,7 +213,7 @@ def test_an_input_with_the_name_of_a_label_is_judged_as_it_came(log, windows_of_
         fn = RewardFunction(network, features, ReturnTime(7), max_events=16, timestamp_unit=None, facts={}, also=also)
         return judge(
             fn,
-            named,
+            PreparedLog.of(named),
             windows_of_time,
             logistic={"strengths": [1.0], "max_categories": 10},
             boosting=None,

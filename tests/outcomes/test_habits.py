@@ -11,6 +11,7 @@ from polars.testing import assert_frame_equal
 
 from reward.__main__ import main
 from reward.data.event_log import SchemaError
+from reward.data.prepared import PreparedLog
 from reward.encoders.gru import GRU
 from reward.evaluation.evaluate import judge
 from reward.heads.trace import TraceHead
@@ -158,7 +159,7 @@ def test_what_is_asked_of_a_slot_does_not_read_what_is_in_it(fn, events):
 def test_what_was_not_shown_is_judged_by_what_came_of_it(fn, log, windows_of_time):
     found = judge(
         fn,
-        log,
+        PreparedLog.of(log),
         windows_of_time,
         logistic={"strengths": [1.0], "max_categories": 10},
         boosting=None,

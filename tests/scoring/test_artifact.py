@@ -126,7 +126,7 @@ def test_the_card_names_unit_and_columns_and_what_cannot_be_claimed(fn, folder):
         "- the value beats a count of past days",
         "| trained on | 12 days |",
         "a difference of forecasts, not an effect",
-        "not confounding",
+        "neither confounding nor a change of the service",
     ):
         assert said in card
     assert "- not evaluated" in model_card(fn, {})

@@ -14,8 +14,9 @@ from reward.causal.diagnostics.summary import EffectSummary, not_estimated, summ
 from reward.causal.propensity.plausibility import check_propensities
 from reward.causal.protocol import EffectModel, EstimatedEffects
 from reward.columns import PROPENSITY
-from reward.data.event_log import EventLog, SchemaError
-from reward.data.split import Split, known_at
+from reward.data.event_log import SchemaError
+from reward.data.prepared import PreparedLog
+from reward.data.split import Split
 from reward.evaluation.simulated_truth import TRUTH, beside_truth
 from reward.outcomes.protocol import has_effects
 from reward.training.terminal import console
@@ -23,17 +24,17 @@ from reward.writing import whole
 
 
 def estimate_effects(
-    log: EventLog, outcome: Any, window: Split, config: DictConfig, folder: Path
+    prepared: PreparedLog, outcome: Any, window: Split, config: DictConfig, folder: Path
 ) -> tuple[EffectSummary, EffectModel | None]:
     """The second stage on what training and validation saw: ``effects.parquet``.
 
     Returns what the artefact says of it, and what its rewards are made of: None where effects cannot be estimated.
     Propensities that the log lacks are estimated from it; either kind is checked by balance.
     """
-    known = known_at(log, window.validation_end)
+    known = prepared.known_at(window.validation_end)
     try:
         with console.status("estimating the effects of items ..."):
-            found, effects = second_stage(known, outcome, config)
+            found, effects = estimated_effects(known, outcome, config)
     except SchemaError as error:
         found, personal = not_estimated(str(error)), None
     else:
@@ -43,7 +44,7 @@ def estimate_effects(
     return found, personal
 
 
-def compare_with_truth(log: EventLog, window: Split, config: DictConfig, folder: Path) -> None:
+def compare_with_truth(prepared: PreparedLog, window: Split, config: DictConfig, folder: Path) -> None:
     """What items truly do beside what was learned of them, ``truth.parquet``, where a simulated world knows it."""
     learned = folder / "effects.parquet"
     if config.truth is None or not learned.is_file():
@@ -54,13 +55,13 @@ def compare_with_truth(log: EventLog, window: Split, config: DictConfig, folder:
     except SchemaError as error:
         console.print(f"What items truly do was not measured: {error}")
         return
-    known = known_at(log, window.validation_end).events
+    known = prepared.known_at(window.validation_end).log
     with whole(folder / TRUTH) as scratch:
-        beside_truth(true, pl.read_parquet(learned), known, log.click).write_parquet(scratch)
+        beside_truth(true, pl.read_parquet(learned), known.events, known.click).write_parquet(scratch)
 
 
-def second_stage(
-    known: EventLog, outcome: Any, config: DictConfig, roles: Mapping[str, Any] | None = None
+def estimated_effects(
+    prepared: PreparedLog, outcome: Any, config: DictConfig, roles: Mapping[str, Any] | None = None
 ) -> tuple[EffectSummary, EstimatedEffects]:
     """How far the effects of items can be believed, and the effects.
 
@@ -75,6 +76,7 @@ def second_stage(
             "they need an outcome of the user that is told day by day, such as task=[active_days] with "
             f"scope=user, and it tells {outcome.unit}"
         )
+    known = prepared.log
     estimated, unused = None, check_propensities(known)
     if unused is None and PROPENSITY in known.events.collect_schema().names():
         propensity = known.events.select(PROPENSITY).collect().to_series().to_numpy()
