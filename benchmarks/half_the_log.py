@@ -26,7 +26,8 @@ from reward.data.days import DAY, day_of
 from reward.data.event_log import EventLog
 from reward.data.split import Split, split
 from reward.data.validation import check
-from reward.statistics.bootstrap import interval, ratio
+from reward.statistics.bootstrap import RatioRows, Ratios, Resamples, Users, percentiles
+from reward.statistics.sums import fold
 from reward.training.defaults import composed
 
 SMOKE = Smoke(
@@ -99,11 +100,10 @@ def estimates(
     """Nats a day of each column of losses, with the interval that resamples users; None: one a row."""
     there = days > 0
     losses = np.stack([values[there] for values in columns.values()], axis=1)
-    code = np.unique((np.arange(len(days)) if user is None else user)[there], return_inverse=True)[1]
-    statistic = ratio(losses, np.broadcast_to(days[there][:, None], losses.shape), code)
-    users = int(code.max()) + 1
-    low, high = interval(statistic, users, resamples=RESAMPLES, seed=0, level=LEVEL)
-    return dict(zip(columns, zip(statistic(np.ones(users)), low, high, strict=True), strict=True))
+    users = Users.of((np.arange(len(days)) if user is None else user)[there])
+    rows = RatioRows(losses, np.broadcast_to(days[there][:, None], losses.shape), users)
+    table = fold(Ratios(Resamples(RESAMPLES, seed=0)), [rows])
+    return dict(zip(columns, zip(table[0], *percentiles(table[1:], LEVEL), strict=True), strict=True))
 
 
 def judged(

@@ -67,7 +67,11 @@ MOVED: dict[str, tuple[str, ...]] = {
     "reward.evaluation.proxies": ("reward.evaluation.past_experiments",),
     "reward.evaluation.publish": ("reward.report.write",),
     "reward.evaluation.report": ("reward.report.page", "reward.report.figures", "reward.report.sentences"),
-    "reward.evaluation.resampling": ("reward.statistics.bootstrap",),
+    "reward.evaluation.resampling": (
+        "reward.statistics.unit_bootstrap",
+        "reward.statistics.bootstrap",
+        "reward.statistics.clustered",
+    ),
     "reward.evaluation.summary": ("reward.report.summary",),
     "reward.evaluation.surrogates": ("reward.experiments",),
     "reward.evaluation.surrogates.early": ("reward.experiments.early_readout",),

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import compress
 from typing import Annotated
 
-import numpy as np
 import polars as pl
 
 from reward.arrays import Bools, Doubles
 from reward.columns import USER
+from reward.evaluation.auxiliary_sums import ALL, AuxiliaryRows, AuxiliarySums
 from reward.evaluation.estimates import SLICE, Estimate, estimate_of
 from reward.records import Kept
-from reward.statistics.bootstrap import Statistic, interval, ratio
+from reward.statistics.bootstrap import Resamples, percentiles
+from reward.statistics.sums import total
 
 
 @dataclass(frozen=True)
@@ -96,42 +98,27 @@ def assess_auxiliary(
     Raises:
         ValueError: a prediction or an outcome that is known is not finite.
     """
-    some = known.any(1)
-    codes, user = np.unique(rows[USER].to_numpy()[some], return_inverse=True)
-    if len(codes) < 2:
-        reason = "the test days have this outcome of fewer than two users"
-        return AuxiliaryTask(unit, int(some.sum()), len(codes), reason)
-    predicted, outcome, known = predicted[some], outcome[some], known[some]
-    odd = known & ~(np.isfinite(predicted) & np.isfinite(outcome))
-    if odd.any():
-        raise ValueError(f"expected finite predictions and outcomes where they are known, got {int(odd.sum())} others")
+    slices = {name: rows[name].to_numpy() for name in rows.columns if name.startswith(SLICE)}
+    sums = AuxiliarySums(average, Resamples(resamples, seed))
+    state = total([sums.partial(AuxiliaryRows(predicted, outcome, known, slices, rows[USER].to_numpy()))])
+    count, users = state.slices.sizes[0].tolist()
+    if users < 2:
+        return AuxiliaryTask(unit, count, users, "the test days have this outcome of fewer than two users")
+    table = sums.solve(state)
 
-    def estimates(statistic: Statistic) -> list[Estimate]:
-        values = statistic(np.ones(len(codes)))
-        low, high = interval(statistic, len(codes), resamples=resamples, seed=seed, level=level)
-        return [estimate_of(*each) for each in zip(values, low, high, strict=True)]
+    def estimates(draws: Doubles) -> list[Estimate]:
+        low, high = percentiles(draws[1:], level)
+        return [estimate_of(*each) for each in zip(draws[0], low, high, strict=True)]
 
-    comparable = known & np.isfinite(average)
-    error, spread = (
-        (np.where(comparable, outcome - against, 0.0) ** 2).sum(1, keepdims=True) for against in (predicted, average)
-    )
-    skill = ratio(error, spread, user)
-    expected, came = np.where(known, predicted, 0.0), np.where(known, outcome, 0.0)
-    slices = {"all rows": np.ones(len(user), bool)}
-    for name in rows.columns:
-        if name.startswith(SLICE):
-            inside = rows[name].to_numpy()[some]
-            if len(np.unique(user[inside])) >= min_slice_users:
-                slices[name.removeprefix(SLICE)] = inside
-    inside = np.stack(list(slices.values()), 1)
-    above, below = (part.sum(1, keepdims=True) * inside for part in (expected, came))
-    means = [estimates(ratio(part, known, user)) for part in (expected, came)]
-    ratios = estimates(ratio(expected, came, user))
+    columns = map(estimates, (table.predicted, table.observed, table.ratio))
+    names = [ALL, *(name.removeprefix(SLICE) for name in slices)]
+    large = [at == 0 or size >= min_slice_users for at, (_, size) in enumerate(table.slices.sizes.tolist())]
+    sliced = compress(zip(names, estimates(table.slices.ratios[:, 0]), strict=True), large)
     return AuxiliaryTask(
         unit,
-        int(some.sum()),
-        len(codes),
-        skill=estimates(lambda weights: 1 - skill(weights))[0],
-        parts=tuple(TaskPart(*each) for each in zip(parts, *means, ratios, strict=True)),
-        slices=tuple(map(TaskSlice, slices, estimates(ratio(above, below, user)))),
+        count,
+        users,
+        skill=estimates(table.skill)[0],
+        parts=tuple(TaskPart(*each) for each in zip(parts, *columns, strict=True)),
+        slices=tuple(TaskSlice(*each) for each in sliced),
     )

@@ -9,7 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from reward.arrays import Bools, Doubles, Ints
-from reward.statistics.bootstrap import Statistic, quotient, ratio
+from reward.statistics.bootstrap import quotient
+
+Statistic = Callable[[Doubles], Doubles]  # a weight for each user (users,) -> values
 
 MOST_WEIGHT = 1e100  # of a row: products of two of these are summed
 MOST_DAYS = 10_000  # that are counted one by one
@@ -26,15 +28,15 @@ class ActiveDays(NamedTuple):
     ratio: float
 
 
-def log_loss_statistic(p: Doubles, y: Bools, seen: Bools, user: Ints) -> Statistic:
-    """(H,) mean log-loss of each day."""
+def log_losses(p: Doubles, y: Bools) -> Doubles:
+    """(n, H) −log of the probability that was given to what came true."""
     with np.errstate(divide="ignore"):
-        return ratio(-np.log(np.where(y, p, 1 - p)), seen, user)
+        return np.asarray(-np.log(np.where(y, p, 1 - p)))
 
 
-def brier_statistic(p: Doubles, y: Bools, seen: Bools, user: Ints) -> Statistic:
-    """(H,) mean squared error of each day."""
-    return ratio((p - y) ** 2, seen, user)
+def squared_errors(p: Doubles, y: Bools) -> Doubles:
+    """(n, H) squares of forecast minus outcome."""
+    return np.asarray((p - y) ** 2)
 
 
 def auc_statistic(p: Doubles, y: Bools, seen: Bools, user: Ints) -> Statistic:
@@ -63,7 +65,8 @@ def _binned(p: Doubles, y: Bools, user: Ints, bins: int) -> Callable[[Doubles], 
             return np.nan
         middle = (mass[:-1] + mass[1:]) / 2
         borders = np.searchsorted(middle, mass[-1] * np.arange(1, bins) / bins)
-        gaps = np.diff(running(drawn * excess)[edges[[0, *borders, -1]]])
+        starts = np.unique(edges[[0, *borders]])  # of the bins that hold rows
+        gaps = np.add.reduceat(drawn * excess, starts[starts < len(drawn)])
         return float(np.abs(gaps).sum() / mass[-1])
 
     return error
@@ -76,22 +79,17 @@ def running(values: Doubles) -> Doubles:
     return sums
 
 
-def active_days_statistic(p: Doubles, y: Bools, seen: Bools, user: Ints) -> Statistic:
-    """`ActiveDays` over rows."""
-    known = np.repeat(seen.any(axis=1, keepdims=True), 2, axis=1)
-    means = ratio(np.stack([p.sum(axis=1), y.sum(axis=1)], axis=1), known, user)
-
-    def statistic(weights: Doubles) -> Doubles:
-        mean = means(weights)
-        return np.append(mean, quotient(mean[:1], mean[1:]))
-
-    return statistic
+def active_days_of(predicted: Doubles, came: Doubles, rows: Doubles) -> Doubles:
+    """(..., 3) `ActiveDays` from sums over rows: days predicted, days that came, and rows with an observed day."""
+    means = quotient(np.stack([predicted, came], axis=-1), np.stack([rows, rows], axis=-1))
+    return np.append(means, quotient(means[..., :1], means[..., 1:]), axis=-1)
 
 
-def mean_over_days(by_day: Doubles, bits: Doubles) -> float:
-    """The mean of a metric over days, each by its observed bits."""
+def mean_over_days(by_day: Doubles, bits: Doubles) -> Doubles:
+    """(...,) the mean of a metric (..., H) over days, each by its observed bits; nan where no day is defined."""
     defined = ~np.isnan(by_day) & (bits > 0)
-    return float(quotient(by_day[defined] @ bits[defined], bits[defined].sum()))
+    share = np.where(defined, bits, 0.0)
+    return quotient((np.where(defined, by_day, 0.0) * share).sum(axis=-1), share.sum(axis=-1))
 
 
 def masked(probabilities: npt.ArrayLike, trace: Bools, observed: Bools) -> tuple[Doubles, Bools, Bools]:
@@ -142,31 +140,31 @@ def row_weights(weights: npt.ArrayLike | None, rows: int) -> Doubles:
 Builder = Callable[[Doubles, Bools, Bools, Ints], Statistic]
 
 
-def each_day(
-    build: Builder,
-    probabilities: npt.ArrayLike,
-    trace: Bools,
-    observed: Bools,
-    weights: npt.ArrayLike | None,
-) -> Doubles:
-    """(H,) a statistic of each day."""
-    return measure(build, probabilities, trace, observed, weights).reshape(np.shape(trace)[1:])
+class Weighed(NamedTuple):
+    """Rows that a metric reads: those of weight 0 are observed on no day."""
 
+    p: Doubles  # (n, H)
+    y: Bools
+    seen: Bools
+    mass: Doubles  # (n,)
 
-def measure(
-    build: Builder,
-    probabilities: npt.ArrayLike,
-    trace: Bools,
-    observed: Bools,
-    weights: npt.ArrayLike | None,
-) -> Doubles:
-    """A statistic of all rows."""
-    columns = [array[:, None] if array.ndim == 1 else array for array in map(np.asarray, (trace, observed))]
-    trace, observed = bits_of(*columns)
-    mass = row_weights(weights, len(trace))
-    predicted = np.asarray(probabilities, np.float64)
-    predicted = predicted[:, None] if predicted.ndim == 1 else predicted
-    return build(*masked(predicted, trace, observed & (mass > 0)[:, None]), np.arange(len(trace)))(mass)
+    @classmethod
+    def of(cls, probabilities: npt.ArrayLike, trace: Bools, observed: Bools, weights: npt.ArrayLike | None) -> Weighed:
+        """Check a metric's arguments; vectors are one day."""
+        columns = [array[:, None] if array.ndim == 1 else array for array in map(np.asarray, (trace, observed))]
+        trace, observed = bits_of(*columns)
+        mass = row_weights(weights, len(trace))
+        predicted = np.asarray(probabilities, np.float64)
+        predicted = predicted[:, None] if predicted.ndim == 1 else predicted
+        return cls(*masked(predicted, trace, observed & (mass > 0)[:, None]), mass)
+
+    def mean(self, values: Doubles) -> Doubles:
+        """(H,) means over the rows observed on each day of values (n, H), 0 elsewhere."""
+        return quotient(self.mass @ values, self.mass @ self.seen)
+
+    def measure(self, build: Builder) -> Doubles:
+        """(H,) a statistic of order."""
+        return build(self.p, self.y, self.seen, np.arange(len(self.p)))(self.mass)
 
 
 def concordance(score: Doubles, case: Bools, control: Bools, user: Ints) -> Callable[[Doubles], tuple[float, float]]:
@@ -179,6 +177,7 @@ def concordance(score: Doubles, case: Bools, control: Bools, user: Ints) -> Call
     def pairs(weights: Doubles) -> tuple[float, float]:
         mass = running(weights[control_user])
         drawn = weights[case_user]
-        return float(drawn @ (mass[below] + mass[not_above])) / 2, float(drawn.sum() * mass[-1])
+        won = np.einsum("i,i", drawn, mass[below] + mass[not_above])  # a dot of so few would start BLAS's threads
+        return float(won) / 2, float(drawn.sum() * mass[-1])
 
     return pairs

@@ -10,9 +10,10 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from reward.arrays import Bools, Doubles, Ints
+from reward.arrays import Bools, Doubles, Ints, Words
 from reward.records import Kept
-from reward.statistics.bootstrap import Statistic, interval, ratio
+from reward.statistics.bootstrap import RatioRows, Ratios, Resamples, Users, percentiles
+from reward.statistics.sums import fold
 
 BASE_RATE = "base rate"
 FEEDBACK_ONLY = "feedback only"
@@ -117,19 +118,22 @@ class Sample:
     """The users that the rows are of, how to resample them, and what could not be computed from them."""
 
     user: Ints  # (n,) code of each row's user
-    users: int
+    hashes: Words  # (users,) `user_hash` of each user
     resamples: int
     seed: int
     level: float
     missing: list[Missing] = field(default_factory=list)
 
-    def estimates(self, statistic: Statistic, what: str, why: str) -> list[Estimate]:
-        """Values and intervals, flattened; those that are undefined are noted as missing, and why."""
-        with np.errstate(invalid="ignore"):  # the difference of two infinite losses is undefined
-            values = statistic(np.ones(self.users)).ravel()
-            ends = interval(statistic, self.users, resamples=self.resamples, seed=self.seed, level=self.level)
+    @property
+    def users(self) -> int:
+        """How many they are."""
+        return len(self.hashes)
+
+    def estimates(self, table: Doubles, what: str, why: str) -> list[Estimate]:
+        """Values and intervals, flattened, of (1 + resamples, ...); those that are undefined are noted as missing."""
+        values = table[0].ravel()
         undefined = ~np.isfinite(values)
-        low, high = (end.ravel() for end in ends)
+        low, high = (end.ravel() for end in percentiles(table[1:], self.level))
         if undefined.any():
             self.lack(what, f"{undefined.sum()} of {len(values)} have no value, because {why}")
         if count := int((np.isnan(low) & ~undefined).sum()):
@@ -140,11 +144,15 @@ class Sample:
         """Note what cannot be computed."""
         self.missing.append(Missing(what, why))
 
-    def ratio_over(self, rows: Bools, numerator: npt.ArrayLike, denominator: npt.ArrayLike) -> Statistic:
-        """`ratio` over some of the rows, of the weights of all users."""
-        codes, user = np.unique(self.user[rows], return_inverse=True)
-        statistic = ratio(numerator, denominator, user)
-        return lambda weights: statistic(weights[codes])
+    def ratio(self, numerator: npt.ArrayLike, denominator: npt.ArrayLike) -> Doubles:
+        """(1 + resamples, k) ratios of sums over rows (n, k), in the sample and in each resample."""
+        return self.ratio_over(np.ones(len(self.user), bool), numerator, denominator)
+
+    def ratio_over(self, rows: Bools, numerator: npt.ArrayLike, denominator: npt.ArrayLike) -> Doubles:
+        """`ratio` over some of the rows, of all users."""
+        above, below = (np.asarray(part, np.float64) for part in (numerator, denominator))
+        some = RatioRows(above, below, Users(self.user[rows], self.hashes))
+        return fold(Ratios(Resamples(self.resamples, self.seed)), [some])
 
 
 def too_few(users: int) -> str:
@@ -183,13 +191,9 @@ def spread(values: Doubles) -> Spread:
     return Spread(float(values.std()), dict(zip(QUANTILES, np.quantile(values, QUANTILES).tolist(), strict=True)))
 
 
-def covariances_of(rows: Bools, x: Doubles, y: Doubles, sample: Sample) -> Statistic:
-    """Make the covariance of x and y over some rows and the variance of x a statistic, (2, 1)."""
+def covariances_of(rows: Bools, x: Doubles, y: Doubles, sample: Sample) -> tuple[Doubles, Doubles]:
+    """(1 + resamples,) the covariance of x and y over some rows, and the variance of x."""
     x, y = x - x[0], y - y[0]  # a constant is exactly 0
     means = sample.ratio_over(rows, np.column_stack([x, y, x * y, x * x]), np.ones((len(x), 4)))
-
-    def statistic(weights: Doubles) -> Doubles:
-        mean_x, mean_y, mean_xy, mean_xx = means(weights)
-        return np.array([[mean_xy - mean_x * mean_y], [mean_xx - mean_x**2]])
-
-    return statistic
+    mean_x, mean_y, mean_xy, mean_xx = means.T
+    return mean_xy - mean_x * mean_y, mean_xx - mean_x**2

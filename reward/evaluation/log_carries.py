@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Annotated
 
 import numpy as np
 
-from reward.arrays import Bools, Doubles
+from reward.arrays import Doubles
 from reward.evaluation.estimates import (
     ACTIVITY,
     ACTIVITY_FEEDBACK,
@@ -23,7 +22,7 @@ from reward.evaluation.estimates import (
     Sample,
 )
 from reward.records import Kept
-from reward.statistics.bootstrap import quotient, ratio
+from reward.statistics.bootstrap import quotient
 
 _LADDER = (BASE_RATE, ACTIVITY, ACTIVITY_FEEDBACK, EVERYTHING)  # each knows more than the one before
 ORDER = (LIGHTGBM, EVERYTHING, ACTIVITY_FEEDBACK, ACTIVITY, FEEDBACK_ONLY, BASE_RATE)
@@ -88,27 +87,29 @@ class LogCarries:
     share: GainShares
 
 
-def carried(losses: Mapping[str, Doubles], observed: Bools, model: str, sample: Sample) -> LogCarries:
-    """Gains in log-loss on two references, what each kind of knowledge adds, and shares of the whole gain."""
-    seen, *bits = (np.column_stack([it.sum(axis=1), it]) for it in (observed, *losses.values()))  # the sum, the days
-    by_name = [ratio(loss, seen, sample.user) for loss in bits]
-    place = {name: at for at, name in enumerate(losses)}
+def carried(log_loss: Doubles, names: Sequence[str], model: str, sample: Sample) -> LogCarries:
+    """Gains in log-loss on two references, what each kind of knowledge adds, and shares of the whole gain.
+
+    Args:
+        log_loss: (1 + resamples, predictions, 1 + H) over the horizon and on each day, in the sample and in resamples.
+        names: of the predictions.
+        model: the reward model's.
+        sample: whose rows they are.
+    """
+    place = {name: at for at, name in enumerate(names)}
     why = f"no row is observed on that day, or {INFINITE}"
 
-    def log_loss(weights: Doubles) -> Doubles:
-        return np.stack([loss(weights) for loss in by_name])  # (predictions, 1 + H)
-
-    def gain(reference: str, weights: Doubles) -> Doubles:
-        table = log_loss(weights)
-        return np.asarray(table[place[reference]] - table)
+    def gain(reference: str) -> Doubles:
+        with np.errstate(invalid="ignore"):  # the difference of two infinite losses is undefined
+            return np.asarray(log_loss[:, [place[reference]]] - log_loss)
 
     gains: dict[str, dict[str, Gain]] = {}
     for reference in (BASE_RATE, ACTIVITY):
         if reference not in place:
             sample.lack(f"gains over {reference}", "there is no prediction of this name")
             continue
-        flat = sample.estimates(partial(gain, reference), f"gains over {reference}", why)
-        whole, *days = (flat[column :: seen.shape[1]] for column in range(seen.shape[1]))
+        flat = sample.estimates(gain(reference), f"gains over {reference}", why)
+        whole, *days = (flat[column :: log_loss.shape[2]] for column in range(log_loss.shape[2]))
         gains[reference] = {
             name: Gain(whole[at], tuple(DayGain(day, table[at]) for day, table in enumerate(days, 1)))
             for name, at in place.items()
@@ -116,17 +117,15 @@ def carried(losses: Mapping[str, Doubles], observed: Bools, model: str, sample: 
 
     ladder = [*(name for name in _LADDER if name in place and name != model), model]
     rungs = [place[name] for name in ladder]
-    added = sample.estimates(lambda weights: -np.diff(log_loss(weights)[rungs, 0]), "increments", why)
+    with np.errstate(invalid="ignore"):
+        added = sample.estimates(-np.diff(log_loss[:, rungs, 0]), "increments", why)
 
     of = EVERYTHING if EVERYTHING in place else model
     share: dict[str, Estimate] = {}
     of_whole = gains.get(BASE_RATE, {}).get(of)
     if of_whole is not None and of_whole.total.side_of_zero == "above":
-
-        def shares(weights: Doubles) -> Doubles:
-            gained = gain(BASE_RATE, weights)[:, 0]
-            return quotient(gained, np.full_like(gained, gained[place[of]]))
-
+        gained = gain(BASE_RATE)[..., 0]
+        shares = quotient(gained, np.broadcast_to(gained[:, [place[of]]], gained.shape))
         share = dict(zip(place, sample.estimates(shares, f"shares of the gain of {of}", why), strict=True))
     else:
         sample.lack(f"shares of the gain of {of} over {BASE_RATE}", "that gain is not shown to be above zero")

@@ -2,30 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import TypedDict, Unpack
 
 import numpy as np
 import numpy.typing as npt
 
 from reward.arrays import Bools, Doubles, Ints
-from reward.evaluation.daily import (
-    NOTHING_OBSERVED,
-    ActiveDays,
-    Builder,
-    active_days_statistic,
-    auc_statistic,
-    bits_of,
-    brier_statistic,
-    calibration_error_statistic,
-    log_loss_statistic,
-    masked,
-    mean_over_days,
-)
-from reward.evaluation.survival_metrics import c_index_statistic, return_time
-from reward.statistics.bootstrap import Statistic, percentiles, ratio, resampled
+from reward.evaluation.metric_table import BY_DAY, WHOLE, JudgedRows, MetricEstimator, MetricTable
+from reward.statistics.bootstrap import Resamples, percentiles
+from reward.statistics.sums import fold
 
 
 @dataclass(frozen=True)
@@ -57,7 +44,7 @@ class Resampled(TypedDict):
     """Whose rows are measured, and how: keyword arguments of `evaluate` and `compare`.
 
     Attributes:
-        user: int (n,): whose row it is.
+        user: (n,) whole numbers or texts: whose row it is. A user's weights in the resamples depend on this id alone.
         resamples: number of resamples of users.
         seed: the same seed gives the same intervals.
         level: of the intervals, in (0, 1).
@@ -170,78 +157,51 @@ def evaluate_against(
         ValueError: as in `evaluate`.
 
     """
-    trace, observed = bits_of(trace, observed)
-    if not observed.any():
-        raise ValueError(NOTHING_OBSERVED)
-    if np.shape(user) != trace.shape[:1]:
-        raise ValueError(f"expected a user for each of the {len(trace)} rows, got shape {np.shape(user)}")
-    codes, user = np.unique(user, return_inverse=True)
-    builders = _builders(bins)
-    tables = [_table(builders, *masked(p, trace, observed), user, once) for p in predictions.values()]
+    metrics = MetricEstimator(Resamples(resamples, seed), bins, once)
+    found = fold(metrics, [JudgedRows(predictions, trace, observed, user)])
+    return compared(found, first, level)
 
-    def statistic(weights: Doubles) -> Doubles:
-        return np.stack([table(weights) for table in tables])  # (predictions, values)
 
-    values = statistic(np.ones(len(codes)))
-    draws = resampled(statistic, len(codes), resamples=resamples, seed=seed)
-    labelled = partial(_labelled, _labels(builders, trace.shape[1]), _sizes(observed, user))
-    of = {name: place for place, name in enumerate(predictions)}
-    lone = {name: labelled(values[at], *percentiles(draws[:, at], level)) for name, at in of.items()}
+def compared(
+    table: MetricTable, first: str, level: float
+) -> tuple[dict[str, list[Measurement]], dict[str, list[Measurement]]]:
+    """The measurements of each prediction, by name, and those of the first minus each other one.
+
+    Args:
+        table: of all predictions.
+        first: name of the one that is compared with the others.
+        level: of the intervals, in (0, 1).
+
+    Raises:
+        ValueError: a level outside (0, 1).
+    """
+    of = {name: place for place, name in enumerate(table.names)}
+    lone = {name: measurements(table.values[:, at], table.sizes, level) for name, at in of.items()}
     pairs = {}
-    with np.errstate(invalid="ignore"):  # the difference of two infinite losses is undefined
-        for name in (name for name in of if name != first):
-            one, other = of[first], of[name]
-            between = percentiles(draws[:, one] - draws[:, other], level)
-            table = labelled(values[one] - values[other], *between)
-            pairs[name] = [measured for measured in table if measured.metric != "active_days_observed"]
+    for name in (name for name in of if name != first):
+        with np.errstate(invalid="ignore"):  # the difference of two infinite losses is undefined
+            difference = table.values[:, of[first]] - table.values[:, of[name]]
+        found = measurements(difference, table.sizes, level)
+        pairs[name] = [measured for measured in found if measured.metric != "active_days_observed"]
     return lone, pairs
 
 
-def _builders(bins: int) -> dict[str, Builder]:
-    """Metrics by day, by name."""
-    error = partial(calibration_error_statistic, bins=bins)
-    return {"log_loss": log_loss_statistic, "brier": brier_statistic, "auc": auc_statistic, "calibration_error": error}
+def measurements(values: Doubles, sizes: Ints, level: float) -> list[Measurement]:
+    """The metrics of one prediction, or of one minus another, with their intervals.
 
+    Args:
+        values: (1 + resamples, metrics), see `MetricTable`.
+        sizes: see `MetricTable`.
+        level: of the intervals, in (0, 1).
 
-def _labels(metrics: Iterable[str], days: int) -> list[tuple[str, int | None]]:
-    """Metric and day of each value of a `_table`."""
-    by_day = [(metric, day) for metric in metrics for day in (None, *range(1, days + 1))]
-    return [*by_day, ("c_index", None), *((f"active_days_{name}", None) for name in ActiveDays._fields)]
-
-
-def _sizes(observed: Bools, user: Ints) -> dict[int | None, tuple[int, int]]:
-    """Rows and users of whom something is observed: on each day, and at all."""
-    known: dict[int | None, Bools] = {None: np.asarray(observed.any(axis=1))}
-    known |= dict(enumerate(observed.T, 1))
-    return {day: (int(rows.sum()), len(np.unique(user[rows]))) for day, rows in known.items()}
-
-
-def _labelled(
-    labels: list[tuple[str, int | None]],
-    sizes: dict[int | None, tuple[int, int]],
-    values: Doubles,
-    low: Doubles,
-    high: Doubles,
-) -> list[Measurement]:
+    Raises:
+        ValueError: a level outside (0, 1).
+    """
+    labels = [(metric, day) for metric in BY_DAY for day in (None, *range(1, len(sizes)))]
+    labels += [(metric, None) for metric in WHOLE]
+    value, (low, high) = values[0], percentiles(values[1:], level)
     lifted = np.array([metric == "calibration_error" for metric, _ in labels])
-    low, high = np.where(lifted, 2 * values - high, low), np.where(lifted, 2 * values - low, high)
-    return [
-        Measurement(metric, day, value, lower, upper, *sizes[1 if metric == "c_index" else day])
-        for (metric, day), value, lower, upper in zip(labels, values.tolist(), low.tolist(), high.tolist(), strict=True)
-    ]
-
-
-def _table(builders: dict[str, Builder], p: Doubles, y: Bools, seen: Bools, user: Ints, once: bool) -> Statistic:
-    by_day = [build(p, y, seen, user) for build in builders.values()]
-    returned = np.asarray(np.cumsum(p, axis=1) if once else 1 - np.cumprod(1 - p, axis=1), np.float64)
-    whole = [c_index_statistic(returned, *return_time(y, seen), user), active_days_statistic(p, y, seen, user)]
-    bits = ratio(seen, np.ones_like(seen), user)
-
-    def statistic(weights: Doubles) -> Doubles:
-        share = bits(weights)
-        values = [metric(weights) for metric in by_day]
-        return np.concatenate(
-            [[mean_over_days(value, share), *value] for value in values] + [metric(weights) for metric in whole]
-        )
-
-    return statistic
+    low, high = np.where(lifted, 2 * value - high, low), np.where(lifted, 2 * value - low, high)
+    of = [1 if metric == "c_index" else day or 0 for metric, day in labels]
+    rows = zip(labels, value.tolist(), low.tolist(), high.tolist(), sizes[of].tolist(), strict=True)
+    return [Measurement(metric, day, *numbers, *size) for (metric, day), *numbers, size in rows]

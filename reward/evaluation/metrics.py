@@ -17,15 +17,14 @@ from reward.evaluation.daily import (
     MOST_WEIGHT,
     NOTHING_OBSERVED,
     ActiveDays,
-    active_days_statistic,
+    Weighed,
+    active_days_of,
     auc_statistic,
-    brier_statistic,
     calibration_error_statistic,
-    each_day,
-    log_loss_statistic,
+    log_losses,
     mean_over_days,
-    measure,
     row_weights,
+    squared_errors,
 )
 
 
@@ -57,7 +56,8 @@ def log_loss(
     0.4904
 
     """
-    return each_day(log_loss_statistic, probabilities, trace, observed, weights)
+    rows = Weighed.of(probabilities, trace, observed, weights)
+    return rows.mean(log_losses(rows.p, rows.y)).reshape(np.shape(trace)[1:])
 
 
 def brier(
@@ -79,7 +79,8 @@ def brier(
     0.15625
 
     """
-    return each_day(brier_statistic, probabilities, trace, observed, weights)
+    rows = Weighed.of(probabilities, trace, observed, weights)
+    return rows.mean(squared_errors(rows.p, rows.y)).reshape(np.shape(trace)[1:])
 
 
 def auc(
@@ -105,7 +106,8 @@ def auc(
     0.75
 
     """
-    return each_day(auc_statistic, probabilities, trace, observed, weights)
+    rows = Weighed.of(probabilities, trace, observed, weights)
+    return rows.measure(auc_statistic).reshape(np.shape(trace)[1:])
 
 
 def calibration_error(
@@ -140,7 +142,8 @@ def calibration_error(
     0.3
 
     """
-    return each_day(partial(calibration_error_statistic, bins=bins), probabilities, trace, observed, weights)
+    rows = Weighed.of(probabilities, trace, observed, weights)
+    return rows.measure(partial(calibration_error_statistic, bins=bins)).reshape(np.shape(trace)[1:])
 
 
 def over_horizon(by_day: Doubles, observed: Bools, *, weights: npt.ArrayLike | None = None) -> float:
@@ -177,7 +180,7 @@ def over_horizon(by_day: Doubles, observed: Bools, *, weights: npt.ArrayLike | N
     bits = row_weights(weights, len(observed)) @ observed
     if not bits.any():
         raise ValueError(NOTHING_OBSERVED)
-    return mean_over_days(by_day, bits)
+    return float(mean_over_days(by_day, bits))
 
 
 def active_days(
@@ -198,11 +201,9 @@ def active_days(
     ActiveDays(predicted=0.875, observed=1.0, ratio=0.875)
 
     """
-    measured = measure(active_days_statistic, probabilities, trace, observed, weights)
+    rows = Weighed.of(probabilities, trace, observed, weights)
+    sums = (rows.mass @ column for column in (rows.p.sum(axis=1), rows.y.sum(axis=1), rows.seen.any(axis=1)))
+    measured = active_days_of(*map(np.asarray, sums))
     if np.isnan(measured[0]):
         raise ValueError(NOTHING_OBSERVED)
     return ActiveDays(*measured.tolist())
-
-
-# A builder sorts and sums rows (n, H), as `masked` returns them, once. What it returns is called with the
-# weights of users, once a resample; for a metric alone each row is its own user.

@@ -29,7 +29,7 @@ from reward.off_policy.feedback import LoggedFeedback
 from reward.off_policy.ips import ips
 from reward.off_policy.selection import select_estimator
 from reward.records import Kept
-from reward.statistics.bootstrap import clustered_error
+from reward.statistics.clustered import clustered_error
 from reward.statistics.intervals import normal
 
 CHANCE = "shown by chance"

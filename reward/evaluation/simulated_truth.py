@@ -11,7 +11,7 @@ import polars as pl
 from reward.arrays import Doubles
 from reward.columns import ITEM
 from reward.evaluation.estimates import Estimate, estimate_of
-from reward.statistics.bootstrap import Statistic, interval
+from reward.statistics.unit_bootstrap import Statistic, interval
 
 CLICK_RATE, REWARD, REWARD_STD, EFFECT, EFFECT_SE = "click_rate", "reward", "reward_std", "effect", "effect_se"
 TRUTH = "truth.parquet"  # in a run folder, where there is one

@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 from reward.arrays import Bools, Doubles, Ints
-from reward.evaluation.daily import MOST_DAYS, bits_of, check_probabilities, concordance, row_weights
-from reward.statistics.bootstrap import Statistic, quotient
+from reward.evaluation.daily import MOST_DAYS, Statistic, bits_of, check_probabilities, concordance, row_weights
+from reward.statistics.bootstrap import quotient
 
 
 def return_time(trace: Bools, observed: Bools) -> tuple[Ints, Bools]:

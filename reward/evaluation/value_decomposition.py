@@ -25,7 +25,7 @@ from reward.evaluation.estimates import (
     spread,
 )
 from reward.records import Kept
-from reward.statistics.bootstrap import quotient, ratio
+from reward.statistics.bootstrap import quotient
 
 _BARS = 60  # of a histogram, which spans the middle 99% of the rows
 
@@ -147,7 +147,7 @@ def value_decomposition(
         ("exposure", exposure, np.ones_like(later)),
         ("surprise", surprise, np.ones_like(later)),
     ):
-        mean = ratio(np.where(taken, change, 0.0)[:, None], taken[:, None], sample.user)
+        mean = sample.ratio(np.where(taken, change, 0.0)[:, None], taken[:, None])
         [estimate] = sample.estimates(mean, f"mean {name}", "no row has a value_previous")
         steps.append(Step(name, int(taken.sum()), estimate, spread(change[taken])))
     off, together = _reward_and_exposure(reward, exposure, sample)
@@ -157,10 +157,9 @@ def value_decomposition(
 
 def _reward_and_exposure(reward: Doubles, exposure: Doubles, sample: Sample) -> tuple[float, Estimate]:
     """By how much they differ at most, and their correlation over rows."""
-    scale = np.array([reward.std() * exposure.std()])
-    covariances = covariances_of(np.ones(len(reward), bool), exposure, reward, sample)
+    covariance, _ = covariances_of(np.ones(len(reward), bool), exposure, reward, sample)
     [together] = sample.estimates(
-        lambda weights: quotient(covariances(weights)[0], scale),
+        quotient(covariance, np.full_like(covariance, reward.std() * exposure.std())),
         "correlation of reward with exposure",
         "one of the two does not vary",
     )
@@ -188,19 +187,14 @@ def _surprise_by_rate(
     rate = clicks[other[there]] / count[other[there]]
     surprise, item = surprise[there], item[there]
     inside, sizes = grouped(rate, bins)
-    statistic = sample.ratio_over(there, surprise[:, None] * inside, inside)
-    means = sample.estimates(statistic, f"surprise by {click}", "no row is in the group")
+    table = sample.ratio_over(there, surprise[:, None] * inside, inside)
+    means = sample.estimates(table, f"surprise by {click}", "no row is in the group")
     rates = rate @ inside / sizes
     groups = tuple(
         ItemGroup(float(mean_rate), int(size), len(np.unique(item[members])), mean)
         for mean_rate, size, members, mean in zip(rates, sizes, inside.T, means, strict=True)
     )
-    covariances = covariances_of(there, rate, surprise, sample)
-
-    def slope(weights: Doubles) -> Doubles:
-        covariance, variance = covariances(weights)
-        return quotient(covariance, variance)
-
+    slope = quotient(*covariances_of(there, rate, surprise, sample))
     [estimate] = sample.estimates(slope, f"slope of surprise on {click}", f"all items have one mean {click}")
     return groups, estimate
 
@@ -213,7 +207,7 @@ def reward_distribution(
     clear = Estimate()
     if std.any():
         beyond = (np.abs(reward) > 2 * std)[:, None]
-        [clear] = sample.estimates(ratio(beyond, np.ones_like(beyond), sample.user), "rewards beyond 2 std", "no rows")
+        [clear] = sample.estimates(sample.ratio(beyond, np.ones_like(beyond)), "rewards beyond 2 std", "no rows")
     else:
         sample.lack("share of rewards beyond 2 reward_std", "reward_std is 0 on every row, as in an ensemble of one")
     correlation, items = _clickability(reward, rows, click, min_item_rows, sample)
@@ -240,10 +234,9 @@ def _clickability(
         column - column[there][0] for column in (reward, numbers_of(rows, of_log(click)))
     )  # a constant is 0
     means, rates = ((np.bincount(item, column) / count)[item][there] for column in (reward, clicks))
-    scale = np.array([means.std() * rates.std()])
-    covariances = covariances_of(there, rates, reward[there], sample)
+    covariance, _ = covariances_of(there, rates, reward[there], sample)
     [found] = sample.estimates(
-        lambda weights: quotient(covariances(weights)[0], scale),
+        quotient(covariance, np.full_like(covariance, means.std() * rates.std())),
         f"correlation of reward with {click}",
         "one of the two does not vary",
     )

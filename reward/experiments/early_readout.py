@@ -15,9 +15,10 @@ from reward.columns import TIMESTAMP, USER
 from reward.data.days import local_day
 from reward.data.split import midnight
 from reward.scoring.function import RewardFunction
-from reward.statistics.bootstrap import check_codes, interval, ratio
+from reward.statistics.bootstrap import check_codes, sums_by
 from reward.statistics.intervals import check_alpha, normal
 from reward.statistics.regression import Regression
+from reward.statistics.unit_bootstrap import interval, ratio
 
 MEASURES = ("consistent", "recall", "precision", "reversals", "sensitivity")
 
@@ -194,8 +195,8 @@ def effects_by_test(test: Ints, treated: npt.NDArray[np.bool_], values: npt.Arra
     count = np.bincount(arm, minlength=2 * tests).astype(np.float64)
     if not tests or count.min() < 2:
         raise ValueError(f"expected at least 2 users in each arm of each test, got {int(min(count, default=0))}")
-    mean = _sums(arm, columns, 2 * tests) / count[:, None]
-    spread = _sums(arm, (columns - mean[arm]) ** 2, 2 * tests) / (count * (count - 1))[:, None]
+    mean = sums_by(arm, columns, 2 * tests) / count[:, None]
+    spread = sums_by(arm, (columns - mean[arm]) ** 2, 2 * tests) / (count * (count - 1))[:, None]
     shape = (tests, *given.shape[1:])
     return Effects((mean[1::2] - mean[::2]).reshape(shape), np.sqrt(spread[1::2] + spread[::2]).reshape(shape))
 
@@ -305,7 +306,3 @@ def agreement(
 
 def _sureness(effects: Effects) -> Doubles:
     return np.abs(np.divide(effects.effect, effects.se, out=np.zeros_like(effects.effect), where=effects.se > 0))
-
-
-def _sums(group: Ints, values: Doubles, groups: int) -> Doubles:
-    return np.stack([np.bincount(group, column, groups) for column in values.T], axis=1)

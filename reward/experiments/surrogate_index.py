@@ -11,7 +11,7 @@ import numpy.typing as npt
 from reward.arrays import Bools, Doubles, Ints
 from reward.experiments.surrogate_effect import MOST, Gap, IndexEffect
 from reward.off_policy.reward_model import folds
-from reward.statistics.bootstrap import clustered_error
+from reward.statistics.clustered import clustered_error
 from reward.statistics.regression import Regression, expanded, gram, linear, moments
 
 

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from reward.arrays import Doubles, Ints
 from reward.off_policy.feedback import MOST_ERRORS, LoggedFeedback
-from reward.statistics.bootstrap import clustered_error
+from reward.statistics.clustered import clustered_error
 from reward.statistics.intervals import normal
 
 TOP = 0.01  # of the rows, whose share of the weight is told

@@ -1,94 +1,203 @@
 """The bootstrap by user: the rows of one user are not independent, so users are resampled and never rows.
 
-A resample gives every user a count, and a statistic is a function of these counts. Drawing users is thereby
-reweighting rows, by ``weights[user]``: no row is copied, and a sort can be shared by all resamples.
+A resample gives every user a count. The count is a function of the user's hash, the number of the resample and the
+seed alone, so a log may be read in chunks of whole users, in any order and in any number of places: each user has the
+same counts everywhere. Sums over users, in the sample and in each resample, are therefore states that add.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from reward.arrays import Doubles, Ints
+from reward.arrays import Doubles, Ints, Words
 from reward.statistics.intervals import check_level
+from reward.statistics.user_hash import mixed, user_hash
 
-Statistic = Callable[[Doubles], Doubles]  # a weight for each user (users,) -> values, of any one shape
+# how many of 65,536 draws are 0, 1, .., 8: Poisson(1), rounded so that mean and variance are 1 exactly
+POISSON = (24109, 24109, 12056, 4018, 1005, 200, 33, 5, 1)
+_COUNTS = np.repeat(np.arange(len(POISSON), dtype=np.uint8), POISSON)
+_LANES = 4  # draws of 16 bits that one word of 64 gives
+_STEP = np.uint64(0x9E3779B97F4A7C15)  # between the counters of SplitMix64
+_CELLS, _PART = 1 << 20, 1 << 12  # counts, and resamples of some users, that are held at one time
 
 
-def user_weights(users: int, *, resamples: int, seed: int) -> Iterator[Doubles]:
-    """How often each user is drawn, one resample at a time: memory does not grow with their number.
+class Users(NamedTuple):
+    """Whose rows some are: each row's user as a code, and each user's hash."""
 
-    Multinomial counts: ``users`` draws with replacement, each user as likely as any other.
+    code: Ints  # (n,) from 0
+    hashes: Words  # (users,), see `user_hash`
 
-    Args:
-        users: number of users, at least 2.
-        resamples: number of resamples.
-        seed: the same seed gives the same weights.
+    @classmethod
+    def of(cls, ids: npt.ArrayLike) -> Users:
+        """Users of rows, from their ids: whole numbers or texts.
 
-    Returns:
-        An iterator over ``resamples`` arrays of shape (users,); each sums to ``users``.
+        Raises:
+            ValueError: see `user_hash`.
+        """
+        hashes, code = np.unique(user_hash(ids), return_inverse=True)
+        return cls(code.astype(np.int64), hashes)
+
+
+@dataclass(frozen=True)
+class Resamples:
+    """How often each user is drawn, in each of some resamples: independent counts with mean 1 and variance 1.
+
+    The multinomial counts of Efron's bootstrap are such counts that also sum to the number of users, which has to be
+    known beforehand. Without that sum a statistic that does not change with the number of users, such as a ratio of
+    sums, has the same distribution up to a relative error of the order of 1 / users.
+
+    Attributes:
+        count: how many resamples.
+        seed: the same seed gives the same counts, and two statistics the same resamples.
 
     Raises:
-        ValueError: fewer than 2 users, or no resample.
+        ValueError: no resample.
 
     Source:
-        Efron (1979), Bootstrap methods: another look at the jackknife; for clusters, Cameron, Gelbach and
-        Miller (2008), Bootstrap-based improvements for inference with clustered errors.
+        Hanley and MacGibbon (2006), Creating non-parametric bootstrap samples using Poisson frequencies; Chamandy,
+        Muralidharan, Najmi and Naidu (2012), Estimating uncertainty for massive data streams; Owen and Eckles (2012),
+        Bootstrapping data arrays of arbitrary order (any law with mean 1 and variance 1); for clusters, Cameron,
+        Gelbach and Miller (2008), Bootstrap-based improvements for inference with clustered errors.
+    """
 
-    >>> [weights.sum() for weights in user_weights(3, resamples=2, seed=0)]
-    [np.float64(3.0), np.float64(3.0)]
+    count: int
+    seed: int
 
+    def __post_init__(self) -> None:
+        if not self.count >= 1:
+            raise ValueError(f"resamples must be at least 1, got {self.count}: some hundreds give a stable interval")
+
+    def weights(self, hashes: Words) -> Iterator[tuple[slice, Doubles]]:
+        """Counts of all users, some resamples at a time: which resamples, and their counts (resamples, users)."""
+        at_once = max(_CELLS // max(len(hashes), 1) // _LANES, 1) * _LANES
+        for first in range(0, self.count, at_once):
+            some = slice(first, min(first + at_once, self.count))
+            yield some, np.ascontiguousarray(self._counts(hashes, some).T, dtype=np.float64)
+
+    def sums(self, values: npt.ArrayLike, users: Users) -> Sums:
+        """Sums of rows over users: as they are, and with the counts of each resample.
+
+        Args:
+            values: (n, k).
+            users: whose rows they are.
+
+        Raises:
+            ValueError: shapes that do not fit, or codes that are not whole numbers from 0.
+        """
+        rows = np.asarray(values, np.float64)
+        if rows.ndim != 2:
+            raise ValueError(f"expected values (n, k), got shape {rows.shape}: pass a column for each sum")
+        check_codes(users.code, len(rows))
+        of_user = sums_by(users.code, rows, len(users.hashes))
+        table = np.zeros((1 + self.count, rows.shape[1]))
+        table[0] = of_user.sum(axis=0)
+        with np.errstate(invalid="ignore"):  # an infinite loss of a user who was not drawn: 0 · inf
+            for part in self._parts():
+                users_at_once = _CELLS // (part.stop - part.start)
+                for first in range(0, len(of_user), users_at_once):
+                    some = slice(first, first + users_at_once)
+                    counts = self._counts(users.hashes[some], part).astype(np.float64)
+                    table[1 + part.start : 1 + part.stop] += counts.T @ of_user[some]
+        return Sums(table, len(of_user))
+
+    def _parts(self) -> Iterator[slice]:
+        return (slice(at, min(at + _PART, self.count)) for at in range(0, self.count, _PART))
+
+    def _counts(self, hashes: Words, part: slice) -> npt.NDArray[np.uint8]:
+        """(users, resamples) counts in the resamples ``part``, whose first is a multiple of `_LANES`."""
+        word = np.arange(part.start // _LANES, -(-part.stop // _LANES)).astype(np.uint64)
+        key = mixed(mixed(np.array([self.seed % 2**64], np.uint64)) + (word + np.uint64(1)) * _STEP)
+        drawn = mixed(hashes[:, None] ^ key).astype("<u8", copy=False).view("<u2")
+        return _COUNTS[drawn[:, : part.stop - part.start]]
+
+
+@dataclass(frozen=True)
+class Sums:
+    """Sums over users, in the sample and in each resample.
+
+    Attributes:
+        table: (1 + resamples, k); the first row is the sample's.
+        users: how many they are of.
+    """
+
+    table: Doubles
+    users: int
+
+    def __add__(self, other: Sums) -> Sums:
+        """Sums over the users of both."""
+        return Sums(self.table + other.table, self.users + other.users)
+
+
+class RatioRows(NamedTuple):
+    """Rows of some users, for `Ratios`."""
+
+    numerator: Doubles  # (n, k)
+    denominator: Doubles  # (n, k), at least 0
+    users: Users
+
+
+@dataclass(frozen=True)
+class Ratios:
+    """Ratios of sums over rows, in the sample and in each resample: ``Σ_i w_i numerator_ik / Σ_i w_i denominator_ik``.
+
+    Source:
+        Efron and Tibshirani (1993), An Introduction to the Bootstrap, chapter 10.
+
+    >>> ratios = Ratios(Resamples(2, seed=0))
+    >>> rows = RatioRows(np.array([[1.0], [2.0], [9.0]]), np.ones((3, 1)), Users.of([7, 7, 8]))
+    >>> ratios.solve(ratios.partial(rows))[0]
+    array([4.])
+
+    """
+
+    resamples: Resamples
+
+    def partial(self, rows: RatioRows, /) -> Sums:
+        """The two sums over the rows of some users, (1 + resamples, 2k).
+
+        Raises:
+            ValueError: shapes that do not fit, or codes that are not whole numbers from 0.
+        """
+        parts = [np.asarray(part, np.float64) for part in rows[:2]]
+        if parts[0].ndim != 2 or parts[0].shape != parts[1].shape:
+            raise ValueError(f"expected numerator and denominator (n, k), got {parts[0].shape} and {parts[1].shape}")
+        return self.resamples.sums(np.concatenate(parts, axis=1), rows.users)
+
+    def solve(self, state: Sums, /) -> Doubles:
+        """(1 + resamples, k) ratios, those of the sample first; nan where the denominator is 0.
+
+        Raises:
+            ValueError: fewer than 2 users.
+        """
+        check_users(state.users)
+        above, below = np.split(state.table, 2, axis=1)
+        return quotient(above, below)
+
+
+def check_users(users: int) -> None:
+    """See that there are users to resample.
+
+    Raises:
+        ValueError: fewer than 2.
     """
     if not users >= 2:
         raise ValueError(f"resampling users needs at least 2 of them, got {users}: evaluate on the rows of more users")
-    if not resamples >= 1:
-        raise ValueError(f"resamples must be at least 1, got {resamples}: some hundreds give a stable interval")
-    generator = np.random.default_rng(seed)
-    draws = (generator.integers(users, size=users) for _ in range(resamples))
-    return (np.bincount(drawn, minlength=users).astype(np.float64) for drawn in draws)
-
-
-def ratio(numerator: npt.ArrayLike, denominator: npt.ArrayLike, user: Ints) -> Statistic:
-    """Make ratios of sums over rows a statistic: summed by user once, a resample is one matrix product.
-
-    ``ratio[k] = Σ_i w[user_i] · numerator[i, k] / Σ_i w[user_i] · denominator[i, k]``; nan where the
-    denominator is 0.
-
-    Args:
-        numerator: (n, k).
-        denominator: (n, k), at least 0.
-        user: (n,) code of each row's user, from 0.
-
-    Returns:
-        A statistic: weights (users,) -> ratios (k,).
-
-    Raises:
-        ValueError: shapes that do not fit, or codes that are not whole numbers from 0.
-
-    >>> mean = ratio([[1], [2], [9]], [[1], [1], [1]], np.array([0, 0, 1]))
-    >>> mean(np.array([1.0, 1.0])), mean(np.array([2.0, 0.0]))
-    (array([4.]), array([1.5]))
-
-    """
-    parts = [np.asarray(part, np.float64) for part in (numerator, denominator)]
-    if parts[0].ndim != 2 or parts[0].shape != parts[1].shape:
-        raise ValueError(f"expected numerator and denominator (n, k), got {parts[0].shape} and {parts[1].shape}")
-    check_codes(user, len(parts[0]))
-    above, below = (_sums(part, user) for part in parts)
-
-    def statistic(weights: Doubles) -> Doubles:
-        with np.errstate(invalid="ignore"):  # an infinite loss of a user who was not drawn: 0 · inf
-            return quotient(weights @ above, weights @ below)
-
-    return statistic
 
 
 def quotient(numerator: Doubles, denominator: Doubles) -> Doubles:
     """Divide, elementwise; nan where the denominator is 0."""
     return np.divide(numerator, denominator, out=np.full_like(numerator, np.nan), where=denominator > 0)
+
+
+def sums_by(code: Ints, values: Doubles, groups: int) -> Doubles:
+    """(groups, k) sums of rows (n, k) by their code."""
+    columns = [np.bincount(code, column, groups) for column in values.T]
+    return np.stack(columns, axis=1) if columns else np.zeros((groups, 0))
 
 
 def check_codes(user: npt.NDArray[Any], rows: int) -> None:
@@ -105,81 +214,20 @@ def check_codes(user: npt.NDArray[Any], rows: int) -> None:
         )
 
 
-def _sums(values: Doubles, user: Ints) -> Doubles:
-    return np.stack([np.bincount(user, column) for column in values.T], axis=1)
+def percentiles(draws: Doubles, level: float) -> tuple[Doubles, Doubles]:
+    """Percentile interval of a statistic, from its values over resamples (resamples, ...).
 
-
-def interval(statistic: Statistic, users: int, *, resamples: int, seed: int, level: float) -> tuple[Doubles, Doubles]:
-    """Percentile interval of a statistic under resampling of users.
-
-    ``low`` and ``high`` are the ``(1 − level)/2`` and ``(1 + level)/2`` quantiles of the statistic's values
-    over the resamples. Both are nan where a resample leaves it undefined or infinite: the sample is too small.
-
-    Args:
-        statistic: weights (users,) -> values of any one shape. For a function of row weights:
-            ``lambda weights: metric(…, weights=weights[user])``.
-        users: number of users.
-        resamples: number of resamples.
-        seed: the same seed gives the same interval, and two statistics the same resamples.
-        level: share of the resamples inside the interval, in (0, 1).
-
-    Returns:
-        ``low`` and ``high``, each of the shape that the statistic has.
+    ``low`` and ``high`` are the ``(1 − level)/2`` and ``(1 + level)/2`` quantiles of the values. Both are nan where a
+    resample leaves the statistic undefined or infinite: the sample is too small.
 
     Raises:
-        ValueError: fewer than 2 users, no resample, or a level outside (0, 1).
+        ValueError: a level outside (0, 1).
 
     Source:
         Efron and Tibshirani (1993), An Introduction to the Bootstrap, section 13.3.
-
-    >>> values = np.arange(100.0)
-    >>> low, high = interval(lambda w: w @ values / w.sum(), 100, resamples=500, seed=0, level=0.95)
-    >>> bool(40 < low < 49.5 < high < 59)
-    True
-
     """
-    return percentiles(resampled(statistic, users, resamples=resamples, seed=seed), level)
-
-
-def resampled(statistic: Statistic, users: int, *, resamples: int, seed: int) -> Doubles:
-    """The statistic's values over resamples of users, (resamples, ...); arguments are those of `interval`."""
-    return np.stack([statistic(weights) for weights in user_weights(users, resamples=resamples, seed=seed)])
-
-
-def percentiles(draws: Doubles, level: float) -> tuple[Doubles, Doubles]:
-    """The ends of `interval`, from what `resampled` returned."""
     check_level(level)
     finite = np.isfinite(draws)
     low, high = np.quantile(np.where(finite, draws, 0.0), [(1 - level) / 2, (1 + level) / 2], axis=0)
     known = finite.all(axis=0)
     return np.where(known, low, np.nan), np.where(known, high, np.nan)
-
-
-def clustered_error(*samples: tuple[Ints, Doubles]) -> float:
-    """Standard error of the sum of the samples' means, the rows of a user in any of them taken together.
-
-    ``√(C/(C−1) Σ_c (Σ_s Σ_{i of c in s} (ψ_i − ψ̄_s) / n_s)²)`` over C users.
-
-    Args:
-        samples: of each the user of every row, from 0 and without gaps over all of them, and ψ (n_s,).
-
-    Raises:
-        ValueError: fewer than 2 users, or codes that do not fit.
-
-    Source:
-        Liang and Zeger (1986), Longitudinal data analysis using generalized linear models.
-
-    >>> clustered_error((np.array([0, 1, 2, 3]), np.array([1.0, 2.0, 3.0, 4.0])))  # sd / √4
-    0.6454972243679028
-
-    """
-    for user, values in samples:
-        check_codes(user, len(values))
-    whole = all(len(values) for _, values in samples)
-    users = max((int(user.max()) for user, _ in samples), default=-1) + 1 if whole else 0
-    if users < 2:
-        raise ValueError(
-            f"a clustered error expected rows of at least 2 users, got {users}: more users have to be seen"
-        )
-    pulls = sum(np.bincount(user, (values - values.mean()) / len(values), users) for user, values in samples)
-    return float(np.sqrt(users / (users - 1) * np.sum(np.square(pulls))))

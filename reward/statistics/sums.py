@@ -7,9 +7,10 @@ chunks of whole users, in any order and in any number of places, and the result 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import reduce
 from operator import add
-from typing import Protocol, Self, TypeVar
+from typing import Generic, Protocol, Self, TypeVar
 
 Users = TypeVar("Users", contravariant=True)
 Result = TypeVar("Result", covariant=True)
@@ -55,3 +56,14 @@ def total(states: Iterable[S]) -> S:
 def fold(estimator: Estimator[U, S, R], chunks: Iterable[U]) -> R:
     """The statistic of all chunks; one of them and its state are held at a time."""
     return estimator.solve(total(estimator.partial(users) for users in chunks))
+
+
+@dataclass(frozen=True)
+class Chunks(Generic[U]):
+    """Rows of chunks of users, put together once and at the end."""
+
+    rows: tuple[U, ...]
+
+    def __add__(self, other: Chunks[U]) -> Chunks[U]:
+        """The chunks of both."""
+        return Chunks(self.rows + other.rows)

@@ -101,6 +101,13 @@ def numbers(tree):
         yield tree
 
 
+def figures(tree):
+    """Each leaf of a nested dict or list, but for ends of intervals and the sentences that tell them."""
+    if isinstance(tree, dict):
+        tree = [branch for key, branch in tree.items() if key not in ("low", "high", "sentences")]
+    return [leaf for branch in tree for leaf in figures(branch)] if isinstance(tree, list) else [tree]
+
+
 def ordered(estimate):
     return estimate["low"] <= estimate["value"] <= estimate["high"]
 
@@ -142,10 +149,14 @@ class TestWhole:
 
     def test_users_and_items_may_be_strings(self):
         *given, rows, assessment = example()
-        padded = (
-            pl.format("{}", pl.col(name).cast(pl.String).str.zfill(4)).alias(name) for name in ("user_id", "item_id")
+        items, users = (
+            rows.with_columns(pl.format("{}", pl.col(name).cast(pl.String).str.zfill(4)).alias(name))
+            for name in ("item_id", "user_id")
         )
-        assert assessed(*given, rows.with_columns(padded)) == assessment
+        assert assessed(*given, items) == assessment
+        # an interval is by the users' ids, and what is no interval is not
+        for one, other in zip(figures(assessed(*given, users)), figures(assessment), strict=True):
+            assert one == (pytest.approx(other, rel=1e-12) if isinstance(other, float) else other)
 
 
 class TestMetrics:

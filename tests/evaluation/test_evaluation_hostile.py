@@ -102,9 +102,16 @@ SOUND = {
         "observed": SEEN,
     }
     | RESAMPLED,
-    "statistics.bootstrap.clustered_error": {},
-    "statistics.bootstrap.ratio": {"numerator": RNG.normal(size=(N, 2)), "denominator": np.ones((N, 2)), "user": USER},
-    "statistics.bootstrap.user_weights": {"users": 5, "resamples": 3, "seed": 0},
+    "statistics.clustered.clustered_error": {},
+    "statistics.unit_bootstrap.ratio": {
+        "numerator": RNG.normal(size=(N, 2)),
+        "denominator": np.ones((N, 2)),
+        "unit": USER,
+    },
+    "statistics.unit_bootstrap.unit_weights": {"units": 5, "resamples": 3, "seed": 0},
+    "statistics.bootstrap.Resamples": {"count": 5, "seed": 0},
+    "statistics.bootstrap.check_users": {"users": 5},
+    "statistics.user_hash.user_hash": {"ids": USER},
     "statistics.bootstrap.check_codes": {"user": USER, "rows": N},
     "statistics.intervals.normal": {"level": 0.95},
     "statistics.intervals.student": {"level": 0.95, "freedom": 10.0},
@@ -173,9 +180,15 @@ ELSEWHERE = {
     "statistics.regression.expanded": "behind linear",
     "statistics.regression.gram": "behind SurrogateIndex",
     "statistics.regression.moments": "behind linear",
-    "statistics.bootstrap.interval": "of a statistic: test_resampling.py",
-    "statistics.bootstrap.resampled": "of a statistic: test_resampling.py",
+    "statistics.unit_bootstrap.interval": "of a statistic: test_unit_bootstrap.py",
+    "statistics.unit_bootstrap.resampled": "of a statistic: test_unit_bootstrap.py",
     "statistics.bootstrap.percentiles": "of draws, behind interval",
+    "statistics.bootstrap.sums_by": "of checked codes",
+    "statistics.user_hash.mixed": "of any words",
+    "statistics.sums.fold": "of an estimator: test_sums.py",
+    "statistics.sums.total": "of states: test_sums.py",
+    "evaluation.measure.measurements": "behind evaluate_against",
+    "evaluation.measure.compared": "behind evaluate_against",
     "evaluation.measure.evaluate_against": "what evaluate and compare call",
     "statistics.bootstrap.quotient": "elementwise, NaN where the denominator is 0",
     "statistics.regression.boosted": "LightGBM's own settings",
@@ -191,7 +204,7 @@ def test_every_public_function_has_a_sound_call():
     assert set(FUNCTIONS) == {*SOUND, *ELSEWHERE}
 
 
-@pytest.mark.parametrize("name", [name for name in SOUND if name != "statistics.bootstrap.clustered_error"])
+@pytest.mark.parametrize("name", [name for name in SOUND if name != "statistics.clustered.clustered_error"])
 def test_what_no_caller_should_pass_is_answered_in_a_sentence(name):
     told = faults(FUNCTIONS[name], SOUND[name], may_be_endless=ENDLESS.get(name, ()))
     assert not told, "\n".join(told)
@@ -200,7 +213,7 @@ def test_what_no_caller_should_pass_is_answered_in_a_sentence(name):
 @pytest.mark.parametrize("samples", [[], [(np.zeros(3, int), np.ones(3))], [(np.array([-1, 0]), np.ones(2))]])
 def test_a_clustered_error_wants_two_users(samples):
     with pytest.raises(ValueError, match=r"at least 2 users|from 0, for each of 2 rows"):
-        FUNCTIONS["statistics.bootstrap.clustered_error"](*samples)
+        FUNCTIONS["statistics.clustered.clustered_error"](*samples)
 
 
 @pytest.mark.parametrize("kind", [np.int8, np.int16, np.int32, np.uint8])

@@ -8,7 +8,7 @@ from sklearn import metrics as sklearn
 from reward.evaluation.measure import compare, evaluate, evaluate_against
 from reward.evaluation.metrics import active_days, auc, brier, calibration_error, log_loss, over_horizon
 from reward.evaluation.survival_metrics import c_index, expected_return_day, return_time
-from reward.statistics.bootstrap import interval
+from reward.statistics.bootstrap import Resamples, Users, percentiles
 
 BY_DAY: dict[str, Callable] = {
     "log_loss": log_loss,
@@ -334,20 +334,19 @@ class TestEvaluate:
 
     def test_the_ends_are_those_of_the_metrics_with_reweighted_rows(self):
         p, y, seen, user = rows()
-        codes, user = np.unique(user, return_inverse=True)
-        setting = {"resamples": 30, "seed": 0, "level": 0.9}
+        users = Users.of(user)
         returned, returns = 1 - np.cumprod(1 - p, axis=1), return_time(y, seen)
 
         def plain(weights):
-            weights = weights[user]
             by_day = [metric(p, y, seen, weights=weights) for metric in BY_DAY.values()]
             return np.concatenate(
                 [[over_horizon(values, seen, weights=weights), *values] for values in by_day]
                 + [[c_index(returned, *returns, weights=weights)], active_days(p, y, seen, weights=weights)]
             )
 
-        low, high = interval(plain, len(codes), **setting)
-        measured = evaluate(p, y, seen, user=user, bins=4, **setting)
+        [(_, counts)] = Resamples(30, seed=0).weights(users.hashes)
+        low, high = percentiles(np.stack([plain(drawn[users.code]) for drawn in counts]), 0.9)
+        measured = evaluate(p, y, seen, user=user, **SETTING)
         reversed_rows = np.array([row.metric == "calibration_error" for row in measured])
         value = np.array([row.value for row in measured])
         np.testing.assert_allclose([row.low for row in measured], np.where(reversed_rows, 2 * value - high, low))
@@ -369,12 +368,23 @@ class TestEvaluate:
         garbled = evaluate(np.where(seen, p, np.nan), np.where(seen, y, ~y), seen, user=user, **SETTING)
         assert garbled == evaluate(p, y, seen, user=user, **SETTING)
 
-    def test_users_may_have_any_codes_and_a_seed_fixes_the_intervals(self):
+    def test_an_interval_is_by_the_users_ids_and_the_seed_and_by_nothing_else(self):
         p, y, seen, user = rows()
         names = np.array([f"user {code:02}" for code in range(20)])
         table = evaluate(p, y, seen, user=user, **SETTING)
-        assert evaluate(p, y, seen, user=names[user], **SETTING) == table
+        order = np.random.default_rng(18).permutation(len(user))
+        again = evaluate(p[order], y[order], seen[order], user=user[order].astype(np.int32), **SETTING)
+        ends = [[(row.value, row.low, row.high) for row in each] for each in (table, again)]
+        np.testing.assert_allclose(*ends, rtol=1e-10)
+        named = evaluate(p, y, seen, user=names[user], **SETTING)
+        assert [row.value for row in named] == pytest.approx([row.value for row in table], rel=1e-12)
+        assert [row.low for row in named] != [row.low for row in table]
         assert evaluate(p, y, seen, user=user, **(SETTING | {"seed": 1})) != table
+
+    def test_users_are_numbers_or_texts(self):
+        p, y, seen, user = rows()
+        with pytest.raises(ValueError, match="whole numbers or texts, got Float64"):
+            evaluate(p, y, seen, user=user / 2, **SETTING)
 
     def test_a_day_nobody_observed_is_nan_and_the_horizon_is_not(self):
         p, y, seen, user = rows()

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from reward.arrays import Doubles
-from reward.statistics.sums import fold
+from reward.statistics.sums import Chunks, fold
 
 
 @dataclass(frozen=True)
@@ -38,3 +38,8 @@ def test_a_mean_is_the_same_over_any_chunks_in_any_order() -> None:
 def test_no_chunk_is_refused() -> None:
     with pytest.raises(ValueError, match="at least one chunk of users, got none"):
         fold(_Mean(), [])
+
+
+def test_chunks_of_rows_add_up_to_all_of_them() -> None:
+    parts = np.array_split(np.arange(10.0), 3)
+    assert (Chunks((parts[0],)) + Chunks((parts[1],)) + Chunks((parts[2],))).rows == tuple(parts)
