@@ -152,7 +152,6 @@ BEFORE = {
 LEFT = {
     "causal.choosing.choose",
     "causal.diagnostics.summary.account",
-    "causal.item_effects.ipw.anchors",
     "causal.item_effects.shrinkage.behind",
     "causal.user_effects.replay.gate",
     "causal.user_effects.storage",
