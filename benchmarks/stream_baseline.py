@@ -22,10 +22,11 @@ from scipy.stats import t as student
 from training import Trained, trained
 from worlds import correlation
 
-from reward.causal.item_effects.outcome_residuals import user_days
+from reward.causal.item_effects.outcome_residuals import UserDays, user_days
 from reward.columns import ITEM, TIMESTAMP, USER
 from reward.data.days import DAY, day_of
 from reward.data.event_log import EventLog
+from reward.data.prepared import PreparedLog
 from reward.data.split import bounds, split
 from reward.features.events import Features
 from reward.sequences.network import RewardNetwork
@@ -97,7 +98,8 @@ def baselines(case: Case, settings: Sequence[str] = ()) -> dict[str, np.ndarray]
     fewer = tuple(name for name in case.log.feedback if name not in ANSWERS)
     logs = {"": case.log, ", without surveys and likes": replace(case.log, feedback=fewer)}
     for name, given in ((LINEAR, None), (STREAM, forecast)):
-        days = user_days(case.log, outcome, folds=told.folds, seed=case.seed, forecast=given)
+        prepared = PreparedLog.of(case.log)
+        days = UserDays.joined(user_days(prepared, outcome, folds=told.folds, seed=case.seed, forecast=given))
         whole = days.known == outcome.horizon_days
         out[f"{name} residual"] = np.array(days.residual[whole].sum(axis=1, dtype=np.float64).std())
         for variant, log in logs.items():

@@ -18,7 +18,7 @@ MOVED: dict[str, tuple[str, ...]] = {
     "reward.consistency": ("reward.sequences.consistency",),
     "reward.effects": ("reward.causal",),
     "reward.effects.account": ("reward.causal.diagnostics.summary", "reward.scoring.effect_sentences"),
-    "reward.effects.anchors": ("reward.causal.item_effects.ipw",),
+    "reward.effects.anchors": ("reward.causal.item_effects.ipw", "reward.causal.item_effects.effect_curve"),
     "reward.effects.answers": ("reward.causal.user_effects.feedback",),
     "reward.effects.balance": ("reward.causal.diagnostics.balance",),
     "reward.effects.choosing": ("reward.causal.choosing",),
@@ -35,7 +35,10 @@ MOVED: dict[str, tuple[str, ...]] = {
     "reward.effects.propensities": ("reward.causal.propensity.conditional_logit", "reward.causal.propensity.policy"),
     "reward.effects.propensity_check": ("reward.causal.propensity.plausibility",),
     "reward.effects.pushing": ("reward.causal.diagnostics.policy_shift",),
-    "reward.effects.residuals": ("reward.causal.item_effects.outcome_residuals",),
+    "reward.effects.residuals": (
+        "reward.causal.item_effects.outcome_residuals",
+        "reward.causal.item_effects.day_effects",
+    ),
     "reward.effects.restored": ("reward.causal.user_effects.restored",),
     "reward.effects.second_stage": ("reward.causal.estimate",),
     "reward.effects.settings": ("reward.causal.settings",),
@@ -111,6 +114,7 @@ MOVED: dict[str, tuple[str, ...]] = {
 RENAMED: dict[str, dict[str, str]] = {
     "reward.causal.diagnostics.summary": {"account": "summarize_effects", "no_summary": "not_estimated"},
     "reward.causal.estimate": {"fit_effects": "estimate_effects"},
+    "reward.causal.item_effects.ipw": {"Anchors": "IPWEstimates", "anchors": "ipw_estimates"},
     "reward.causal.user_effects.estimation": {"fit_personal": "fit_user_effects"},
     "reward.evaluation.auxiliary_tasks": {"assess_further": "assess_auxiliary"},
     "reward.evaluation.value_decomposition": {

@@ -155,7 +155,6 @@ BEFORE = {
 }
 LEFT = {
     "causal.choosing.choose",
-    "causal.item_effects.ipw.anchors",
     "causal.item_effects.shrinkage.behind",
     "causal.user_effects.storage",
     "evaluation.evaluate.judge",

@@ -81,7 +81,8 @@ def rewards_by_cell(
             for some in np.array_split(late, -(-len(late) // (10 * AT_ONCE)))
         ]
     )
-    weight = inverse_weights(events[PROPENSITY].to_numpy(), item, items, most=50)[late]
+    (weight,) = inverse_weights([events[PROPENSITY].to_numpy()], [item], items, most=50)
+    weight = weight[late]
     cell = item[late], segment[user[late]], items, segments
     out["logged rows"] = _counts(*cell)
     with np.errstate(invalid="ignore"):

@@ -8,23 +8,30 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import polars as pl
 
 from reward.arrays import Ints
-from reward.causal.item_effects.feedback_rates import Traits, described, describing, rates
-from reward.causal.item_effects.ipw import Anchors
+from reward.causal.item_effects.feedback_rates import (
+    Column,
+    FeedbackRows,
+    Flags,
+    Rates,
+    Traits,
+    described,
+    describing,
+)
+from reward.causal.item_effects.ipw import IPWEstimates
+from reward.causal.item_effects.proposals import Opened, Openings, RareAnswers, Scale
 from reward.causal.item_effects.shrinkage import evidence
 from reward.causal.settings import AUTO
+from reward.statistics.sums import fold
 
 _LEAST_NATS = 3.0  # log 20: what a choice must explain more than none, but for what is likely before the log is seen
 _CLICK_NATS = 1.5  # the same of the click, which in most services opens what an item does
-_OPENED = (0.01, 0.99)  # share of exposures that a gate may open
-_RARE = 0.2  # share of exposures that answer, below which the others may not have been asked
-_ANSWERS = (3, 21)  # different answers that a scale may have
-_MOST_GATES = 8
 _PASSES = 2
 
 
@@ -102,24 +109,20 @@ class Chooser:
     """What choices are judged on.
 
     Attributes:
-        events: the checked log's.
-        item: (events,) from 0.
-        fold: (events,) of the row's user.
-        table: of items, in the order of ``item``.
+        chunks: what users answered.
+        table: of items, in the order of their codes.
         features: columns of it that describe items.
         feedback: columns.
         click: the feedback that says that an item was taken up, tried first; None: there is none.
         anchor: of the items.
     """
 
-    events: pl.DataFrame
-    item: Ints
-    fold: Ints
+    chunks: Sequence[FeedbackRows]
     table: pl.DataFrame
     features: Sequence[str]
     feedback: Sequence[str]
     click: str | None
-    anchor: Anchors
+    anchor: IPWEstimates
 
     def choose(self, gate: str | None, rare: Sequence[str] | str | None, group: str | None) -> Chosen:
         """The roles: each as it is set, or where it is ``auto`` as the evidence says."""
@@ -162,43 +165,30 @@ class Chooser:
         if role == "gate":
             return _CLICK_NATS if name == self.click else _LEAST_NATS
         if role == "rare":
-            return -_LEAST_NATS if self._scale(name) else _LEAST_NATS
+            return -_LEAST_NATS if fold(Scale(name), self.chunks) else _LEAST_NATS
         return _LEAST_NATS
-
-    def _scale(self, name: str) -> bool:
-        """Whether answers look like a scale: of a count the lowest is the commonest."""
-        answers, count = np.unique(self.events[name].to_numpy()[self._above(name)], return_counts=True)
-        return len(answers) > 1 and int(count.argmax()) > 0
 
     def proposals(self, role: str, roles: Roles) -> Iterator[tuple[str, Roles]]:
         """What the log allows for a role, by name."""
         if role == "gate":
-            yield from ((name, replace(roles, gate=name)) for name in self._gates())
+            first = [] if self.click is None else [self.click]
+            yield from ((name, replace(roles, gate=name)) for name in self._opened.gates(first))
         elif role == "rare":
-            opened = np.ones(len(self.events), bool) if roles.gate is None else self._above(roles.gate)
+            among = [name for name in self.feedback if name != roles.gate]
             yield from (
-                (n, replace(roles, rare=(n,))) for n in self.feedback if n != roles.gate and self._rare(n, opened)
+                (name, replace(roles, rare=(name,))) for name in fold(RareAnswers(among, roles.gate), self.chunks)
             )
         else:
             yield from ((name, replace(roles, group=name)) for name in self.features if self._groups(name))
 
-    def _above(self, name: str) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-        return self.events[name].to_numpy() > 0
+    @cached_property
+    def _opened(self) -> Opened:
+        return fold(Openings(self.feedback), self.chunks)
 
-    def _gates(self) -> Iterator[str]:
-        seen: list[bytes] = []
-        first = [] if self.click is None else [self.click]
-        for name in dict.fromkeys([*first, *self.feedback]):
-            opened = self._above(name)
-            mark = opened.tobytes()
-            if _OPENED[0] <= opened.mean() <= _OPENED[1] and mark not in seen and len(seen) < _MOST_GATES:
-                seen.append(mark)
-                yield name
-
-    def _rare(self, name: str, opened: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> bool:
-        values = self.events[name].to_numpy()[opened]
-        answers = values[values > 0]
-        return 0 < len(answers) <= _RARE * len(values) and _ANSWERS[0] <= len(np.unique(answers)) <= _ANSWERS[1]
+    @cached_property
+    def flags(self) -> frozenset[str]:
+        """Feedback that is only ever 0 or 1."""
+        return fold(Flags(self.feedback), self.chunks)
 
     def _groups(self, name: str) -> bool:
         column = self.table[name]
@@ -209,20 +199,21 @@ class Chooser:
 
     def explained(self, roles: Roles) -> float:
         """The `evidence` of roles, nats up to a constant."""
-        size, folds = len(self.table), len(self.anchor.value)
-        answered, opened, doubt, _ = rates(
-            self.events,
-            self.item,
-            self.fold,
-            size,
-            folds,
+        traits, _ = self.item_traits(roles)
+        return evidence(self.anchor, traits, groups_of(self.table, roles.group))
+
+    def item_traits(self, roles: Roles) -> tuple[Traits, tuple[Column, ...]]:
+        """Traits of the items under roles, and the columns that describe them."""
+        rates = Rates(
+            items=len(self.table),
+            folds=len(self.anchor.value),
             feedback=self.feedback,
+            flags=self.flags,
             gate=roles.gate,
             rare=roles.rare,
         )
         columns = describing(self.table, self.features, roles.group)
-        traits = Traits(described(self.table, columns), answered, opened, doubt)
-        return evidence(self.anchor, traits, groups_of(self.table, roles.group))
+        return Traits(described(self.table, columns), *fold(rates, self.chunks)), columns
 
 
 def groups_of(table: pl.DataFrame, group: str | None) -> Ints:

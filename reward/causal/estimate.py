@@ -13,15 +13,17 @@ from reward.causal.choosing import Roles, groups_of
 from reward.causal.diagnostics.calibration_slope import calibration_slope
 from reward.causal.diagnostics.policy_shift import PolicyShift, policy_shifts
 from reward.causal.exposures import Exposures, check_log, exposures_of
-from reward.causal.item_effects.feedback_rates import Column, Traits, described, describing, rates
-from reward.causal.item_effects.ipw import Anchors, anchors, effect_curve
+from reward.causal.item_effects.day_effects import covariances, day_effects
+from reward.causal.item_effects.effect_curve import effect_curve
+from reward.causal.item_effects.feedback_rates import Traits
+from reward.causal.item_effects.ipw import IPWEstimates, ipw_estimates
 from reward.causal.item_effects.newcomers import newcomers_of
-from reward.causal.item_effects.outcome_residuals import covariances, day_effects
 from reward.causal.item_effects.shrinkage import Pooled, effects_by_fold, left_out, pooled_effects
 from reward.causal.protocol import EffectModel, EstimatedEffects
 from reward.causal.user_effects.feedback import Answers
 from reward.columns import ITEM
 from reward.data.event_log import EventLog
+from reward.data.prepared import PreparedLog
 from reward.outcomes.protocol import DailyOutcome
 
 
@@ -42,7 +44,7 @@ class ItemEffects(EstimatedEffects):
 
 
 def estimate_effects(
-    log: EventLog,
+    log: EventLog | PreparedLog,
     outcome: DailyOutcome,
     *,
     gate: str | None,
@@ -60,13 +62,15 @@ def estimate_effects(
 ) -> ItemEffects:
     """Estimate the effect of each item from a log.
 
+    What is estimated are sums over users, see `reward.statistics.sums`: of a prepared log one chunk is read at a time.
+
     1. *Residual*: the days after each user-day minus their forecast, combined over the horizon by generalised least
        squares (`outcome_residuals`). 2. *Anchor*: inverse-propensity means of these by item (`ipw`). 3. *Pooling*:
     anchors shrunk to what creators, features and feedback foretell, by empirical Bayes (`shrinkage`). All nuisances are
     cross-fitted by user.
 
     Args:
-        log: a checked log, cut where it is to be known.
+        log: a checked log, or one prepared, cut where it is to be known.
         outcome: what effects are on: its days are forecast, and what is left of them is explained.
         gate: feedback without which an exposure does nothing, such as the click; None: there is none; ``auto``: as
             the log's own evidence says, see `choosing`.
@@ -76,7 +80,7 @@ def estimate_effects(
         most_weight: clip of the inverse-propensity weights, in multiples of an item's mean.
         smooth_days: stiffness of the effect curve, see `effect_curve`.
         curve_rounds: how often the curve is estimated anew from the effects, and these from it.
-        joint_rounds: how often what else was shown on a day is taken out, see `anchors`.
+        joint_rounds: how often what else was shown on a day is taken out, see `ipw_estimates`.
         personal: fits what an item does to one user rather than another, such as `fit_user_effects`; None: items alone.
         seed: draws the folds.
         propensity: (events,) probabilities to use instead of the log's.
@@ -84,84 +88,70 @@ def estimate_effects(
 
     Raises:
         SchemaError: the log has no propensities and none are given, or they are not probabilities; ``gate``, ``rare``
-            or ``group`` are not columns; or the log does not tell what items did, see `user_days` and `anchors`.
+            or ``group`` are not columns; or the log does not tell what items did, see `user_days` and `ipw_estimates`.
 
     Source:
         Kennedy, "Towards optimal doubly robust estimation of heterogeneous causal effects" (2023); Robins' structural
         nested mean models; Efron & Morris, "Stein's estimation rule and its competitors" (1973).
     """
-    check_log(log, propensity, gate=gate, rare=rare, group=group)
-    shown = exposures_of(log, outcome, propensity, folds=folds, seed=seed, most_weight=most_weight, forecast=forecast)
-    days, item, weight, size = shown.days, shown.item, shown.weight, len(shown.table)
-    covariance = covariances(days)
+    prepared = log if isinstance(log, PreparedLog) else PreparedLog.of(log)
+    check_log(prepared.log, propensity, gate=gate, rare=rare, group=group)
+    shown = exposures_of(
+        prepared, outcome, propensity, folds=folds, seed=seed, most_weight=most_weight, forecast=forecast
+    )
+    size, covariance = len(shown.table), covariances(shown.days)
     curve = np.full(outcome.horizon_days, 1 / outcome.horizon_days)
-    effect = day_effects(days, covariance, curve)
-    anchor = anchors(days, effect, item, weight, size, rounds=joint_rounds)
-    chosen = shown.chooser(anchor).choose(gate, rare, group)
-    traits, columns, groups = _described(shown, chosen.roles)
+    effects = day_effects(shown.days, covariance, curve)
+    anchor = ipw_estimates(shown.observed(effects), size, rounds=joint_rounds)
+    chooser = shown.chooser(anchor)
+    chosen = chooser.choose(gate, rare, group)
+    traits, columns = chooser.item_traits(chosen.roles)
+    groups = groups_of(shown.table, chosen.roles.group)
     predicted, _ = effects_by_fold(left_out(anchor, traits, groups), traits, groups)
-    calibration = calibration_slope(days, effect, item, weight, predicted)
+    calibration = calibration_slope(shown.observed(effects), predicted)
     for done in range(curve_rounds):
         if done:
             predicted, _ = effects_by_fold(left_out(anchor, traits, groups), traits, groups)
-        curve = effect_curve(days, item, weight, predicted, calibration, smooth_days=smooth_days)
-        effect = day_effects(days, covariance, curve)
-        anchor = anchors(days, effect, item, weight, size, rounds=joint_rounds)
+        curve = effect_curve(shown.observed(effects), predicted, calibration, smooth_days=smooth_days)
+        effects = day_effects(shown.days, covariance, curve)
+        anchor = ipw_estimates(shown.observed(effects), size, rounds=joint_rounds)
     pooled, apart = pooled_effects(anchor, traits, groups), left_out(anchor, traits, groups)
     frame = _frame(shown, anchor, pooled, traits, groups)
     if personal is None:
         pushed = policy_shifts(shown.count, *effects_by_fold(apart, traits, groups), anchor)
         return ItemEffects(frame, calibration, None, pushed, chosen, curve, pooled.spreads)
+    behind = [*(it.behind(traits, groups, fold) for fold, it in enumerate(apart)), pooled.behind(traits, groups)]
     found, pushed = personal(
-        shown.events,
-        days,
-        effect,
+        shown.whole.users.events,
+        shown.whole.days,
+        shown.whole_effects(effects),
         ids=shown.table[ITEM],
-        behind=np.stack(
-            [*(it.behind(traits, groups, fold) for fold, it in enumerate(apart)), pooled.behind(traits, groups)]
-        ),
+        behind=np.stack(behind),
         variance=pooled.behind_std(traits, groups) ** 2,
         gate_share=traits.gate[-1],
         traits=traits.described,
         group=groups,
-        propensity=shown.propensity,
-        answers=_answers(log, shown, chosen.roles),
+        propensity=shown.whole.propensity,
+        answers=_answers(shown, chosen.roles),
         newcomers=newcomers_of(shown.table, columns, chosen.roles.group, groups, pooled),
         seed=seed,
     )
     return ItemEffects(frame, calibration, found, pushed, chosen, curve, pooled.spreads)
 
 
-def _described(shown: Exposures, roles: Roles) -> tuple[Traits, tuple[Column, ...], Ints]:
-    """Traits of the items, the columns that describe them, and the (items,) codes of their groups."""
-    answered, opened, doubt, _ = rates(
-        shown.events,
-        shown.item,
-        shown.fold,
-        len(shown.table),
-        shown.folds,
-        feedback=shown.feedback,
-        gate=roles.gate,
-        rare=roles.rare,
-    )
-    columns = describing(shown.table, shown.features, roles.group)
-    traits = Traits(described(shown.table, columns), answered, opened, doubt)
-    return traits, columns, groups_of(shown.table, roles.group)
-
-
-def _answers(log: EventLog, shown: Exposures, roles: Roles) -> Answers:
+def _answers(shown: Exposures, roles: Roles) -> Answers:
     return Answers.fit(
-        shown.events,
-        shown.item,
+        shown.whole.users.events,
+        shown.whole.item,
         len(shown.table),
-        feedback=log.feedback,
-        flags=log.flags or (),
+        feedback=shown.feedback,
+        flags=shown.prepared.log.flags or (),
         gate=roles.gate,
         rare=roles.rare,
     )
 
 
-def _frame(shown: Exposures, anchor: Anchors, pooled: Pooled, traits: Traits, groups: Ints) -> pl.DataFrame:
+def _frame(shown: Exposures, anchor: IPWEstimates, pooled: Pooled, traits: Traits, groups: Ints) -> pl.DataFrame:
     """What is said of each item."""
     mean, std = pooled.effects(traits, groups)
     mean = mean - shown.count @ mean / shown.count.sum()

@@ -1,51 +1,46 @@
-"""The exposures of a log, as every estimator of effects reads them."""
+"""The exposures of a log, as every estimator of effects reads them: chunk by chunk of whole users."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import polars as pl
 
 from reward.arrays import Doubles, Ints
 from reward.causal.choosing import Chooser
-from reward.causal.item_effects.ipw import Anchors, inverse_weights
-from reward.causal.item_effects.outcome_residuals import UserDays, user_days
+from reward.causal.item_effects.feedback_rates import FeedbackRows
+from reward.causal.item_effects.ipw import IPWEstimates, inverse_weights
+from reward.causal.item_effects.observed import Observed
+from reward.causal.item_effects.outcome_residuals import DayEffects, UserDays, user_days
 from reward.causal.propensity.plausibility import impossible
 from reward.causal.settings import name_problems
-from reward.columns import ITEM, PROPENSITY
+from reward.columns import PROPENSITY
 from reward.data.event_log import EventLog, SchemaError, click_of
+from reward.data.prepared import PreparedLog, UserRows
 from reward.outcomes.protocol import DailyOutcome
+from reward.statistics.sums import total
 
 
 @dataclass(frozen=True)
-class Exposures:
-    """n exposures of a log and what came after them.
+class UserExposures:
+    """n exposures of some of a log's users and what came after them.
 
     Attributes:
-        events: the checked log's rows.
-        table: of the items of the log and of its items table, ascending.
-        features: columns of it that describe items.
-        feedback: columns of ``events``.
-        click: the feedback that says that an item was taken up; None: there is none.
-        item: (n,) places in ``table``.
+        users: their rows.
+        item: (n,) codes of the log's items.
         propensity: (n,).
-        days: user-days, with what their users did after them beyond what was to be expected.
         weight: (n,) from `inverse_weights`.
-        folds: groups of users for cross-fitting.
+        days: user-days, with what their users did after them beyond what was to be expected.
     """
 
-    events: pl.DataFrame
-    table: pl.DataFrame
-    features: Sequence[str]
-    feedback: Sequence[str]
-    click: str | None
+    users: UserRows
     item: Ints
     propensity: Doubles
-    days: UserDays
     weight: Doubles
-    folds: int
+    days: UserDays
 
     @property
     def user(self) -> Ints:
@@ -58,17 +53,89 @@ class Exposures:
         return self.days.fold[self.user]
 
     @property
+    def feedback(self) -> FeedbackRows:
+        """What was answered."""
+        return FeedbackRows(self.users.log.events, self.item, self.fold)
+
+    def observed(self, effect: DayEffects) -> Observed:
+        """These exposures with an estimate of what each of their days did."""
+        return Observed(self.days, effect, self.item, self.weight)
+
+
+@dataclass(frozen=True)
+class Exposures:
+    """All exposures of a log.
+
+    Attributes:
+        prepared: the log.
+        features: columns of its items that describe them.
+        feedback: columns of its events.
+        click: the feedback that says that an item was taken up; None: there is none.
+        folds: groups of users for cross-fitting.
+        chunks: of whole users.
+    """
+
+    prepared: PreparedLog
+    features: Sequence[str]
+    feedback: Sequence[str]
+    click: str | None
+    folds: int
+    chunks: Sequence[UserExposures]
+
+    @property
+    def table(self) -> pl.DataFrame:
+        """Of the items of the log and of its items table, ascending."""
+        return self.prepared.items
+
+    @property
+    def days(self) -> list[UserDays]:
+        """User-days of each chunk."""
+        return [chunk.days for chunk in self.chunks]
+
+    @cached_property
     def count(self) -> Doubles:
         """(items,) exposures of each item."""
-        return np.bincount(self.item, minlength=len(self.table)).astype(np.float64)
+        size = len(self.table)
+        return total(np.bincount(chunk.item, minlength=size) for chunk in self.chunks).astype(np.float64)
 
-    def chooser(self, anchor: Anchors) -> Chooser:
+    def observed(self, effects: Sequence[DayEffects]) -> list[Observed]:
+        """Each chunk with what its days did."""
+        return [chunk.observed(effect) for chunk, effect in zip(self.chunks, effects, strict=True)]
+
+    def chooser(self, anchor: IPWEstimates) -> Chooser:
         """What chooses settings by how well they explain the anchors of the items."""
-        return Chooser(self.events, self.item, self.fold, self.table, self.features, self.feedback, self.click, anchor)
+        answers = [chunk.feedback for chunk in self.chunks]
+        return Chooser(answers, self.table, self.features, self.feedback, self.click, anchor)
+
+    @cached_property
+    def whole(self) -> UserExposures:
+        """The exposures of all users, in the order of the log."""
+        if len(self.chunks) == 1:
+            return self.chunks[0]
+        return UserExposures(
+            self.prepared.every_user(),
+            np.concatenate([self.chunks[at].item for at in self._order]),
+            self.in_order([each.propensity for each in self.chunks]),
+            self.in_order([each.weight for each in self.chunks]),
+            UserDays.joined([self.chunks[at].days for at in self._order]),
+        )
+
+    def whole_effects(self, effects: Sequence[DayEffects]) -> DayEffects:
+        """What the days of all users did, in the order of the log, from those of each chunk."""
+        return DayEffects(self.in_order([it.value for it in effects]), self.in_order([it.precision for it in effects]))
+
+    def in_order(self, parts: Sequence[Doubles]) -> Doubles:
+        """The numbers of each chunk in one array, in the order of the log."""
+        return np.concatenate([parts[at] for at in self._order])
+
+    @property
+    def _order(self) -> Ints:
+        """Places of the chunks by their users."""
+        return np.argsort([chunk.users.first for chunk in self.chunks])
 
 
 def exposures_of(
-    log: EventLog,
+    prepared: PreparedLog,
     outcome: DailyOutcome,
     propensity: Doubles | None,
     *,
@@ -77,10 +144,10 @@ def exposures_of(
     most_weight: float,
     forecast: pl.DataFrame | None = None,
 ) -> Exposures:
-    """Read a checked log.
+    """Read a log.
 
     Args:
-        log: cut where it is to be known.
+        prepared: cut where it is to be known.
         outcome: what effects are on.
         propensity: (n,) probabilities to use instead of the log's.
         folds: groups of users for cross-fitting.
@@ -91,22 +158,26 @@ def exposures_of(
     Raises:
         SchemaError: see `user_days`.
     """
-    events = log.events.collect()
-    table = _table(log, events)
-    item = table[ITEM].search_sorted(events[ITEM]).to_numpy().astype(np.int64)
-    shares = events[PROPENSITY].to_numpy() if propensity is None else propensity
+    log, chunks = prepared.log, list(prepared.chunks())
+    days = user_days(prepared, outcome, folds=folds, seed=seed, forecast=forecast)
+    item = [users.item for users in chunks]
+    share = [_propensity(users, propensity) for users in chunks]
+    weight = inverse_weights(share, item, len(prepared.items), most=most_weight)
+    parts = zip(chunks, item, share, weight, days, strict=True)
     return Exposures(
-        events=events,
-        table=table,
-        features=[name for name in log.item_features if name in table.columns],
+        prepared=prepared,
+        features=[name for name in log.item_features if name in prepared.items.columns],
         feedback=log.feedback,
         click=click_of(log),
-        item=item,
-        propensity=shares,
-        days=user_days(log, outcome, folds=folds, seed=seed, forecast=forecast),
-        weight=inverse_weights(shares, item, len(table), most=most_weight),
         folds=folds,
+        chunks=[UserExposures(*each) for each in parts],
     )
+
+
+def _propensity(users: UserRows, given: Doubles | None) -> Doubles:
+    if given is not None:
+        return given[users.rows]
+    return users.log.events.select(PROPENSITY).collect().to_series().to_numpy()
 
 
 def check_log(
@@ -137,11 +208,3 @@ def day_share(day: Ints, item: Ints) -> Doubles:
     """(n,) share of each row's item among its day's exposures."""
     cell = np.unique(day * (int(item.max()) + 1) + item, return_inverse=True)[1]
     return (np.bincount(cell)[cell] / np.bincount(day)[day]).astype(np.float64)
-
-
-def _table(log: EventLog, events: pl.DataFrame) -> pl.DataFrame:
-    """Every item of the log or of its items table, ascending."""
-    shown = events.select(pl.col(ITEM).unique())
-    if log.items is None:
-        return shown.sort(ITEM)
-    return log.items.collect().join(shown, on=ITEM, how="full", coalesce=True).sort(ITEM)

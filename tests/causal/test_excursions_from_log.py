@@ -13,7 +13,7 @@ from polars.testing import assert_frame_equal
 from renewals import end, service
 from test_second_stage import DAYS, ITEMS, OUTCOME, USERS, toy_log
 
-from reward.causal.excursion.arms import arm_effects
+from reward.causal.excursion.arms import ArmRows, arm_effects
 from reward.causal.excursion.estimator import clustered
 from reward.causal.excursion.from_log import estimate_excursions
 from reward.causal.excursion.model import ExcursionEffect
@@ -81,7 +81,7 @@ def test_the_effect_of_each_item_is_the_clustered_regression_on_its_indicator():
     random = np.random.default_rng(0)
     user, cell = random.integers(0, 30, 500), random.integers(0, 4, 500)
     value, weight = random.normal(size=500) + 0.2 * cell + random.normal(size=30)[user], random.uniform(0, 2, 500)
-    arms = arm_effects(value, weight, cell, user, 4, prior_users=0)
+    arms = arm_effects([ArmRows(value, weight, cell, user)], 4, prior_users=0)
     whole = clustered(np.eye(4)[cell], value, weight, user, small_sample=False)
     np.testing.assert_allclose(arms.value, whole.coefficients)
     for one in range(4):
@@ -95,7 +95,7 @@ def test_the_effect_of_each_item_is_the_clustered_regression_on_its_indicator():
 def test_an_item_of_one_user_has_the_noise_of_the_others_and_no_interval():
     user, cell = np.array([0, 1, 2, 3, 0]), np.array([0, 0, 0, 0, 1])
     value = np.array([1.0, 2.0, 3.0, 4.0, 9.0])
-    arms = arm_effects(value, np.ones(5), cell, user, 3, prior_users=10)
+    arms = arm_effects([ArmRows(value, np.ones(5), cell, user)], 3, prior_users=10)
     scores = (value[:4] - 2.5) / (1 - 1 / 4)
     assert arms.variance[1] == pytest.approx((scores**2).sum() / 4)  # the mean square of the scores of one exposure
     assert arms.variance[2] == np.inf
@@ -109,7 +109,7 @@ def test_an_item_of_one_user_has_the_noise_of_the_others_and_no_interval():
 )
 def test_what_tells_nothing_of_noise_is_refused(value, cell):
     with pytest.raises(SchemaError, match="several users were shown and days after them that differ"):
-        arm_effects(value, np.ones(4), cell, np.arange(4), 4, prior_users=1)
+        arm_effects([ArmRows(value, np.ones(4), cell, np.arange(4))], 4, prior_users=1)
 
 
 def test_good_items_are_told_from_bad_ones_whoever_they_were_shown_to(found):

@@ -13,7 +13,7 @@ from reward.causal.diagnostics.policy_shift import (
     policy_shifts,
     slot_policy_shifts,
 )
-from reward.causal.item_effects.ipw import Anchors
+from reward.causal.item_effects.ipw import IPWEstimates
 
 ITEMS = 40
 
@@ -43,7 +43,7 @@ def test_a_policy_is_as_far_from_what_was_shown_as_asked_and_the_best_at_that_di
 def test_what_is_kept_is_what_other_users_say_of_the_policy(rng):
     shown = rng.integers(1, 50, ITEMS).astype(float)
     mean = rng.normal(size=(2, ITEMS))
-    anchor = Anchors(rng.normal(size=(2, ITEMS)), rng.uniform(0.5, 2, (2, ITEMS)))
+    anchor = IPWEstimates(rng.normal(size=(2, ITEMS)), rng.uniform(0.5, 2, (2, ITEMS)))
     push = policy_shifts(shown, mean, np.ones((2, ITEMS)), anchor)[0.0]
     share = shown / shown.sum()
     at = list(push.divergence).index(0.4)
@@ -58,7 +58,9 @@ def test_where_rewards_are_noise_more_is_promised_than_kept_and_no_push_is_sure(
     sure = 0
     for _ in range(40):
         mean, value = rng.normal(size=(2, 5, ITEMS))
-        push = policy_shifts(np.full(ITEMS, 50.0), mean, np.ones((5, ITEMS)), Anchors(value, np.ones((5, ITEMS))))[0.0]
+        push = policy_shifts(np.full(ITEMS, 50.0), mean, np.ones((5, ITEMS)), IPWEstimates(value, np.ones((5, ITEMS))))[
+            0.0
+        ]
         assert push.promised[-1] > push.kept[-1] + push.kept_se[-1]
         assert (np.diff(push.promised) > 0).all()
         sure += push.surest is not None
@@ -67,7 +69,7 @@ def test_where_rewards_are_noise_more_is_promised_than_kept_and_no_push_is_sure(
 
 def test_where_they_are_right_the_whole_promise_is_kept(rng):
     truth = rng.normal(size=ITEMS)
-    anchor = Anchors(truth + rng.normal(0, 0.1, (5, ITEMS)), np.full((5, ITEMS), 0.01))
+    anchor = IPWEstimates(truth + rng.normal(0, 0.1, (5, ITEMS)), np.full((5, ITEMS), 0.01))
     pushed = policy_shifts(np.full(ITEMS, 50.0), np.tile(truth, (5, 1)), np.zeros((5, ITEMS)), anchor)
     for kappa in PESSIMISM:
         push = pushed[kappa]
@@ -81,7 +83,7 @@ def test_an_item_of_which_little_is_known_is_leaned_on_less_by_a_pessimist():
     mean[:, 0], std[:, 0], mean[:, 1] = 3.0, 4.0, 2.0
     value = np.zeros((2, 10))
     value[:, 1] = 2.0  # the first was luck
-    pushed = policy_shifts(np.full(10, 5.0), mean, std, Anchors(value, np.full((2, 10), 0.01)))
+    pushed = policy_shifts(np.full(10, 5.0), mean, std, IPWEstimates(value, np.full((2, 10), 0.01)))
     assert pushed[1.0].kept[-1] > pushed[0.0].kept[-1] + 1
 
 
@@ -90,7 +92,9 @@ def test_items_that_a_fold_has_not_seen_take_no_part():
     mean[:, 2] = 9.0
     variance = np.ones((2, 3))
     variance[1, 2] = np.inf
-    push = policy_shifts(np.array([5.0, 5.0, 5.0]), mean, np.zeros((2, 3)), Anchors(np.zeros((2, 3)), variance))[0.0]
+    push = policy_shifts(np.array([5.0, 5.0, 5.0]), mean, np.zeros((2, 3)), IPWEstimates(np.zeros((2, 3)), variance))[
+        0.0
+    ]
     assert not len(push.divergence)  # the two that are left are alike: nobody can be pushed
     assert push.surest is None
     assert push.limit == 0
@@ -98,7 +102,7 @@ def test_items_that_a_fold_has_not_seen_take_no_part():
 
 def test_there_are_pushes_from_hardly_to_as_far_as_one_item_alone(rng):
     share = np.full(ITEMS, 1 / ITEMS)
-    anchor = Anchors(np.zeros((2, ITEMS)), np.ones((2, ITEMS)))
+    anchor = IPWEstimates(np.zeros((2, ITEMS)), np.ones((2, ITEMS)))
     push = policy_shifts(share * 1000, rng.normal(size=(2, ITEMS)), np.ones((2, ITEMS)), anchor)[0.0]
     assert push.divergence.tolist() == [it for it in DIVERGENCES if it < np.log(ITEMS)]
 

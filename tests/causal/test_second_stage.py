@@ -6,13 +6,18 @@ import pytest
 
 from reward.causal.diagnostics.calibration_slope import CalibrationSlope, calibration_slope
 from reward.causal.estimate import estimate_effects
-from reward.causal.item_effects.feedback_rates import Traits, described, describing, rates
-from reward.causal.item_effects.ipw import Anchors, anchors, effect_curve, inverse_weights
-from reward.causal.item_effects.outcome_residuals import DayEffects, UserDays, covariances, day_effects, user_days
+from reward.causal.item_effects.day_effects import covariances, day_effects
+from reward.causal.item_effects.effect_curve import effect_curve
+from reward.causal.item_effects.feedback_rates import FeedbackRows, Flags, Rates, Traits, described, describing
+from reward.causal.item_effects.ipw import IPWEstimates, inverse_weights, ipw_estimates
+from reward.causal.item_effects.observed import Observed
+from reward.causal.item_effects.outcome_residuals import DayEffects, UserDays, user_days
 from reward.causal.item_effects.shrinkage import _Facts, _slope, _solve, pooled_effects
 from reward.data.event_log import EventLog, SchemaError
+from reward.data.prepared import PreparedLog
 from reward.data.validation import check
 from reward.outcomes.activity import ActivityTrace
+from reward.statistics.sums import fold as folded
 
 SETTINGS = {
     "gate": "click",
@@ -113,24 +118,25 @@ def test_what_does_not_fit_is_said_all_at_once(log):
     with pytest.raises(SchemaError, match=r"gate='like'.*rare='survey'.*group='show'.*no column propensity"):
         estimate_effects(without, OUTCOME, **wrong)
     with pytest.raises(SchemaError, match="scope=user"):
-        user_days(log, ActivityTrace(5, scope="item", active_if="click"), folds=2, seed=0)
+        user_days(PreparedLog.of(log), ActivityTrace(5, scope="item", active_if="click"), folds=2, seed=0)
     with pytest.raises(SchemaError, match="at least 8000 users for 4000 folds, got"):
-        user_days(log, OUTCOME, folds=4000, seed=0)
+        user_days(PreparedLog.of(log), OUTCOME, folds=4000, seed=0)
     empty = pl.DataFrame(schema={"user_id": pl.Int64, "day": pl.Int64, "forecast": pl.List(pl.Float64)})
     with pytest.raises(SchemaError, match="forecast lacks"):
-        user_days(log, OUTCOME, folds=2, seed=0, forecast=empty)
+        user_days(PreparedLog.of(log), OUTCOME, folds=2, seed=0, forecast=empty)
 
 
 def test_a_forecast_that_is_given_takes_the_baseline_s_place(log):
-    own = user_days(log, OUTCOME, folds=2, seed=0)
+    (own,) = user_days(PreparedLog.of(log), OUTCOME, folds=2, seed=0)
     given = pl.DataFrame(
         {"user_id": own.users.gather(own.user), "day": own.day, "forecast": [[0.4] * 5] * len(own.day)}
     )
-    assert np.allclose(user_days(log, OUTCOME, folds=2, seed=0, forecast=given).residual, own.residual, atol=0.01)
+    (other,) = user_days(PreparedLog.of(log), OUTCOME, folds=2, seed=0, forecast=given)
+    assert np.allclose(other.residual, own.residual, atol=0.01)
 
 
 def test_residuals_are_0_where_nothing_is_known_and_on_average_within_each_fold(log):
-    days = user_days(log, OUTCOME, folds=3, seed=0)
+    (days,) = user_days(PreparedLog.of(log), OUTCOME, folds=3, seed=0)
     assert (days.residual[days.known == 0] == 0).all()
     assert days.known.max() == 5
     for fold in range(3):
@@ -148,12 +154,20 @@ def small_days(residual, known, user=None, day=None, fold=None):
         known=np.array(known),
         residual=np.array(residual, np.float32),
         row=np.arange(n),
+        start=0,
+        span=1 if day is None else int(np.max(day)) + 1,
     )
+
+
+def seen(days, value, item, weight, precision=None):
+    n = len(days.user)
+    effect = DayEffects(np.array(value, np.float64), np.ones(n) if precision is None else precision)
+    return [Observed(days, effect, np.array(item), np.array(weight, np.float64))]
 
 
 def test_least_squares_over_the_horizon_by_hand():
     days = small_days([[0.5, 0.1], [0.4, 0.0]], [2, 1])
-    made = day_effects(days, np.diag([1.0, 2.0]), np.array([0.75, 0.25]))
+    (made,) = day_effects([days], np.diag([1.0, 2.0]), np.array([0.75, 0.25]))
     # Σ c r / v over Σ c² / v: (.75·.5 + .25·.1/2) / (.5625 + .03125), and .4 / .75
     assert made.value.tolist() == pytest.approx([0.3875 / 0.59375, 0.4 / 0.75])
     assert made.precision[0] / made.precision[1] == pytest.approx(0.59375 / 0.5625)
@@ -161,15 +175,14 @@ def test_least_squares_over_the_horizon_by_hand():
 
 def test_the_covariance_is_that_of_the_longest_known_user_days():
     days = small_days([[1.0, 1.0], [-1.0, 1.0], [9.0, 0.0]], [2, 2, 1])
-    assert covariances(days) == pytest.approx(np.array([[1.01, 0.0], [0.0, 1.01]]), abs=1e-5)
+    assert covariances([days]) == pytest.approx(np.array([[1.01, 0.0], [0.0, 1.01]]), abs=1e-5)
 
 
 def test_weights_are_inverse_propensities_clipped_and_of_mean_1_within_an_item():
     item = np.array([0, 0, 1, 1])
-    assert inverse_weights(np.array([0.5, 0.25, 0.1, 0.1]), item, 2, most=10).tolist() == pytest.approx(
-        [2 / 3, 4 / 3, 1, 1]
-    )
-    clipped = inverse_weights(np.array([0.5] * 9 + [0.001]), np.zeros(10, np.int64), 1, most=2)
+    (weight,) = inverse_weights([np.array([0.5, 0.25, 0.1, 0.1])], [item], 2, most=10)
+    assert weight.tolist() == pytest.approx([2 / 3, 4 / 3, 1, 1])
+    (clipped,) = inverse_weights([np.array([0.5] * 9 + [0.001])], [np.zeros(10, np.int64)], 1, most=2)
     # 1000 is cut to twice the mean of 101.8, and again to twice the mean of (18 + 203.6) / 10
     assert clipped[-1] / clipped[0] == pytest.approx(44.32 / 2)
     assert clipped.mean() == pytest.approx(1)
@@ -177,8 +190,7 @@ def test_weights_are_inverse_propensities_clipped_and_of_mean_1_within_an_item()
 
 def test_an_anchor_is_a_weighted_mean_less_the_fold_s():
     days = small_days([[0.0]] * 4, [1] * 4)
-    effect = DayEffects(np.array([1.0, 2.0, 3.0, 6.0]), np.ones(4))
-    made = anchors(days, effect, np.array([0, 0, 1, 1]), np.array([0.5, 1.5, 1.0, 1.0]), 3, rounds=0)
+    made = ipw_estimates(seen(days, [1.0, 2.0, 3.0, 6.0], [0, 0, 1, 1], [0.5, 1.5, 1.0, 1.0]), 3, rounds=0)
     # item 0: (.5·1 + 1.5·2) / 2 = 1.75, item 1: 4.5, all: 12.5 / 4 = 3.125
     assert made.value[0].tolist() == pytest.approx([1.75 - 3.125, 4.5 - 3.125, 0.0])
     assert made.variance[0, 2] == np.inf
@@ -191,22 +203,19 @@ def test_however_few_users_an_item_has_its_variance_is_that_of_the_noise(rows):
     items, folds = 4000 // rows, 2
     user = np.arange(folds * items * rows)
     item = user % items
-    fold, days = user % folds, np.zeros(len(user), np.int64)
     drawn = rng.normal(0, 2.0, len(user))
-    day = UserDays(
-        pl.Series(user), user, days, fold, np.ones(len(user), np.int64), drawn[:, None].astype(np.float32), user
-    )
+    days = small_days(drawn[:, None], np.ones(len(user), np.int64), fold=user % folds)
     weight = rng.uniform(0.5, 1.5, len(user))
-    made = anchors(day, DayEffects(drawn, np.ones(len(user))), item, weight, items, rounds=0)
+    made = ipw_estimates(seen(days, drawn, item, weight), items, rounds=0)
     shown = np.isfinite(made.variance)
     assert (made.value**2 / made.variance)[shown].mean() == pytest.approx(1, abs=0.1)
 
 
 def test_a_log_in_which_no_two_users_of_a_fold_share_an_item_is_refused():
     user = np.arange(8)
-    day = UserDays(pl.Series(user), user, user * 0, user % 2, user * 0 + 1, np.ones((8, 1), np.float32), user)
+    days = small_days(np.ones((8, 1)), user * 0 + 1, fold=user % 2)
     with pytest.raises(SchemaError, match="several users of a fold"):
-        anchors(day, DayEffects(np.ones(8), np.ones(8)), user, np.ones(8), 8, rounds=0)
+        ipw_estimates(seen(days, np.ones(8), user, np.ones(8)), 8, rounds=0)
 
 
 def test_the_slope_of_the_likelihood_is_that_of_finite_differences():
@@ -233,7 +242,7 @@ def test_pooling_is_exact_bayes_for_the_spreads_it_finds():
     groups = np.arange(items) % 8
     truth = 0.5 * rng.standard_normal(8)[groups] + 0.3 * rng.standard_normal(items)
     variance = rng.uniform(0.05, 0.3, (folds, items))
-    anchor = Anchors(truth + rng.standard_normal((folds, items)) * variance**0.5, variance)
+    anchor = IPWEstimates(truth + rng.standard_normal((folds, items)) * variance**0.5, variance)
     gate = np.tile(rng.uniform(0.5, 1.0, items), (folds + 1, 1))
     trait = rng.standard_normal((items, 2))
     traits = Traits(trait, np.zeros((folds + 1, items, 0)), gate, np.zeros((items, 0)))
@@ -256,11 +265,15 @@ def test_pooling_is_exact_bayes_for_the_spreads_it_finds():
     assert std == pytest.approx(np.sqrt(np.einsum("xi,ij,xj->x", columns, posterior, columns)), abs=1e-8)
 
 
+def rates(events, item, fold, items, folds, *, feedback, gate, rare):
+    chunks = [FeedbackRows(events.lazy(), item, fold)]
+    return folded(Rates(items, folds, feedback, folded(Flags(feedback), chunks), gate, rare), chunks)
+
+
 def test_rates_leave_out_the_fold_they_are_for():
     events = pl.DataFrame({"click": [1.0, 0.0, 1.0, 1.0], "like": [1.0, 0.0, 0.0, 1.0]})
     item, fold = np.array([0, 0, 1, 1]), np.array([0, 1, 0, 1])
-    answered, gate, doubt, names = rates(events, item, fold, 2, 2, feedback=("click", "like"), gate="click", rare=())
-    assert names == ["like where click"]
+    answered, gate, doubt = rates(events, item, fold, 2, 2, feedback=("click", "like"), gate="click", rare=())
     assert answered.shape == (3, 2, 1)
     assert gate.shape == (3, 2)
     assert doubt.shape == (2, 1)
@@ -278,13 +291,11 @@ def test_what_is_foretold_from_few_answers_is_believed_less():
     item = np.repeat(np.tile(np.arange(items), folds), np.tile(asked, folds))
     fold = np.repeat(np.arange(folds), asked.sum())
     events = pl.DataFrame({"survey": 5 + glad[item] + rng.normal(0.0, 1.0, len(item))})
-    answered, gate, doubt, _ = rates(
-        events, item, fold, items, folds, feedback=("survey",), gate=None, rare=("survey",)
-    )
+    answered, gate, doubt = rates(events, item, fold, items, folds, feedback=("survey",), gate=None, rare=("survey",))
     assert doubt[::2].min() > 5 * doubt[1::2].max()
     truth = 0.2 * glad
     variance = np.full((folds, items), 0.05**2)
-    anchor = Anchors(truth + 0.05 * rng.standard_normal((folds, items)), variance)
+    anchor = IPWEstimates(truth + 0.05 * rng.standard_normal((folds, items)), variance)
     traits = Traits(np.zeros((items, 0)), answered, gate, doubt)
     groups = np.arange(items)
     mean, std = pooled_effects(anchor, traits, groups).effects(traits, groups)
@@ -319,20 +330,18 @@ def test_a_curve_follows_the_days_that_bear_the_effects_out_and_is_flat_where_no
     shape = np.array([0.7, 0.2, 0.1])
     residual = (item - 0.5)[:, None] * shape + 0.1 * rng.standard_normal((n, 3))
     days = small_days(residual, [3] * n, fold=np.arange(n) % 2)
-    weight, predicted = np.ones(n), np.array([[-0.5, 0.5]] * 2)
-    curve = effect_curve(days, item, weight, predicted, CalibrationSlope(1.0, 0.01), smooth_days=1.0)
+    shown, predicted = seen(days, np.zeros(n), item, np.ones(n)), np.array([[-0.5, 0.5]] * 2)
+    curve = effect_curve(shown, predicted, CalibrationSlope(1.0, 0.01), smooth_days=1.0)
     assert curve == pytest.approx(shape, abs=0.03)
-    flat = effect_curve(days, item, weight, predicted, CalibrationSlope(0.1, 0.2), smooth_days=1.0)
+    flat = effect_curve(shown, predicted, CalibrationSlope(0.1, 0.2), smooth_days=1.0)
     assert flat.tolist() == pytest.approx([1 / 3] * 3)
 
 
 def test_a_held_out_slope_by_hand():
     days = small_days([[0.0]] * 4, [1] * 4)
-    effect = DayEffects(np.array([1.0, 3.0, 5.0, 7.0]), np.ones(4))
-    made = calibration_slope(days, effect, np.array([0, 0, 1, 1]), np.ones(4), np.array([[0.0, 2.0]]))
+    shown = seen(days, [1.0, 3.0, 5.0, 7.0], [0, 0, 1, 1], np.ones(4))
+    made = calibration_slope(shown, np.array([[0.0, 2.0]]))
     # predictions −1 −1 1 1, values −3 −1 1 3: slope 8/4; rests −1 1 −1 1, so se² = 2 · 4 / 16
     assert made.slope == pytest.approx(2.0)
     assert made.se == pytest.approx(0.5**0.5)
-    assert calibration_slope(days, effect, np.zeros(4, np.int64), np.ones(4), np.zeros((1, 1))) == CalibrationSlope(
-        0.0, np.inf
-    )
+    assert calibration_slope(shown, np.zeros((1, 2))) == CalibrationSlope(0.0, np.inf)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from reward.arrays import Doubles, Ints
-from reward.causal.item_effects.ipw import Anchors
+from reward.causal.item_effects.ipw import IPWEstimates
 
 DIVERGENCES = (0.01, 0.03, 0.1, 0.2, 0.4, 0.7, 1.0, 1.5, 2.0, 3.0, 4.0)  # nats from what the log showed
 PESSIMISM = (0.0, 1.0)  # standard deviations taken off a reward
@@ -59,7 +59,7 @@ class PolicyShift:
         return 0.0 if self.surest is None else float(self.divergence[self.surest])
 
 
-def policy_shifts(shown: Doubles, mean: Doubles, std: Doubles, anchor: Anchors) -> Mapping[float, PolicyShift]:
+def policy_shifts(shown: Doubles, mean: Doubles, std: Doubles, anchor: IPWEstimates) -> Mapping[float, PolicyShift]:
     """What is promised and kept as a policy leans on rewards of users other than those who are asked.
 
     The policy of strength β shows an item of reward r in proportion to shown · exp(β r), which is the best there is at
@@ -81,11 +81,11 @@ def policy_shifts(shown: Doubles, mean: Doubles, std: Doubles, anchor: Anchors) 
     """
     there = (shown > 0) & np.isfinite(anchor.variance).all(axis=0)
     share = shown[there] / max(shown[there].sum(), 1)
-    known = Anchors(anchor.value[:, there], anchor.variance[:, there])
+    known = IPWEstimates(anchor.value[:, there], anchor.variance[:, there])
     return {kappa: _push(share, (mean - kappa * std)[:, there], mean[:, there], known) for kappa in PESSIMISM}
 
 
-def _push(share: Doubles, reward: Doubles, mean: Doubles, anchor: Anchors) -> PolicyShift:
+def _push(share: Doubles, reward: Doubles, mean: Doubles, anchor: IPWEstimates) -> PolicyShift:
     most = [_divergence(_leaning(share, one[None], np.array([np.inf]))[0], share) for one in reward]
     within = np.array([each for each in DIVERGENCES if each < min(most, default=0.0)])
     lean = np.stack([leaning_at(share, one, within) for one in reward]) - share if len(within) else np.zeros((0, 0, 0))

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
 from reward.arrays import Doubles, Ints
 from reward.data.event_log import SchemaError
+from reward.statistics.cells import CellMeans, CellRows, CellTotals, cell_sums
 from reward.statistics.intervals import student
+from reward.statistics.sums import Totals, fold
 
 _LEAST_FREEDOM = 3  # degrees of freedom of an interval
+_ALONE = 1e-9  # of a cell's weight, what others must have of it
 
 
 class Arms(NamedTuple):
@@ -35,7 +40,23 @@ class Arms(NamedTuple):
         return self.value - half, self.value + half
 
 
-def arm_effects(value: Doubles, weight: Doubles, cell: Ints, user: Ints, cells: int, *, prior_users: float) -> Arms:
+class ArmRows(NamedTuple):
+    """n decision points of some users.
+
+    Attributes:
+        value: (n,) outcome after each, less what was expected of it and what the policy gains that day.
+        weight: (n,) inverse propensities, 0 where the outcome is not known.
+        cell: (n,) from 0.
+        user: (n,) from 0.
+    """
+
+    value: Doubles
+    weight: Doubles
+    cell: Ints
+    user: Ints
+
+
+def arm_effects(chunks: Sequence[ArmRows], cells: int, *, prior_users: float) -> Arms:
     """Weighted means of each cell, with sandwich variances.
 
     This is `clustered` of the indicators of the cells, which have no row in common: with h the share of a cell's weight
@@ -44,10 +65,7 @@ def arm_effects(value: Doubles, weight: Doubles, cell: Ints, user: Ints, cells: 
     were told by ``prior_users``.
 
     Args:
-        value: (n,) outcome after each decision point, less what was expected of it and what the policy gains that day.
-        weight: (n,) inverse propensities, 0 where the outcome is not known.
-        cell: (n,) from 0.
-        user: (n,) from 0.
+        chunks: decision points of all users, each user in one chunk.
         cells: how many there are.
         prior_users: see above.
 
@@ -58,30 +76,55 @@ def arm_effects(value: Doubles, weight: Doubles, cell: Ints, user: Ints, cells: 
         Qian (arXiv 2502.13500); Mancl and DeRouen (Biometrics 2001); Smyth, "Linear models and empirical Bayes methods"
         (2004) for variances drawn to a common one.
     """
-    total = np.bincount(cell, weight, cells)
-    shown = total > 0
-    with np.errstate(divide="ignore", invalid="ignore"):
-        mean = np.where(shown, np.bincount(cell, weight * value, cells) / total, 0)
-    pair, place = np.unique(user * cells + cell, return_inverse=True)
-    of = pair % cells
-    heavy = np.bincount(place, weight, len(pair))
-    score = np.bincount(place, weight * (value - mean[cell]), len(pair))
-    there = heavy > 0
-    with np.errstate(divide="ignore", invalid="ignore"):
-        left = np.where(there, 1 - heavy / total[of], 1)
-    alone = there & (left < 1e-9)  # the only user of a cell
-    score = np.where(alone | ~there, 0, score / np.where(left > 0, left, 1))
-    several = there & ~alone
-    if not several.any() or not (score**2).sum() > 0:
-        raise SchemaError(
-            "effects expected items that several users were shown and days after them that differ, to tell effects "
-            "from noise, and found none: give a longer log, or one of more users"
+    means: CellMeans[ArmRows] = CellMeans(cells, lambda it: CellRows(it.cell, it.weight, it.value))
+    plain = fold(means, chunks)
+    return fold(_Clustered(plain, prior_users), chunks)
+
+
+@dataclass(frozen=True)
+class _Scores(Totals):
+    """Sums by cell over its users: of w the user's weight and u the score without leverage."""
+
+    users: Ints  # that were shown it
+    alone: Ints  # those of them who were the only one
+    scores: Doubles  # Σ u²
+    weights: Doubles  # Σ w²
+    shared: Doubles  # Σ w² of those who were not alone
+
+
+@dataclass(frozen=True)
+class _Clustered:
+    """Means of cells with their variances, clustered by user."""
+
+    plain: CellTotals
+    prior_users: float
+
+    def partial(self, users: ArmRows) -> _Scores:
+        cells, mean = len(self.plain.weight), self.plain.mean
+        pair, place = np.unique(users.user * cells + users.cell, return_inverse=True)
+        of = pair % cells
+        heavy = np.bincount(place, users.weight, len(pair))
+        score = np.bincount(place, users.weight * (users.value - mean[users.cell]), len(pair))
+        there = heavy > 0
+        with np.errstate(divide="ignore", invalid="ignore"):
+            left = np.where(there, 1 - heavy / self.plain.weight[of], 1)
+        alone = there & (left < _ALONE)
+        score = np.where(alone | ~there, 0, score / np.where(left > 0, left, 1))
+        return _Scores(
+            np.bincount(of, there, cells).astype(np.int64),
+            np.bincount(of, alone, cells).astype(np.int64),
+            *(cell_sums(of, each, cells) for each in (score**2, heavy**2, np.where(alone, 0, heavy**2))),
         )
-    noise = float((score**2).sum() / (heavy[several] ** 2).sum())
-    users = np.bincount(of, there, cells).astype(np.int64)
-    trusted = np.where(np.bincount(of, alone, cells) > 0, 0, users)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        own = np.bincount(of, score**2, cells) / total**2
-        common = noise * np.bincount(of, heavy**2, cells) / total**2
-        variance = (trusted * own + prior_users * common) / (trusted + prior_users)
-    return Arms(mean, np.where(shown, variance, np.inf), users)
+
+    def solve(self, state: _Scores) -> Arms:
+        if not state.shared.sum() > 0 or not state.scores.sum() > 0:
+            raise SchemaError(
+                "effects expected items that several users were shown and days after them that differ, to tell effects "
+                "from noise, and found none: give a longer log, or one of more users"
+            )
+        noise, total = float(state.scores.sum() / state.shared.sum()), self.plain.weight
+        trusted = np.where(state.alone > 0, 0, state.users)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            own, common = state.scores / total**2, noise * state.weights / total**2
+            variance = (trusted * own + self.prior_users * common) / (trusted + self.prior_users)
+        return Arms(self.plain.mean, np.where(total > 0, variance, np.inf), state.users)

@@ -6,7 +6,7 @@ horizon after it. All else, before and after, is as the policy does it: an effec
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import polars as pl
@@ -14,20 +14,22 @@ import polars as pl
 from reward.arrays import Doubles
 from reward.causal.diagnostics.calibration_slope import calibration_slope
 from reward.causal.diagnostics.policy_shift import PolicyShift
-from reward.causal.excursion.arms import Arms, arm_effects
+from reward.causal.excursion.arms import ArmRows, Arms, arm_effects
 from reward.causal.excursion.model import ExcursionEffect
 from reward.causal.excursion.shrunk import Shrunk, shrunk_effects
 from reward.causal.exposures import Exposures, check_log, exposures_of
-from reward.causal.item_effects.ipw import Anchors
-from reward.causal.item_effects.outcome_residuals import DayEffects, UserDays, centred, fold_and_day
+from reward.causal.item_effects.ipw import IPWEstimates
+from reward.causal.item_effects.observed import fold_days_of, usual_by_day
+from reward.causal.item_effects.outcome_residuals import DayEffects, UserDays
 from reward.causal.protocol import EstimatedEffects
 from reward.columns import ITEM
 from reward.data.event_log import EventLog, SchemaError
+from reward.data.prepared import PreparedLog
 from reward.outcomes.protocol import DailyOutcome
 
 
 def estimate_excursions(
-    log: EventLog,
+    log: EventLog | PreparedLog,
     outcome: DailyOutcome,
     *,
     group: str | None,
@@ -52,7 +54,7 @@ def estimate_excursions(
     alone. Decision points whose horizon ends after the log take no part.
 
     Args:
-        log: a checked log, cut where it is to be known.
+        log: a checked log, or one prepared, cut where it is to be known.
         outcome: whose days; its scope is the user.
         group: a category of the items table to shrink to, such as the creator; None: none; ``auto``: as the log's own
             evidence says.
@@ -76,37 +78,45 @@ def estimate_excursions(
     Source:
         Qian, "Distal causal excursion effects" (arXiv 2502.13500); Boruvka et al. (JASA 2018) for centred treatment.
     """
-    check_log(log, propensity, gate=None, rare=(), group=group)
-    shown = exposures_of(log, outcome, propensity, folds=folds, seed=seed, most_weight=most_weight)
-    effect = complete_days(shown.days, outcome.horizon_days)
-    known = effect.precision[shown.days.row]
-    items, weight = len(shown.table), shown.weight * known
-    value = centred(effect.value[shown.days.row], weight, fold_and_day(shown.days))
-    cell = shown.fold * items + shown.item
-    arms = arm_effects(value, weight, cell, shown.user, folds * items, prior_users=prior_users)
-    anchor = Anchors(arms.value.reshape(folds, items), arms.variance.reshape(folds, items))
+    prepared = log if isinstance(log, PreparedLog) else PreparedLog.of(log)
+    check_log(prepared.log, propensity, gate=None, rare=(), group=group)
+    shown = exposures_of(prepared, outcome, propensity, folds=folds, seed=seed, most_weight=most_weight)
+    effects = complete_days(shown.days, outcome.horizon_days)
+    observed, items = shown.observed(effects), len(shown.table)
+    usual = usual_by_day(observed, lambda it: (it.mass, it.value), fold_days_of(shown.days[0]))
+    value = [it.value - usual[it.when] for it in observed]
+    of_fold = [
+        ArmRows(beyond, it.mass, it.fold * items + it.item, it.user) for it, beyond in zip(observed, value, strict=True)
+    ]
+    arms = arm_effects(of_fold, folds * items, prior_users=prior_users)
+    anchor = IPWEstimates(arms.value.reshape(folds, items), arms.variance.reshape(folds, items))
     chosen = shown.chooser(anchor).choose(None, (), group)
     shrunk = shrunk_effects(shown, anchor, chosen.roles.group)
-    calibration = calibration_slope(shown.days, effect, shown.item, shown.weight, shrunk.mean[:-1])
-    whole = arm_effects(value, weight, shown.item, shown.user, items, prior_users=prior_users)
-    model, pushed = moderation(shown, shrunk, value, known, seed=seed)
+    calibration = calibration_slope(observed, shrunk.mean[:-1])
+    of_all = [it._replace(cell=it.cell % items) for it in of_fold]
+    whole = arm_effects(of_all, items, prior_users=prior_users)
+    known = [it.effect.precision[it.days.row] for it in observed]
+    model, pushed = moderation(shown, shrunk, shown.in_order(value), shown.in_order(known), seed=seed)
     return EstimatedEffects(_frame(shown, whole, shrunk, level), calibration, model, pushed, chosen)
 
 
-def complete_days(days: UserDays, horizon_days: int) -> DayEffects:
+def complete_days(days: Sequence[UserDays], horizon_days: int) -> list[DayEffects]:
     """What came after each user-day over the whole horizon, beyond what was expected: known where the log has it all.
 
     Raises:
         SchemaError: it has it of no user-day.
     """
-    known = days.known >= horizon_days
-    if not known.any():
+    known = [each.known >= horizon_days for each in days]
+    if not any(each.any() for each in known):
         raise SchemaError(
             f"excursion effects expected exposures with all {horizon_days} days after them in the log, found none: "
             "give a longer log, or set a shorter horizon_days"
         )
-    value = np.where(known, days.residual.sum(axis=1, dtype=np.float64), 0.0)
-    return DayEffects(value, known.astype(np.float64))
+    value = [
+        np.where(whole, each.residual.sum(axis=1, dtype=np.float64), 0.0)
+        for whole, each in zip(known, days, strict=True)
+    ]
+    return [DayEffects(gained, whole.astype(np.float64)) for gained, whole in zip(value, known, strict=True)]
 
 
 def _frame(shown: Exposures, whole: Arms, shrunk: Shrunk, level: float) -> pl.DataFrame:

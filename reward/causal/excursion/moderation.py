@@ -72,11 +72,12 @@ def fit_moderation(
     Returns:
         The model, and by pessimism how far a ranker may be pushed on its rewards.
     """
-    days, user = shown.days, shown.user
-    time = days_since_1970(shown.events[TIMESTAMP])
-    moment = days_since_1970(shown.events.select(slate_moment(shown.events.columns)).to_series())
+    whole, events = shown.whole, shown.whole.users.events
+    days, user, item = whole.days, whole.user, whole.item
+    time = days_since_1970(events[TIMESTAMP])
+    moment = days_since_1970(events.select(slate_moment(events.columns)).to_series())
     read = Moderators.fit(
-        shown.events,
+        events,
         days.users,
         user,
         moment,
@@ -84,22 +85,22 @@ def fit_moderation(
         prior_answers=prior_answers,
         memory_days=memory_days,
     )
-    history = read.history(shown.events, days.users)
-    today = days.day[days.row] - days.day.min()
-    weight = np.minimum(day_share(today, shown.item) / shown.propensity, most_ratio) * known
+    history = read.history(events, days.users)
+    today = days.since[days.row]
+    weight = np.minimum(day_share(today, item) / whole.propensity, most_ratio) * known
     z = history.state(user, moment).moderators.numpy()
     moments = projected(shown, shrunk, z, weight, value, today, clusters)
     found = _Projection(moments, *_fits(moments))
-    late = np.bincount(shown.item[time >= time.max() - reference_days], minlength=len(shown.table))
+    late = np.bincount(item[time >= time.max() - reference_days], minlength=len(shown.table))
     models = [_model(shown, shrunk, read, found, fold, late) for fold in (*range(shown.folds), -1)]
     order = np.lexsort((time, user)).astype(np.int64)
     none = np.zeros((len(order), 0))  # answers, which the history has read
     exposures = ExposedUsers(
         0,
-        Events(user[order], shown.item[order], time[order], none, none),
+        Events(user[order], item[order], time[order], none, none),
         moment[order],
         today[order],
-        shown.fold[order],
+        whole.fold[order],
         weight[order],
         value[order],
     )
@@ -121,13 +122,14 @@ def projected(
     e is the effect of the item that was shown, made without the user's fold, and ē its mean over what the policy showed
     that day: given the user's past, x has mean 0 under the weights.
     """
-    fold, spans = shown.fold, int(today.max()) + 1
-    own = shrunk.mean[fold, shown.item]
-    shares = np.stack([np.bincount(today, mean[shown.item], spans) for mean in shrunk.mean[:-1]])
+    whole, spans = shown.whole, int(today.max()) + 1
+    fold, item = whole.fold, whole.item
+    own = shrunk.mean[fold, item]
+    shares = np.stack([np.bincount(today, mean[item], spans) for mean in shrunk.mean[:-1]])
     usual = shares / np.maximum(np.bincount(today, minlength=spans), 1)
     beyond = (own - usual[fold, today])[:, None] * np.column_stack([np.ones(len(own)), moderators])
     per_fold = max(clusters // shown.folds, 1)
-    cluster = fold + shown.folds * (shown.user % per_fold)
+    cluster = fold + shown.folds * (whole.user % per_fold)
     return Moments.of(beyond, beyond, weight, value, cluster, np.arange(shown.folds * per_fold) % shown.folds)
 
 

@@ -10,7 +10,7 @@ from reward.arrays import Doubles
 from reward.causal.choosing import groups_of
 from reward.causal.exposures import Exposures
 from reward.causal.item_effects.feedback_rates import Traits, described, describing
-from reward.causal.item_effects.ipw import Anchors
+from reward.causal.item_effects.ipw import IPWEstimates
 from reward.causal.item_effects.newcomers import Newcomers, newcomers_of
 from reward.causal.item_effects.shrinkage import effects_by_fold, left_out, pooled_effects
 
@@ -30,7 +30,7 @@ class Shrunk:
     newcomers: Newcomers
 
 
-def shrunk_effects(shown: Exposures, anchor: Anchors, group: str | None) -> Shrunk:
+def shrunk_effects(shown: Exposures, anchor: IPWEstimates, group: str | None) -> Shrunk:
     """Effects of items by a Gaussian hierarchy over their features and groups, see `pooled_effects`."""
     items, folds = len(shown.table), shown.folds
     columns = describing(shown.table, shown.features, group)

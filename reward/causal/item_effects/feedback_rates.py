@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -85,68 +85,98 @@ def _raw(items: pl.DataFrame, feature: str, part: int | str | None) -> Doubles:
     return np.arcsinh(column.cast(pl.Float64).fill_null(np.nan).to_numpy())
 
 
-def rates(
-    events: pl.DataFrame,
-    item: Ints,
-    fold: Ints,
-    items: int,
-    folds: int,
-    *,
-    feedback: Sequence[str],
-    gate: str | None,
-    rare: Sequence[str],
-) -> tuple[Doubles, Doubles, Doubles, list[str]]:
+class FeedbackRows(NamedTuple):
+    """What some of a log's users answered to n exposures.
+
+    Attributes:
+        events: n checked rows, of which the columns that are asked for are read.
+        item: (n,) from 0.
+        fold: (n,) of the row's user.
+    """
+
+    events: pl.LazyFrame
+    item: Ints
+    fold: Ints
+
+    def read(self, names: Iterable[str]) -> dict[str, Doubles]:
+        """(n,) answers, by name."""
+        frame = self.events.select(pl.col(name).cast(pl.Float64) for name in dict.fromkeys(names)).collect()
+        return {name: frame[name].to_numpy() for name in frame.columns}
+
+
+@dataclass(frozen=True)
+class Flags:
+    """Which feedback is only ever 0 or 1."""
+
+    feedback: Sequence[str]
+
+    def partial(self, users: FeedbackRows) -> Ints:
+        """(feedback,) rows with another answer."""
+        return np.array([int((~np.isin(it, (0.0, 1.0))).sum()) for it in users.read(self.feedback).values()], np.int64)
+
+    def solve(self, state: Ints) -> frozenset[str]:
+        """Names."""
+        return frozenset(name for name, others in zip(self.feedback, state, strict=True) if not others)
+
+
+@dataclass(frozen=True)
+class Rates:
     """Mean feedback of each item, without each fold's users and with all.
 
-    Args:
-        events: the checked log's.
-        item: (events,) from 0.
-        fold: (events,) of the row's user.
+    Attributes:
         items: how many there are.
         folds: how many there are.
         feedback: columns.
+        flags: those that are only ever 0 or 1, see `Flags`.
         gate: the feedback without which an exposure does nothing, such as the click; None: there is none. The others
             are then averaged over rows that opened it.
         rare: columns where 0 means that nothing was asked: averaged over rows above 0.
-
-    Returns:
-        ``answered``, ``gate`` and ``doubt`` of `Traits`, and the columns' names.
     """
-    opened = np.ones(len(item), bool) if gate is None else events[gate].to_numpy() > 0
-    share = np.ones((folds + 1, items))
-    if gate is not None:
-        share, _ = _shrunken(*_sums(opened.astype(np.float64), item, fold, items, folds))
-    means, doubts, names = [], [], []
-    for name in feedback:
-        if name == gate:
-            continue
-        values = events[name].to_numpy().astype(np.float64)
-        flag = bool(np.isin(values, (0.0, 1.0)).all())
-        told = opened & (values > 0) if name in rare else opened
-        values = tempered(values) if flag or name in rare else np.log1p(values)
-        mean, doubt = _shrunken(*_sums(np.where(told, values, 0), item, fold, items, folds, told))
-        means.append(np.stack([_standard(row) for row in mean]))
-        doubts.append(doubt / mean[-1].var() if mean[-1].var() > 0 else np.zeros(items))
-        names.append(f"{name} where {gate}" if gate else name)
-    answered = np.stack(means, axis=2) if means else np.zeros((folds + 1, items, 0))
-    return answered, share, np.stack(doubts, axis=1) if doubts else np.zeros((items, 0)), names
 
+    items: int
+    folds: int
+    feedback: Sequence[str]
+    flags: Collection[str]
+    gate: str | None
+    rare: Sequence[str]
 
-def _sums(
-    values: Doubles,
-    item: Ints,
-    fold: Ints,
-    items: int,
-    folds: int,
-    told: np.ndarray[tuple[int], np.dtype[np.bool_]] | None = None,
-) -> tuple[Doubles, Doubles, Doubles]:
-    """Counts, sums and sums of squares, (folds + 1, items): without each fold, and of all."""
-    cell = fold * items + item
-    out = []
-    for column in ((np.ones(len(values)) if told is None else told.astype(np.float64)), values, values**2):
-        by_fold = np.bincount(cell, column, folds * items).reshape(folds, items)
-        out.append(np.concatenate([by_fold.sum(axis=0) - by_fold, by_fold.sum(axis=0, keepdims=True)]))
-    return out[0], out[1], out[2]
+    @property
+    def answered(self) -> list[str]:
+        """Columns that are averaged."""
+        return [name for name in self.feedback if name != self.gate]
+
+    def partial(self, users: FeedbackRows) -> Doubles:
+        """(1 + columns, 3, folds, items) counts, sums and sums of squares: of the gate and of each column behind it."""
+        answers = users.read([*self.answered, *([] if self.gate is None else [self.gate])])
+        opened = np.ones(len(users.item), np.bool_) if self.gate is None else answers[self.gate] > 0
+        cell, found = users.fold * self.items + users.item, []
+        if self.gate is None:
+            found.append(np.zeros((3, self.folds * self.items)))
+        else:
+            found.append(self._sums(opened.astype(np.float64), np.ones(len(opened)), cell))
+        for name in self.answered:
+            values = answers[name]
+            told = opened & (values > 0) if name in self.rare else opened
+            values = tempered(values) if name in self.flags or name in self.rare else np.log1p(values)
+            found.append(self._sums(np.where(told, values, 0), told.astype(np.float64), cell))
+        return np.stack(found).reshape(-1, 3, self.folds, self.items)
+
+    def _sums(self, values: Doubles, told: Doubles, cell: Ints) -> Doubles:
+        """(3, folds · items)."""
+        return np.stack([np.bincount(cell, it, self.folds * self.items) for it in (told, values, values**2)])
+
+    def solve(self, state: Doubles) -> tuple[Doubles, Doubles, Doubles]:
+        """``answered``, ``gate`` and ``doubt`` of `Traits`."""
+        whole = state.sum(axis=2, keepdims=True)
+        opened, *columns = np.concatenate([whole - state, whole], axis=2)  # without each fold, and of all
+        share = np.ones((self.folds + 1, self.items)) if self.gate is None else _shrunken(*opened)[0]
+        means, doubts = [], []
+        for count, total, squares in columns:
+            mean, doubt = _shrunken(count, total, squares)
+            means.append(np.stack([_standard(row) for row in mean]))
+            doubts.append(doubt / mean[-1].var() if mean[-1].var() > 0 else np.zeros(self.items))
+        answered = np.stack(means, axis=2) if means else np.zeros((self.folds + 1, self.items, 0))
+        return answered, share, np.stack(doubts, axis=1) if doubts else np.zeros((self.items, 0))
 
 
 def _shrunken(count: Doubles, total: Doubles, squares: Doubles) -> tuple[Doubles, Doubles]:
@@ -168,9 +198,6 @@ def _shrunken(count: Doubles, total: Doubles, squares: Doubles) -> tuple[Doubles
 
 
 def _standard(column: Doubles) -> Doubles:
-    known = np.isfinite(column)
-    if not known.any():
-        return np.zeros(len(column))
-    centred = np.where(known, column - column[known].mean(), 0)
-    spread = float(centred[known].std())
+    centred = column - column.mean()
+    spread = float(centred.std())
     return centred / spread if spread > 0 else centred

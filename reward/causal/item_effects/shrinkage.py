@@ -11,7 +11,7 @@ import torch
 
 from reward.arrays import Doubles, Ints
 from reward.causal.item_effects.feedback_rates import Traits
-from reward.causal.item_effects.ipw import Anchors
+from reward.causal.item_effects.ipw import IPWEstimates
 
 _FREE_VARIANCE = 1.0  # days², of the two intercepts: so wide that they are not shrunk
 _START_DAYS = 0.02
@@ -78,7 +78,7 @@ class Pooled:
         return np.sqrt(np.maximum(variance, 0) + gate**2 * left)
 
 
-def pooled_effects(anchors: Anchors, traits: Traits, groups: Ints, *, without: int | None = None) -> Pooled:
+def pooled_effects(anchors: IPWEstimates, traits: Traits, groups: Ints, *, without: int | None = None) -> Pooled:
     """Fit the hierarchy to anchors of all folds, or of all but one.
 
     Each fold's anchors meet traits measured without that fold's users.
@@ -104,7 +104,7 @@ def pooled_effects(anchors: Anchors, traits: Traits, groups: Ints, *, without: i
     return made
 
 
-def left_out(anchor: Anchors, traits: Traits, groups: Ints) -> list[Pooled]:
+def left_out(anchor: IPWEstimates, traits: Traits, groups: Ints) -> list[Pooled]:
     """For each fold the fit to the other folds' users."""
     return [pooled_effects(anchor, traits, groups, without=fold) for fold in range(len(anchor.value))]
 
@@ -115,7 +115,7 @@ def effects_by_fold(apart: Sequence[Pooled], traits: Traits, groups: Ints) -> tu
     return np.stack(mean), np.stack(std)
 
 
-def _facts(anchors: Anchors, traits: Traits, groups: Ints, without: int | None = None) -> _Facts:
+def _facts(anchors: IPWEstimates, traits: Traits, groups: Ints, without: int | None = None) -> _Facts:
     """What the fit reads of anchors and traits."""
     folds = [fold for fold in range(len(anchors.value)) if fold != without]
     answered = traits.answered.shape[2]
@@ -137,7 +137,7 @@ def _facts(anchors: Anchors, traits: Traits, groups: Ints, without: int | None =
     )
 
 
-def evidence(anchors: Anchors, traits: Traits, groups: Ints) -> float:
+def evidence(anchors: IPWEstimates, traits: Traits, groups: Ints) -> float:
     """How well a hierarchy explains the anchors, in nats up to a constant of the anchors.
 
     The log-likelihood with coefficients, groups and own parts integrated out, at the spreads that make it largest: a

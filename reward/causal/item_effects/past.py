@@ -1,0 +1,94 @@
+"""What a user-day's past says of the days after it: when the user was there, how much they saw and what they did."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+
+from reward.arrays import Doubles, Ints
+from reward.causal.user_effects.decayed_counts import decayed
+from reward.columns import USER
+from reward.data.days import DAY, TRACE, activity_words, day_of
+from reward.data.event_log import EventLog
+from reward.features.history import PAST_DAYS, RATE_DAYS, past_rates
+
+_RECENT_DAYS = 7
+_VOLUME_DAYS = 28.0  # over which what was shown and answered is forgotten
+_PRIOR_EVENTS = 10.0  # exposures before a user's own rates count for half
+
+
+class UserPast(NamedTuple):
+    """What n user-days' pasts say, of which `table` makes the columns of a regression.
+
+    Attributes:
+        main: (n, 7) shares of active days by how soon days are forgotten, of all days, and how long the user is there,
+            how much they were shown, in all and a day.
+        answers: (n, feedback) decayed means of earlier answers.
+        since: (n,) days since the user's first.
+        word: (n,) the last 63 days as bits.
+    """
+
+    main: Doubles
+    answers: Doubles
+    since: Doubles
+    word: Ints
+
+    @classmethod
+    def of(cls, days: pl.DataFrame, volumes: pl.DataFrame, start: int) -> UserPast:
+        """Pasts of the user-days of whole users.
+
+        Args:
+            days: (n rows) ``user_id`` and ``day``, sorted.
+            volumes: of the same, see `volumes_of`.
+            start: first day of the log.
+        """
+        active = days.select(USER, DAY, pl.lit(True).alias("active")).lazy()
+        words = activity_words(active, [USER], PAST_DAYS, past=True)
+        first = pl.col(DAY).min().over(USER)
+        frame = words.select(USER, DAY, TRACE, (pl.col(DAY) - first).alias("since")).collect()
+        rates = past_rates(frame, start)
+        known = {span: rates[f"known_{span}d"] for span in RATE_DAYS}
+        active_share = [rates[f"active_{span}d"] / np.where(known[span] == 0, 1, known[span]) for span in RATE_DAYS]
+        since, word = frame["since"].to_numpy().astype(np.float64), frame[TRACE].to_numpy()
+        own = np.bitwise_count(word) / np.maximum(np.minimum(since, PAST_DAYS), 1)
+        shown = volumes["shown"].to_numpy()
+        depth = np.log1p(shown) - np.log1p(volumes["days"].to_numpy())
+        answers = [volumes[name].to_numpy() / (shown + _PRIOR_EVENTS) for name in volumes.columns[4:]]
+        return cls(
+            np.stack([*active_share, own, np.log1p(since), np.log1p(shown), depth], axis=1),
+            np.stack(answers, axis=1) if answers else np.zeros((len(days), 0)),
+            since,
+            word,
+        )
+
+    def table(self) -> Doubles:
+        """(n, columns) of a regression, with products of the main ones and the last days bit by bit."""
+        main = self.main.T
+        bits = [((self.word >> d) & 1).astype(np.float64) for d in range(_RECENT_DAYS)]
+        products = [one * other for k, one in enumerate(main) for other in main[k:]]
+        first, fresh = (self.since == 0).astype(np.float64), np.exp(-self.since / 7)
+        return np.stack([*main, first, fresh, *self.answers.T, *bits, *products], axis=1)
+
+
+def volumes_of(log: EventLog) -> pl.DataFrame:
+    """For each user-day, sorted, what was shown on earlier days and what came back: decayed sums."""
+    came = {f"sum of {name}": pl.col(name).log1p().sum() for name in log.feedback}  # whatever its name is
+    days = (
+        log.events.group_by(USER, day_of(log))
+        .agg(pl.len().cast(pl.Float64).alias("shown"), pl.lit(1.0).alias("days"), **came)
+        .sort(USER, DAY)
+        .collect()
+    )
+    day = days[DAY].to_numpy().astype(np.float64)
+    first = np.flatnonzero(days[USER].is_first_distinct().to_numpy())
+    earlier = np.maximum(np.arange(len(days)) - 1, 0)
+    since = day - day[earlier]
+    since[first] = np.inf  # a user's first day has none before it
+    fades = np.exp(-since / _VOLUME_DAYS)
+    sums_before = {
+        name: decayed(days[name].to_numpy().copy(), day, first, _VOLUME_DAYS)[earlier] * fades
+        for name in ("days", "shown", *came)
+    }
+    return days.select(USER, DAY).with_columns(**sums_before)
