@@ -230,7 +230,6 @@ BORDERS = {
     "training.judging.evaluate",
     "training.judging.evaluate_run",
     # configs, and what is saved of a run
-    "data.prepared.PreparedLog.read",
     "simulation.demo.default_settings",
     "training.assembly.Run.plain",
     "training.assembly.plain_values",
