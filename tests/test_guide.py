@@ -83,8 +83,12 @@ def test_the_encoder_of_ones_own_is_one_that_is_trained():
     assert shown in (Path(__file__).parent / "test_doors.py").read_text(encoding="utf-8")
 
 
-def test_the_example_of_sums_over_users_runs(capsys):
+def test_the_examples_of_sums_over_users_run(capsys):
     page = GUIDE.parent / "concepts" / "sums_over_users.md"
-    (code,) = re.findall(r"^```python\n(.*?)^```$", page.read_text(encoding="utf-8"), re.DOTALL | re.M)
-    exec(compile(code, page.name, "exec"), {"__name__": "example"})
-    assert capsys.readouterr().out == "{'show': np.float64(0.0), 'song': np.float64(0.5)}\n"
+    code = re.findall(r"^```python\n(.*?)^```$", page.read_text(encoding="utf-8"), re.DOTALL | re.M)
+    found = {"__name__": "example"}
+    exec(compile("\n".join(code), page.name, "exec"), found)
+    assert capsys.readouterr().out.startswith("{'show': np.float64(0.0), 'song': np.float64(0.5)}\n")
+    rate = found["clicks"].mean()
+    assert found["table"][0] == pytest.approx(rate)
+    assert found["low"] < rate < found["high"]

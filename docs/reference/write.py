@@ -39,6 +39,9 @@ PUBLIC: Mapping[str, tuple[str, Names]] = {
         {
             "reward.data.prepared": ["PreparedLog", "UserRows"],
             "reward.statistics.sums": ["Estimator", "State", "fold", "total"],
+            "reward.statistics.bootstrap": ["Users", "Resamples", "Ratios", "RatioRows", "percentiles"],
+            "reward.statistics.clustered": ["ClusteredError"],
+            "reward.statistics.user_hash": ["user_hash"],
         },
     ),
     "reward.ranking": (
@@ -100,6 +103,8 @@ PUBLIC: Mapping[str, tuple[str, Names]] = {
         {
             "reward.evaluation.measure": ["Measurement", "evaluate", "compare", "evaluate_against"],
             "reward.evaluation.findings": ["Evaluation", "Metrics", "Metric"],
+            "reward.evaluation.metric_table": ["MetricEstimator", "JudgedRows", "MetricTable"],
+            "reward.evaluation.evaluator": ["Evaluator", "JudgedLog"],
             "reward.evaluation.leakage": ["item_leakage", "Suspect"],
             "reward.report.saved": ["to_json", "from_json"],
         },

@@ -123,7 +123,7 @@ def test_a_ratio_sums_by_user_before_it_divides_and_has_no_value_over_nothing():
 def test_intervals_cover_as_often_as_those_of_multinomial_counts():
     covered = {"by hash": 0, "multinomial": 0}
     widths = {"by hash": [], "multinomial": []}
-    repetitions = 300
+    repetitions = 200
     for repetition in range(repetitions):
         values, below, user = rows_of(seed=repetition, n=300, users=50, k=1)
         ids = user + 1_000 * repetition  # other users each time
