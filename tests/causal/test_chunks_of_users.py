@@ -5,15 +5,17 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
 from estimators import settings_of
 
 from reward.causal.estimate import estimate_effects
+from reward.causal.item_effects.outcome_residuals import DayEffects, UserDays
 from reward.causal.user_effects.chunked import ItemEffectsBehind, PersonalSettings, fit_of_chunks
 from reward.causal.user_effects.effect_net import EffectNet
-from reward.causal.user_effects.estimation import exposed_users
-from reward.causal.user_effects.exposed import DailyItems, ExposedUsers, ItemsByDay, Shown
+from reward.causal.user_effects.estimation import exposed_users, shown_of
+from reward.causal.user_effects.exposed import DailyItems, ExposedUsers, ItemsByDay
 from reward.causal.user_effects.feedback import Answers, MeanFeedback
 from reward.outcomes.activity import ActivityTrace
 from reward.statistics.sums import fold
@@ -23,6 +25,16 @@ FIT = settings_of("personalized", "personal") | {"gate_rows": 1500, "pushed_slat
 CLOSE = {"rtol": 1e-10, "atol": 1e-12}
 
 
+class Read(NamedTuple):
+    """What chunks are made of."""
+
+    events: pl.DataFrame
+    item: np.ndarray
+    days: UserDays
+    effect: DayEffects
+    propensity: np.ndarray
+
+
 class Given(NamedTuple):
     """What the fit reads."""
 
@@ -30,7 +42,7 @@ class Given(NamedTuple):
     shown: DailyItems
     items: ItemEffectsBehind
     answers: Answers
-    events: tuple
+    read: Read
 
 
 @pytest.fixture(scope="module")
@@ -39,24 +51,17 @@ def given(log_of):
     log, propensity = log_of("clickbait", users=150, days=20)
     told = {}
 
-    def read(*places, **names):
+    def spy(*places, **names):
         told.update(names, places=places)
         return None, {}
 
     roles = {"gate": "click", "rare": [], "group": "creator_id"}
-    estimate_effects(log, ActivityTrace(5), personal=read, propensity=propensity, **SETTINGS | roles, seed=0)
+    estimate_effects(log, ActivityTrace(5), personal=spy, propensity=propensity, **SETTINGS | roles, seed=0)
     events, days, effect = told["places"]
     item = told["ids"].search_sorted(events["item_id"]).to_numpy().astype(np.int64)
-    users, shown = exposed_users(
-        events,
-        item,
-        len(told["ids"]),
-        days,
-        effect,
-        told["propensity"],
-        told["answers"],
-        most_ratio=FIT["most_ratio"],
-    )
+    read = Read(events, item, days, effect, told["propensity"])
+    shown = fold(ItemsByDay(len(told["ids"])), [shown_of(events, item, days)])
+    users = exposed_users(*read, told["answers"], shown, most_ratio=FIT["most_ratio"])
     rng, log = np.random.default_rng(0), users.events
     liking = 2 * rng.normal(size=log.user.max() + 1)[log.user] * told["traits"][log.item, 0]
     clicks = (rng.random(len(liking)) < 1 / (1 + np.exp(-liking))).astype(np.float64)
@@ -65,7 +70,7 @@ def given(log_of):
     items = ItemEffectsBehind(
         told["ids"].to_numpy(), *(told[name] for name in ItemEffectsBehind._fields if name != "ids")
     )
-    return Given(users, shown, items, told["answers"], (events, item))
+    return Given(users, shown, items, told["answers"], read)
 
 
 def chunks_of(users, pieces, order):
@@ -142,16 +147,31 @@ def test_what_a_net_learns_from_is_the_same_for_any_chunks(given, order):
 
 @pytest.mark.parametrize("pieces", [3, 17])
 def test_answers_and_days_are_sums_over_users_too(given, pieces):
-    events, item = given.events
+    events, item, *_ = given.read
     rows = [slice(chunk.first, chunk.first + len(chunk)) for chunk in chunks_of(given.users, pieces, "shuffled")]
     reading = MeanFeedback(given.answers)
     np.testing.assert_allclose(
         fold(reading, ((events[part], item[part]) for part in rows)).mean, given.answers.mean, **CLOSE
     )
-    days = [Shown(part.start, given.users.day[part], given.users.events.item[part]) for part in rows]
-    found = fold(ItemsByDay(given.shown.items), days)
+    days = [replace(given.read.days, row=given.read.days.row[part]) for part in rows]
+    some = [shown_of(events[part], item[part], own, first=part.start) for part, own in zip(rows, days, strict=True)]
+    found = fold(ItemsByDay(given.shown.items), some)
     for name, value in vars(given.shown).items():
         np.testing.assert_array_equal(vars(found)[name], value)
+
+
+def test_a_chunk_may_be_made_of_the_rows_of_its_users_alone(given):
+    events, item, days, effect, propensity = given.read
+    whole = exposed_users(*given.read, given.answers, given.shown, most_ratio=10.0)
+    for expected in chunks_of(whole, 3, "reversed"):
+        part = slice(expected.first, expected.first + len(expected))
+        read = (events[part], item[part], replace(days, row=days.row[part]), effect, propensity[part], given.answers)
+        found = exposed_users(*read, given.shown, most_ratio=10.0, first=part.start, first_user=5)
+        np.testing.assert_array_equal(found.events.user, expected.events.user + 5)
+        for name in ("first", "slate", "day", "fold", "weight", "value"):
+            np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
+        for name in ("item", "time", "answer", "told"):
+            np.testing.assert_array_equal(getattr(found.events, name), getattr(expected.events, name))
 
 
 @pytest.mark.parametrize("rows", [1, 100, 10**9])

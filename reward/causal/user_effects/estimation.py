@@ -19,6 +19,7 @@ from reward.causal.user_effects.user_state import Events
 from reward.columns import ITEM, TIMESTAMP
 from reward.data.days import days_since_1970
 from reward.data.event_log import slate_moment
+from reward.statistics.sums import fold
 
 _CHUNK_ROWS = 300_000  # exposures that are held with the past of their users
 
@@ -85,7 +86,8 @@ def fit_user_effects(
     """
     items = ItemEffectsBehind(ids.to_numpy(), behind, variance, gate_share, traits, group, newcomers)
     item = ids.search_sorted(events[ITEM]).to_numpy().astype(np.int64)
-    users, shown = exposed_users(events, item, len(ids), days, effect, propensity, answers, most_ratio=most_ratio)
+    shown = fold(ItemsByDay(len(ids)), [shown_of(events, item, days)])
+    users = exposed_users(events, item, days, effect, propensity, answers, shown, most_ratio=most_ratio)
     settings = PersonalSettings(
         tuple(spans_days),
         alternatives,
@@ -99,34 +101,54 @@ def fit_user_effects(
     return fit_of_chunks(list(users.chunks(chunk_rows)), shown, items, answers, settings, net=net, seed=seed)
 
 
+def shown_of(events: pl.DataFrame, item: Ints, days: UserDays, *, first: int = 0) -> Shown:
+    """What some of a log's users were shown, and when.
+
+    Args:
+        events: all of theirs in a checked log.
+        item: (events,) codes of their items.
+        days: their user-days.
+        first: place of the first event among those of the log.
+    """
+    order = _in_order(events, days)
+    return Shown(first, days.day[days.row[order]], item[order])
+
+
 def exposed_users(
     events: pl.DataFrame,
     item: Ints,
-    items: int,
     days: UserDays,
     effect: DayEffects,
     propensity: Doubles,
     answers: Answers,
+    shown: DailyItems,
     *,
     most_ratio: float,
-) -> tuple[ExposedUsers, DailyItems]:
-    """All exposures of a log, and what it showed on each of its days.
+    first: int = 0,
+    first_user: int = 0,
+) -> ExposedUsers:
+    """The exposures of some of a log's users: a chunk for `fit_of_chunks`.
 
     Args:
-        events: a checked log's.
+        events: all of theirs in a checked log.
         item: (events,) codes of their items.
-        items: the codes are below it.
-        days: see `fit_user_effects`, as for the others.
+        days: their user-days.
         effect: of each user-day.
         propensity: (events,).
-        answers: of the log.
+        answers: of the whole log.
+        shown: what the whole log showed on each of its days.
         most_ratio: clip of the weights.
+        first: place of the first event among those of the log.
+        first_user: code of the first user among those of the log.
     """
-    log = Events(days.user[days.row], item, days_since_1970(events[TIMESTAMP]), *answers.beyond(events, item))
-    order = log.in_order()
+    order, user = _in_order(events, days), days.user[days.row]
+    log = Events(user + first_user, item, days_since_1970(events[TIMESTAMP]), *answers.beyond(events, item)).take(order)
     slate = days_since_1970(events.select(slate_moment(events.columns)).to_series())[order]
-    row, log = days.row[order], log.take(order)
-    day, by_day = days.day[row], ItemsByDay(items)
-    shown = by_day.solve(by_day.partial(Shown(0, day, log.item)))
+    row, day = days.row[order], days.day[days.row[order]]
     weight = np.minimum(shown.share(day, log.item) / propensity[order], most_ratio) * effect.precision[row]
-    return ExposedUsers(0, log, slate, day, days.fold[days.user[row]], weight, effect.value[row]), shown
+    return ExposedUsers(first, log, slate, day, days.fold[user[order]], weight, effect.value[row])
+
+
+def _in_order(events: pl.DataFrame, days: UserDays) -> Ints:
+    """(events,) their places by user and time."""
+    return np.lexsort((days_since_1970(events[TIMESTAMP]), days.user[days.row])).astype(np.int64)
