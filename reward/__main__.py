@@ -160,7 +160,7 @@ def _draw(options: argparse.Namespace, console: Console) -> int:
     if not isinstance(function, RewardFunction):
         raise ArtifactError(f"{options.artifact} is a {type(function).__name__}, which predicts no outcome to draw")
     own, items = _events_of(options.user, options.events), _items(options)
-    told: list[tuple[str | None, Outcome]] = [(None, function.outcome), *function.also.items()]
+    told: list[tuple[str | None, Outcome]] = [(None, function.outcome), *function.auxiliary.items()]
     more = {"items_table": items, "history_start": options.history_start}
     panels = [(name or "outcome", it.counted, function.distribution(own, name, **more)) for name, it in told]
     with whole(options.out) as scratch:

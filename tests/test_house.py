@@ -18,6 +18,7 @@ LEVELS = [
     {"data"},
     {"features", "outcomes"},
     {"encoders", "heads", "objectives"},
+    {"task"},
     {"sequences"},
     {"causal", "progressive"},
     {"scoring"},

@@ -116,8 +116,8 @@ def judge(
     """
     log, events = prepared.log, prepared.every_user().events
     labelled = function.outcome.label(log, window.end).collect()
-    further = {name: outcome.label(log, window.end).collect() for name, outcome in function.also.items()}
-    asked = {name: it[ASKED] if ABSENT in function.also[name].states else None for name, it in further.items()}
+    further = {name: outcome.label(log, window.end).collect() for name, outcome in function.auxiliary.items()}
+    asked = {name: it[ASKED] if ABSENT in function.auxiliary[name].states else None for name, it in further.items()}
     told = function.predict(prepared, forecast=True, expected=asked)
     rows = _Rows.of(function, log, window, events, told.scores, labelled)
     worth = _worth(function, rows, window, proposed, level=intervals["level"], **policies)
@@ -147,7 +147,7 @@ def judge(
     )
     setting = {name: intervals[name] for name in ("resamples", "level", "min_slice_users")}
     assessment["further"] = {
-        name: _further(function.also[name], told.expected[name], labels, rows, window, seed=seed, **setting)
+        name: _further(function.auxiliary[name], told.expected[name], labels, rows, window, seed=seed, **setting)
         for name, labels in further.items()
     }
     assessment["canary"] = leakage_summary(rows.known, horizon_days=function.horizon_days, seed=seed)

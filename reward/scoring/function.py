@@ -24,6 +24,7 @@ from reward.scoring.prediction import Prediction
 from reward.scoring.requests import Counts, Outputs, Progress, ReadOptions, Request, Rows, ScoreOptions, beside
 from reward.scoring.scorer import Scorer
 from reward.sequences.network import RewardNetwork
+from reward.task import reward_first
 
 SetAside = Callable[["RewardFunction", Counts], None]
 
@@ -39,51 +40,58 @@ class RewardFunction(Frozen):
 
     Attributes:
         features: how a log's columns become the network's inputs.
-        outcome: what is predicted.
+        tasks: the outcomes that are predicted, by the names of their tasks; that of the rewards first.
+        reward: the name of the task whose outcome values and rewards are measured in.
+        outcome: that task's.
         unit: what one point of a value or a reward means.
         horizon_days: H, the days an outcome is summed over.
         facts: training window, log fingerprint, metrics and whatever else the artefact says of itself; plain JSON.
         effects: what rewards are made of: effects estimated causally from the log. None: there are none, and rewards
             are exposure terms, differences of the network's forecasts.
-        also: further outcomes that are predicted, by name.
-        units: what one point of the value of each further outcome means, by name.
+        auxiliary: the outcomes of the other tasks, by name.
+        units: what one point of the value of each of these means, by name.
         habits: rewards of bringing an item, creator or show up, by scope, where all three of their parts are predicted.
 
     Args:
         network: trained and calibrated.
         features: see above.
-        outcome: see above.
+        tasks: see above; one for each of the heads in ``network.heads``.
         max_events: longest history a slot reads.
         timestamp_unit: of logs whose timestamps are integers.
         facts: see above.
         effects: see above.
-        also: see above; of each of the heads in ``network.also``.
+
+    Raises:
+        ValueError: tasks and heads have other names.
     """
 
     def __init__(
         self,
         network: RewardNetwork,
         features: Features,
-        outcome: Outcome,
+        tasks: Mapping[str, Outcome],
         *,
         max_events: int,
         timestamp_unit: str | None,
         facts: Mapping[str, Any],
         effects: EffectModel | None = None,
-        also: Mapping[str, Outcome] | None = None,
     ) -> None:
         super().__init__()
+        if set(tasks) != set(network.heads):
+            raise ValueError(f"tasks expected one for each head, {sorted(network.heads)}, got {sorted(tasks)}")
         self.network = network
         self.features = features
-        self.outcome = outcome
+        self.reward = network.reward
+        self.tasks = reward_first(tasks, self.reward)
+        self.outcome = outcome = self.tasks[self.reward]
         self.unit, self.horizon_days = outcome.unit, outcome.horizon_days
         self.max_events = max_events
         self.timestamp_unit = timestamp_unit
         self.facts = dict(facts)
         self.effects = effects
-        self.also = dict(also or {})
-        self.units = {name: each.unit for name, each in self.also.items()}
-        self.habits = habits(self.also)
+        self.auxiliary = {name: each for name, each in self.tasks.items() if name != self.reward}
+        self.units = {name: each.unit for name, each in self.auxiliary.items()}
+        self.habits = habits(self.tasks)
         self._catalogue = Catalogue(features)
         self._fingerprint: tuple[EffectModel | None, str] | None = None
         self.eval()
@@ -332,5 +340,5 @@ class RewardFunction(Frozen):
         return self._scorer().predicted(events, request, outputs, set_aside)
 
     def _scorer(self) -> Scorer:
-        forecaster = Forecaster(self.network, self.features, self.also, self.max_events, self._catalogue)
+        forecaster = Forecaster(self.network, self.features, self.tasks, self.max_events, self._catalogue)
         return Scorer(forecaster, self.outcome, self.timestamp_unit, self.effects, self.habits)

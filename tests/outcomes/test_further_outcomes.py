@@ -20,6 +20,7 @@ from reward.heads.hazard import HazardHead
 from reward.heads.rating import RatingHead
 from reward.objectives.consumption import consumption_likelihood
 from reward.objectives.hazard import hazard_likelihood
+from reward.objectives.likelihood import trace_likelihood
 from reward.objectives.rating import rating_likelihood
 from reward.outcomes.consumption import Consumption
 from reward.outcomes.returns import ReturnTime
@@ -27,9 +28,10 @@ from reward.outcomes.survey import SurveyRating
 from reward.scoring.artifact import load, save
 from reward.scoring.function import RewardFunction
 from reward.sequences.datamodule import StreamData
-from reward.sequences.model import Task
 from reward.sequences.network import RewardNetwork
+from reward.task import Task
 
+TASK = "active_days"
 SMALL = {"width": 8, "hidden": 4, "members": 2}
 OUTCOMES = {
     "back": ReturnTime(7),
@@ -47,7 +49,7 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def data(log, outcome, features, windows_of_time):
     settings = {"max_events": 16, "batch_rows": 150, "members": 2, "seed": 0}
-    data = StreamData(log, outcome, features, windows_of_time, also=OUTCOMES, **settings)
+    data = StreamData(log, {TASK: outcome, **OUTCOMES}, features, windows_of_time, reward=TASK, **settings)
     data.setup()
     return data
 
@@ -56,20 +58,21 @@ def data(log, outcome, features, windows_of_time):
 def trained(network_of, data, learn):
     network = network_of()
     torch.manual_seed(1)
-    network.also.update(
+    network.heads.update(
         {
             "back": HazardHead(horizon_days=7, causes=1, **SMALL),
             "listened": ConsumptionHead(horizon_days=7, **SMALL),
             "clicked": RatingHead(levels=[1, 2], **SMALL),
         }
     )
-    return learn(network, data, {name: Task(OBJECTIVES[name], 0.3, it.states, True) for name, it in OUTCOMES.items()})
+    tasks = {name: Task(it, network.heads[name], OBJECTIVES[name], 0.3) for name, it in OUTCOMES.items()}
+    return learn(network, data, {TASK: Task(data.outcomes[TASK], network.head, trace_likelihood), **tasks})
 
 
 @pytest.fixture(scope="module")
 def fn(trained, features, outcome):
     network = trained[0].network
-    return RewardFunction(network, features, outcome, max_events=16, timestamp_unit=None, facts={}, also=OUTCOMES)
+    return RewardFunction(network, features, {TASK: outcome, **OUTCOMES}, max_events=16, timestamp_unit=None, facts={})
 
 
 @pytest.fixture(scope="module")
@@ -85,8 +88,8 @@ def test_each_is_learned_beside_the_others(trained, fn, events):
 
 
 def test_amounts_begin_at_their_own_size(trained, data):
-    amount = data.training.targets["listened/amount"]
-    head = trained[0].network.also["listened"]
+    amount = data.training.targets["listened"]["amount"]
+    head = trained[0].network.heads["listened"]
     assert head.centre.mean() == pytest.approx(amount[amount > 0].log().mean(), abs=1.5)
 
 
@@ -105,7 +108,8 @@ def test_saved_and_read_again_they_score_the_same(fn, events, tmp_path):
         "listened": "listen_ms in the next 7 days",
         "clicked": "click answered, from 1 to 2",
     }
-    assert again.also == OUTCOMES
+    assert (again.auxiliary, again.reward) == (OUTCOMES, TASK)
+    assert again.tasks == {TASK: again.outcome, **OUTCOMES}
     asked = {"also": list(OUTCOMES)}
     assert_frame_equal(again.score_events(events, **asked), fn.score_events(events, **asked), check_exact=True)
 
@@ -203,13 +207,16 @@ def test_an_input_with_the_name_of_a_label_is_judged_as_it_came(log, windows_of_
         torch.manual_seed(0)
         network = RewardNetwork(
             GRU(width=8, layers=1, dropout=0.0),
-            HazardHead(horizon_days=7, causes=1, **SMALL),
+            {
+                "back": HazardHead(horizon_days=7, causes=1, **SMALL),
+                "listened": ConsumptionHead(horizon_days=7, **SMALL),
+            },
+            reward="back",
             sizes=features.sizes(),
             item_dropout=0.0,
-            also={"listened": ConsumptionHead(horizon_days=7, **SMALL)},
         )
-        also = {"listened": Consumption(name, 7)}
-        fn = RewardFunction(network, features, ReturnTime(7), max_events=16, timestamp_unit=None, facts={}, also=also)
+        tasks = {"back": ReturnTime(7), "listened": Consumption(name, 7)}
+        fn = RewardFunction(network, features, tasks, max_events=16, timestamp_unit=None, facts={})
         return judge(
             fn,
             PreparedLog.of(named),

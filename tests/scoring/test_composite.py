@@ -30,7 +30,9 @@ def events(log):
 @pytest.fixture
 def functions(network_of, features, outcome):
     made = (
-        RewardFunction(network_of(seed=seed), features, outcome, max_events=16, timestamp_unit=None, facts={})
+        RewardFunction(
+            network_of(seed=seed), features, {"active_days": outcome}, max_events=16, timestamp_unit=None, facts={}
+        )
         for seed in (0, 1)
     )
     return dict(zip(("plays", "returns"), made, strict=True))

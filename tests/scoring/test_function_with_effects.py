@@ -30,13 +30,21 @@ def events(log):
 @pytest.fixture
 def fn(network_of, features, outcome, effects):
     return RewardFunction(
-        network_of(), features, outcome, max_events=16, timestamp_unit=None, facts={}, effects=effects.model
+        network_of(),
+        features,
+        {"active_days": outcome},
+        max_events=16,
+        timestamp_unit=None,
+        facts={},
+        effects=effects.model,
     )
 
 
 @pytest.fixture
 def plain(network_of, features, outcome):
-    return RewardFunction(network_of(), features, outcome, max_events=16, timestamp_unit=None, facts={})
+    return RewardFunction(
+        network_of(), features, {"active_days": outcome}, max_events=16, timestamp_unit=None, facts={}
+    )
 
 
 def test_rewards_are_effects_and_values_stay_forecasts(fn, plain, events):
@@ -212,7 +220,13 @@ SLOPES = {
 def function_of(network_of, features, outcome):
     def made(personal):
         return RewardFunction(
-            network_of(), features, outcome, max_events=16, timestamp_unit=None, facts={}, effects=personal
+            network_of(),
+            features,
+            {"active_days": outcome},
+            max_events=16,
+            timestamp_unit=None,
+            facts={},
+            effects=personal,
         )
 
     return made

@@ -30,7 +30,7 @@ def events(log):
 @pytest.fixture
 def fn(network_of, features, outcome):
     own = replace(features)  # whose share of flawed rows tests change
-    return RewardFunction(network_of(), own, outcome, max_events=64, timestamp_unit=None, facts={})
+    return RewardFunction(network_of(), own, {"active_days": outcome}, max_events=64, timestamp_unit=None, facts={})
 
 
 @pytest.fixture

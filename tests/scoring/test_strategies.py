@@ -42,21 +42,22 @@ def events(log):
 def function_of(features, outcome, effects):
     """A function of random weights that predicts what a habit is made of, with effects or without."""
     torch.manual_seed(0)
-    head = {name: TraceHead(width=8, hidden=4, horizon_days=it.horizon_days, members=2) for name, it in ALSO.items()}
+    heads = {name: TraceHead(width=8, hidden=4, horizon_days=it.horizon_days, members=2) for name, it in ALSO.items()}
     network = RewardNetwork(
         GRU(width=8, layers=1, dropout=0.0),
-        TraceHead(width=8, hidden=4, horizon_days=DAYS, members=2),
+        {"active_days": TraceHead(width=8, hidden=4, horizon_days=DAYS, members=2), **heads},
+        reward="active_days",
         sizes=features.sizes(),
         item_dropout=0.0,
-        also=head,
         absent=True,
         recall_days=[1, 7],
     )
     for part in (network.embedding.blank, network.embedding.items.weight, network.recall.sums[-1].weight):
         torch.nn.init.normal_(part)
-    given = {"max_events": 1000, "timestamp_unit": None, "facts": {}, "also": ALSO}
+    given = {"max_events": 1000, "timestamp_unit": None, "facts": {}}
+    tasks = {"active_days": outcome, **ALSO}
     return {
-        causal: RewardFunction(network, features, outcome, effects=effects.model if causal else None, **given)
+        causal: RewardFunction(network, features, tasks, effects=effects.model if causal else None, **given)
         for causal in (False, True)
     }
 
