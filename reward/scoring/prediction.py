@@ -103,7 +103,7 @@ def score_names(forecaster: Forecaster, rewards: Sequence[Strategy], request: Re
     """The columns of the scores that a request asks for; none of ``rewards``, none at all."""
     if not rewards:
         return []
-    further = [f"{name}_{state}" for name in request.also for state in forecaster.tasks[name].states]
+    further = [f"{name}_{state}" for name in request.tasks for state in forecaster.tasks[name].states]
     first, *others = (reward.columns for reward in rewards)
     told = [*VALUES, *first, *further, *(name for columns in others for name in columns)]
     return told if request.as_of is None else [*told, AS_OF]
@@ -144,7 +144,7 @@ def _readouts(
 ) -> dict[str, Readout]:
     items = reading.stream.events.items
     readouts = _values(forecaster) if rewards else {}
-    for name in request.also:
+    for name in request.tasks:
         readouts |= _further_values(forecaster, items, name)
     for reward in rewards:
         readouts |= reward.readouts(items)

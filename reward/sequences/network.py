@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from reward.encoders import Encoder, Memory
 from reward.heads import DailyHead, Head
+from reward.moved import OldName
 from reward.sequences.stream import Batch, Items, Tokens
 from reward.task import reward_first, weight_of_today
 
@@ -206,6 +207,7 @@ class RewardNetwork(nn.Module):
     """
 
     encoder: Encoder
+    also = OldName("heads", lambda it: {name: head for name, head in it.heads.items() if name != it.reward})
 
     def __init__(
         self,

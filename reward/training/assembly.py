@@ -70,7 +70,7 @@ class Ready:
     Attributes:
         read: the log that the source gives.
         prepared: the log as the run is judged on it.
-        outcome: what rewards are told in; None where the function was saved.
+        outcome: what rewards are measured in; None where the function was saved.
         function: makes the scoring function of what was trained, or reads it where it was saved.
         model: what is trained; None where the function was saved.
         data: what it is trained on; None where the function was saved.

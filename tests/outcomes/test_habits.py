@@ -90,11 +90,11 @@ def test_all_three_parts_are_learned(trained):
 
 
 def test_a_habit_is_taken_up_times_the_days_it_is_worth_more_than_without(fn, events):
-    found = fn.score_events(events, also=list(OUTCOMES), habit="genre")
+    found = fn.score_events(events, tasks=list(OUTCOMES), habit="genre")
     assert found.columns[-5:] == ["taken_exposed", "after_exposed", "without_absent", *HABIT]
     alone = RewardFunction(  # an ensemble of one, where the mean of products is the product of means
         first_members(fn.network), fn.features, fn.tasks, max_events=16, timestamp_unit=None, facts={}
-    ).score_events(events, also=list(OUTCOMES), habit="genre")
+    ).score_events(events, tasks=list(OUTCOMES), habit="genre")
     taken, after, without = (alone[name].to_numpy() for name in found.columns[-5:-2])
     np.testing.assert_allclose(alone["habit"].to_numpy(), taken * (after - without), rtol=1e-4, atol=1e-6)
     assert alone["habit_std"].max() == 0
@@ -123,7 +123,7 @@ def test_rows_and_candidates_agree_and_history_is_shared(fn, events):
     found = fn.score_candidates(history, [3, last["item_id"][0], 9], habit="genre")
     assert found.mean[0, 1].item() == pytest.approx(wanted["habit"].item(), abs=1e-5)
     assert found.std[0, 1].item() == pytest.approx(wanted["habit_std"].item(), abs=1e-5)
-    parts = fn.score_events(pl.concat([own, last]), also=list(OUTCOMES)).tail(1)
+    parts = fn.score_events(pl.concat([own, last]), tasks=list(OUTCOMES)).tail(1)
     for name, it in OUTCOMES.items():
         predicted = fn.predict_candidates(history, [3, last["item_id"][0], 9], name)
         assert predicted[0, 1].item() == pytest.approx(parts[f"{name}_{it.states[0]}"].item(), abs=1e-5)
@@ -133,7 +133,7 @@ def test_rows_and_candidates_agree_and_history_is_shared(fn, events):
 
 def test_what_is_not_asked_for_leaves_the_scores_as_they_are(fn, events):
     plain = fn.score_events(events)
-    told = fn.score_events(events, also=list(OUTCOMES), habit="genre")
+    told = fn.score_events(events, tasks=list(OUTCOMES), habit="genre")
     assert_frame_equal(told.select(plain.columns), plain, rel_tol=1e-5, abs_tol=1e-6)
     assert told.select(pl.col(HABIT).null_count()).row(0) == (0, 0)
 
