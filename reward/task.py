@@ -70,14 +70,18 @@ def reward_first(parts: Mapping[str, _Part], reward: str) -> dict[str, _Part]:
     return {reward: parts[reward], **parts}
 
 
+def is_task_name(name: str) -> bool:
+    """Whether a network can hold a head by this name."""
+    return name != "" and "." not in name and not hasattr(nn.ModuleDict(), name)
+
+
 def check_task_names(names: Iterable[str]) -> None:
     """See that a network can hold heads by these names.
 
     Raises:
         ValueError: it cannot.
     """
-    taken = nn.ModuleDict()
-    wrong = [name for name in names if not name or "." in name or hasattr(taken, name)]
+    wrong = [name for name in names if not is_task_name(name)]
     if wrong:
         raise ValueError(
             f"names of tasks expected text without a dot that is no attribute of torch.nn.ModuleDict, got "
@@ -108,6 +112,9 @@ def task_of_before(outcome: str, others: Iterable[str]) -> str:
         outcome: the name of the outcome's class, with or without its module.
         others: the names of the other tasks, none of which it gets.
 
+    Returns:
+        The name; with ``_`` appended until no other task has it and a network can hold a head by it.
+
     >>> task_of_before("reward.outcomes.activity.ActivityTrace", ["return_time"])
     'active_days'
     >>> task_of_before("ReturnTime", ["return_time"])
@@ -115,6 +122,6 @@ def task_of_before(outcome: str, others: Iterable[str]) -> str:
     """
     kind, taken = outcome.rpartition(".")[2], set(others)
     name = _TASK_OF.get(kind, kind.lower())
-    while name in taken:
+    while name in taken or not is_task_name(name):
         name += "_"
     return name

@@ -63,6 +63,8 @@ def test_weights_of_before_are_found_by_their_names(before, today):
         ("ReturnTime", ["survey"], "return_time"),
         ("mine.Renewed", [], "renewed"),
         ("ReturnTime", ["return_time", "return_time_"], "return_time__"),
+        ("mine.Half", [], "half_"),
+        ("", [], "_"),
     ],
 )
 def test_a_task_of_before_is_called_by_its_outcome_and_like_no_other(outcome, others, name):

@@ -11,7 +11,7 @@ from typing import Any, NotRequired, TypedDict
 
 from reward.scoring.parts import Parts, TaskParts
 from reward.targets import TARGET
-from reward.task import task_of_before, weight_of_today
+from reward.task import is_task_name, task_of_before, weight_of_today
 
 SINCE = 7  # the first format in which all tasks are alike
 _ENSEMBLES_SINCE = 3
@@ -79,4 +79,5 @@ def _named_by(facts: Mapping[str, Any], others: Mapping[str, Any]) -> str | None
     if not isinstance(tasks, dict):
         return None
     left = tasks.keys() - others.keys()
-    return left.pop() if len(left) == 1 and len(tasks) == 1 + len(others) else None
+    found = left.pop() if len(left) == 1 and len(tasks) == 1 + len(others) else ""
+    return found if is_task_name(found) else None

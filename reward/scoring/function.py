@@ -81,7 +81,9 @@ class RewardFunction(Frozen):
     ) -> None:
         super().__init__()
         if set(tasks) != set(network.heads):
-            raise ValueError(f"tasks expected one for each head, {sorted(network.heads)}, got {sorted(tasks)}")
+            raise ValueError(
+                f"tasks expected one for each head, {sorted(network.heads)}, got {sorted(tasks)}: give these"
+            )
         self.network = network
         self.features = features
         self.reward = network.reward

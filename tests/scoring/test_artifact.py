@@ -271,6 +271,8 @@ def before(manifest, facts, **also):
         ({"config": {"task": {"one": {}, "two": {}, "back": {}}}}, "active_days"),
         ({"config": {"task": {"back": {}}}}, "active_days"),
         ({"config": {"task": ["renewed"]}}, "active_days"),
+        ({"config": {"task": {"keys": {}, "back": {}}}}, "active_days"),
+        ({"config": {"task": {"a.b": {}, "back": {}}}}, "active_days"),
         ({"config": 3}, "active_days"),
     ],
 )
@@ -287,6 +289,14 @@ def test_the_rewards_task_of_an_earlier_version_is_called_as_its_settings_say(fn
     again = load(save(found, folder))  # in today's format
     assert (again.reward, list(again.tasks)) == (name, [name, "back"])
     assert_frame_equal(again.score_events(events), fn.score_events(events), check_exact=True)
+
+
+def test_a_function_has_an_outcome_for_each_head(network_of, features, outcome):
+    for tasks in ({}, {"days": outcome}, {"active_days": outcome, "back": outcome}):
+        with pytest.raises(
+            ValueError, match=r"tasks expected one for each head, \['active_days'\], got .*: give these"
+        ):
+            RewardFunction(network_of(), features, tasks, max_events=16, timestamp_unit=None, facts={})
 
 
 @pytest.fixture
