@@ -78,7 +78,7 @@ def told_by(effects: ItemEffects, kinds: dict[float, str]) -> dict[str, np.ndarr
             column = np.full(len(reached), np.nan)
             column[reached] = getattr(push, name)
             found[f"{kinds[kappa]}, {name}"] = column
-        found[f"{kinds[kappa]}, limit"] = np.array(push.values()["limit"])
+        found[f"{kinds[kappa]}, limit"] = np.array(push.limit)
     return found
 
 

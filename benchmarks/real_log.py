@@ -18,11 +18,12 @@ import torch
 from harness import WORLD, Benchmark, Smoke, result_row, share_and_se
 from hydra.utils import instantiate
 
-from reward.causal.diagnostics.summary import account, account_sentences
+from reward.causal.diagnostics.summary import summarize_effects
 from reward.columns import ITEM
 from reward.data.days import day_of
 from reward.data.split import known_at, split
 from reward.data.validation import check
+from reward.scoring.effect_sentences import effect_sentences
 from reward.training.defaults import composed
 
 SMOKE = Smoke(f"--users 60 --permutations 1 --settings {WORLD} causal.personal=null")
@@ -101,8 +102,8 @@ def main(arguments=None):
         effects = estimate(known, outcome, seed=config.seed, propensity=estimated.propensity)
         balance = instantiate(config.balance, _convert_="all")(known, estimated.propensity, half=estimated.half)
     personal = effects.model and (effects.model.calibration, effects.model.personal_calibration)
-    found = account(effects.calibration, estimated, balance, personal=personal)
-    bench.say("\n".join(account_sentences(found)))
+    found = summarize_effects(effects.calibration, estimated, balance, personal=personal)
+    bench.say("\n".join(effect_sentences(found)))
     slopes = []
     for seed in bench.progress(range(chosen.permutations), "permutations"):
         log, propensity = permuted(known, estimated.propensity, np.random.default_rng([config.seed, seed]))

@@ -17,7 +17,7 @@ import torch
 from rich.console import Console
 from rich.progress import track
 
-from reward.causal.diagnostics.summary import no_push
+from reward.causal.diagnostics.summary import EffectSummary, no_push
 from reward.columns import USER
 from reward.data.event_log import SchemaError, reading
 from reward.data.files import scan
@@ -244,7 +244,7 @@ def caution_of(function: object) -> str | None:
     """What to say beside the rewards of a function whose verdict on effects does not carry them."""
     if not isinstance(function, RewardFunction) or function.effects is None or not function.facts.get("effects"):
         return None
-    why = no_push(function.facts["effects"])
+    why = no_push(EffectSummary.from_json(function.facts["effects"]))
     return None if why is None else f"Warning: do not act on these rewards: {why}"
 
 

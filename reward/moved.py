@@ -22,7 +22,7 @@ MOVED: dict[str, tuple[str, ...]] = {
     "reward.card": ("reward.scoring.model_card",),
     "reward.consistency": ("reward.sequences.consistency",),
     "reward.effects": ("reward.causal",),
-    "reward.effects.account": ("reward.causal.diagnostics.summary",),
+    "reward.effects.account": ("reward.causal.diagnostics.summary", "reward.scoring.effect_sentences"),
     "reward.effects.anchors": ("reward.causal.item_effects.ipw",),
     "reward.effects.answers": ("reward.causal.user_effects.feedback",),
     "reward.effects.balance": ("reward.causal.diagnostics.balance",),
@@ -58,7 +58,7 @@ MOVED: dict[str, tuple[str, ...]] = {
     "reward.evaluation.decisions": ("reward.report.sections",),
     "reward.evaluation.drawing": ("reward.report.drawing",),
     "reward.evaluation.early_days": ("reward.evaluation.early_readout",),
-    "reward.evaluation.further": ("reward.evaluation.auxiliary_tasks",),
+    "reward.evaluation.further": ("reward.evaluation.auxiliary_tasks", "reward.report.sentences"),
     "reward.evaluation.judge": ("reward.evaluation.evaluate",),
     "reward.evaluation.off_policy": ("reward.off_policy.feedback", "reward.off_policy.estimate"),
     "reward.evaluation.off_policy.choice": ("reward.off_policy.selection",),
@@ -71,7 +71,7 @@ MOVED: dict[str, tuple[str, ...]] = {
     "reward.evaluation.policies": ("reward.evaluation.policy_values",),
     "reward.evaluation.proxies": ("reward.evaluation.past_experiments",),
     "reward.evaluation.publish": ("reward.report.write",),
-    "reward.evaluation.report": ("reward.report.page", "reward.report.figures"),
+    "reward.evaluation.report": ("reward.report.page", "reward.report.figures", "reward.report.sentences"),
     "reward.evaluation.resampling": ("reward.statistics.bootstrap",),
     "reward.evaluation.summary": ("reward.report.summary",),
     "reward.evaluation.surrogates": ("reward.experiments",),
@@ -83,7 +83,7 @@ MOVED: dict[str, tuple[str, ...]] = {
     ),
     "reward.evaluation.terminal": ("reward.report.terminal",),
     "reward.evaluation.truth": ("reward.evaluation.simulated_truth",),
-    "reward.evaluation.wording": ("reward.text",),
+    "reward.evaluation.wording": ("reward.report.text",),
     "reward.experiments.composite": ("reward.scoring.composite",),
     "reward.experiments.proxies": ("reward.experiments.proxy_validation",),
     "reward.experiments.quantiles": ("reward.statistics.intervals",),
@@ -101,26 +101,41 @@ MOVED: dict[str, tuple[str, ...]] = {
     "reward.sequences.restored": ("reward.features.restored",),
     "reward.sequences.slots": ("reward.features.history",),
     "reward.sequences.split": ("reward.data.split",),
+    "reward.text": ("reward.report.text", "reward.plain"),
     "reward.tracking": ("reward.training.tracking",),
+    "reward.training.second_stage": ("reward.training.effects",),
     "reward.wiring": ("reward.targets", "reward.training.wiring"),
 }
 
 
 # names of before in modules of today, and what they are called now
 RENAMED: dict[str, dict[str, str]] = {
+    "reward.causal.diagnostics.summary": {"account": "summarize_effects", "no_summary": "not_estimated"},
     "reward.causal.estimate": {"fit_effects": "estimate_effects"},
     "reward.causal.user_effects.estimation": {"fit_personal": "fit_user_effects"},
+    "reward.evaluation.auxiliary_tasks": {"assess_further": "assess_auxiliary"},
+    "reward.evaluation.value_decomposition": {
+        "ledger": "value_decomposition",
+        "reward_account": "reward_distribution",
+    },
     "reward.experiments.surrogate_index": {"Past": "PastExperiments"},
     "reward.off_policy.feedback": {"Logged": "LoggedFeedback"},
     "reward.off_policy.estimate": {"effective_rows": "effective_sample_size"},
     "reward.off_policy.ips": {"inverse_propensity": "ips", "self_normalised": "snips"},
     "reward.off_policy.selection": {"choose": "select_estimator"},
+    "reward.training.effects": {"second_stage": "estimated_effects"},
     "reward.off_policy.slate_ips": {
         "slate_inverse_propensity": "slate_ips",
         "independent_inverse_propensity": "independent_ips",
         "reward_interaction_inverse_propensity": "reward_interaction_ips",
     },
+    "reward.report.sections": {"pushing": "how_far_to_lean", "pushed_in": "shifts_to_show"},
+    "reward.report.sentences": {
+        "further_sentences": "auxiliary_sentences",
+        "sentences": "summary_sentences",
+    },
     "reward.report.write": {"publish": "write_report"},
+    "reward.scoring.effect_sentences": {"account_sentences": "effect_sentences"},
 }
 
 

@@ -1,10 +1,11 @@
-"""Plain JSON values: read within bounds, and checked against type annotations before anything is made of them."""
+"""Plain JSON values: read within bounds, checked against type annotations, and named where they are not known."""
 
 from __future__ import annotations
 
 import json
 import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from difflib import get_close_matches
 from math import isfinite
 from typing import (
     Any,
@@ -98,6 +99,12 @@ def shown(value: Any) -> str:
     """A value as an error shows it."""
     text = repr(value[:_SHOWN] if isinstance(value, str | list) else value)
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]} ..."
+
+
+def near(name: str, known: Iterable[str]) -> str:
+    """`` (did you mean 'x'?)`` where something known is near."""
+    close = get_close_matches(name, list(known), n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""
 
 
 def _check_each(named: Iterable[tuple[Any, Any]], values: list[Any], kind: Any, name: str) -> None:

@@ -8,7 +8,7 @@ import polars as pl
 from reward.causal.diagnostics.balance import Balance
 from reward.causal.diagnostics.calibration_slope import CalibrationSlope
 from reward.causal.diagnostics.policy_shift import PolicyShift
-from reward.causal.diagnostics.summary import account, no_summary
+from reward.causal.diagnostics.summary import not_estimated, summarize_effects
 from reward.causal.propensity.calibration import Calibration
 from reward.causal.propensity.conditional_logit import Propensities
 
@@ -35,18 +35,20 @@ BOTH = {0.0: SURE, 1.0: SURE}
 REWARDS = {"personal": (THERE, THERE), "pushed": BOTH}
 
 SITUATIONS = {
-    "supported": account(THERE, None, BALANCED, personal=(THERE, THERE)),
-    "supported, to be pushed": account(THERE, None, BALANCED, **REWARDS),
-    "supported, nothing to gain from leaning": account(THERE, None, BALANCED, pushed={0.0: UNSURE, 1.0: UNSURE}),
-    "estimated propensities": account(THERE, ESTIMATED, BALANCED, **REWARDS),
-    "balance not checked": account(THERE, None, None, unchecked="the log is short", **REWARDS),
-    "flagged": account(THERE, None, FLAGGED, **REWARDS),
-    "estimated and flagged": account(THERE, ESTIMATED, FLAGGED, **REWARDS),
-    "no effect": account(NOTHING, None, BALANCED, pushed=BOTH),
-    "rewards add nothing certain": account(THERE, None, BALANCED, personal=(NOTHING, NOTHING), pushed=BOTH),
-    "all alike": account(ALIKE, None, BALANCED, pushed=BOTH),
-    "contradicted": account(REFUTED, None, BALANCED, pushed=BOTH),
-    "personal part contradicted": account(THERE, None, BALANCED, personal=(THERE, REFUTED), pushed=BOTH),
-    "not estimated": no_summary("they need outcome.scope=user"),
+    "supported": summarize_effects(THERE, None, BALANCED, personal=(THERE, THERE)),
+    "supported, to be pushed": summarize_effects(THERE, None, BALANCED, **REWARDS),
+    "supported, nothing to gain from leaning": summarize_effects(
+        THERE, None, BALANCED, pushed={0.0: UNSURE, 1.0: UNSURE}
+    ),
+    "estimated propensities": summarize_effects(THERE, ESTIMATED, BALANCED, **REWARDS),
+    "balance not checked": summarize_effects(THERE, None, None, unchecked="the log is short", **REWARDS),
+    "flagged": summarize_effects(THERE, None, FLAGGED, **REWARDS),
+    "estimated and flagged": summarize_effects(THERE, ESTIMATED, FLAGGED, **REWARDS),
+    "no effect": summarize_effects(NOTHING, None, BALANCED, pushed=BOTH),
+    "rewards add nothing certain": summarize_effects(THERE, None, BALANCED, personal=(NOTHING, NOTHING), pushed=BOTH),
+    "all alike": summarize_effects(ALIKE, None, BALANCED, pushed=BOTH),
+    "contradicted": summarize_effects(REFUTED, None, BALANCED, pushed=BOTH),
+    "personal part contradicted": summarize_effects(THERE, None, BALANCED, personal=(THERE, REFUTED), pushed=BOTH),
+    "not estimated": not_estimated("they need outcome.scope=user"),
     "no account": None,
 }

@@ -81,3 +81,10 @@ def test_each_page_of_the_guide_leads_to_the_next():
 def test_the_encoder_of_ones_own_is_one_that_is_trained():
     shown = next(text for language, text in blocks("train_and_tune") if language == "py")
     assert shown in (Path(__file__).parent / "test_doors.py").read_text(encoding="utf-8")
+
+
+def test_the_example_of_sums_over_users_runs(capsys):
+    page = GUIDE.parent / "concepts" / "sums_over_users.md"
+    (code,) = re.findall(r"^```python\n(.*?)^```$", page.read_text(encoding="utf-8"), re.DOTALL | re.M)
+    exec(compile(code, page.name, "exec"), {"__name__": "example"})
+    assert capsys.readouterr().out == "{'show': np.float64(0.0), 'song': np.float64(0.5)}\n"

@@ -34,6 +34,13 @@ PUBLIC: Mapping[str, tuple[str, Names]] = {
             "reward.scoring.partitioned": ["score_parquet"],
         },
     ),
+    "reward.data": (
+        "Read a log once, and add up statistics over its users",
+        {
+            "reward.data.prepared": ["PreparedLog", "UserRows"],
+            "reward.statistics.sums": ["Estimator", "State", "fold", "total"],
+        },
+    ),
     "reward.ranking": (
         "Train a ranker on rewards",
         {"reward.ranking.losses": ["softmax", "pairwise_logistic", "pointwise_logistic"]},
@@ -92,7 +99,9 @@ PUBLIC: Mapping[str, tuple[str, Names]] = {
         "Measure predictions, with intervals by user",
         {
             "reward.evaluation.measure": ["Measurement", "evaluate", "compare", "evaluate_against"],
+            "reward.evaluation.findings": ["Evaluation", "Metrics", "Metric"],
             "reward.evaluation.leakage": ["item_leakage", "Suspect"],
+            "reward.report.saved": ["to_json", "from_json"],
         },
     ),
     "reward.simulation": (

@@ -57,17 +57,6 @@ class Chosen:
     auto: tuple[str, ...] = ()
     evidence: dict[str, dict[str, float]] = field(default_factory=dict)
 
-    def values(self) -> dict[str, Any]:
-        """Plain values, and a sentence."""
-        return {
-            "gate": self.roles.gate,
-            "rare": list(self.roles.rare),
-            "group": self.roles.group,
-            "auto": list(self.auto),
-            "evidence": self.evidence,
-            "sentence": self.sentence(),
-        }
-
     def sentence(self) -> str:
         """What was chosen and why, in plain words; empty where everything was set."""
         said = []

@@ -8,6 +8,7 @@ see `reward.statistics.sums`.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -55,6 +56,20 @@ class Source(NamedTuple):
         end = int(self.stop[last - 1]) if first < last else 0
         rows = self.events.slice(begin, end - begin)
         return rows if self.before is None else rows.filter(pl.col(TIMESTAMP) < self.before)
+
+
+class Origin(NamedTuple):
+    """How a log came.
+
+    Attributes:
+        timestamp_unit: of timestamps that came as integers.
+        rejected: rows that were set aside.
+        notes: sentences on what else there is to know.
+    """
+
+    timestamp_unit: str | None = None
+    rejected: int = 0
+    notes: tuple[str, ...] = ()
 
 
 class Codes(NamedTuple):
@@ -121,7 +136,7 @@ class UserRows:
         return np.asarray(self.prepared.codes.day[self.rows], np.int64)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class PreparedLog:
     """A checked log and its codes.
 
@@ -172,6 +187,9 @@ class PreparedLog:
 
     def __len__(self) -> int:
         return len(self.codes.item)
+
+    def __repr__(self) -> str:
+        return f"PreparedLog({len(self):,} rows, {len(self.users):,} users, {len(self.items):,} items)"
 
     @property
     def exposures(self) -> Ints:
@@ -225,13 +243,13 @@ class PreparedLog:
             end_day=day,
         )
 
-    def kept_in(self, folder: Path, stamp: str, said: Mapping[str, Any]) -> Self:
+    def kept_in(self, folder: str | os.PathLike[str], stamp: str, origin: Origin) -> Self:
         """Write the log; the folder is there when all of it is.
 
         Args:
             folder: to be; what it held goes.
             stamp: what tells whether the log is still that of its source.
-            said: plain values that `read` gives back.
+            origin: what `read` gives back.
 
         Returns:
             The same log, on disk.
@@ -243,29 +261,37 @@ class PreparedLog:
                 codes: NDArray[Any] = getattr(self.codes, name)
                 np.save(scratch / f"{name}.npy", codes, allow_pickle=False)
             sizes = {file.name: file.stat().st_size for file in sorted(scratch.iterdir())}
-            record = {"format": FORMAT, "polars": pl.__version__, "stamp": stamp, "sizes": sizes, "said": said}
+            record = {
+                "format": FORMAT,
+                "polars": pl.__version__,
+                "stamp": stamp,
+                "sizes": sizes,
+                "origin": origin._asdict(),
+            }
             days = [self.first_day, self.end_day]
             write_json(scratch / RECORD, {**record, "settings": _settings(self.log), "days": days})
         found = self.read(folder, stamp)
         return self if found is None else found[0]
 
     @classmethod
-    def read(cls, folder: Path, stamp: str) -> tuple[Self, dict[str, Any]] | None:
-        """The log that `write` wrote, and what was said with it; None: there is none, or it has another stamp."""
+    def read(cls, folder: str | os.PathLike[str], stamp: str) -> tuple[Self, Origin] | None:
+        """The log that `kept_in` wrote, and how it came; None: there is none, or it has another stamp."""
+        place = Path(folder)
         try:
-            record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+            record = json.loads((place / RECORD).read_text(encoding="utf-8"))
             if (record["format"], record["polars"], record["stamp"]) != (FORMAT, pl.__version__, stamp):
                 return None
-            if any((folder / name).stat().st_size != size for name, size in record["sizes"].items()):
+            if any((place / name).stat().st_size != size for name, size in record["sizes"].items()):
                 return None
-            codes = Codes(*(np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in _CODES))
+            codes = Codes(*(np.load(place / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in _CODES))
+            origin = Origin(**{**record["origin"], "notes": tuple(record["origin"]["notes"])})
         except (OSError, ValueError, KeyError, TypeError):
             return None
-        tables = {name: pl.scan_ipc(folder / name) for name in record["sizes"] if name.endswith(".arrow")}
+        tables = {name: pl.scan_ipc(place / name) for name in record["sizes"] if name.endswith(".arrow")}
         users, shown = (tables[name].collect() for name in (_USERS, _ITEMS))
         log = _log_of(record["settings"], tables)
         source = Source(log.events, codes.offsets[:-1], codes.offsets[1:], None)
-        return cls(log, users[USER], shown, codes, source, *record["days"]), record["said"]
+        return cls(log, users[USER], shown, codes, source, *record["days"]), origin
 
     def _tables(self) -> dict[str, pl.LazyFrame]:
         log = self.log

@@ -1,20 +1,62 @@
-"""Judges the predictions of further outcomes: how much better than the average they are, and whether they add up."""
+"""How good predictions of auxiliary tasks are: their skill over the average, and whether they are calibrated."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import polars as pl
 
 from reward.arrays import Bools, Doubles
 from reward.columns import USER
-from reward.evaluation.estimates import SLICE, Json
+from reward.evaluation.estimates import SLICE, Estimate, estimate_of
+from reward.records import Kept
 from reward.statistics.bootstrap import Statistic, interval, ratio
-from reward.text import places, readable, side_of_zero
 
 
-def assess_further(
+@dataclass(frozen=True)
+class TaskPart:
+    """One part of an outcome, such as a day: its mean as predicted and as observed, and the ratio of the two."""
+
+    name: Annotated[str, Kept("part")]
+    predicted: Estimate
+    observed: Estimate
+    ratio: Estimate
+
+
+@dataclass(frozen=True)
+class TaskSlice:
+    """Predicted over observed in one slice of the rows."""
+
+    name: Annotated[str, Kept("slice")]
+    ratio: Estimate
+
+
+@dataclass(frozen=True)
+class AuxiliaryTask:
+    """How good the prediction of an auxiliary outcome is.
+
+    Attributes:
+        unit: of the sum of its parts.
+        rows: of which something is known.
+        users: of these rows.
+        reason: why nothing was measured; None: it was.
+        skill: share of the squared error that the average leaves and the prediction does not.
+        parts: of the outcome.
+        slices: of the rows, all of them first.
+    """
+
+    unit: str
+    rows: int
+    users: int
+    reason: str | None = None
+    skill: Annotated[Estimate | None, Kept(omit_empty=True)] = None
+    parts: Annotated[tuple[TaskPart, ...], Kept(omit_empty=True)] = ()
+    slices: Annotated[tuple[TaskSlice, ...], Kept(omit_empty=True)] = ()
+
+
+def assess_auxiliary(
     predicted: Doubles,
     outcome: Doubles,
     known: Bools,
@@ -27,8 +69,8 @@ def assess_further(
     seed: int,
     level: float,
     min_slice_users: int,
-) -> Json:
-    """Measure the prediction of an outcome that is told in parts, such as the days of a horizon.
+) -> AuxiliaryTask:
+    """Measure the prediction of an outcome that has parts, such as the days of a horizon.
 
     ``skill`` is 1 − Σ (outcome − predicted)² / Σ (outcome − average)² over the known parts of all rows: 0 for the
     average of what training knew, 1 for no error. ``predicted`` and ``observed`` are sums over parts of the means over
@@ -37,7 +79,7 @@ def assess_further(
     Args:
         predicted: (n, k).
         outcome: (n, k).
-        known: (n, k), which of it the log can tell.
+        known: (n, k), which parts the log knows.
         average: (k,), of the outcome in what training saw; nan where it saw none: the part is left out of the skill.
         rows: the n rows: ``user_id`` and any bool columns ``slice: …``.
         unit: of the sum of the parts.
@@ -56,22 +98,22 @@ def assess_further(
     """
     some = known.any(1)
     codes, user = np.unique(rows[USER].to_numpy()[some], return_inverse=True)
-    found: Json = {"unit": unit, "rows": int(some.sum()), "users": len(codes), "reason": None}
     if len(codes) < 2:
-        return found | {"reason": "the test days tell it of fewer than two users"}
+        reason = "the test days have this outcome of fewer than two users"
+        return AuxiliaryTask(unit, int(some.sum()), len(codes), reason)
     predicted, outcome, known = predicted[some], outcome[some], known[some]
     odd = known & ~(np.isfinite(predicted) & np.isfinite(outcome))
     if odd.any():
         raise ValueError(f"expected finite predictions and outcomes where they are known, got {int(odd.sum())} others")
 
-    def estimates(statistic: Statistic) -> list[Json]:
+    def estimates(statistic: Statistic) -> list[Estimate]:
         values = statistic(np.ones(len(codes)))
         low, high = interval(statistic, len(codes), resamples=resamples, seed=seed, level=level)
-        return [_plain(*each) for each in zip(values, low, high, strict=True)]
+        return [estimate_of(*each) for each in zip(values, low, high, strict=True)]
 
-    told = known & np.isfinite(average)
+    comparable = known & np.isfinite(average)
     error, spread = (
-        (np.where(told, outcome - against, 0.0) ** 2).sum(1, keepdims=True) for against in (predicted, average)
+        (np.where(comparable, outcome - against, 0.0) ** 2).sum(1, keepdims=True) for against in (predicted, average)
     )
     skill = ratio(error, spread, user)
     expected, came = np.where(known, predicted, 0.0), np.where(known, outcome, 0.0)
@@ -85,44 +127,11 @@ def assess_further(
     above, below = (part.sum(1, keepdims=True) * inside for part in (expected, came))
     means = [estimates(ratio(part, known, user)) for part in (expected, came)]
     ratios = estimates(ratio(expected, came, user))
-    return found | {
-        "skill": estimates(lambda weights: 1 - skill(weights))[0],
-        "parts": [
-            {"part": name, "predicted": at, "observed": is_, "ratio": of}
-            for name, at, is_, of in zip(parts, *means, ratios, strict=True)
-        ],
-        "slices": [
-            {"slice": name, "ratio": it} for name, it in zip(slices, estimates(ratio(above, below, user)), strict=True)
-        ],
-    }
-
-
-def further_sentences(further: Mapping[str, Json]) -> list[str]:
-    """A sentence for each outcome: its skill, and whether it adds up."""
-    said = []
-    for name, it in further.items():
-        if it["reason"] is not None:
-            said.append(f"{name} ({it['unit']}): not measured, for {it['reason']}.")
-            continue
-        skill, whole = it["skill"], it["slices"][0]["ratio"]
-        better = {
-            "above": f"explains {_number(skill)} of the variance that the average leaves",
-            "open": f"is forecast no better than by the average, as far as this log shows (skill {_number(skill)})",
-            "below": f"is forecast worse than by the average (skill {_number(skill)})",
-            "unknown": f"has a skill of {_number(skill)}",
-        }[side_of_zero(skill)]
-        said.append(f"{name} ({it['unit']}) {better}; predicted over observed is {_number(whole)}.")
-    return said
-
-
-def _number(estimate: Json) -> str:
-    if estimate["value"] is None:
-        return "unknown"
-    decimals = places([estimate])
-    value, low, high = (readable(estimate[end], decimals) for end in ("value", "low", "high"))
-    return f"{value} with no interval" if estimate["low"] is None else f"{value} [{low} to {high}]"
-
-
-def _plain(value: float, low: float, high: float) -> Json:
-    finite = [float(each) if np.isfinite(each) else None for each in (value, low, high)]
-    return dict(zip(("value", "low", "high"), finite if finite[0] is not None else [None] * 3, strict=True))
+    return AuxiliaryTask(
+        unit,
+        int(some.sum()),
+        len(codes),
+        skill=estimates(lambda weights: 1 - skill(weights))[0],
+        parts=tuple(TaskPart(*each) for each in zip(parts, *means, ratios, strict=True)),
+        slices=tuple(map(TaskSlice, slices, estimates(ratio(above, below, user)))),
+    )

@@ -38,7 +38,7 @@ class Forecast(Protocol):
     """(rows, H) from engineered inputs: logits before `calibrated`, and chances after."""
 
     def __call__(self, inputs: Inputs, asked: Bools | None = None) -> Doubles:
-        """``asked``, (rows, H) bool, says which days are wanted; what stands at others is of no account."""
+        """``asked``, (rows, H) bool, says which days are wanted; the others are not read."""
 
 
 def engineered(stream: Stream) -> dict[str, Columns]:

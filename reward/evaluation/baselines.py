@@ -1,4 +1,4 @@
-"""What simpler models forecast from engineered features: the competition of a reward model.
+"""What simpler models forecast from engineered features: the baselines of a reward model.
 
 A baseline is fitted on the rows and trace bits that the reward model trains on, chosen and stopped on the bits that
 validation revealed, and calibrated on these as the reward model is: what it lacks is the stream, nothing else.
@@ -84,9 +84,9 @@ def baselines(
     """Fit every baseline and forecast a log with it.
 
     Args:
-        log: a checked log; what is fitted sees of it what training and validation of the reward model see.
+        log: a checked log; baselines are fitted on the rows that training and validation of the reward model see.
         window: its split.
-        outcome: one whose `label` tells of days, in ``trace`` and ``observed``.
+        outcome: one whose `label` has days, in ``trace`` and ``observed``.
         features: fitted on the training window.
         logistic: ``strengths`` and ``max_categories`` of `logistic_regression`.
         boosting: ``parameters``, ``max_trees``, ``patience`` and ``num_threads`` of `boosted_trees`; None: without.

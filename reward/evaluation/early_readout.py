@@ -1,19 +1,21 @@
-"""How early is early enough, by past experiments whose north star is told day by day, as values for the report."""
+"""How early a test can be read, by past experiments whose north star is known day by day."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import polars as pl
 
 from reward.arrays import Doubles
 from reward.data.event_log import SchemaError
-from reward.evaluation.estimates import Json
+from reward.evaluation.estimates import Estimate, Flat
 from reward.experiments.early_readout import agreement, auto_surrogate, effects_by_test
 from reward.off_policy.reward_model import folds
+from reward.records import Kept
 from reward.statistics.regression import linear
-from reward.text import percentage
 
 SO_FAR, LINEAR = "so far", "linear auto-surrogate"
 ALPHA = 0.05  # level of a test's decision
@@ -21,6 +23,44 @@ AGREED = 0.95  # share of tests decided alike that is early enough: Netflix's of
 _DAYS = 14  # that are read, of a longer horizon
 _FOLDS, _RIDGE = 5, 1e-4  # of the auto-surrogate
 _EXPERIMENT, _ARM = "experiment", "arm"
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How a surrogate, read after a day, decides tests in comparison with the whole horizon.
+
+    Attributes:
+        surrogate: its name.
+        day: after which it is read.
+        measure: what is measured: ``consistent``, ``recall`` or ``precision``.
+        estimate: over the tests.
+    """
+
+    surrogate: str
+    day: int
+    measure: str
+    estimate: Flat
+
+
+@dataclass(frozen=True)
+class EarlyReadout:
+    """How early past tests could have been read.
+
+    Attributes:
+        reason: why nothing was measured; None: it was.
+        horizon_days: of the north star.
+        alpha: level of the tests.
+        days: that were read.
+        tests: how many.
+        agreement: by surrogate, day and measure.
+    """
+
+    reason: str | None = None
+    horizon_days: Annotated[int, Kept("horizon", omit_empty=True)] = 0
+    alpha: Annotated[float, Kept(omit_empty=True)] = 0.0
+    days: Annotated[tuple[int, ...], Kept(omit_empty=True)] = ()
+    tests: Annotated[int, Kept(omit_empty=True)] = 0
+    agreement: Annotated[tuple[Agreement, ...], Kept(omit_empty=True)] = ()
 
 
 def early_readout(
@@ -32,7 +72,7 @@ def early_readout(
     resamples: int,
     seed: int,
     level: float,
-) -> Json:
+) -> EarlyReadout:
     """How often a test read on an early day would have been decided as at its end.
 
     Each arm but the control is a test; tests that share a control are one in the resamples. The linear auto-surrogate
@@ -42,14 +82,10 @@ def early_readout(
         users: a row a user of an experiment: ``experiment`` and ``arm``.
         days: (n, H), by name: the north star on each day, and surrogates as they stand after each.
         control: the arm without treatment.
-        north_star: name of it.
+        north_star: its name.
         resamples: of the experiments, for intervals.
         seed: of the resamples and of the folds.
         level: of the intervals.
-
-    Returns:
-        ``horizon``, ``alpha``, ``days`` that were read, ``tests``, ``agreement`` (rows of `agreement`), ``sentences``
-        and ``reason``, null; of too few experiments the last alone, and why.
     """
     daily = days[north_star]
     horizon = daily.shape[1]
@@ -58,12 +94,12 @@ def early_readout(
     small = pairs.group_by("test", "code", "treated").len().filter(pl.col("len") < 2)
     if len(small):
         names = np.unique(users[_EXPERIMENT].to_numpy())[np.unique(small["code"].to_numpy())]
-        return {
-            "reason": f"experiments {', '.join(map(str, names[:5]))} have an arm of one user, of whose days no error "
-            "can be told: leave them out"
-        }
+        return EarlyReadout(
+            f"experiments {', '.join(map(str, names[:5]))} have an arm of one user, whose days have no standard error: "
+            "leave them out"
+        )
     if len(np.unique(pairs["code"])) < _FOLDS:
-        return {"reason": f"they need {_FOLDS} experiments with a control named {control!r} at least"}
+        return EarlyReadout(f"they need at least {_FOLDS} experiments with a control named {control!r}")
     read = np.unique(np.linspace(1, horizon - 1, min(_DAYS, horizon - 1)).round().astype(np.int64))
     fold = folds(int(experiment.max()) + 1, _FOLDS, seed)[experiment]
     foretold = np.empty((len(daily), len(read)))
@@ -76,7 +112,7 @@ def early_readout(
     values |= {name: each[:, read - 1] for name, each in days.items() if name != north_star}
     row, test, treated = (pairs[name].to_numpy() for name in ("row", "test", "treated"))
     of_test = pairs.group_by("test").agg(pl.col("code").first()).sort("test")["code"].to_numpy()
-    told = agreement(
+    found = agreement(
         effects_by_test(test, treated, daily.sum(axis=1)[row]),
         {name: effects_by_test(test, treated, each[row]) for name, each in values.items()},
         read.tolist(),
@@ -86,15 +122,8 @@ def early_readout(
         level=level,
         cluster=np.unique(of_test, return_inverse=True)[1].astype(np.int64),
     )
-    return {
-        "horizon": horizon,
-        "alpha": ALPHA,
-        "days": read.tolist(),
-        "tests": len(of_test),
-        "agreement": told.to_dicts(),
-        "sentences": [_early(name, told.filter(surrogate=name), horizon, level) for name in values],
-        "reason": None,
-    }
+    rows = (Agreement(name, day, measure, Estimate(*ends)) for name, day, measure, *ends in found.rows())
+    return EarlyReadout(None, horizon, ALPHA, tuple(read.tolist()), len(of_test), tuple(rows))
 
 
 def _pairs(users: pl.DataFrame, control: str) -> pl.DataFrame:
@@ -133,16 +162,3 @@ def day_by_day(column: pl.Series) -> Doubles:
     if not numbers.is_finite().fill_null(value=False).all():
         raise SchemaError(f"{column.name} expected finite numbers in its lists, got others")
     return numbers.to_numpy().reshape(len(column), -1)
-
-
-def _early(name: str, told: pl.DataFrame, horizon: int, level: float) -> str:
-    """From when on a surrogate decides as the horizon does."""
-    consistent = told.filter(measure="consistent").sort("day")
-    late = np.flatnonzero(consistent["value"].to_numpy() < AGREED)
-    first = 0 if not len(late) else int(late[-1]) + 1
-    when = f"from day {consistent['day'][first]} on" if first < len(consistent) else "on no day that was read"
-    middle = consistent.row((consistent["day"] - horizon / 2).abs().arg_min() or 0, named=True)
-    return (
-        f"{name[0].upper()}{name[1:]}: {AGREED:.0%} of the tests or more are decided as after {horizon} days {when}; "
-        f"after {middle['day']} days {percentage(middle, level=level)}."
-    )

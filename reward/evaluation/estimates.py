@@ -1,20 +1,19 @@
-"""What an estimate is: a value with its interval, of rows and users, or why there is none."""
+"""What an estimate is: a value with its interval, from rows and users; and what is missing, and why."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Literal
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
 from reward.arrays import Bools, Doubles, Ints
+from reward.records import Kept
 from reward.statistics.bootstrap import Statistic, interval, ratio
 
-NO_CLICK = (
-    "How this goes with clicks cannot be said: no feedback column is named as the click. Name it with data.click=NAME."
-)
 BASE_RATE = "base rate"
 FEEDBACK_ONLY = "feedback only"
 ACTIVITY = "activity only"
@@ -25,11 +24,87 @@ PREVIOUS = "value_previous"
 SLICE = "slice: "
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 
-Json = dict[str, Any]
-
 SCORES = ("value_before", "value_exposed", "value_after", "reward", "reward_std")
 ROUNDING = 1e-3  # above what single precision leaves of a sum of values, below any reward that matters
 INFINITE = "something happened that was given probability 0"
+
+
+Side = Literal["above", "open", "below", "unknown"]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value with its interval.
+
+    Attributes:
+        value: None where it cannot be computed.
+        low: lower end of the interval; None where there is none, as is ``high``.
+        high: its upper end.
+    """
+
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """Both ends, where there are any."""
+        return None if self.low is None or self.high is None else (self.low, self.high)
+
+    @property
+    def side_of_zero(self) -> Side:
+        """Where the interval lies; ``open`` if it holds zero.
+
+        >>> Estimate(0.5, -0.1, 1.1).side_of_zero
+        'open'
+
+        """
+        if self.interval is None:
+            return "unknown"
+        low, high = self.interval
+        return "above" if low > 0 else "below" if high < 0 else "open"
+
+    def __neg__(self) -> Estimate:
+        """The estimate of minus the quantity.
+
+        >>> -Estimate(0.5, 0.25, 0.75)
+        Estimate(value=-0.5, low=-0.75, high=-0.25)
+
+        """
+        value, low, high = (None if it is None else -it for it in (self.value, self.high, self.low))
+        return Estimate(value, low, high)
+
+    def scaled(self, factor: float) -> Estimate:
+        """The estimate of ``factor`` times the quantity, a factor above 0."""
+        return Estimate(*(None if it is None else factor * it for it in (self.value, self.low, self.high)))
+
+    def minus(self, number: float) -> Estimate:
+        """The estimate of the quantity less a known number."""
+        return Estimate(*(None if it is None else it - number for it in (self.value, self.low, self.high)))
+
+
+Flat = Annotated[Estimate, Kept(flat=True)]  # its three numbers stand among those of the record that has it
+
+
+@dataclass(frozen=True)
+class Missing:
+    """What could not be computed, and why: a clause."""
+
+    what: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Spread:
+    """How values are spread.
+
+    Attributes:
+        sd: standard deviation; None where there are no values.
+        quantiles: by the share of values below.
+    """
+
+    sd: float | None
+    quantiles: Mapping[float, float | None]
 
 
 def of_log(name: str) -> str:
@@ -46,20 +121,24 @@ class Sample:
     resamples: int
     seed: int
     level: float
-    notes: list[str] = field(default_factory=list)
+    missing: list[Missing] = field(default_factory=list)
 
-    def estimates(self, statistic: Statistic, what: str, why: str) -> list[Json]:
-        """Values and intervals, flattened; a note says that some are undefined, and why."""
+    def estimates(self, statistic: Statistic, what: str, why: str) -> list[Estimate]:
+        """Values and intervals, flattened; those that are undefined are noted as missing, and why."""
         with np.errstate(invalid="ignore"):  # the difference of two infinite losses is undefined
             values = statistic(np.ones(self.users)).ravel()
             ends = interval(statistic, self.users, resamples=self.resamples, seed=self.seed, level=self.level)
         undefined = ~np.isfinite(values)
         low, high = (end.ravel() for end in ends)
         if undefined.any():
-            self.notes.append(f"{what}: {undefined.sum()} of {len(values)} without a value, for {why}")
+            self.lack(what, f"{undefined.sum()} of {len(values)} have no value, because {why}")
         if count := int((np.isnan(low) & ~undefined).sum()):
-            self.notes.append(f"{what}: {count} of {len(values)} without an interval, for {too_few(self.users)}")
+            self.lack(what, f"{count} of {len(values)} have no interval, because {too_few(self.users)}")
         return [estimate_of(*numbers) for numbers in zip(values, low, high, strict=True)]
+
+    def lack(self, what: str, why: str) -> None:
+        """Note what cannot be computed."""
+        self.missing.append(Missing(what, why))
 
     def ratio_over(self, rows: Bools, numerator: npt.ArrayLike, denominator: npt.ArrayLike) -> Statistic:
         """`ratio` over some of the rows, of the weights of all users."""
@@ -73,11 +152,11 @@ def too_few(users: int) -> str:
     return f"some resample of the {users} users leaves it undefined"
 
 
-def estimate_of(value: float, low: float, high: float) -> Json:
+def estimate_of(value: float, low: float, high: float) -> Estimate:
     """Plain numbers; no interval around what has no value."""
     known = bool(np.isfinite([value, low, high]).all())
-    ends = {"low": float(low) if known else None, "high": float(high) if known else None}
-    return {"value": float(value) if np.isfinite(value) else None, **ends}
+    ends = (float(low), float(high)) if known else (None, None)
+    return Estimate(float(value) if np.isfinite(value) else None, *ends)
 
 
 def numbers_of(rows: pl.DataFrame, name: str) -> Doubles:
@@ -97,12 +176,11 @@ def grouped(score: Doubles, bins: int) -> tuple[Bools, Ints]:
     return inside, inside.sum(axis=0)
 
 
-def spread(values: Doubles) -> Json:
-    """Standard deviation and quantiles; None where there are no values."""
+def spread(values: Doubles) -> Spread:
+    """Standard deviation and quantiles."""
     if not values.size:
-        return {"sd": None, "quantiles": {str(q): None for q in QUANTILES}}
-    quantiles = np.quantile(values, QUANTILES).tolist()
-    return {"sd": float(values.std()), "quantiles": dict(zip(map(str, QUANTILES), quantiles, strict=True))}
+        return Spread(None, dict.fromkeys(QUANTILES))
+    return Spread(float(values.std()), dict(zip(QUANTILES, np.quantile(values, QUANTILES).tolist(), strict=True)))
 
 
 def covariances_of(rows: Bools, x: Doubles, y: Doubles, sample: Sample) -> Statistic:

@@ -1,9 +1,9 @@
-"""Judges a scoring function on the days after its validation window."""
+"""Evaluates a scoring function on the days after its validation window."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,12 @@ from reward.data.days import DAY, OBSERVED, TRACE
 from reward.data.event_log import EventLog, SchemaError
 from reward.data.prepared import PreparedLog
 from reward.data.split import Split, known_at
-from reward.evaluation.auxiliary_tasks import assess_further
+from reward.evaluation.auxiliary_tasks import AuxiliaryTask, assess_auxiliary
 from reward.evaluation.baselines import baselines
-from reward.evaluation.estimates import PREVIOUS, SLICE, Json, of_log
+from reward.evaluation.estimates import PREVIOUS, SLICE, of_log
+from reward.evaluation.findings import Evaluation
 from reward.evaluation.leakage import leakage_summary
-from reward.evaluation.policy_values import other_policies, proposed_policies
+from reward.evaluation.policy_values import PolicyValues, other_policies, proposed_policies
 from reward.evaluation.results import assess
 from reward.outcomes.protocol import ABSENT, ASKED, DAYS, Outcome, days_of
 from reward.scoring.function import RewardFunction
@@ -90,7 +91,7 @@ def judge(
     policies: Mapping[str, Any],
     seed: int,
     proposed: str | Path | None = None,
-) -> Json:
+) -> Evaluation:
     """Score the test rows, fit the baselines on what the function was trained on, and measure both.
 
     A test row is an event from ``window.validation_end`` on of whose trace at least one day is known.
@@ -107,20 +108,16 @@ def judge(
         seed: of the resamples and of the boosted baseline.
         proposed: a file of policies to estimate the worth of, see `proposed_policies`.
 
-    Returns:
-        See `assess`; and ``further``, of each other outcome, ``canary``, of the log's columns, and ``policies``, see
-        `other_policies`, or ``no policies``: why the log's propensities can weight no row.
-
     Raises:
         SchemaError: see `proposed_policies`; or policies are proposed for a log whose propensities can weight no row.
     """
     log, events = prepared.log, prepared.every_user().events
     labelled = function.outcome.label(log, window.end).collect()
-    further = {name: outcome.label(log, window.end).collect() for name, outcome in function.auxiliary.items()}
-    asked = {name: it[ASKED] if ABSENT in function.auxiliary[name].states else None for name, it in further.items()}
-    told = function.predict(prepared, forecast=True, expected=asked)
-    rows = _Rows.of(function, log, window, events, told.scores, labelled)
-    worth = _worth(function, rows, window, proposed, level=intervals["level"], **policies)
+    labels = {name: outcome.label(log, window.end).collect() for name, outcome in function.auxiliary.items()}
+    asked = {name: it[ASKED] if ABSENT in function.auxiliary[name].states else None for name, it in labels.items()}
+    predicted = function.predict(prepared, forecast=True, expected=asked)
+    rows = _Rows.of(function, log, window, events, predicted.scores, labelled)
+    policies_found, no_policies = _worth(function, rows, window, proposed, level=intervals["level"], **policies)
     others = baselines(
         log,
         window,
@@ -133,8 +130,8 @@ def judge(
         asked=rows.observed,
         **calibration,
     )
-    assessment = assess(
-        {MODEL: told.forecast[rows.test], **others},
+    found = assess(
+        {MODEL: predicted.forecast[rows.test], **others},
         rows.trace,
         rows.observed,
         rows=rows.judged,
@@ -146,16 +143,18 @@ def judge(
         **intervals,
     )
     setting = {name: intervals[name] for name in ("resamples", "level", "min_slice_users")}
-    assessment["further"] = {
-        name: _further(function.auxiliary[name], told.expected[name], labels, rows, window, seed=seed, **setting)
-        for name, labels in further.items()
+    auxiliary = {
+        name: _auxiliary(function.auxiliary[name], predicted.expected[name], it, rows, window, seed=seed, **setting)
+        for name, it in labels.items()
     }
-    assessment["canary"] = leakage_summary(rows.known, horizon_days=function.horizon_days, seed=seed)
-    return assessment | worth
+    leakage = leakage_summary(rows.known, horizon_days=function.horizon_days, seed=seed)
+    return replace(found, auxiliary=auxiliary, leakage=leakage, policies=policies_found, no_policies=no_policies)
 
 
-def _worth(function: RewardFunction, rows: _Rows, window: Split, proposed: str | Path | None, **settings: Any) -> Json:
-    """What `judge` says of policies."""
+def _worth(
+    function: RewardFunction, rows: _Rows, window: Split, proposed: str | Path | None, **settings: Any
+) -> tuple[PolicyValues | None, str | None]:
+    """What policies would have been worth, or why that cannot be estimated."""
     unused = _no_propensities(rows.known)
     if unused is None:
         worth = other_policies(
@@ -169,34 +168,34 @@ def _worth(function: RewardFunction, rows: _Rows, window: Split, proposed: str |
             proposed=None if proposed is None else proposed_policies(proposed, rows.judged, rows.known.timestamp_unit),
             **settings,
         )
-        return {"policies": worth}
+        return worth, None
     if proposed is not None:
         raise SchemaError(f"policies={proposed} expected the probability with which each item was shown: {unused}")
-    return {"no policies": unused}
+    return None, unused
 
 
 def _no_propensities(log: EventLog) -> str | None:
-    """Why a log's propensities weight no row, as a clause; None: they do."""
+    """Why a log's propensities cannot weight rows, as a clause; None: they can."""
     if PROPENSITY not in log.events.collect_schema().names():
         return f"the log has no column {PROPENSITY}, log it"
     return check_propensities(log)
 
 
-def _further(
+def _auxiliary(
     outcome: Outcome,
     expected: Doubles,
     labels: pl.DataFrame,
     rows: _Rows,
     window: Split,
     **setting: Any,
-) -> Json:
-    """What `assess_further` says of one outcome, on the events of the test days."""
+) -> AuxiliaryTask:
+    """`assess_auxiliary` of one outcome, on the events of the test days."""
     before = outcome.parts(outcome.label(rows.known, window.validation_end).collect())
     test = (labels[DAY] >= window.validation_end).to_numpy()
     parts = outcome.parts(labels.filter(test))
     count = before.known.sum(0)
     average = np.divide((before.values * before.known).sum(0), count, out=np.full(len(count), np.nan), where=count > 0)
-    return assess_further(
+    return assess_auxiliary(
         expected[test],
         parts.values,
         parts.known,

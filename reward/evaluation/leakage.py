@@ -1,13 +1,14 @@
-"""The canary: columns that know more of a user's next days than of the last ones, as nothing known in time does.
+"""Leakage: columns that know more of a user's next days than of the last ones, as nothing known in time does.
 
-What a service knows when it shows something, and what the user then does with it, tells of her habits, and habits are
-behind the days before as much as the days after. A column that was filled in later, such as a session's total or a
-label that found its way into the table, tells of the days after and not of those before.
+What a service knows when it shows something, and what the user then does with it, depends on habits, and habits are
+as visible in the days before as in the days after. A column that was filled in later, such as a session's total or a
+label in the table, explains the days after it and not those before.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import polars as pl
@@ -16,18 +17,18 @@ from reward.arrays import Doubles, Ints
 from reward.columns import ITEM, USER
 from reward.data.days import DAY, day_of
 from reward.data.event_log import EventLog, SchemaError
-from reward.evaluation.estimates import Json, of_log
+from reward.evaluation.estimates import of_log
 
 MOST_ROWS = 200_000  # drawn of the log's rows
-MOST_GROUPS = 200  # values of a text column that are told apart; a number is cut into
+MOST_GROUPS = 200  # values of a text column, each a group of its own; a number is cut into
 BINS = 20
-LEAST = 0.03  # of the variance of the next days, that a column tells more of than of the last ones
+LEAST = 0.03  # of the variance: a column that leaks explains so much more of the next days than of the last ones
 SURE = 4.0  # standard errors
 
 
 @dataclass(frozen=True)
 class Suspect:
-    """What a column tells of the days around a row, of users it was not learned from.
+    """How much of the days around a row a column explains, of users it was not learned from.
 
     Attributes:
         column: its name.
@@ -36,6 +37,7 @@ class Suspect:
         se: standard error of their difference, users as clusters.
     """
 
+    derived: ClassVar = ("leaks",)  # is kept beside them
     column: str
     after: float
     before: float
@@ -43,21 +45,28 @@ class Suspect:
 
     @property
     def leaks(self) -> bool:
-        """Whether it knows more of what is to come than of what has been, surely and by something that matters."""
+        """Whether it explains more of the next days than of the last ones, beyond noise and by enough to matter."""
         gap = self.after - self.before
         return gap > LEAST and gap > SURE * self.se
 
-    def sentence(self) -> str:
-        """Of a leak, what is wrong and what to do."""
-        return (
-            f"{self.column} explains {self.after:.0%} of the active days after a row and {self.before:.0%} of those "
-            "before it: it seems to be filled in later than the row. Leave it out of data.feedback, data.context and "
-            "data.item_features, or log what was known at that moment."
-        )
+
+@dataclass(frozen=True)
+class Leakage:
+    """What columns know of the days after their rows.
+
+    Attributes:
+        days: after a row and before it, that were looked at.
+        columns: the most suspicious first.
+        reason: why nothing could be looked at; None: it was.
+    """
+
+    days: int
+    columns: tuple[Suspect, ...]
+    reason: str | None = None
 
 
 def item_leakage(log: EventLog, *, days: int, seed: int) -> list[Suspect]:
-    """Hold each column of a log against the days after its rows and the days before them.
+    """How much each column of a log explains of the days after its rows, and of the days before them.
 
     Args:
         log: a checked log, cut where it is to be known.
@@ -82,7 +91,8 @@ def item_leakage(log: EventLog, *, days: int, seed: int) -> list[Suspect]:
     inside = np.flatnonzero((day >= days) & (day < int(day.max()) + 1 - days))
     if not len(inside):
         raise SchemaError(
-            f"the canary expected rows with {days} days before and after them, the log covers {int(day.max()) + 1} days"
+            f"the leakage check expected rows with {days} days before and after them, got a log of "
+            f"{int(day.max()) + 1} days"
         )
     span, users = int(day.max()) + 1, int(who.max()) + 1
     active = np.unique(who * span + day)  # users' active days as one sorted line: a table would grow with the span
@@ -100,27 +110,21 @@ def item_leakage(log: EventLog, *, days: int, seed: int) -> list[Suspect]:
     return sorted(found, key=lambda it: it.before - it.after)
 
 
-def leakage_summary(log: EventLog, *, horizon_days: int, seed: int) -> Json:
-    """What `item_leakage` finds, as values that go into JSON.
+def leakage_summary(log: EventLog, *, horizon_days: int, seed: int) -> Leakage:
+    """What `item_leakage` finds, or why it could not look.
 
     Args:
         log: a checked log, cut where it is to be known.
         horizon_days: of the outcome; days after and before are no more, and no more than a third of the log.
         seed: see `item_leakage`.
-
-    Returns:
-        ``days``, ``columns`` (``column``, ``after``, ``before``, ``se`` and ``leaks`` of each), ``sentences``, one a
-        leak, and ``reason``: why nothing could be looked at, else null.
     """
     day = pl.col(DAY)
     span = log.events.with_columns(day_of(log)).select(day.max() - day.min() + 1).collect().item()
     days = max(min(horizon_days, span // 3), 1)
     try:
-        found = item_leakage(log, days=days, seed=seed)
+        return Leakage(days, tuple(item_leakage(log, days=days, seed=seed)))
     except SchemaError as error:
-        return {"days": days, "columns": [], "sentences": [], "reason": str(error)}
-    columns = [{**vars(it), "leaks": it.leaks} for it in found]
-    return {"days": days, "columns": columns, "sentences": [it.sentence() for it in found if it.leaks], "reason": None}
+        return Leakage(days, (), str(error))
 
 
 def _is_list(items: pl.LazyFrame, name: str) -> bool:
@@ -143,13 +147,13 @@ def _groups(column: pl.Series) -> Ints:
 
 
 def _suspect(name: str, group: Ints, after: Doubles, before: Doubles, user: Ints, half: Ints) -> Suspect:
-    told = [_told(group, days, half) for days in (after, before)]
-    gap = told[0] - told[1]
+    shares = [_explained(group, days, half) for days in (after, before)]
+    gap = shares[0] - shares[1]
     by_user = np.bincount(user, gap - gap.mean())
-    return Suspect(name, float(told[0].sum()), float(told[1].sum()), float(np.sqrt(by_user @ by_user)))
+    return Suspect(name, float(shares[0].sum()), float(shares[1].sum()), float(np.sqrt(by_user @ by_user)))
 
 
-def _told(group: Ints, days: Doubles, half: Ints) -> Doubles:
+def _explained(group: Ints, days: Doubles, half: Ints) -> Doubles:
     """(rows,) share of the variance that each row adds to what groups explain, by means of the other half's users."""
     gain, spread = np.zeros(len(days)), 0.0
     for mine in (0, 1):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
+from typing import Annotated
 
 import numpy as np
 
@@ -16,24 +18,77 @@ from reward.evaluation.estimates import (
     FEEDBACK_ONLY,
     INFINITE,
     LIGHTGBM,
-    Json,
+    Estimate,
+    Flat,
     Sample,
 )
+from reward.records import Kept
 from reward.statistics.bootstrap import quotient, ratio
-from reward.text import amount, negated, percentage, side_of_zero
 
-_KNOWS: dict[str, tuple[str, ...]] = {
-    BASE_RATE: (),
-    ACTIVITY: ("past activity",),
-    ACTIVITY_FEEDBACK: ("past activity", "feedback"),
-    EVERYTHING: ("past activity", "feedback", "item information"),
-}
-
-
+_LADDER = (BASE_RATE, ACTIVITY, ACTIVITY_FEEDBACK, EVERYTHING)  # each knows more than the one before
 ORDER = (LIGHTGBM, EVERYTHING, ACTIVITY_FEEDBACK, ACTIVITY, FEEDBACK_ONLY, BASE_RATE)
 
 
-def carried(losses: Mapping[str, Doubles], observed: Bools, model: str, sample: Sample) -> Json:
+@dataclass(frozen=True)
+class DayGain:
+    """What a forecast gains on one day ahead, in nats."""
+
+    day: int
+    gain: Flat
+
+
+@dataclass(frozen=True)
+class Gain:
+    """What a forecast gains in log-loss, nats a day: over the horizon, and on each day."""
+
+    total: Flat
+    by_day: tuple[DayGain, ...]
+
+
+@dataclass(frozen=True)
+class Increment:
+    """What one more kind of knowledge adds to a forecast, nats a day.
+
+    Attributes:
+        lower: the forecast without it.
+        upper: the forecast with it.
+        gain: in log-loss.
+    """
+
+    lower: Annotated[str, Kept("from")]
+    upper: Annotated[str, Kept("to")]
+    gain: Flat
+
+
+@dataclass(frozen=True)
+class GainShares:
+    """How much of one forecast's gain over the base rate each has.
+
+    Attributes:
+        of: the forecast whose gain is 1.
+        by: the share of each, by name; empty where that gain is not shown to be above zero.
+    """
+
+    of: str
+    by: Mapping[str, Estimate]
+
+
+@dataclass(frozen=True)
+class LogCarries:
+    """How much each kind of knowledge adds to a forecast.
+
+    Attributes:
+        gains: by the reference that they are over, and by forecast.
+        increments: from the least knowledge to the most, and to the model.
+        share: of the whole gain.
+    """
+
+    gains: Mapping[str, Mapping[str, Gain]]
+    increments: tuple[Increment, ...]
+    share: GainShares
+
+
+def carried(losses: Mapping[str, Doubles], observed: Bools, model: str, sample: Sample) -> LogCarries:
     """Gains in log-loss on two references, what each kind of knowledge adds, and shares of the whole gain."""
     seen, *bits = (np.column_stack([it.sum(axis=1), it]) for it in (observed, *losses.values()))  # the sum, the days
     by_name = [ratio(loss, seen, sample.user) for loss in bits]
@@ -47,73 +102,33 @@ def carried(losses: Mapping[str, Doubles], observed: Bools, model: str, sample: 
         table = log_loss(weights)
         return np.asarray(table[place[reference]] - table)
 
-    gains: Json = {}
+    gains: dict[str, dict[str, Gain]] = {}
     for reference in (BASE_RATE, ACTIVITY):
         if reference not in place:
-            sample.notes.append(f"no prediction is named {reference!r}, so there are no gains over it")
+            sample.lack(f"gains over {reference}", "there is no prediction of this name")
             continue
         flat = sample.estimates(partial(gain, reference), f"gains over {reference}", why)
         whole, *days = (flat[column :: seen.shape[1]] for column in range(seen.shape[1]))
         gains[reference] = {
-            name: whole[at] | {"by_day": [{"day": day, **table[at]} for day, table in enumerate(days, 1)]}
+            name: Gain(whole[at], tuple(DayGain(day, table[at]) for day, table in enumerate(days, 1)))
             for name, at in place.items()
         }
 
-    ladder = [*(name for name in _KNOWS if name in place and name != model), model]
+    ladder = [*(name for name in _LADDER if name in place and name != model), model]
     rungs = [place[name] for name in ladder]
     added = sample.estimates(lambda weights: -np.diff(log_loss(weights)[rungs, 0]), "increments", why)
 
     of = EVERYTHING if EVERYTHING in place else model
-    share: Json = {"of": of, "by": {}}
-    if (gains.get(BASE_RATE, {}).get(of, {}).get("low") or 0) > 0:
+    share: dict[str, Estimate] = {}
+    of_whole = gains.get(BASE_RATE, {}).get(of)
+    if of_whole is not None and of_whole.total.side_of_zero == "above":
 
         def shares(weights: Doubles) -> Doubles:
             gained = gain(BASE_RATE, weights)[:, 0]
             return quotient(gained, np.full_like(gained, gained[place[of]]))
 
-        share["by"] = dict(zip(place, sample.estimates(shares, f"shares of the gain of {of}", why), strict=True))
+        share = dict(zip(place, sample.estimates(shares, f"shares of the gain of {of}", why), strict=True))
     else:
-        sample.notes.append(f"no shares of the gain of {of} over {BASE_RATE}: it is not shown to be above zero")
-    return {
-        "gains": gains,
-        "increments": [
-            {"from": lower, "to": upper, **it} for lower, upper, it in zip(ladder, ladder[1:], added, strict=False)
-        ],
-        "share": share,
-    }
-
-
-def sentences(carry: Json, differences: Json, model: str, level: float) -> list[str]:
-    """What the intervals say about what carries the prediction and about the model against its rivals."""
-    said = []
-    share = carry["share"]["by"].get(ACTIVITY)
-    for step in carry["increments"]:
-        if step["to"] == model:
-            continue
-        known = _KNOWS[step["from"]]
-        news = [part for part in _KNOWS[step["to"]] if part not in known]
-        subject, s = " and ".join(news), "" if news[1:] else "s"
-        known_already = f"the prediction from {' and '.join(known)}" if known else f"the {BASE_RATE}"
-        gained = amount(step, unit=" nats a day", level=level)
-        text = {
-            "above": f"{subject} improve{s} on {known_already} ({gained})",
-            "open": f"{subject} add{s} nothing that this log can show ({gained})",
-            "below": f"{subject} make{s} {known_already} worse ({gained})",
-            "unknown": f"whether {subject} improve{s} on {known_already} cannot be said ({gained})",
-        }[side_of_zero(step)]
-        if step["to"] == ACTIVITY and share and share["low"] is not None:
-            text += f"; this is {percentage(share, level=level)} of what {carry['share']['of']} gains on it"
-        said.append(text)
-    rivals = [name for name in (ACTIVITY, EVERYTHING, LIGHTGBM) if name in differences] or list(differences)
-    for rival in rivals:
-        gain = negated(differences[rival]["log_loss"])
-        gained = amount(gain, unit=" nats a day", level=level)
-        said.append(
-            {
-                "above": f"{model} predicts better than {rival} ({gained})",
-                "open": f"{model} and {rival} predict alike as far as this log shows ({gained})",
-                "below": f"{model} predicts worse than {rival} ({gained})",
-                "unknown": f"whether {model} predicts better than {rival} cannot be said ({gained})",
-            }[side_of_zero(gain)]
-        )
-    return [f"{text[0].upper()}{text[1:]}." for text in said]
+        sample.lack(f"shares of the gain of {of} over {BASE_RATE}", "that gain is not shown to be above zero")
+    steps = zip(ladder, ladder[1:], added, strict=False)
+    return LogCarries(gains, tuple(Increment(*step) for step in steps), GainShares(of, share))

@@ -1,15 +1,16 @@
-"""What other policies would have been worth on the test days: off-policy estimates, each with what it rests on.
+"""What other policies would have been worth on the test days: off-policy estimates, and the weights behind each.
 
-A policy is told by the chance with which it would have shown what was shown. Each exposure is judged alone: what its
-slot's being filled otherwise would have changed, all else left to the policy that ran.
+A policy is given by the probability with which it would have shown what was shown. Each exposure is estimated alone:
+what would have changed if another policy had filled its slot, while the policy that ran did all else.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -21,25 +22,103 @@ from reward.data.days import DAY
 from reward.data.event_log import SchemaError, reading
 from reward.data.files import scan
 from reward.data.validation import row_keys
-from reward.evaluation.estimates import Json, of_log
+from reward.evaluation.estimates import Estimate, of_log
 from reward.off_policy.doubly_robust import clipped_doubly_robust, doubly_robust
 from reward.off_policy.estimate import Refusal, effective_sample_size, top_share
-from reward.off_policy.feedback import MOST_OFF, LoggedFeedback
+from reward.off_policy.feedback import LoggedFeedback
 from reward.off_policy.ips import ips
 from reward.off_policy.selection import select_estimator
+from reward.records import Kept
 from reward.statistics.bootstrap import clustered_error
 from reward.statistics.intervals import normal
-from reward.text import amount, interval_name, places, readable, side_of_zero
 
 CHANCE = "shown by chance"
 LEANING = "leaning on the reward"  # as `_leaning` calls it
 UNCLIPPED = "unclipped"
-SHARES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)  # of the rows, the heaviest first, whose weight is told
+SHARES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)  # of the rows, the heaviest first, whose weight is summed
 KEYS = (USER, ITEM, TIMESTAMP)
 
 
+@dataclass(frozen=True)
+class BestGuess:
+    """The value of least estimated squared error, and the estimator that gives it."""
+
+    value: float
+    estimator: str
+
+
+@dataclass(frozen=True)
+class PolicyEstimate:
+    """What a policy would have changed of an outcome, an exposure.
+
+    Attributes:
+        policy: its name.
+        outcome: its name.
+        rows: of which the outcome is known.
+        effective_sample_size: of the weights on these.
+        ran: the mean of what came, under the policy that ran.
+        change: against that mean, with its interval; None: it is refused.
+        guess: None: it is refused.
+        refused: why there is no estimate; None: there is.
+        brief: the same in a few words.
+    """
+
+    policy: str
+    outcome: str
+    rows: int
+    effective_sample_size: Annotated[float, Kept("effective_rows")]
+    ran: float
+    change: Estimate | None = None
+    guess: BestGuess | None = None
+    refused: str | None = None
+    brief: str | None = None
+
+
+@dataclass(frozen=True)
+class PolicyWeights:
+    """The weights that a policy's estimates rest on.
+
+    Attributes:
+        policy: its name.
+        effective_sample_size: of all rows.
+        top_share: of the weight, that the heaviest 1% of the rows hold.
+        mean: of the weights; 1 where the propensities are right and the policy shows only what was tried.
+        curve: the share of the weight that the heaviest `SHARES` of the rows hold.
+    """
+
+    policy: str
+    effective_sample_size: Annotated[float, Kept("effective_rows")]
+    top_share: float
+    mean: Estimate
+    curve: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class PolicyValues:
+    """What policies would have been worth on the test days.
+
+    Attributes:
+        divergence: of the policies that lean, in nats from what the day showed.
+        level: of the intervals.
+        estimates: of each policy and outcome.
+        weights: of each policy.
+        click: the feedback that says that an item was taken up; None: there is none.
+    """
+
+    divergence: float
+    level: float
+    estimates: tuple[PolicyEstimate, ...]
+    weights: tuple[PolicyWeights, ...]
+    click: str | None = None
+
+    @property
+    def outcomes(self) -> list[str]:
+        """The names of what was estimated, the outcome first."""
+        return list(dict.fromkeys(it.outcome for it in self.estimates))
+
+
 class _Came(NamedTuple):
-    """What came of exposures: some of the rows, by place, the values, and what was expected before the item was."""
+    """An outcome of exposures: the places of its rows, their values, and the forecasts of before the item was shown."""
 
     name: str
     place: Ints
@@ -61,7 +140,7 @@ def other_policies(
     min_effective_sample_size: float,
     most: Sequence[float],
     level: float,
-) -> Json:
+) -> PolicyValues:
     """Estimate for some policies how much more or less of each outcome an exposure would have brought.
 
     The policies: the day's items by chance, in the shares in which they were shown; these shares leaning on the mean
@@ -86,13 +165,6 @@ def other_policies(
         min_effective_sample_size: below these an estimate is refused.
         most: weights at which estimates may be clipped.
         level: of the intervals.
-
-    Returns:
-        ``divergence``, ``level`` and ``click``; ``estimates``, of each policy and outcome ``policy``, ``outcome``,
-        ``rows``, ``effective_rows``, ``ran`` (mean of what came), ``change`` (an estimate with its interval) and
-        ``guess`` (value and estimator), or why it was ``refused``, at length and in ``brief``; ``weights``, of each
-        policy ``policy``, ``effective_rows``, ``top_share``, ``mean`` (an estimate) and ``curve``, the share of the
-        weight that the heaviest `SHARES` of the rows hold; and ``sentences``.
     """
     targets = dict(_leaning(rows, past, click, divergence))
     if proposed is not None:
@@ -105,7 +177,7 @@ def other_policies(
     weights, estimates = [], []
     for name, target in targets.items():
         weight = target / propensity
-        weights.append({"policy": name, **_weights(weight, users, level)})
+        weights.append(_weights(name, weight, users, level))
         for came in outcomes:
             logged = LoggedFeedback(
                 reward=came.value,
@@ -113,15 +185,12 @@ def other_policies(
                 user=user[came.place],
                 min_effective_sample_size=min_effective_sample_size,
             )
-            found = _estimate(logged, target[came.place], came.expected, most, level)
-            estimates.append({"policy": name, "outcome": came.name, "rows": len(came.place), **found})
-    found = {"divergence": divergence, "level": level, "click": click, "estimates": estimates, "weights": weights}
-    told = {outcomes[0].name, click} if outcomes else {click}
-    return found | {"sentences": _sentences(found, [it.name for it in outcomes if it.name in told])}
+            estimates.append(_estimate(name, came, logged, target[came.place], most, level))
+    return PolicyValues(divergence, level, tuple(estimates), tuple(weights), click)
 
 
 def proposed_policies(file: str | Path, events: pl.DataFrame, timestamp_unit: str | None) -> pl.DataFrame:
-    """Policies that somebody proposes, of each of these events.
+    """Read a file of proposed policies, for each of these events.
 
     Args:
         file: parquet with ``user_id``, ``item_id``, ``timestamp`` and a column a policy: the chance in [0, 1] with
@@ -136,34 +205,34 @@ def proposed_policies(file: str | Path, events: pl.DataFrame, timestamp_unit: st
         SchemaError: the file cannot be read, lacks a column or an event, or a chance is not one.
     """
     with reading(f"policies={file}"):
-        told = scan("policies", file).collect()
-    names = [name for name in told.columns if name not in KEYS]
-    if not names or not {*KEYS} <= {*told.columns}:
+        given = scan("policies", file).collect()
+    names = [name for name in given.columns if name not in KEYS]
+    if not names or not {*KEYS} <= {*given.columns}:
         raise SchemaError(
             f"policies={file} expected the columns {', '.join(KEYS)} and a column a policy, its chance of showing the "
-            f"item, got {', '.join(told.columns)}"
+            f"item, got {', '.join(given.columns)}"
         )
-    wrong = [name for name in names if not told[name].dtype.is_numeric()]
-    wrong = wrong or [name for name in names if not told[name].is_between(0, 1).fill_null(value=False).all()]
+    wrong = [name for name in names if not given[name].dtype.is_numeric()]
+    wrong = wrong or [name for name in names if not given[name].is_between(0, 1).fill_null(value=False).all()]
     if wrong:
         raise SchemaError(
             f"policies={file} expected chances from 0 to 1 without nulls, got others in {', '.join(wrong)}"
         )
-    keys = row_keys(told, timestamp_unit)
+    keys = row_keys(given, timestamp_unit)
     if keys.is_duplicated().any():
         raise SchemaError(
             f"policies={file} expected one row an event, got {int(keys.is_duplicated().sum())} rows that share user, "
             "item and moment with another"
         )
     found = events.select(KEYS).join(
-        keys.with_columns(told[name].cast(pl.Float64) for name in names), on=KEYS, how="left", maintain_order="left"
+        keys.with_columns(given[name].cast(pl.Float64) for name in names), on=KEYS, how="left", maintain_order="left"
     )
     lacking = int(found[names[0]].null_count())
     if lacking:
         raise SchemaError(
             f"policies={file} expected a row for each of the {len(events):,} events of the test days, got none for "
-            f"{lacking:,} of them, the first {found.filter(pl.col(names[0]).is_null()).row(0)[:3]}: a policy must be "
-            "told wherever something was shown"
+            f"{lacking:,} of them, the first {found.filter(pl.col(names[0]).is_null()).row(0)[:3]}: a policy needs a "
+            "probability wherever something was shown"
         )
     return found.select(names)
 
@@ -181,8 +250,8 @@ def _leaning(
     for name, lean in [(CHANCE, None), ("reward", "the reward"), *clicks]:
         table = counts.with_columns(pl.lit(1.0).alias("odds"))
         if lean is not None:
-            told = past.group_by(ITEM).agg(pl.col(name).cast(pl.Float64).mean().alias("mean"))
-            mean = counts.join(told, on=ITEM, how="left", maintain_order="left")["mean"]
+            means = past.group_by(ITEM).agg(pl.col(name).cast(pl.Float64).mean().alias("mean"))
+            mean = counts.join(means, on=ITEM, how="left", maintain_order="left")["mean"]
             off = (mean - mean.mean()).fill_null(0.0).to_numpy()
             if not np.ptp(off) > 0:
                 continue
@@ -201,22 +270,24 @@ def _leaning(
 def _outcomes(
     rows: pl.DataFrame, trace: Bools, observed: Bools, past: pl.DataFrame, feedback: Sequence[str], unit: str
 ) -> Iterator[_Came]:
-    """What came of the rows: as many of the outcome's days as half of the rows know, and the feedback."""
+    """The outcomes of the rows: as many of the outcome's days as half of the rows know, and the feedback."""
     known, horizon = observed.sum(axis=1), observed.shape[1]
     days = int(np.sort(known)[len(known) // 2])
     place = np.flatnonzero(known >= days)
-    told = unit if days == horizon else f"{unit} (the first {days} of these)"
+    name = unit if days == horizon else f"{unit} (the first {days} of these)"
     value = (trace & observed)[place, :days].sum(axis=1).astype(np.float64)
-    yield _Came(told, place, value, rows["value_before"].to_numpy()[place] * days / horizon)
+    yield _Came(name, place, value, rows["value_before"].to_numpy()[place] * days / horizon)
     everywhere = np.arange(len(rows))
     for name in feedback:
         usual = float(past[of_log(name)].cast(pl.Float64).mean() or 0.0)  # type: ignore[arg-type]
         yield _Came(name, everywhere, rows[of_log(name)].cast(pl.Float64).to_numpy(), np.full(len(rows), usual))
 
 
-def _estimate(logged: LoggedFeedback, target: Doubles, expected: Doubles, most: Sequence[float], level: float) -> Json:
-    told: Json = {"ran": float(logged.reward.mean()), "change": None, "guess": None, "refused": None, "brief": None}
-    model = (expected, expected)  # before the item is known: of the one shown, and of any
+def _estimate(
+    policy: str, came: _Came, logged: LoggedFeedback, target: Doubles, most: Sequence[float], level: float
+) -> PolicyEstimate:
+    known = partial(PolicyEstimate, policy, came.name, len(came.place), ran=float(logged.reward.mean()))
+    model = (came.expected, came.expected)  # before the item is known: of the one shown, and of any
     try:
         ran = ips(logged, logged.propensity)
         worth = {UNCLIPPED: partial(doubly_robust, logged, target, *model)}
@@ -224,51 +295,23 @@ def _estimate(logged: LoggedFeedback, target: Doubles, expected: Doubles, most: 
         changes = {name: lambda estimator=estimator: estimator().minus(ran) for name, estimator in worth.items()}
         chosen = select_estimator(changes, reference=UNCLIPPED)
     except Refusal as error:
-        return told | {"effective_rows": error.effective_sample_size, "refused": str(error), "brief": error.brief}
+        return known(error.effective_sample_size, refused=str(error), brief=error.brief)
     change = changes[UNCLIPPED]()
-    low, high = change.interval(level)
-    return told | {
-        "effective_rows": change.effective_sample_size,
-        "change": {"value": change.value, "low": low, "high": high},
-        "guess": {"value": chosen.estimate.value, "estimator": chosen.name},
-    }
+    return known(
+        change.effective_sample_size,
+        change=Estimate(change.value, *change.interval(level)),
+        guess=BestGuess(chosen.estimate.value, chosen.name),
+    )
 
 
-def _weights(weight: Doubles, users: Ints, level: float) -> Json:
+def _weights(policy: str, weight: Doubles, users: Ints, level: float) -> PolicyWeights:
     heavy = np.sort(weight)[::-1].cumsum()
     mean, half = float(weight.mean()), normal(level) * clustered_error((users, weight))
     at = [int(np.ceil(share * len(weight))) - 1 for share in SHARES]
-    return {
-        "effective_rows": float(effective_sample_size(weight)),
-        "top_share": float(top_share(weight)),
-        "mean": {"value": mean, "low": mean - half, "high": mean + half},
-        "curve": (heavy[at] / max(heavy[-1], np.finfo(float).tiny)).tolist(),
-    }
-
-
-def _sentences(found: Mapping[str, Any], outcomes: Sequence[str]) -> list[str]:
-    """What each policy changes of some outcomes, and where its weights do not average 1."""
-    said, level = [], found["level"]
-    for weights in found["weights"]:
-        name, mean = weights["policy"], weights["mean"]
-        told = [it for it in found["estimates"] if it["policy"] == name and it["outcome"] in outcomes]
-        said.append(f"{name[0].upper()}{name[1:]}: {'; '.join(_change(it, level) for it in told)}.")
-        if not mean["low"] <= 1 <= mean["high"] and abs(mean["value"] - 1) > MOST_OFF:
-            said.append(
-                f"The weights of {name!r} average {amount(mean, unit='', level=level)}, and should average 1: the "
-                "propensities are wrong, or it shows what was never tried."
-            )
-    return said
-
-
-def _change(estimate: Json, level: float) -> str:
-    outcome, change = estimate["outcome"], estimate["change"]
-    if change is None:
-        return f"no estimate of {outcome}, with {estimate['brief']}"
-    decimals = places([change])
-    value, low, high = (readable(change[end], decimals) for end in ("value", "low", "high"))
-    sign = "+" if float(change["value"]) > 0 else ""
-    told = f"{sign}{value} ({interval_name(level)} {low} to {high}) on {estimate['ran']:.3g}"
-    if side_of_zero(change) == "open":
-        return f"no change of {outcome} that this log can show, {told}"
-    return f"{outcome} {told}"
+    return PolicyWeights(
+        policy,
+        float(effective_sample_size(weight)),
+        float(top_share(weight)),
+        Estimate(mean, mean - half, mean + half),
+        tuple((heavy[at] / max(heavy[-1], np.finfo(float).tiny)).tolist()),
+    )

@@ -1,11 +1,11 @@
-"""What test rows say about a reward model, as plain values: all that a report shows and a table prints.
+"""What test rows say about a reward model, in numbers: all that a report shows and a table prints.
 
-An estimate is ``{"value", "low", "high"}`` with an interval that resamples users. None stands where something
-cannot be computed, and ``notes`` says why.
+Intervals resample users. Where something cannot be computed, ``missing`` says why.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -21,7 +21,8 @@ from reward.evaluation.estimates import (
     PREVIOUS,
     SCORES,
     SLICE,
-    Json,
+    Estimate,
+    Missing,
     Sample,
     estimate_of,
     grouped,
@@ -29,9 +30,10 @@ from reward.evaluation.estimates import (
     of_log,
     too_few,
 )
-from reward.evaluation.log_carries import ORDER, carried, sentences
+from reward.evaluation.findings import Bin, DayMetric, DayReliability, Evaluation, Metric, Metrics, Slice
+from reward.evaluation.log_carries import ORDER, carried
 from reward.evaluation.measure import Measurement, evaluate_against
-from reward.evaluation.value_decomposition import ledger, reward_account
+from reward.evaluation.value_decomposition import reward_distribution, value_decomposition
 from reward.outcomes.protocol import DAYS, Points
 from reward.statistics.bootstrap import ratio
 
@@ -52,14 +54,14 @@ def assess(
     min_slice_users: int,
     min_item_rows: int,
     points: Points = DAYS,
-) -> Json:
-    """Measure a reward model, its baselines, its ledger and its rewards on test rows.
+) -> Evaluation:
+    """Measure a reward model, its baselines, the steps of its value and its rewards on test rows.
 
     An item's click rate is its mean of ``click``. Where surprise is grouped by it, it is the rate
     among the other half of the users: with a row's own click on both sides, surprise would rise with it in a
-    perfect model too. The correlation of click rate with mean reward is over items, weighted by rows. Of it and of the
-    correlation of reward with exposure resampled is the covariance, and the standard deviations stay, which resampling
-    would raise by adding noise.
+    perfect model too. The correlation of click rate with mean reward is over items, weighted by rows. Its interval, and
+    that of the correlation of reward with exposure, resamples the covariance alone. The standard deviations stay as
+    they are, because resampling would add noise to them.
 
     Args:
         predictions: probabilities (n, H) of being active on each day, by name. Beside ``model`` the names
@@ -73,20 +75,17 @@ def assess(
         model: name of the reward model's prediction.
         unit: of values and rewards.
         click: the log's feedback that says that an item was taken up; None: it has none, and rewards and surprise are
-            not held against it.
+            not compared with it.
         resamples: number of resamples of users.
         seed: of the resamples and of the halves of the users.
         level: of the intervals, in (0, 1).
-        bins: groups of equal mass: of the calibration error, the reliability curves and the items by click rate.
+        bins: number of groups of equal mass, for the calibration error, the reliability and the items by click rate.
         min_slice_users: a slice with fewer is named and not measured.
         min_item_rows: an item with fewer has no click rate.
-        points: how amounts of the outcome are told.
+        points: how amounts of the outcome are called.
 
     Returns:
-        What was asked for and ``metrics`` {prediction: {metric: estimate, by_day}}; ``differences``, ``model`` minus
-        each other prediction, alike; ``carry``, how much of what can be predicted past activity carries alone and what
-        the rest adds; ``slices``; ``reliability``; ``ledger``; ``reward``; ``notes``. Every value is a string,
-        finite number, bool or None.
+        What was asked for and what was found. `judge` adds the rest.
 
     Raises:
         ValueError: a prediction, column or row is missing or unusable, nothing is observed, or all rows are of
@@ -101,49 +100,50 @@ def assess(
     setting: dict[str, Any] = {"resamples": resamples, "seed": seed, "level": level}
     asked = {"trace": trace, "observed": observed, "user": user, "bins": bins, "once": points.share, **setting}
     tables, pairs = evaluate_against(predictions, model, **asked)
-    differences = {name: _by_metric(table) for name, table in pairs.items()}
-    sample = Sample(user, len(codes), **setting, notes=_undefined(tables))
+    sample = Sample(user, len(codes), **setting, missing=_undefined(tables))
     given = {name: np.where(observed, np.asarray(p, np.float64), 0.0) for name, p in predictions.items()}
     losses = {name: _losses(p, trace, observed) for name, p in given.items()}
-    carry = carried(losses, observed, model, sample)
-    return {
-        "model": model,
-        "unit": unit,
-        "points": points._asdict(),
-        "feedback": click,
-        "horizon_days": trace.shape[1],
-        "rows": len(trace),
-        "users": len(codes),
-        "items": rows[ITEM].n_unique(),
-        "observed_days": int(observed.sum()),
-        "bins": bins,
-        "min_slice_users": min_slice_users,
-        "min_item_rows": min_item_rows,
-        **setting,
-        "metrics": {name: _by_metric(table) for name, table in tables.items()},
-        "differences": differences,
-        "carry": carry | {"sentences": sentences(carry, differences, model, level)},
-        "slices": _slices(given, losses, trace, observed, rows, model, min_slice_users, sample),
-        "reliability": {
-            name: _reliability(given[name], trace, observed, bins, name, sample)
-            for name in dict.fromkeys((model, ACTIVITY))
-            if name in given
-        },
-        "ledger": ledger(rows, click, unit, bins, min_item_rows, sample),
-        "reward": reward_account(rows, click, min_item_rows, sample),
-        "notes": sample.notes,
-    }
+    curves = [name for name in dict.fromkeys((model, ACTIVITY)) if name in given]
+    return Evaluation(
+        model=model,
+        unit=unit,
+        points=points,
+        click=click,
+        horizon_days=trace.shape[1],
+        rows=len(trace),
+        users=len(codes),
+        items=rows[ITEM].n_unique(),
+        observed_days=int(observed.sum()),
+        bins=bins,
+        min_slice_users=min_slice_users,
+        min_item_rows=min_item_rows,
+        resamples=resamples,
+        seed=seed,
+        level=level,
+        metrics={name: _by_metric(table) for name, table in tables.items()},
+        differences={name: _by_metric(table) for name, table in pairs.items()},
+        carries=carried(losses, observed, model, sample),
+        slices=_slices(given, losses, trace, observed, rows, model, min_slice_users, sample),
+        reliability={name: _reliability(given[name], trace, observed, bins, name, sample) for name in curves},
+        decomposition=value_decomposition(rows, click, bins, min_item_rows, sample),
+        reward=reward_distribution(rows, click, min_item_rows, sample),
+        missing=tuple(sample.missing),
+    )
 
 
-def overview(assessment: Json) -> dict[str, list[Json | None]]:
-    """Columns that sum an assessment up, over the horizon: an estimate for each prediction, None if there is none."""
-    metrics = assessment["metrics"]
-    gains = assessment["carry"]["gains"].get(ACTIVITY, {})
-    named = {"Brier": "brier", "AUC": "auc", "C-index": "c_index", "calibration error": "calibration_error"}
+def overview(evaluation: Evaluation) -> dict[str, list[Estimate | None]]:
+    """Columns that sum an evaluation up, over the horizon: an estimate for each prediction, None if there is none."""
+    metrics = evaluation.metrics.values()
+    gains = evaluation.carries.gains.get(ACTIVITY, {})
     return {
-        "log-loss": [it["log_loss"] for it in metrics.values()],
-        f"gain over {ACTIVITY}": [None if name == ACTIVITY else gains.get(name) for name in metrics],
-        **{column: [it[metric] for it in metrics.values()] for column, metric in named.items()},
+        "log-loss": [it.log_loss.estimate for it in metrics],
+        f"gain over {ACTIVITY}": [
+            None if name == ACTIVITY or name not in gains else gains[name].total for name in evaluation.metrics
+        ],
+        "Brier": [it.brier.estimate for it in metrics],
+        "AUC": [it.auc.estimate for it in metrics],
+        "C-index": [it.c_index.estimate for it in metrics],
+        "calibration error": [it.calibration_error.estimate for it in metrics],
     }
 
 
@@ -170,37 +170,37 @@ def _slice_names(rows: pl.DataFrame) -> list[str]:
     return [name for name in rows.columns if name.startswith(SLICE)]
 
 
-def _by_metric(table: Sequence[Measurement]) -> Json:
-    nested: Json = {}
+def _by_metric(table: Sequence[Measurement]) -> Metrics:
+    whole, days = {}, defaultdict(list)
     for it in table:
-        plain = estimate_of(it.value, it.low, it.high) | {"rows": it.rows, "users": it.users}
+        estimate = estimate_of(it.value, it.low, it.high)
         if it.day is None:
-            nested[it.metric] = plain | {"by_day": []}
+            whole[it.metric] = (estimate, it.rows, it.users)
         else:
-            nested[it.metric]["by_day"].append({"day": it.day, **plain})
-    return nested
+            days[it.metric].append(DayMetric(it.day, estimate, it.rows, it.users))
+    return Metrics(**{name: Metric(*sums, tuple(days[name])) for name, sums in whole.items()})
 
 
-def _undefined(tables: Mapping[str, Sequence[Measurement]]) -> list[str]:
-    """A line for each reason why measurements have no value or no interval, with their days."""
-    days: dict[str, dict[str, None]] = {}
+def _undefined(tables: Mapping[str, Sequence[Measurement]]) -> list[Missing]:
+    """Measurements that have no value or no interval, with their days; one for each reason."""
+    days: dict[tuple[str, str], dict[str, None]] = {}
     for name, table in tables.items():
         for it in table:
             when = "horizon" if it.day is None else f"day {it.day}"
             if it.rows == 0:
-                days.setdefault("no row is observed", {})[when] = None
+                days.setdefault(("metrics", "no row is observed"), {})[when] = None
             elif reason := _reason(it):
-                days.setdefault(f"{it.metric} of {name}: {reason}", {})[when] = None
-    return [f"{reason} ({', '.join(when)})" for reason, when in days.items()]
+                days.setdefault((f"{it.metric} of {name}", reason), {})[when] = None
+    return [Missing(f"{what} ({', '.join(when)})", why) for (what, why), when in days.items()]
 
 
 def _reason(it: Measurement) -> str | None:
     if np.isinf(it.value):
-        return f"no value, for {INFINITE}"
+        return f"no value, because {INFINITE}"
     if np.isnan(it.value):
         why = {"auc": "all rows were active, or none", "c_index": "no two rows can be compared"}
-        return f"no value, for {why.get(it.metric, 'nobody was active')}"
-    return f"no interval, for {too_few(it.users)}" if np.isnan(it.low) else None
+        return f"no value, because {why.get(it.metric, 'nobody was active')}"
+    return f"no interval, because {too_few(it.users)}" if np.isnan(it.low) else None
 
 
 def _losses(p: Doubles, trace: Bools, observed: Bools) -> Doubles:
@@ -218,14 +218,15 @@ def _slices(
     model: str,
     min_users: int,
     sample: Sample,
-) -> list[Json]:
+) -> tuple[Slice, ...]:
     """Log-loss, gain over activity only and active days a row, of all rows and of each slice with enough users."""
     known = np.asarray(observed.any(axis=1))
     masks = {"all rows": known}
     masks |= {name.removeprefix(SLICE): known & rows[name].to_numpy() for name in _slice_names(rows)}
     sizes = {name: (int(mask.sum()), len(np.unique(sample.user[mask]))) for name, mask in masks.items()}
     small = {name: users for name, (_, users) in sizes.items() if users < min_users}
-    sample.notes += [f"slice {it}: not measured, it has {n} users, of {min_users} at least" for it, n in small.items()]
+    for name, users in small.items():
+        sample.lack(f"slice {name}", f"it has {users} users and needs {min_users} to be measured")
     large = [name for name in masks if name not in small]
     inside = np.array([masks[name] for name in large]).reshape(len(large), len(known)).T
 
@@ -243,15 +244,15 @@ def _slices(
             statistic = ratio(above[:, None] * inside, below[:, None] * inside, sample.user)
             found = sample.estimates(statistic, f"{metric} by slice", INFINITE)
             measured[metric] = dict(zip(large, found, strict=True))
-    metrics = ("log_loss", "gain", "predicted", "observed")
-    return [
-        {"slice": name, "rows": count, "users": users, "measured": name in large}
-        | {metric: measured.get(metric, {}).get(name) for metric in metrics}
-        for name, (count, users) in sizes.items()
-    ]
+    return tuple(
+        Slice(name, rows, users, name in large, **{metric: found.get(name) for metric, found in measured.items()})
+        for name, (rows, users) in sizes.items()
+    )
 
 
-def _reliability(p: Doubles, trace: Bools, observed: Bools, bins: int, name: str, sample: Sample) -> list[Json]:
+def _reliability(
+    p: Doubles, trace: Bools, observed: Bools, bins: int, name: str, sample: Sample
+) -> tuple[DayReliability, ...]:
     """For each day with an observed row the bins that hold rows: mean predicted, share that came true."""
     days = []
     for day in np.flatnonzero(observed.any(axis=0)):
@@ -262,6 +263,5 @@ def _reliability(p: Doubles, trace: Bools, observed: Bools, bins: int, name: str
         statistic = sample.ratio_over(seen, came[:, None] & inside, inside)
         shares = sample.estimates(statistic, f"reliability of {name} on day {day + 1}", "no row is in the bin")
         groups = zip(means.tolist(), shares, count.tolist(), strict=True)
-        table = [{"predicted": mean, "observed": share, "rows": size} for mean, share, size in groups]
-        days.append({"day": int(day) + 1, "bins": table})
-    return days
+        days.append(DayReliability(int(day) + 1, tuple(Bin(*group) for group in groups)))
+    return tuple(days)

@@ -2,32 +2,139 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Annotated
+
 import numpy as np
 import polars as pl
 
 from reward.arrays import Doubles
 from reward.columns import ITEM
 from reward.evaluation.estimates import (
-    NO_CLICK,
     PREVIOUS,
     ROUNDING,
     SCORES,
-    Json,
+    Estimate,
+    Flat,
     Sample,
+    Spread,
     covariances_of,
-    estimate_of,
     grouped,
     numbers_of,
     of_log,
     spread,
 )
+from reward.records import Kept
 from reward.statistics.bootstrap import quotient, ratio
-from reward.text import amount, percentage, side_of_zero
 
 _BARS = 60  # of a histogram, which spans the middle 99% of the rows
 
 
-def ledger(rows: pl.DataFrame, click: str | None, unit: str, bins: int, min_item_rows: int, sample: Sample) -> Json:
+_Spread = Annotated[Spread, Kept(flat=True)]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One of the three steps of the value.
+
+    Attributes:
+        name: arrival, exposure or surprise.
+        rows: that have it.
+        mean: over these.
+        spread: over these.
+    """
+
+    name: Annotated[str, Kept("step")]
+    rows: int
+    mean: Flat
+    spread: _Spread
+
+
+@dataclass(frozen=True)
+class ItemGroup:
+    """Items of a similar click rate.
+
+    Attributes:
+        rate: their mean click rate, among users of the other half.
+        rows: of these items.
+        items: how many they are.
+        surprise: its mean over the rows.
+    """
+
+    rate: float
+    rows: int
+    items: int
+    surprise: Flat
+
+
+@dataclass(frozen=True)
+class ValueDecomposition:
+    """How a value comes about, step by step.
+
+    Attributes:
+        steps: arrival, exposure and surprise.
+        largest_difference: of reward and exposure step, over the rows.
+        reward_is_exposure: they are the same on every row, but for rounding.
+        correlation: of reward and exposure step, over rows.
+        surprise_by_rate: its mean in groups of items; empty where there is no click or too few rows.
+        slope: of surprise on an item's click rate.
+    """
+
+    steps: tuple[Step, ...]
+    largest_difference: Annotated[float, Kept("reward_off")]
+    reward_is_exposure: bool
+    correlation: Annotated[Estimate, Kept("reward_and_exposure")]
+    surprise_by_rate: Annotated[tuple[ItemGroup, ...], Kept("surprise")]
+    slope: Estimate
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """Counts of values between edges over the middle 99% of them, and how many lie below and above."""
+
+    edges: tuple[float, ...]
+    counts: tuple[int, ...]
+    below: int
+    above: int
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """How values are distributed over rows."""
+
+    spread: _Spread
+    mean: float
+    histogram: Histogram
+
+
+@dataclass(frozen=True)
+class ItemCorrelation:
+    """A correlation over items, weighted by rows, and of how many items."""
+
+    estimate: Flat
+    items: int
+
+
+@dataclass(frozen=True)
+class RewardDistribution:
+    """How rewards and their standard deviations are distributed.
+
+    Attributes:
+        reward: over rows.
+        std: its standard deviation, over rows.
+        beyond_two_std: the share of rows whose reward is more than two of its standard deviations away from zero.
+        click_correlation: of an item's mean reward and its click rate.
+    """
+
+    reward: Annotated[Distribution, Kept(flat=True)]
+    std: Distribution
+    beyond_two_std: Estimate
+    click_correlation: Annotated[ItemCorrelation, Kept("correlation")]
+
+
+def value_decomposition(
+    rows: pl.DataFrame, click: str | None, bins: int, min_item_rows: int, sample: Sample
+) -> ValueDecomposition:
     """The three steps of the value, whether the reward is one of them, and whether surprise goes with click rate."""
     before, exposed, after, reward = (numbers_of(rows, name) for name in SCORES[:4])
     previous = numbers_of(rows, PREVIOUS)
@@ -42,35 +149,13 @@ def ledger(rows: pl.DataFrame, click: str | None, unit: str, bins: int, min_item
     ):
         mean = ratio(np.where(taken, change, 0.0)[:, None], taken[:, None], sample.user)
         [estimate] = sample.estimates(mean, f"mean {name}", "no row has a value_previous")
-        steps.append({"step": name, "rows": int(taken.sum()), **estimate, **spread(change[taken])})
+        steps.append(Step(name, int(taken.sum()), estimate, spread(change[taken])))
     off, together = _reward_and_exposure(reward, exposure, sample)
     groups, slope = _surprise_by_rate(surprise, rows, click, bins, min_item_rows, sample)
-    told, of_item = amount(slope, unit="", level=sample.level), f"an item's mean {click}"
-    return {
-        "steps": steps,
-        "reward_off": off,
-        "reward_is_exposure": off <= ROUNDING,
-        "reward_and_exposure": together,
-        "surprise": groups,
-        "slope": slope,
-        "sentences": [
-            f"The reward is the exposure step on every row, within {off:.1g} {unit}."
-            if off <= ROUNDING
-            else "The reward is not the exposure step, which is a difference of forecasts: over rows their correlation "
-            f"is {amount(together, unit='', level=sample.level)}.",
-            NO_CLICK
-            if click is None
-            else {
-                "above": f"Surprise rises with {of_item} (slope {told}): what gets much of it is underrated.",
-                "open": f"Surprise does not depend on {of_item} as far as this log shows (slope {told}).",
-                "below": f"Surprise falls with {of_item} (slope {told}): what gets much of it is overrated.",
-                "unknown": f"Whether surprise depends on {of_item} cannot be said (slope: {told}).",
-            }[side_of_zero(slope)],
-        ],
-    }
+    return ValueDecomposition(tuple(steps), off, off <= ROUNDING, together, groups, slope)
 
 
-def _reward_and_exposure(reward: Doubles, exposure: Doubles, sample: Sample) -> tuple[float, Json]:
+def _reward_and_exposure(reward: Doubles, exposure: Doubles, sample: Sample) -> tuple[float, Estimate]:
     """By how much they differ at most, and their correlation over rows."""
     scale = np.array([reward.std() * exposure.std()])
     covariances = covariances_of(np.ones(len(reward), bool), exposure, reward, sample)
@@ -84,10 +169,10 @@ def _reward_and_exposure(reward: Doubles, exposure: Doubles, sample: Sample) -> 
 
 def _surprise_by_rate(
     surprise: Doubles, rows: pl.DataFrame, click: str | None, bins: int, min_item_rows: int, sample: Sample
-) -> tuple[list[Json], Json]:
+) -> tuple[tuple[ItemGroup, ...], Estimate]:
     """Mean surprise in groups of items by their click rate among the other half of the users, and its slope."""
     if click is None:
-        return [], estimate_of(np.nan, np.nan, np.nan)
+        return (), Estimate()
     codes, item = np.unique(rows[ITEM].to_numpy(), return_inverse=True)
     half = (np.random.default_rng(sample.seed).permutation(sample.users) % 2)[sample.user]
     cell = 2 * item + half
@@ -96,20 +181,20 @@ def _surprise_by_rate(
     other = 2 * item + 1 - half
     there = count[other] >= min_item_rows
     if not there.any():
-        sample.notes.append(
-            f"surprise by {click}: no item has min_item_rows={min_item_rows} rows in either half of the users"
+        sample.lack(
+            f"surprise by {click}", f"no item has min_item_rows={min_item_rows} rows in either half of the users"
         )
-        return [], estimate_of(np.nan, np.nan, np.nan)
+        return (), Estimate()
     rate = clicks[other[there]] / count[other[there]]
     surprise, item = surprise[there], item[there]
     inside, sizes = grouped(rate, bins)
     statistic = sample.ratio_over(there, surprise[:, None] * inside, inside)
     means = sample.estimates(statistic, f"surprise by {click}", "no row is in the group")
     rates = rate @ inside / sizes
-    groups = [
-        {"rate": float(mean_rate), "rows": int(size), "items": len(np.unique(item[members])), **mean}
+    groups = tuple(
+        ItemGroup(float(mean_rate), int(size), len(np.unique(item[members])), mean)
         for mean_rate, size, members, mean in zip(rates, sizes, inside.T, means, strict=True)
-    ]
+    )
     covariances = covariances_of(there, rate, surprise, sample)
 
     def slope(weights: Doubles) -> Doubles:
@@ -120,57 +205,37 @@ def _surprise_by_rate(
     return groups, estimate
 
 
-def reward_account(rows: pl.DataFrame, click: str | None, min_item_rows: int, sample: Sample) -> Json:
+def reward_distribution(
+    rows: pl.DataFrame, click: str | None, min_item_rows: int, sample: Sample
+) -> RewardDistribution:
     """How rewards and their standard deviations are distributed, and whether the reward is clickability."""
     reward, std = numbers_of(rows, "reward"), numbers_of(rows, "reward_std")
-    clear = estimate_of(np.nan, np.nan, np.nan)
+    clear = Estimate()
     if std.any():
         beyond = (np.abs(reward) > 2 * std)[:, None]
         [clear] = sample.estimates(ratio(beyond, np.ones_like(beyond), sample.user), "rewards beyond 2 std", "no rows")
     else:
-        sample.notes.append(
-            "share of rewards beyond 2 reward_std: reward_std is 0 on every row, as in an ensemble of one"
-        )
+        sample.lack("share of rewards beyond 2 reward_std", "reward_std is 0 on every row, as in an ensemble of one")
     correlation, items = _clickability(reward, rows, click, min_item_rows, sample)
-    told, rate = amount(correlation, unit="", level=sample.level), f"its mean {click}"
-    return {
-        **spread(reward),
-        "mean": float(reward.mean()),
-        "histogram": _histogram(reward),
-        "std": spread(std) | {"mean": float(std.mean()), "histogram": _histogram(std)},
-        "beyond_two_std": clear,
-        "correlation": correlation | {"items": items},
-        "sentences": [
-            "How many rewards stand out from their standard deviation cannot be said."
-            if clear["value"] is None
-            else f"On {percentage(clear, level=sample.level)} of the rows the reward is more than two of its standard "
-            "deviations away from zero.",
-            NO_CLICK
-            if click is None
-            else {
-                "above": f"An item's mean reward rises with {rate} (correlation {told}).",
-                "open": f"An item's mean reward does not go with {rate} as far as this log shows (correlation {told}).",
-                "below": f"An item's mean reward falls with {rate} (correlation {told}).",
-                "unknown": f"Whether an item's mean reward goes with {rate} cannot be said (correlation: {told}).",
-            }[side_of_zero(correlation)],
-        ],
-    }
+    of_reward, of_std = (Distribution(spread(it), float(it.mean()), _histogram(it)) for it in (reward, std))
+    return RewardDistribution(of_reward, of_std, clear, ItemCorrelation(correlation, items))
 
 
 def _clickability(
     reward: Doubles, rows: pl.DataFrame, click: str | None, min_item_rows: int, sample: Sample
-) -> tuple[Json, int]:
+) -> tuple[Estimate, int]:
     """Correlation of items' mean reward with their click rate, weighted by rows, and how many items have both."""
     _, item, count = np.unique(rows[ITEM].to_numpy(), return_inverse=True, return_counts=True)
     there = count[item] >= min_item_rows
     items = int((count >= min_item_rows).sum())
     if click is None:
-        return estimate_of(np.nan, np.nan, np.nan), items
+        return Estimate(), items
     if items < 3:
-        sample.notes.append(
-            f"correlation of reward with {click}: {items} items, of 3 at least, have min_item_rows={min_item_rows} rows"
+        sample.lack(
+            f"correlation of reward with {click}",
+            f"it needs 3 items with min_item_rows={min_item_rows} rows or more, and there are {items}",
         )
-        return estimate_of(np.nan, np.nan, np.nan), items
+        return Estimate(), items
     reward, clicks = (
         column - column[there][0] for column in (reward, numbers_of(rows, of_log(click)))
     )  # a constant is 0
@@ -185,10 +250,10 @@ def _clickability(
     return found, items
 
 
-def _histogram(values: Doubles) -> Json:
+def _histogram(values: Doubles) -> Histogram:
     """Counts between edges over the middle 99% of the values, and how many lie outside."""
     low, high = np.quantile(values, [0.005, 0.995])
     span = (low, high) if high > low else (low - abs(low) / 2, high + abs(high) / 2 or 1.0)  # all alike: one bar
     counts, edges = np.histogram(values, _BARS, range=span)
     below, above = int((values < low).sum()), int((values > high).sum())
-    return {"edges": edges.tolist(), "counts": counts.tolist(), "below": below, "above": above}
+    return Histogram(tuple(edges.tolist()), tuple(counts.tolist()), below, above)

@@ -1,18 +1,19 @@
-"""What the sections of a report are made of: headings, lists, tables and drawings in the page's own colours."""
+"""What the drawings of a report share: the page's own colours, panels, points and intervals."""
 
 from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable, Sequence
-from html import escape
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from reward.text import Estimate, places, readable
+from reward.evaluation.estimates import Estimate
+from reward.report.blocks import Legend, Picture
+from reward.report.text import places, readable
 
 # Plots are drawn in stand-ins for the colours of the page, which follow the reader's light or dark scheme.
 INK, MUTED, RULE, PAPER = "#0a0a01", "#0a0a02", "#0a0a03", "#0a0a04"
@@ -58,78 +59,25 @@ STYLE: dict[Any, Any] = {
     "axes.facecolor": "none",
 }
 WIDTH = 10.0  # inches, which the page shows across its column
-_NUMBERS = r"\([^()]*interval[^()]*\)"  # in a sentence: set back, so that the statement stands out
 
 
-def section(heading: str, lead: str, *blocks: str) -> str:
-    """A heading, what is shown under it, and blocks of HTML."""
-    return f'<section><h2>{escape(heading)}</h2><p class="lead">{escape(lead)}</p>{"".join(blocks)}</section>'
-
-
-def bullets(sentences: Sequence[str]) -> str:
-    """Sentences as a list; their intervals are set back."""
-    lines = (re.sub(_NUMBERS, r"<span>\g<0></span>", escape(it)) for it in sentences)
-    return f"<ul>{''.join(f'<li>{line}</li>' for line in lines)}</ul>"
-
-
-def legend(marks: Sequence[tuple[str, str]]) -> str:
-    """What each colour stands for: stand-ins and labels."""
+def legend(marks: Sequence[tuple[str, str]]) -> Legend:
+    """What each colour means: stand-ins and labels."""
     names = {stand_in: name for name, (stand_in, *_) in COLOURS.items()}
-    shown = (f'<i style="background:var(--{names[colour]})"></i>{escape(label)}' for colour, label in marks)
-    return f'<p class="legend">{"".join(f"<span>{mark}</span>" for mark in shown)}</p>'
+    return Legend(tuple((names[colour], label) for colour, label in marks))
 
 
-def tabled(header: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]], model: str = "") -> str:
-    """Rows of cells that are HTML, each under the name of its row."""
-    head = "".join(f"<th>{escape(name)}</th>" for name in header)
-    body = "".join(
-        f'<tr{" class=model" if name == model else ""}><th scope="row">{escape(name)}</th>'
-        f"{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
-        for name, cells in rows
-    )
-    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
-
-
-def cells_of(estimates: Sequence[Estimate | None]) -> list[str]:
-    """Values above their intervals, a column of a table."""
-    decimals = places(it for it in estimates if it)
-    return [cell_of(it, decimals) for it in estimates]
-
-
-def cell_of(estimate: Estimate | None, decimals: int) -> str:
-    """A value above its interval, or a dash."""
-    if not estimate or estimate["value"] is None:
-        return "–"
-    value, low, high = (readable(estimate[end], decimals) for end in ("value", "low", "high"))
-    span = "no interval" if estimate["low"] is None else f"{low} to {high}"
-    return f"{value}<small>{span}</small>"
-
-
-def rows_of(names: Sequence[str], columns: Sequence[Sequence[Estimate | None]]) -> list[tuple[str, Sequence[str]]]:
-    """Columns of estimates as rows of `tabled`, a name each."""
-    return list(zip(names, zip(*map(cells_of, columns), strict=True), strict=True))
-
-
-def per_cent(estimate: Estimate | None) -> Estimate | None:
-    """A share as an estimate of a hundred times as much."""
-    if estimate is None:
-        return None
-    return {end: None if estimate[end] is None else 100 * estimate[end] for end in ("value", "low", "high")}
-
-
-def svg(figure: Figure, label: str) -> str:
+def picture(figure: Figure, label: str) -> Picture:
     """The drawing as part of a page: the page's fonts and colours, and ids of its own."""
-    drawing = re.sub(
-        r'<svg [^>]*?viewBox="([^"]*)"[^>]*>',
-        rf'<svg viewBox="\1" role="img" aria-label="{escape(label)}">',
-        drawn(figure),
-    )
+    opening, _, drawing = drawn(figure).partition(">")
+    (view_box,) = re.findall(r'viewBox="([^"]*)"', opening)
+    drawing = drawing.strip().removesuffix("</svg>")
     key = re.sub(r"\W+", "-", label)
     drawing = re.sub(r'\bid="', f'id="{key}-', drawing)
     drawing = re.sub(r'(?:xlink:)?href="#', f'href="#{key}-', drawing).replace("url(#", f"url(#{key}-")
     for name, (stand_in, *_) in COLOURS.items():
         drawing = drawing.replace(stand_in, f"var(--{name})")
-    return f'<div class="wide">{drawing}</div>'
+    return Picture(label, view_box, drawing)
 
 
 def drawn(figure: Figure) -> str:
@@ -157,16 +105,17 @@ def canvas(rows: int, columns: int, height: float) -> tuple[Figure, list[Axes]]:
 
 def point(axes: Axes, place: float, estimate: Estimate, colour: str, *, across: bool) -> None:
     """A dot on its interval, which lies across the plot or stands up in it."""
-    if estimate["value"] is None:
+    if estimate.value is None:
         return
-    line, dot = ([estimate["low"], estimate["high"]], [place, place]), ([estimate["value"]], [place])
-    if estimate["low"] is not None:
+    dot = ([estimate.value], [place])
+    if estimate.interval is not None:
+        line = (list(estimate.interval), [place, place])
         axes.plot(*(line if across else line[::-1]), color=colour, lw=1.7, solid_capstyle="round")
     axes.plot(*(dot if across else dot[::-1]), "o", color=colour, ms=5.5, mec=PAPER, mew=0.8)
 
 
 def forest(
-    axes: Axes, title: str, estimates: dict[str, Estimate], colour: Callable[[str], str], *, at: float | None
+    axes: Axes, title: str, estimates: Mapping[str, Estimate], colour: Callable[[str], str], *, at: float | None
 ) -> None:
     """One interval a line, its value at the right, against a vertical line ``at``."""
     decimals = places(estimates.values())
@@ -175,7 +124,7 @@ def forest(
     for place, (name, estimate) in enumerate(estimates.items()):
         point(axes, place, estimate, colour(name), across=True)
         axes.annotate(
-            readable(estimate["value"], decimals),
+            readable(estimate.value, decimals),
             (1, place),
             (5, 0),
             axes.get_yaxis_transform(),

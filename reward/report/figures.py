@@ -10,7 +10,7 @@ import polars as pl
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
-from reward.evaluation.estimates import Json
+from reward.evaluation.findings import Evaluation
 from reward.evaluation.simulated_truth import CLICK_RATE, EFFECT, REWARD
 from reward.report.drawing import (
     MODEL,
@@ -21,15 +21,15 @@ from reward.report.drawing import (
     canvas,
     in_light,
 )
-from reward.text import readable
+from reward.report.text import readable
 
 _LONG = 10_000  # a number that is written with a letter
 
 
-def truth_picture(assessment: Json, items: pl.DataFrame) -> str:
+def truth_picture(evaluation: Evaluation, items: pl.DataFrame) -> str:
     """Clicks and the learned reward against the truth as a drawing of its own, in SVG on paper white."""
     with matplotlib.rc_context(STYLE | {"figure.facecolor": PAPER, "svg.fonttype": "path"}):
-        return in_light(against_truth(assessment, items))
+        return in_light(against_truth(evaluation, items))
 
 
 def distributions_picture(panels: Sequence[tuple[str, str, pl.DataFrame]], *, title: str) -> str:
@@ -60,20 +60,18 @@ def _short(number: float) -> str:
     return str(EngFormatter(places=1, sep="")(number)) if number >= _LONG else f"{number:.3g}"
 
 
-def against_truth(assessment: Json, items: pl.DataFrame) -> Figure:
+def against_truth(evaluation: Evaluation, items: pl.DataFrame) -> Figure:
     """Click rate and learned reward of each item against its true effect."""
-    told, unit = assessment["truth"]["correlation"], assessment["unit"]
+    found, unit, click = evaluation.truth, evaluation.unit, evaluation.click
     effect = items[EFFECT].to_numpy()
-    click = assessment["feedback"]
     rate = {} if click is None else {"click rate": (items[CLICK_RATE].to_numpy(), SECOND, f"mean {click} of the item")}
     shown = rate | {
         "learned reward": (items[REWARD].to_numpy(), MODEL, f"learned reward, {unit}"),
     }
     figure, axes = canvas(1, len(shown), 3.6)
     for panel, (name, (values, colour, label)) in zip(axes, shown.items(), strict=True):
-        estimate = told[name]
         panel.scatter(effect, values, s=13, color=colour, alpha=0.65, linewidths=0)
-        value = readable(estimate["value"], 2)
+        value = readable(None if found is None else found.correlation[name].value, 2)
         panel.set_title(f"{name}: correlation with the truth {value}")
         panel.set_xlabel(f"what showing the item once truly does, {unit}")
         panel.set_ylabel(label)

@@ -1,182 +1,125 @@
-"""An assessment for people: one self-contained page, legible on light and on dark screens."""
+"""An evaluation for people: one self-contained page, legible on light and on dark screens."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from html import escape
-from string import Template
-from typing import Any
+from collections.abc import Sequence
 
 import matplotlib
 import polars as pl
+from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from reward.evaluation.auxiliary_tasks import further_sentences
-from reward.evaluation.estimates import Json
-from reward.report.drawing import (
-    COLOURS,
-    STYLE,
-    bullets,
-    section,
-    svg,
-)
+from reward.causal.diagnostics.summary import EffectSummary
+from reward.evaluation.findings import Evaluation
+from reward.report.blocks import Paragraph, Section, bullets, section
+from reward.report.drawing import COLOURS, STYLE, picture
 from reward.report.figures import against_truth
 from reward.report.model_sections import (
+    auxiliary_tasks,
     by_day,
-    claims,
-    further_outcomes,
     gains_table,
-    ledger_section,
     reliability,
     return_time,
-    reward_section,
     slices_section,
 )
-from reward.report.sections import how_early, other_policies, past_experiments, pushing, what_items_do
-from reward.report.summary import HEADS, in_short
-from reward.text import interval_name
+from reward.report.reward_sections import claims, decomposition_section, reward_section
+from reward.report.sections import how_early, how_far_to_lean, other_policies, past_experiments, what_items_do
+from reward.report.sentences import summary_sentences, truth_sentences
+from reward.report.summary import HEADS, TrainingGain, in_short
+from reward.report.text import interval_name
 
-_PAGE = Template("""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<title>$title</title>
-<style>
-:root{$light}
-@media(prefers-color-scheme:dark){:root{$dark}}
-$style
-</style>
-</head>
-<body><main>
-<header><h1>$title</h1><dl>$facts</dl></header>
-$sections
-</main></body>
-</html>
-""")
-
-_CSS = """
-*{box-sizing:border-box}
-body{margin:0;background:var(--paper);color:var(--ink);font:16px/1.55 system-ui,-apple-system,"Segoe UI",sans-serif}
-main{max-width:66rem;margin:0 auto;padding:3.5rem 1.5rem 5rem}
-h1{font-size:2rem;line-height:1.2;letter-spacing:-.02em;margin:0 0 1.4rem}
-h2{font-size:1.25rem;letter-spacing:-.01em;margin:0 0 .5rem}
-section{margin-top:3.2rem;padding-top:1.6rem;border-top:1px solid var(--rule)}
-p,li{max-width:46rem}
-p{margin:.4rem 0 .9rem}
-.lead{color:var(--muted)}
-ul{padding-left:1.1rem;margin:.6rem 0}
-li{margin:.4rem 0}
-li::marker{color:var(--model)}
-li span{color:var(--muted);font-size:.9em;font-variant-numeric:tabular-nums}
-dl{display:grid;grid-template-columns:repeat(auto-fill,minmax(11rem,1fr));gap:1rem 1.5rem;margin:0}
-dt{color:var(--muted);font-size:.8rem}
-dd{margin:0;font-variant-numeric:tabular-nums;overflow-wrap:anywhere}
-.wide{overflow-x:auto;margin:1.2rem 0}
-svg{display:block;width:100%;min-width:40rem;height:auto;overflow:visible}
-svg text{font-family:system-ui,-apple-system,"Segoe UI",sans-serif;font-variant-numeric:tabular-nums}
-table{border-collapse:collapse;width:100%;font-size:.875rem;font-variant-numeric:tabular-nums}
-th,td{padding:.45rem .6rem;text-align:right;vertical-align:top;white-space:nowrap}
-th:first-child,td:first-child{text-align:left;padding-left:0}
-.legend{display:flex;flex-wrap:wrap;gap:.3rem 1.4rem;font-size:.85rem;max-width:none;margin:1.2rem 0 -.4rem}
-.legend i{display:inline-block;width:.65rem;height:.65rem;border-radius:50%;margin-right:.45rem}
-thead th{white-space:normal;color:var(--muted);font-weight:500;vertical-align:bottom}
-tbody tr{border-top:1px solid var(--rule)}
-tbody th{font-weight:400}
-tr.model th{font-weight:600;color:var(--model)}
-h3{font-size:1rem;margin:1.8rem 0 0}
-.warning{border-left:3px solid var(--second);padding:.1rem 0 .1rem .9rem}
-small{display:block;color:var(--muted);font-size:.75rem}
-"""
+_TEMPLATES = Environment(
+    loader=PackageLoader("reward.report"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    keep_trailing_newline=True,
+)
 
 
 def report(
-    assessment: Json,
+    evaluation: Evaluation,
     *,
     title: str,
     facts: Sequence[tuple[str, str]],
     items: pl.DataFrame | None = None,
-    effects: Mapping[str, Any] | None = None,
-    forecast: Mapping[str, Any] | None = None,
+    effects: EffectSummary | None = None,
+    forecast: TrainingGain | None = None,
 ) -> str:
-    """Write an assessment as an HTML page without scripts, links or anything to load.
+    """Write an evaluation as an HTML page without scripts, links or anything to load.
 
     Args:
-        assessment: what `assess` returned, also after a round trip through JSON.
+        evaluation: what `judge` returned, or `reward.report.saved.from_json` made of ``metrics.json``.
         title: of the page.
         facts: labels and values shown under the title, such as the log, the split and the commit.
-        items: what was learned of items beside what they truly do, where ``assessment["truth"]`` is of them.
-        effects: the account of effects that the artefact keeps; None or empty: there is none.
-        forecast: what it says of what training gained over past activity; None: training did not start there.
+        items: what was learned of items beside what they truly do, where the evaluation has the truth.
+        effects: the summary of effects that the artefact keeps; None: there is none.
+        forecast: what training gained over past activity; None: training did not start there.
 
     Returns:
         The page.
 
     """
-    span = interval_name(assessment["level"])
-    sizes = [(name, f"{assessment[name]:,}") for name in ("rows", "users", "items")]
+    sizes = {"rows": evaluation.rows, "users": evaluation.users, "items": evaluation.items}
     shown = [
         *facts,
-        *(("test " + name, size) for name, size in sizes),
-        ("horizon", f"{assessment['horizon_days']} days"),
-        ("intervals", f"{100 * assessment['level']:.4g}%, {assessment['resamples']} resamples of users"),
+        *((f"test {name}", f"{size:,}") for name, size in sizes.items()),
+        ("horizon", f"{evaluation.horizon_days} days"),
+        ("intervals", f"{100 * evaluation.level:.4g}%, {evaluation.resamples} resamples of users"),
     ]
-    tested = assessment.get("experiments")
+    policies, tested = evaluation.policies, evaluation.experiments
+    early = None if tested is None else tested.early
     with matplotlib.rc_context(STYLE):
         sections = [
-            _in_short(assessment, effects, forecast),
+            _in_short(evaluation, effects, forecast),
             what_items_do(effects),
-            _in_words(assessment, forecast),
-            "" if items is None else _truth(assessment, items),
-            gains_table(assessment, span),
-            by_day(assessment),
-            reliability(assessment),
-            return_time(assessment),
-            slices_section(assessment),
-            further_outcomes(assessment),
-            ledger_section(assessment),
-            reward_section(assessment, effects),
-            other_policies(assessment["policies"], effects) if "policies" in assessment else "",
-            pushing(effects, assessment["unit"]),
-            past_experiments(tested) if tested else "",
-            how_early(tested["early"], tested["north_star"]) if tested and tested["early"] else "",
-            claims(assessment),
+            _in_words(evaluation, forecast),
+            None if items is None or evaluation.truth is None else _truth(evaluation, items),
+            gains_table(evaluation, interval_name(evaluation.level)),
+            by_day(evaluation),
+            reliability(evaluation),
+            return_time(evaluation),
+            slices_section(evaluation),
+            auxiliary_tasks(evaluation),
+            decomposition_section(evaluation),
+            reward_section(evaluation, effects),
+            None if policies is None else other_policies(policies, effects),
+            how_far_to_lean(effects, evaluation.unit),
+            None if tested is None else past_experiments(tested),
+            None if tested is None or early is None else how_early(early, tested.north_star, evaluation.level),
+            claims(evaluation),
         ]
-    light, dark = (";".join(f"--{name}:{shades[at]}" for name, shades in COLOURS.items()) for at in (1, 2))
-    listed = "".join(f"<div><dt>{escape(label)}</dt><dd>{escape(str(value))}</dd></div>" for label, value in shown)
-    return _PAGE.substitute(
-        title=escape(title), light=light, dark=dark, style=_CSS, facts=listed, sections="".join(sections)
+    colours = {name: {"light": light, "dark": dark} for name, (_, light, dark) in COLOURS.items()}
+    return _TEMPLATES.get_template("page.html.j2").render(
+        title=title, facts=shown, colours=colours, sections=[it for it in sections if it is not None]
     )
 
 
-def sentences(assessment: Json) -> list[str]:
-    """What leaks, what carries the prediction, the model against its rivals and against the truth where it is known."""
-    leaks, further = assessment.get("canary", {}).get("sentences", []), further_sentences(assessment.get("further", {}))
-    return [*leaks, *assessment["carry"]["sentences"], *further, *assessment.get("truth", {}).get("sentences", [])]
-
-
-def _in_short(assessment: Json, effects: Mapping[str, Any] | None, forecast: Mapping[str, Any] | None) -> str:
-    said = "".join(
-        f"<p><strong>{head}.</strong> {escape(text[0].upper() + text[1:])}</p>"
-        for head, text in zip(HEADS, in_short(assessment, effects, forecast), strict=True)
+def _in_short(evaluation: Evaluation, effects: EffectSummary | None, forecast: TrainingGain | None) -> Section:
+    said = [
+        Paragraph(text[0].upper() + text[1:], strong=f"{head}.")
+        for head, text in zip(HEADS, in_short(evaluation, effects, forecast), strict=True)
+    ]
+    return section(
+        "In short", "What this run found, and what to do next. Each sentence is as certain as its interval.", *said
     )
-    return section("In short", "What this run found, and what to do next. Each sentence holds for its interval.", said)
 
 
-def _in_words(assessment: Json, forecast: Mapping[str, Any] | None) -> str:
-    gained = [] if forecast is None else [forecast["sentence"]]
+def _in_words(evaluation: Evaluation, forecast: TrainingGain | None) -> Section:
+    gained = [] if forecast is None else [forecast.sentence]
     return section(
         "Forecasts in words",
-        "What carries the forecasts. Where an interval covers zero, this log cannot tell the two apart.",
-        bullets([*gained, *sentences(assessment)]),
+        "What carries the forecasts. Where an interval covers zero, this log shows no difference.",
+        bullets([*gained, *summary_sentences(evaluation)]),
     )
 
 
-def _truth(assessment: Json, items: pl.DataFrame) -> str:
+def _truth(evaluation: Evaluation, items: pl.DataFrame) -> Section:
     """Where the log is a simulated world's."""
     lead = (
-        "This log is simulated, so what showing an item once truly does to active days is known: the same visits were "
-        "lived again with and without it, with the same luck. Each dot is an item."
+        "This log is simulated, so the true effect of showing an item once is known: the same visits were simulated "
+        "again with and without the item, with the same random numbers. Each dot is an item."
     )
-    picture = svg(against_truth(assessment, items), "against the truth")
-    return section("Against the truth", lead, bullets(assessment["truth"]["sentences"]), picture)
+    said = truth_sentences(evaluation.truth, unit=evaluation.unit, click=evaluation.click, level=evaluation.level)
+    drawing = picture(against_truth(evaluation, items), "against the truth")
+    return section("Against the truth", lead, bullets(said), drawing)

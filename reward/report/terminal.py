@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from rich.table import Table
 from rich.text import Text
 
-from reward.causal.diagnostics.summary import verdict
-from reward.evaluation.estimates import ACTIVITY, BASE_RATE, FEEDBACK_ONLY, Json
-from reward.report.summary import HEADS, in_short
-from reward.text import Estimate, places, readable
+from reward.causal.diagnostics.summary import EffectSummary, verdict
+from reward.evaluation.estimates import ACTIVITY, BASE_RATE, FEEDBACK_ONLY, Estimate
+from reward.evaluation.findings import Evaluation
+from reward.report.summary import HEADS, TrainingGain, in_short
+from reward.report.text import places, readable
 
 MOST_LINES = 25  # of a run's first screen
 _REPORT_ONLY = (FEEDBACK_ONLY, BASE_RATE)  # weaker forecasts, which the report has
@@ -36,65 +36,58 @@ def what_was_read(*, rows: int, users: int, items: int, rejected: int, days: Seq
     ]
 
 
-def what_was_refit(
-    refit: Mapping[str, Any], judged: Mapping[str, Any] | None, shipped: Mapping[str, Any] | None
-) -> str:
-    """What of the scoring function was fitted again after the judging, and the verdict on that where it is another.
+def what_was_refit(what: str, judged: EffectSummary | None, shipped: EffectSummary | None) -> str:
+    """What of the scoring function was fitted again after the evaluation, and the verdict where that is another now.
 
     Args:
-        refit: what the artefact says of its refit.
-        judged: the account of effects that the report has.
+        what: ``all`` or ``effects``.
+        judged: the summary of effects that the report has.
         shipped: that of the artefact.
     """
-    what = "network and effects" if refit["what"] == "all" else "effects"
+    fitted = "network and effects" if what == "all" else "effects"
     before, after = verdict(judged), verdict(shipped)
     another = "" if before is after else f"; with these the verdict on effects is {after}, and was {before}"
-    return f"{what} fitted again on all days, after the judging{another}"
+    return f"{fitted} fitted again on all days, after the evaluation{another}"
 
 
-def table_of(assessment: Json) -> Table:
+def table_of(evaluation: Evaluation) -> Table:
     """The strongest predictions, the reward model first: log-loss, gain over past activity with its interval, AUC."""
-    metrics = {
-        name: it
-        for name, it in assessment["metrics"].items()
-        if name not in _REPORT_ONLY or ACTIVITY not in assessment["metrics"]
-    }
-    gains = assessment["carry"]["gains"].get(ACTIVITY, {})
+    every = ACTIVITY not in evaluation.metrics
+    metrics = {name: it for name, it in evaluation.metrics.items() if every or name not in _REPORT_ONLY}
+    gains = evaluation.carries.gains.get(ACTIVITY, {})
     columns = {
-        "log-loss": _values([it["log_loss"] for it in metrics.values()]),
-        f"gain over {ACTIVITY}, {100 * assessment['level']:.4g}%": _with_intervals(
-            [None if name == ACTIVITY else gains.get(name) for name in metrics]
+        "log-loss": _values([it.log_loss.estimate for it in metrics.values()]),
+        f"gain over {ACTIVITY}, {100 * evaluation.level:.4g}%": _with_intervals(
+            [None if name == ACTIVITY or name not in gains else gains[name].total for name in metrics]
         ),
-        "AUC": _values([it["auc"] for it in metrics.values()]),
+        "AUC": _values([it.auc.estimate for it in metrics.values()]),
     }
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    table.add_column(f"forecast of {_days(assessment)}", no_wrap=True)
+    table.add_column(f"forecast of {_days(evaluation)}", no_wrap=True)
     for name in columns:
         table.add_column(name, justify="right", no_wrap=True)
     for name, *cells in zip(metrics, *columns.values(), strict=True):
-        table.add_row(Text(name, style="bold" if name == assessment["model"] else ""), *cells)
+        table.add_row(Text(name, style="bold" if name == evaluation.model else ""), *cells)
     return table
 
 
 def sentences(
-    assessment: Json, effects: Mapping[str, Any] | None, forecast: Mapping[str, Any] | None = None
+    evaluation: Evaluation, effects: EffectSummary | None, forecast: TrainingGain | None = None
 ) -> list[Text]:
     """The three sentences of `in_short`, under their heads."""
     return [
         Text.assemble((f"{head}: ", "bold"), sentence)
-        for head, sentence in zip(HEADS, in_short(assessment, effects, forecast), strict=True)
+        for head, sentence in zip(HEADS, in_short(evaluation, effects, forecast), strict=True)
     ]
 
 
-def beside_the_truth(assessment: Json) -> list[str]:
+def beside_the_truth(evaluation: Evaluation) -> list[str]:
     """How click rates and learned rewards of items correlate with what showing each truly does, where it is known."""
-    found = assessment.get("truth")
+    found = evaluation.truth
     if found is None:
         return []
-    told = [
-        f"{name} {readable(it['value'], 2)}" for name, it in found["correlation"].items() if it["value"] is not None
-    ]
-    return [f"correlation with the true effects of {found['items']} items: {', '.join(told)}"] if told else []
+    shown = [f"{name} {readable(it.value, 2)}" for name, it in found.correlation.items() if it.value is not None]
+    return [f"correlation with the true effects of {found.items} items: {', '.join(shown)}"] if shown else []
 
 
 def where_things_are(folder: Path) -> list[str]:
@@ -109,22 +102,22 @@ def where_things_are(folder: Path) -> list[str]:
     return [f"in the run folder, {', '.join(named)}"] if named else []
 
 
-def _days(assessment: Json) -> str:
-    days = assessment["horizon_days"]
+def _days(evaluation: Evaluation) -> str:
+    days = evaluation.horizon_days
     return "the next day" if days == 1 else f"{days} days"
 
 
-def _values(estimates: Sequence[Estimate | None]) -> list[str]:
-    decimals = places(it for it in estimates if it)
-    return [readable(it["value"] if it else None, decimals) for it in estimates]
+def _values(estimates: Sequence[Estimate]) -> list[str]:
+    decimals = places(estimates)
+    return [readable(it.value, decimals) for it in estimates]
 
 
 def _with_intervals(estimates: Sequence[Estimate | None]) -> list[str]:
-    decimals = places(it for it in estimates if it)
+    decimals = places(it for it in estimates if it is not None)
     cells = []
     for it in estimates:
-        text = readable(it["value"] if it else None, decimals)
-        if it and it["low"] is not None:
-            text += f" ({readable(it['low'], decimals)} to {readable(it['high'], decimals)})"
+        text = readable(None if it is None else it.value, decimals)
+        if it is not None and it.interval is not None:
+            text += " ({} to {})".format(*(readable(end, decimals) for end in it.interval))
         cells.append(text)
     return cells

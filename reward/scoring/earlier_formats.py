@@ -7,12 +7,13 @@ the one that the settings of its training have for it, which the facts tell; els
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, NotRequired, TypedDict
+from typing import Any, NotRequired, TypedDict, TypeVar
 
 from reward.scoring.parts import Parts, TaskParts
 from reward.targets import TARGET
 from reward.task import is_task_name, task_of_before, weight_of_today
 
+_Tensor = TypeVar("_Tensor")  # a tensor, or its shape
 SINCE = 7  # the first format in which all tasks are alike
 _ENSEMBLES_SINCE = 3
 _ENSEMBLE = {f"head.{name}": f"head.ensemble.{name}" for name in ("inner.weight", "inner.bias", "outer", "bias")}
@@ -49,7 +50,7 @@ def parts_of_today(parts: EarlierParts, facts: Mapping[str, Any]) -> Parts:
     }
 
 
-def named(tensors: Mapping[str, Any], reward: str, version: int) -> dict[str, Any]:
+def named(tensors: Mapping[str, _Tensor], reward: str, version: int) -> dict[str, _Tensor]:
     """Shapes or tensors by the names of today's modules.
 
     Args:
@@ -66,7 +67,7 @@ def named(tensors: Mapping[str, Any], reward: str, version: int) -> dict[str, An
     return found
 
 
-def _named(tensors: Mapping[str, Any], reward: str, version: int) -> Iterator[tuple[str, Any]]:
+def _named(tensors: Mapping[str, _Tensor], reward: str, version: int) -> Iterator[tuple[str, _Tensor]]:
     for name, each in tensors.items():
         today = _ENSEMBLE.get(name, name) if version < _ENSEMBLES_SINCE else name
         yield (weight_of_today(today, reward) if version < SINCE else today), each

@@ -25,7 +25,6 @@ from reward.scoring.prediction import Prediction
 from reward.scoring.requests import Counts, Outputs, Progress, ReadOptions, Request, Rows, ScoreOptions, beside
 from reward.scoring.scorer import Scorer
 from reward.sequences.network import RewardNetwork
-from reward.task import reward_first
 
 SetAside = Callable[["RewardFunction", Counts], None]
 
@@ -80,14 +79,10 @@ class RewardFunction(Frozen):
         effects: EffectModel | None = None,
     ) -> None:
         super().__init__()
-        if set(tasks) != set(network.heads):
-            raise ValueError(
-                f"tasks expected one for each head, {sorted(network.heads)}, got {sorted(tasks)}: give these"
-            )
         self.network = network
         self.features = features
         self.reward = network.reward
-        self.tasks = reward_first(tasks, self.reward)
+        self.tasks = network.one_a_head(tasks)
         self.outcome = outcome = self.tasks[self.reward]
         self.unit, self.horizon_days = outcome.unit, outcome.horizon_days
         self.max_events = max_events

@@ -1,4 +1,4 @@
-"""The model card: what an artefact is, on what it was trained, and what it can and cannot claim."""
+"""The model card: what an artefact is, what it was trained on, and what it can and cannot claim."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Any
 
 from torch import Tensor
 
-from reward.causal.diagnostics.summary import account_sentences, no_push, verdict
+from reward.causal.diagnostics.summary import EffectSummary, no_push, verdict
+from reward.scoring.effect_sentences import effect_sentences
 from reward.scoring.function import RewardFunction
 
 _VALUES = """\
@@ -15,24 +16,24 @@ _VALUES = """\
   state.
 """
 _EXPOSURE_TERM = """\
-- **`reward`** is the exposure term of the ledger, V(item shown) − V(slot still open): how much more or less the
-  model expects of users who were shown this item than of users in the same state who were shown whatever the service
-  would have put there. **It is a difference of forecasts, not an effect**: an item shown to users who would have come
-  back anyway, for reasons the log does not hold, is credited with it. Check it against an experiment before a launch.
-- **`reward_std`** is the spread over an ensemble that shares one encoder, each member trained on its own resample of
-  the users. It covers the noise of the log, not confounding and not a change of the service.
+- **`reward`** is the exposure step of the value, V(item shown) − V(slot still open): how much more or less the model
+  expects of users who were shown this item than of users in the same state who were shown what the service usually
+  shows there. **It is a difference of forecasts, not an effect**: an item that was shown to users who would have come
+  back anyway gets credit for that, where the log does not show why. Test it in an experiment before a launch.
+- **`reward_std`** is the standard deviation over an ensemble that shares one encoder. Each member is trained on its own
+  resample of the users. It covers the noise of the log, and neither confounding nor a change of the service.
 """
 _EFFECT = """\
 - **`reward`** is the effect, in {unit}, of showing the item in this slot rather than what the service showed on its
-  last days, estimated from the log's own randomness: inverse-propensity contrasts, pooled over items, with terms for
-  what the user likes and has already seen. **It is causal as far as the propensities are right**; only an experiment
-  is proof.
-- **`reward_std`** is the standard deviation of that estimate: the noise of the log and what it leaves open about an
-  item and a user's taste. It covers neither wrong propensities nor a change of the service.
-- The network's own exposure term is `value_exposed` − `value_before`: a difference of forecasts, not an effect.
+  last days. It is estimated from the log's own randomness, by inverse-propensity weighting with shrinkage over items
+  and terms for what the user likes and has already seen. **It is causal as far as the propensities are right**; only
+  an experiment is proof.
+- **`reward_std`** is the standard deviation of that estimate: the noise of the log, and the uncertainty about an item
+  and a user's preferences. It covers neither wrong propensities nor a change of the service.
+- The network's own exposure step is `value_exposed` − `value_before`: a difference of forecasts, not an effect.
 """
 _WINDOW = """\
-- It was fitted to one window of one service. Train again when the service, its users or its catalogue change.
+- It was fitted to one window of one service. Train again when the service, its users or its catalogue changes.
 """
 
 
@@ -41,11 +42,12 @@ def model_card(function: RewardFunction, facts: Mapping[str, Any]) -> str:
     features = function.features
     carried = [*facts.get("carry", []), *(facts[it]["sentence"] for it in ("forecast", "refit") if facts.get(it))]
     sentences = "\n".join(f"- {sentence}" for sentence in carried) or "- not evaluated"
-    effects = facts.get("effects") or {}
-    warning = f"> **Warning.** {effects['warning']}\n\n" if effects.get("warning") else ""
-    said = "\n".join(f"- {sentence}" for sentence in account_sentences(effects)) if effects else "- not estimated"
+    effects = EffectSummary.from_json(facts.get("effects"))
+    warning = "" if effects is None or not effects.warning else f"> **Warning.** {effects.warning}\n\n"
+    found = ["not estimated"] if effects is None else effect_sentences(effects)
+    said = "\n".join(f"- {sentence}" for sentence in found)
     claims = _VALUES + (_EXPOSURE_TERM if function.effects is None else _EFFECT) + _WINDOW
-    if function.effects is not None and effects and (why := no_push(effects)) is not None:
+    if function.effects is not None and effects is not None and (why := no_push(effects)) is not None:
         claims = f"- **Do not act on the rewards of this artefact**, whatever `reward_std` says: {why}.\n{claims}"
     rows = "\n".join(f"| {name} | {value} |" for name, value in facts.get("table", {}).items())
     return f"""# A reward signal in {function.unit}
@@ -68,7 +70,7 @@ rewards = fn.score_candidates(history, items)      # mean and std, (users, candi
 **Reads**: `user_id`, `item_id`, `timestamp`; feedback {_names(features.feedback)}; context {_names(features.context)};
 of the items table {_names(features.item_features)}.
 
-{_further(function)}## How well it forecasts
+{_auxiliary_tasks(function)}## How well it forecasts
 
 {sentences}
 
@@ -91,9 +93,9 @@ def composite_card(
     Args:
         unit: of its reward.
         weights: of its signals, by name.
-        errors: (signals,) their standard errors.
+        errors: (signals,) standard errors of the weights.
         functions: the signals that are scoring functions; the others are columns of the log.
-        facts: what else is known of it.
+        facts: what the artefact keeps beside it.
     """
     rows = "\n".join(
         f"| `{name}` | {weight:.6g} | {error:.3g} | {'scoring function' if name in functions else 'column'} |"
@@ -109,23 +111,23 @@ def composite_card(
 |---|---|---|---|
 {rows}
 {learned}
-- **A weight is what moving the signal was worth in past experiments.** It holds for changes like theirs; a ranker that
-  is trained on it can move the signal in ways that none of them did. Check it against an experiment before a launch.
-- It stands for metrics that are sums over a user's events. It is no forecast and has no horizon of its own.
-- Signals that are columns score what was shown; candidates need a scoring function for each signal.
+- **A weight is what one unit of the signal was worth in past experiments.** It holds for changes like theirs. A ranker
+  that is trained on it can move the signal in ways that none of them did. Test it in an experiment before a launch.
+- It is for metrics that are sums over a user's events. It is no forecast and has no horizon of its own.
+- Signals that are columns score what was shown. Candidates need a scoring function for each signal.
 """
 
 
-def _further(function: RewardFunction) -> str:
-    """What else is predicted, where anything is."""
+def _auxiliary_tasks(function: RewardFunction) -> str:
+    """The auxiliary tasks, where there are any."""
     if not function.units:
         return ""
-    told = "\n".join(f"- `{name}`: {unit}" for name, unit in function.units.items())
+    tasks = "\n".join(f"- `{name}`: {unit}" for name, unit in function.units.items())
     habits = "".join(
         f"- the habit `{scope}`: {function.units[parts.after]} and more than without, times the chance of it\n"
         for scope, parts in function.habits.items()
     )
-    return f"## What else it predicts\n\n{told}\n{habits}\n"
+    return f"## What else it predicts\n\n{tasks}\n{habits}\n"
 
 
 def _names(columns: tuple[str, ...]) -> str:

@@ -17,7 +17,7 @@ from reward.outcomes.protocol import ABSENT, STATES
 from reward.sequences.consistency import TemporalConsistency, consistent
 from reward.sequences.datamodule import Example
 from reward.sequences.network import RewardNetwork
-from reward.task import Task, reward_first
+from reward.task import Task
 
 _OWN = ("loss", "value")  # how the reward's task is called among metrics and columns of scores
 
@@ -56,11 +56,7 @@ class RewardModel(LightningModule):
         super().__init__()
         if set(state_weights) != set(STATES):
             raise ValueError(f"model.state_weights expected {', '.join(STATES)}, got {', '.join(state_weights)}")
-        if set(tasks) != set(network.heads):
-            raise ValueError(
-                f"tasks expected one for each head, {sorted(network.heads)}, got {sorted(tasks)}: give both by the "
-                "same names"
-            )
+        self.tasks = network.one_a_head(tasks)
         taken = [name for name in _OWN if name in tasks and name != network.reward]
         if taken:
             raise ValueError(
@@ -72,7 +68,6 @@ class RewardModel(LightningModule):
         self.warmup_steps = warmup_steps
         self.state_weights = {name: state_weights[name] for name in STATES}
         self.seed = seed
-        self.tasks = reward_first(tasks, network.reward)
         self.consistency = None if consistency is None else consistency(network)
         if self.consistency is not None and not any(map(self._is_consistent, self.tasks)):
             raise TypeError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,8 @@ from reward.heads import DailyHead, Head
 from reward.moved import OldName
 from reward.sequences.stream import Batch, Items, Tokens
 from reward.task import reward_first, weight_of_today
+
+_Part = TypeVar("_Part")
 
 
 class StreamEmbedding(nn.Module):
@@ -251,6 +253,19 @@ class RewardNetwork(nn.Module):
     def head(self) -> DailyHead:
         """The head of the reward's task."""
         return cast(DailyHead, self.heads[self.reward])
+
+    def one_a_head(self, tasks: Mapping[str, _Part]) -> dict[str, _Part]:
+        """What belongs to the heads, by the names of their tasks, that of the reward's task first.
+
+        Raises:
+            ValueError: the names are others than those of the heads.
+        """
+        if set(tasks) != set(self.heads):
+            raise ValueError(
+                f"tasks expected one for each head, {sorted(self.heads)}, got {sorted(tasks)}: give both by the same "
+                "names"
+            )
+        return reward_first(tasks, self.reward)
 
     @property
     def state_width(self) -> int:

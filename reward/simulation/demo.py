@@ -16,16 +16,17 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import polars as pl
 import torch
 from pytorch_lightning import Trainer
 
+from reward import records
 from reward.arrays import Floats
 from reward.causal.diagnostics.balance import balance
-from reward.causal.diagnostics.summary import account, verdict
+from reward.causal.diagnostics.summary import EffectSummary, summarize_effects, verdict
 from reward.causal.estimate import ItemEffects, estimate_effects
 from reward.causal.user_effects.estimation import fit_user_effects
 from reward.columns import ITEM, PROPENSITY, TIMESTAMP, USER
@@ -33,13 +34,17 @@ from reward.data.event_log import EventLog
 from reward.data.split import day_to_date, known_at, split
 from reward.data.validation import check
 from reward.encoders.gru import GRU
-from reward.evaluation.simulated_truth import EFFECT, REWARD, against_truth, beside_truth
+from reward.evaluation.estimates import Estimate
+from reward.evaluation.simulated_truth import EFFECT, REWARD, AgainstTruth, against_truth, beside_truth
 from reward.features.events import Features
 from reward.heads.trace import TraceHead
 from reward.objectives.likelihood import trace_likelihood
 from reward.outcomes.activity import ActivityTrace
 from reward.outcomes.protocol import STATES
+from reward.records import Kept
 from reward.report.drawing import MODEL, MUTED, PAPER, SECOND, STYLE, THIRD, canvas, in_light, point
+from reward.report.sentences import truth_sentences
+from reward.report.text import amount, places, readable
 from reward.scoring.artifact import save
 from reward.scoring.function import RewardFunction
 from reward.sequences.datamodule import StreamData
@@ -53,7 +58,6 @@ from reward.simulation.rankers import Slates, log_with_slates, policy_of, train_
 from reward.simulation.truth import item_effects
 from reward.simulation.world import World
 from reward.task import Task
-from reward.text import Estimate, amount, negated, places, readable, side_of_zero
 from reward.writing import whole, write_json
 
 Settings = dict[str, Any]
@@ -78,7 +82,7 @@ class Found:
             the service as it was brings, an estimate with its 95% interval.
         usual: active days that the service as it was brings.
         roll_out_days: days for which rankers fill the slates.
-        account: what `reward.causal.diagnostics.summary.account` returns.
+        effects: what was found of them by the log's own checks.
     """
 
     users: int
@@ -86,22 +90,22 @@ class Found:
     items: int
     days: int
     times: float
-    truth: dict[str, Any]
+    truth: AgainstTruth
     gains: dict[str, Estimate]
     usual: float
     roll_out_days: int
-    account: dict[str, Any]
+    effects: Annotated[EffectSummary, Kept("account")]
 
     def sentences(self) -> list[str]:
         """What was found, what it is worth, and what it does not show."""
-        learned, clicked = (_correlate(self.truth["correlation"][name]) for name in ("learned reward", "click rate"))
+        learned, clicked = (_correlate(self.truth.correlation[name]) for name in ("learned reward", "click rate"))
         return [
-            f"Learned rewards of {self.truth['items']} items {learned} with what showing each truly does to the days "
+            f"Learned rewards of {self.truth.items} items {learned} with what showing each truly does to the days "
             f"its users come back; click rates {clicked} with it.",
             f"Over {self.roll_out_days} days, of which users of the service as it is are active on {self.usual:.1f}, a "
             f"ranker trained on {REWARDS} {_brings(self.gains[REWARDS])}, and one trained on {CLICKS} "
             f"{_brings(self.gains[CLICKS])}; with the {TRUTH}, which no log shows, it {_brings(self.gains[TRUTH])}.",
-            f"The log's own checks, which need no truth, say of these effects: {verdict(self.account)}. The service is "
+            f"The log's own checks, which need no truth, say of these effects: {verdict(self.effects)}. The service is "
             f"simulated, with effects {self.times:g} times as large as in the library's other worlds so that a small "
             "log shows them; of a log of your own, the report says what it can carry.",
         ]
@@ -130,7 +134,7 @@ def demo(folder: Path, *, seed: int, phase: Phase, settings: Settings | None = N
         function = _forecaster(log, horizon, told, seed)
     with phase("the effects of items, and their checks"):
         effects, found = _effects(log, horizon, told, seed)
-        function.effects, function.facts["effects"] = effects.model, found
+        function.effects, function.facts["effects"] = effects.model, found.to_json()
         save(function, folder / "reward")
     with phase("what items truly do"):
         items, truth = _truth(service, log, effects, horizon, told)
@@ -157,11 +161,12 @@ def demo(folder: Path, *, seed: int, phase: Phase, settings: Settings | None = N
         gains=gains,
         usual=usual.mean()[0],
         roll_out_days=days,
-        account=found,
+        effects=found,
     )
     with whole(folder / "demo.svg") as scratch:
         scratch.write_text(picture(measured, items), encoding="utf-8")
-    figures = {"seed": seed, **vars(measured), "by item": items.to_dicts()}
+    figures = {"seed": seed, **records.to_json(measured), "by item": items.to_dicts()}
+    figures["truth"]["sentences"] = truth_sentences(truth, unit=horizon.unit, click=FEEDBACK[0], level=LEVEL)
     write_json(folder / "demo.json", {**figures, "sentences": measured.sentences()})
     return measured
 
@@ -205,17 +210,17 @@ def picture(found: Found, items: pl.DataFrame) -> str:
         left.scatter(items[EFFECT], items[REWARD], s=16, color=MODEL, alpha=0.7, linewidths=0)
         left.axhline(0, color=MUTED, lw=0.9)
         left.axvline(0, color=MUTED, lw=0.9)
-        correlation = readable(found.truth["correlation"]["learned reward"]["value"], 2)
+        correlation = readable(found.truth.correlation["learned reward"].value, 2)
         left.set_title(f"What {len(items)} items do to days of return: correlation {correlation}")
         left.set_xlabel("true effect of showing the item once, days")
         left.set_ylabel("learned reward, days")
         decimals = min(places(found.gains.values()), 2)
         for place, (name, colour) in enumerate({CLICKS: SECOND, REWARDS: MODEL, TRUTH: THIRD}.items()):
             gain = found.gains[name]
-            right.barh(place, gain["value"], color=colour, alpha=0.35, height=0.6)
+            value, end = gain.value or 0.0, max(gain.high or 0.0, 0)
+            right.barh(place, value, color=colour, alpha=0.35, height=0.6)
             point(right, place, gain, colour, across=True)
-            end = max(gain["high"], 0)
-            text = f"{'+' if gain['value'] > 0 else ''}{readable(gain['value'], decimals)}"
+            text = f"{'+' if value > 0 else ''}{readable(value, decimals)}"
             right.annotate(text, (end, place), (6, 0), textcoords="offset points", va="center")
         right.axvline(0, color=MUTED, lw=0.9)
         right.set_yticks(range(3), [f"ranker on\n{name}" for name in (CLICKS, REWARDS, TRUTH)])
@@ -228,8 +233,8 @@ def picture(found: Found, items: pl.DataFrame) -> str:
 
 
 def _brings(gain: Estimate) -> str:
-    side = side_of_zero(gain)
-    told = amount(negated(gain) if side == "below" else gain, unit=" days", level=LEVEL)
+    side = gain.side_of_zero
+    told = amount(-gain if side == "below" else gain, unit=" days", level=LEVEL)
     if side == "open":
         return f"changes nothing that these users can show ({told})"
     return f"{'takes away' if side == 'below' else 'adds'} {told}"
@@ -237,14 +242,14 @@ def _brings(gain: Estimate) -> str:
 
 def _correlate(estimate: Estimate) -> str:
     told = amount(estimate, unit="", level=LEVEL)
-    if side_of_zero(estimate) == "open":
+    if estimate.side_of_zero == "open":
         return f"have no correlation that these items can show ({told})"
     return f"correlate {told},"
 
 
 def _gain(after: Outcome, before: Outcome) -> Estimate:
     value, se = after.less(before)
-    return {"value": value, "low": value - _NORMAL * se, "high": value + _NORMAL * se}
+    return Estimate(value, value - _NORMAL * se, value + _NORMAL * se)
 
 
 def _log(service: Service, events: pl.DataFrame) -> EventLog:
@@ -265,13 +270,12 @@ def _log(service: Service, events: pl.DataFrame) -> EventLog:
 
 def _truth(
     service: Service, log: EventLog, effects: ItemEffects, horizon: ActivityTrace, told: Settings
-) -> tuple[pl.DataFrame, dict[str, Any]]:
+) -> tuple[pl.DataFrame, AgainstTruth]:
     """What items truly do beside what was learned of them, and how the two agree."""
     true = item_effects(service.world, seed=service.seed, horizon_days=horizon.horizon_days, **told["truth"])
     items = beside_truth(true, effects.items, log.events, FEEDBACK[0])
     resamples = told["demo"]["resamples"]
-    of = {"unit": horizon.unit, "feedback": FEEDBACK[0], "resamples": resamples, "seed": service.seed, "level": LEVEL}
-    return items, against_truth(items, **of)
+    return items, against_truth(items, resamples=resamples, seed=service.seed, level=LEVEL)
 
 
 def _forecaster(log: EventLog, horizon: ActivityTrace, told: Settings, seed: int) -> RewardFunction:
@@ -323,11 +327,11 @@ def _forecaster(log: EventLog, horizon: ActivityTrace, told: Settings, seed: int
     return RewardFunction(network, features, tasks, max_events=it["max_events"], timestamp_unit=None, facts=facts)
 
 
-def _effects(log: EventLog, horizon: ActivityTrace, told: Settings, seed: int) -> tuple[ItemEffects, dict[str, Any]]:
-    """The effects, and the account of how far they can be believed."""
+def _effects(log: EventLog, horizon: ActivityTrace, told: Settings, seed: int) -> tuple[ItemEffects, EffectSummary]:
+    """The effects, and how far they can be believed."""
     personal = partial(fit_user_effects, net=None, **told["personal"])
     effects = estimate_effects(log, horizon, personal=personal, seed=seed, **told["effects"])
     propensity = log.events.select(PROPENSITY).collect().to_series().to_numpy()
     checked = balance(log, propensity, half=None, seed=seed, **told["balance"])
     fitted = None if effects.model is None else (effects.model.calibration, effects.model.personal_calibration)
-    return effects, account(effects.calibration, None, checked, personal=fitted, pushed=effects.pushed)
+    return effects, summarize_effects(effects.calibration, None, checked, personal=fitted, pushed=effects.pushed)

@@ -176,7 +176,7 @@ def assembled(config: DictConfig, read: ReadLog, prepared: PreparedLog) -> Ready
         features=features,
         tasks=outcomes,
         max_events=config.batches.max_events,
-        timestamp_unit=read.timestamp_unit,
+        timestamp_unit=read.origin.timestamp_unit,
         facts={},
     )
     check_savable(function(deepcopy(network)))

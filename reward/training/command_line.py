@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from reward.text import near
+from reward.plain import near
 from reward.training.defaults import conf_folder
 from reward.training.renamed import RenamedError, of_today, setting
 from reward.training.terminal import say

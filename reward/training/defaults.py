@@ -11,7 +11,7 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from reward.text import near
+from reward.plain import near
 
 _PACKAGE = Path(__file__).parents[1]
 

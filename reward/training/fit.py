@@ -16,9 +16,9 @@ from pytorch_lightning.utilities.seed import isolate_rng
 from reward.data import parquet
 from reward.data.event_log import EventLog, SchemaError, reading
 from reward.data.files import Source
+from reward.plain import near
 from reward.scoring.artifact import load
 from reward.scoring.function import RewardFunction
-from reward.text import near
 from reward.training.command_line import RefusedError, of_the_config, refusing
 from reward.training.defaults import composed, conf_folder, defaults
 from reward.training.folder import own_modules

@@ -14,6 +14,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from reward.data.prepared import RECORD as PREPARED
 from reward.targets import TARGET
 from reward.writing import whole, write_json
 
@@ -137,12 +138,12 @@ class RunFolder:
     def end(self) -> None:
         """Write that all of the run was done."""
         write_json(self.path / RECORD, {**(self.record or {}), "ended": True})
-        shutil.rmtree(self.path / CACHE, ignore_errors=True)
+        _forget(self.path / CACHE)
 
     def release(self) -> None:
         """Let go of the folder; where nothing ran in it nothing of it stays."""
         if not any((self.path / name).exists() for name in _OF_A_RUN):
-            shutil.rmtree(self.path / CACHE, ignore_errors=True)
+            _forget(self.path / CACHE)
             (self.path / _LOCK).unlink(missing_ok=True)
             with suppress(OSError):  # it holds something else
                 self.path.rmdir()
@@ -167,6 +168,14 @@ def _targets(config: Any) -> Iterator[str]:
         config = list(config.values())
     for value in config if isinstance(config, list) else ():
         yield from _targets(value)
+
+
+def _forget(cache: Path) -> None:
+    """Remove the logs that a run kept, and nothing else that may be there."""
+    for record in cache.glob(f"*/{PREPARED}"):
+        shutil.rmtree(record.parent, ignore_errors=True)
+    with suppress(OSError):  # it holds something else, or is not there
+        cache.rmdir()
 
 
 def _names(path: Path) -> Iterator[Path]:

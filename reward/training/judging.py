@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,10 @@ from omegaconf import DictConfig
 from reward.data.prepared import PreparedLog
 from reward.data.split import Split
 from reward.evaluation.evaluate import judge
-from reward.evaluation.past_experiments import past_experiments
+from reward.evaluation.past_experiments import PastExperiments, past_experiments
 from reward.evaluation.simulated_truth import TRUTH
-from reward.report.page import sentences
+from reward.report.saved import to_json
+from reward.report.sentences import summary_sentences
 from reward.report.write import write_report
 from reward.scoring.artifact import load
 from reward.scoring.function import RewardFunction
@@ -61,24 +63,25 @@ def evaluate(folder: RunFolder, settings: dict[str, Any], stages: Stages) -> dic
             function, prepared, window = judged(folder, training, settings["moved"])
             proxies = past_tests(settings, seed=training.seed)
         with stages.timed("judging"), console.status("scoring the test days and fitting the baselines ..."):
-            assessment = judge(function, prepared, window, **told, **settings["evaluation"])
+            evaluation = judge(function, prepared, window, **told, **settings["evaluation"])
     if "metrics" not in function.facts:  # the run was cut short before it was judged
         with stages.timed("saving"):
-            keep_what_was_judged(folder, function, carry=sentences(assessment), metrics=assessment["metrics"])
+            carry, metrics = summary_sentences(evaluation), to_json(evaluation)["metrics"]
+            keep_what_was_judged(folder, function, carry=carry, metrics=metrics)
     if not folder.metrics.is_file():
         loss: dict[str, Any] = {}
         with suppress(TrainingError):
             loss = {"validation/loss": best_loss(run)}
-        write_json(folder.metrics, {**loss, **assessment})
+        write_json(folder.metrics, {**loss, **to_json(evaluation)})
     if proxies is not None:
-        assessment["experiments"] = proxies
-    report = partial(write_report, function, assessment, run / "evaluation", console, truth=run / TRUTH)
-    stages.attempt("report", report, folder=run)
+        evaluation = replace(evaluation, experiments=proxies)
+    report = partial(write_report, function, evaluation, run / "evaluation", console, truth=run / TRUTH)
+    evaluation = stages.attempt("report", report, folder=run) or evaluation
     console.print(f"report: {run / 'evaluation' / 'report.html'}", soft_wrap=True)
     console.print(stages.line(), soft_wrap=True)
     if stages.failed:
         raise JobError("the report could not be written")
-    return assessment
+    return to_json(evaluation)
 
 
 def judged(folder: RunFolder, training: DictConfig, moved: dict[str, Any]) -> tuple[RewardFunction, PreparedLog, Split]:
@@ -101,7 +104,7 @@ def judged(folder: RunFolder, training: DictConfig, moved: dict[str, Any]) -> tu
     return function, prepared, read.window
 
 
-def past_tests(settings: dict[str, Any], *, seed: int) -> Any:
+def past_tests(settings: dict[str, Any], *, seed: int) -> PastExperiments | None:
     """What past A/B tests say, where there are any."""
     if settings["experiments"] is None:
         return None

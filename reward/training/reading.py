@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+import polars as pl
 from hydra.utils import instantiate
 
 from reward.data.event_log import Checked, EventLog
-from reward.data.prepared import PreparedLog
+from reward.data.prepared import Origin, PreparedLog
 from reward.data.split import Split, day_to_date, split
 from reward.data.validation import check, unread_item_features
 from reward.report.terminal import what_was_read
@@ -27,17 +29,13 @@ class ReadLog:
     Attributes:
         prepared: the checked log.
         window: its windows.
-        timestamp_unit: of timestamps that came as integers.
-        rejected: rows that were set aside.
-        notes: what is to be said of it.
+        origin: how it came.
         checked: what the check found, with the rows set aside; None: they were written by an earlier process.
     """
 
     prepared: PreparedLog
     window: Split
-    timestamp_unit: str | None = None
-    rejected: int = 0
-    notes: tuple[str, ...] = ()
+    origin: Origin = field(default_factory=Origin)
     checked: Checked | None = None
 
 
@@ -63,16 +61,17 @@ def read_log(
     given = placed(source, started_in, grown=dates is not None)
     stamp = source_stamp(given)
     place = None if stamp is None else folder.path / CACHE / stamp[:_STAMP_LENGTH]
-    found = None if place is None or stamp is None else PreparedLog.read(place, stamp)
+    known = folder.record is not None  # before that, nobody has written the rows that were set aside
+    found = None if place is None or stamp is None or not known else PreparedLog.read(place, stamp)
     if found is not None:
-        (prepared, said), checked = found, None
+        (prepared, origin), checked = found, None
     else:
-        checked, said = _checked(given)
+        checked, origin = _checked(given)
         prepared = PreparedLog.of(checked.log)
         if place is not None and stamp is not None and not folder.ended:
-            prepared = prepared.kept_in(place, stamp, said)
+            prepared = _kept(prepared, place, stamp, origin)
     window = split(prepared.log, **settings) if dates is None else window_of(dates)
-    return ReadLog(prepared, window, said["timestamp_unit"], said["rejected"], tuple(said["notes"]), checked)
+    return ReadLog(prepared, window, origin, checked)
 
 
 def tell_of(read: ReadLog) -> None:
@@ -80,15 +79,24 @@ def tell_of(read: ReadLog) -> None:
     prepared, days = read.prepared, [day_to_date(day) for day in read.window.days[:3]]
     items = int((prepared.exposures > 0).sum())
     for line in what_was_read(
-        rows=len(prepared), users=len(prepared.users), items=items, rejected=read.rejected, days=days
+        rows=len(prepared), users=len(prepared.users), items=items, rejected=read.origin.rejected, days=days
     ):
         console.print(line, highlight=False)
-    for note in read.notes:
+    for note in read.origin.notes:
         say(note)
 
 
-def _checked(given: Mapping[str, Any]) -> tuple[Checked, dict[str, Any]]:
-    """The log that a source gives, checked, and what `ReadLog` has beside it."""
+def _kept(prepared: PreparedLog, place: Path, stamp: str, origin: Origin) -> PreparedLog:
+    """The log on disk; in memory where it cannot be written, such as for want of space."""
+    try:
+        return prepared.kept_in(place, stamp, origin)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        say(f"The prepared log cannot be kept in {place}, so it stays in memory: {error}")
+        return prepared
+
+
+def _checked(given: Mapping[str, Any]) -> tuple[Checked, Origin]:
+    """The log that a source gives, checked, and how it came."""
     log = instantiate(given)
     if not isinstance(log, EventLog):
         raise TypeError(f"data: expected a source of an EventLog, {given['_target_']} gives {type(log).__name__}")
@@ -99,4 +107,4 @@ def _checked(given: Mapping[str, Any]) -> tuple[Checked, dict[str, Any]]:
         notes.append(
             f"not read of the items table: {', '.join(unread)}; to learn from them, 'data.item_features=[{named}]'"
         )
-    return checked, {"timestamp_unit": log.timestamp_unit, "rejected": checked.rejected.height, "notes": notes}
+    return checked, Origin(log.timestamp_unit, checked.rejected.height, tuple(notes))

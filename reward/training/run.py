@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import traceback
+from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -13,10 +14,12 @@ from typing import Any, cast
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from reward.causal.diagnostics.summary import no_summary
+from reward.causal.diagnostics.summary import EffectSummary, not_estimated
 from reward.evaluation.evaluate import judge
+from reward.evaluation.findings import Evaluation
 from reward.evaluation.simulated_truth import TRUTH
-from reward.report.page import sentences
+from reward.report.saved import to_json
+from reward.report.sentences import summary_sentences
 from reward.report.terminal import what_was_refit, where_things_are
 from reward.report.write import write_report
 from reward.scoring.artifact import save
@@ -26,18 +29,17 @@ from reward.sequences.model import RewardModel
 from reward.training.activity import keep_what_gained
 from reward.training.assembly import Ready, Run, assembled, prepare
 from reward.training.command_line import JobError, refusing
+from reward.training.effects import compare_with_truth, estimate_effects, estimated_effects
 from reward.training.fitting import best_loss, fit
 from reward.training.folder import JUDGED
 from reward.training.identity import fingerprints, window_dates
 from reward.training.refit import ALL, NONE, keep_what_was_judged, refit_facts, refit_network
-from reward.training.second_stage import compare_with_truth, estimate_effects, second_stage
 from reward.training.stages import Stages
 from reward.training.terminal import console, say, show_path
 from reward.training.tracking import finish, log_config, log_results
 from reward.writing import whole, write_json
 
 REJECTED = "rejected.parquet"
-ROLES = ("gate", "rare", "group")
 EFFECTS_OF_ALL_DAYS = "effects_all_days.parquet"
 
 
@@ -78,11 +80,11 @@ def train(run: Run, stages: Stages, *, judged: bool = True) -> float:
     log_config(logger, run.plain)
     try:
         function, loss = learn(run, ready, stages, logger)
-        assessment = judge_and_report(run, ready, stages, function, loss) if judged else None
+        evaluation = judge_and_report(run, ready, stages, function, loss) if judged else None
         if judged:
             stages.attempt("refit", partial(fit_again, run, ready, function), folder=run.path)
-        if assessment is not None:
-            told = {"metrics": assessment["metrics"], "validation/loss": loss}
+        if evaluation is not None:
+            told = {"metrics": to_json(evaluation)["metrics"], "validation/loss": loss}
             pages = {"report": run.path / "evaluation" / "report.html", "artifact": run.folder.artifact}
             stages.attempt("tracking", partial(log_results, logger, told, **pages), folder=run.path)
     finally:
@@ -131,11 +133,11 @@ def learn(run: Run, ready: Ready, stages: Stages, logger: Any) -> tuple[RewardFu
         function = ready.function()
         second = partial(estimate_effects, ready.prepared, ready.outcome, window, config, run.path)
         found, function.effects = stages.attempt("effects", second, folder=run.path) or (
-            no_summary("their estimation failed; the run folder has the reason"),
+            not_estimated("their estimation failed; the run folder has the reason"),
             None,
         )
         with stages.timed("saving"):
-            function.facts.update(facts(ready, run), effects=found, forecast=forecast)
+            function.facts.update(facts(ready, run), effects=found.to_json(), forecast=forecast)
             save(function, run.folder.artifact)
     if not (run.path / TRUTH).is_file():
         truth = partial(compare_with_truth, ready.prepared, window, config, run.path)
@@ -156,26 +158,27 @@ def weigh(run: Run, model: RewardModel, data: StreamData) -> dict[str, Any] | No
 
 def judge_and_report(
     run: Run, ready: Ready, stages: Stages, function: RewardFunction, loss: float
-) -> dict[str, Any] | None:
+) -> Evaluation | None:
     """Judge the scoring function on the test days; what is found goes into it, into the report and ``metrics.json``."""
     config = run.config
 
-    def judging() -> dict[str, Any]:
+    def judging() -> Evaluation:
         with console.status("scoring the test days and fitting the baselines ..."):
             settings = {"seed": config.seed, "calibration": config.calibration, **run.plain["evaluation"]}
             return judge(function, ready.prepared, ready.window, **settings)
 
-    assessment = stages.attempt("judging", judging, folder=run.path)
-    if assessment is None:
+    evaluation = stages.attempt("judging", judging, folder=run.path)
+    if evaluation is None:
         if "judging" in stages.reasons:
             write_json(run.folder.metrics, {"validation/loss": loss, "not judged": stages.reasons["judging"]})
         return None
     with stages.timed("saving"):
-        keep_what_was_judged(run.folder, function, carry=sentences(assessment), metrics=assessment["metrics"])
-    report = partial(write_report, function, assessment, run.path / "evaluation", console, truth=run.path / TRUTH)
-    stages.attempt("report", report, folder=run.path)
-    write_json(run.folder.metrics, {"validation/loss": loss, **assessment})
-    return assessment
+        carry, metrics = summary_sentences(evaluation), to_json(evaluation)["metrics"]
+        keep_what_was_judged(run.folder, function, carry=carry, metrics=metrics)
+    report = partial(write_report, function, evaluation, run.path / "evaluation", console, truth=run.path / TRUTH)
+    evaluation = stages.attempt("report", report, folder=run.path) or evaluation
+    write_json(run.folder.metrics, {"validation/loss": loss, **to_json(evaluation)})
+    return evaluation
 
 
 def fit_again(run: Run, ready: Ready, judged: RewardFunction) -> None:
@@ -183,9 +186,10 @@ def fit_again(run: Run, ready: Ready, judged: RewardFunction) -> None:
     what, folder = run.plain.get("refit", NONE), run.folder
     if what == NONE or folder.refitted:
         return
-    chosen = judged.facts["effects"].get("chosen") or {}
-    roles = {name: chosen[name] for name in ROLES if name in chosen}  # the reward stays of the kind that was judged
-    second = partial(second_stage, ready.prepared.known_at(ready.window.end), judged.outcome, run.config, roles)
+    summary = EffectSummary.from_json(judged.facts["effects"])
+    chosen = None if summary is None else summary.chosen  # the reward stays of the kind that was judged
+    roles = {} if chosen is None else {"gate": chosen.gate, "rare": list(chosen.rare), "group": chosen.group}
+    second = partial(estimated_effects, ready.prepared.known_at(ready.window.end), judged.outcome, run.config, roles)
     network, gained = judged.network, (judged.facts.get("forecast") or {}).get("share") != 0
     if what == ALL and gained:
         again = assembled(run.config, ready.read, ready.prepared)
@@ -194,9 +198,9 @@ def fit_again(run: Run, ready: Ready, judged: RewardFunction) -> None:
         network = model.network
     elif judged.effects is None:
         return
-    found, effects = second() if judged.effects is not None else (judged.facts["effects"], None)
-    if chosen:
-        found = {**found, "chosen": chosen}
+    found, effects = second() if judged.effects is not None else (summary, None)
+    if found is not None and chosen is not None:
+        found = replace(found, chosen=chosen)
     shipped = RewardFunction(
         network,
         judged.features,
@@ -205,7 +209,7 @@ def fit_again(run: Run, ready: Ready, judged: RewardFunction) -> None:
         timestamp_unit=judged.timestamp_unit,
         facts={
             **judged.facts,
-            "effects": found,
+            "effects": judged.facts["effects"] if found is None else found.to_json(),
             "refit": refit_facts(what, judged.facts["window"], network=network is not judged.network),
         },
         effects=None if effects is None else effects.model,
@@ -215,7 +219,7 @@ def fit_again(run: Run, ready: Ready, judged: RewardFunction) -> None:
             effects.items.write_parquet(scratch)
     save(judged, run.path / JUDGED)
     save(shipped, folder.artifact)
-    say(what_was_refit(shipped.facts["refit"], judged.facts["effects"], found))
+    say(what_was_refit(shipped.facts["refit"]["what"], summary, found))
 
 
 def facts(ready: Ready, run: Run) -> dict[str, Any]:

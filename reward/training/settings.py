@@ -6,8 +6,8 @@ import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from reward.plain import near
 from reward.targets import TARGET, locate
-from reward.text import near
 from reward.training.bounds import BOUNDS, CALLS, OPTIONAL, PARTS, SECTIONS
 from reward.training.kinds import Kind
 from reward.training.overrides import value_at

@@ -118,10 +118,7 @@ def test_a_column_that_is_always_or_never_above_0_is_no_gate_and_a_flag_is_no_sc
 
 def test_what_was_chosen_is_told_in_plain_values():
     chosen = Chosen(Roles(None, (), "creator"), ("rare", "gate", "group"), {"gate": {}, "group": {"creator": 2.0}})
-    told = chosen.values()
-    assert told["gate"] is None
-    assert told["group"] == "creator"
-    assert told["sentence"] == (
+    assert chosen.sentence() == (
         "Chosen by what the log shows: every exposure counts (no feedback could be tried); items of one creator are "
         "alike (which explains the items' effects by +2.0 nats)."
     )

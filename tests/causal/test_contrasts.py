@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from reward.causal.user_effects.g_estimation import Moments, g_estimates, held_out_g_estimates
+from reward.statistics.sums import total
 
 FOLDS, CLUSTERS, EACH = 4, 80, 60
 
@@ -19,10 +20,9 @@ def exposures(truth, seed=0, noise=1.0):
 
 
 def moments_of(parts, pieces=1):
-    out = Moments.none(3, np.arange(CLUSTERS) % FOLDS)
-    for rows in np.array_split(np.arange(len(parts[0])), pieces):
-        out = out.plus(*(part[rows] for part in parts))
-    return out
+    fold = np.arange(CLUSTERS) % FOLDS
+    some = np.array_split(np.arange(len(parts[0])), pieces)
+    return total(Moments.of(*(part[rows] for part in parts), fold) for rows in some)
 
 
 def test_pieces_add_up_to_the_sums_over_all():

@@ -11,7 +11,7 @@ import torch
 from estimators import PERSONAL
 
 from reward.causal.diagnostics.balance import balance
-from reward.causal.diagnostics.summary import account, account_sentences
+from reward.causal.diagnostics.summary import summarize_effects
 from reward.causal.estimate import estimate_effects
 from reward.causal.propensity.conditional_logit import estimate_propensities
 from reward.causal.user_effects.g_estimation import Moments, g_estimates
@@ -19,6 +19,7 @@ from reward.data.event_log import EventLog, SchemaError
 from reward.data.slates import slates_of
 from reward.data.validation import check
 from reward.outcomes.activity import ActivityTrace
+from reward.scoring.effect_sentences import effect_sentences
 
 FIRST = datetime(2024, 3, 1, tzinfo=UTC)
 USERS, DAYS, ITEMS = 40, 16, 15
@@ -257,7 +258,9 @@ def stage(events, items, changes, policy, checks):
             unchecked = str(error)
         both = (found.model.calibration, found.model.personal_calibration)
         accounts.append(
-            account(found.calibration, estimated, balanced, personal=both, pushed=found.pushed, unchecked=unchecked)
+            summarize_effects(
+                found.calibration, estimated, balanced, personal=both, pushed=found.pushed, unchecked=unchecked
+            )
         )
     return log, found, accounts
 
@@ -277,8 +280,8 @@ def test_effects_are_numbers_or_a_sentence_says_why_there_are_none(name, policy,
             stage(events, items, changes, policy, checks)
         return
     log, found, accounts = stage(events, items, changes, policy, checks)
-    assert all(map(finite, json.loads(json.dumps(accounts))))
-    assert all(account_sentences(each) for each in accounts)
+    assert all(map(finite, json.loads(json.dumps([it.to_json() for it in accounts]))))
+    assert all(effect_sentences(each) for each in accounts)
     for column in ("mean", "std", "gate", "behind"):
         assert found.items[column].is_finite().all(), column
     assert found.items["anchor"].drop_nulls().is_finite().all()
@@ -326,9 +329,7 @@ def moments_of(columns, value, seed=0):
     """Moments of exposures whose columns are what they are beyond what could have been shown."""
     rng = np.random.default_rng(seed)
     cluster = rng.integers(0, 50, len(columns))
-    return Moments.none(columns.shape[1], np.arange(50) % 5).plus(
-        columns, columns, np.ones(len(columns)), value, cluster
-    )
+    return Moments.of(columns, columns, np.ones(len(columns)), value, cluster, np.arange(50) % 5)
 
 
 def test_columns_that_say_the_same_share_what_one_of_them_would_have_and_say_so():

@@ -73,7 +73,7 @@ def test_where_they_are_right_the_whole_promise_is_kept(rng):
         push = pushed[kappa]
         np.testing.assert_allclose(push.kept, push.promised, atol=4 * push.kept_se.max())
         assert push.surest == len(push.divergence) - 1
-        assert push.values()["limit"] == push.divergence[-1]
+        assert push.limit == push.divergence[-1]
 
 
 def test_an_item_of_which_little_is_known_is_leaned_on_less_by_a_pessimist():
@@ -93,7 +93,7 @@ def test_items_that_a_fold_has_not_seen_take_no_part():
     push = policy_shifts(np.array([5.0, 5.0, 5.0]), mean, np.zeros((2, 3)), Anchors(np.zeros((2, 3)), variance))[0.0]
     assert not len(push.divergence)  # the two that are left are alike: nobody can be pushed
     assert push.surest is None
-    assert push.values()["limit"] == 0
+    assert push.limit == 0
 
 
 def test_there_are_pushes_from_hardly_to_as_far_as_one_item_alone(rng):
@@ -212,7 +212,7 @@ def test_where_rewards_are_right_slots_keep_the_promise_and_it_is_what_the_polic
     np.testing.assert_allclose(push.kept, push.promised, atol=3 * push.kept_se.max())
     at = list(push.divergence).index(0.4)
     assert push.promised[at] == pytest.approx(exact_gain(share, effect, 0.4), rel=0.05)
-    assert push.values()["limit"] == push.divergence[-1]
+    assert push.limit == push.divergence[-1]
 
 
 def test_more_draws_bring_a_pick_nearer_to_the_policy_that_knows_the_day(rng):
@@ -241,4 +241,4 @@ def test_what_is_shown_is_no_better_than_what_could_have_been_on_average(rng):
 def test_rewards_that_are_all_alike_push_nobody(rng):
     slots = replace(slots_of(rng), mean=np.full(600, 0.3), others_mean=np.full((300, 7), 0.3))
     assert not len(slot_policy_shifts(slots)[0.0].divergence)
-    assert slot_policy_shifts(slots)[0.0].values()["limit"] == 0
+    assert slot_policy_shifts(slots)[0.0].limit == 0

@@ -12,7 +12,7 @@ from polars.testing import assert_frame_equal
 
 from reward.data.days import day_of
 from reward.data.event_log import EventLog
-from reward.data.prepared import RECORD, PreparedLog
+from reward.data.prepared import RECORD, Origin, PreparedLog
 from reward.data.split import bounds, known_at
 
 
@@ -30,7 +30,7 @@ def prepared(request, log, tmp_path):
     made = PreparedLog.of(log)
     if request.param == "in memory":
         return made
-    return made.kept_in(tmp_path / "log", "stamp", {})
+    return made.kept_in(tmp_path / "log", "stamp", Origin())
 
 
 def test_codes_say_who_what_and_when(log, prepared):
@@ -94,9 +94,9 @@ def test_rows_that_are_not_sorted_by_user_are_refused(log):
 def test_what_was_written_is_read_again_with_its_settings(log, tmp_path):
     renewals = pl.LazyFrame({"user_id": [1], "timestamp": [datetime(2024, 3, 5, tzinfo=UTC)]})
     full = replace(log, outcomes={"renewal": renewals}, outcomes_end={"renewal": datetime(2024, 4, 1, tzinfo=UTC)})
-    PreparedLog.of(full).kept_in(tmp_path / "log", "stamp", {"rejected": 3})
-    found, said = PreparedLog.read(tmp_path / "log", "stamp")
-    assert said == {"rejected": 3}
+    PreparedLog.of(full).kept_in(tmp_path / "log", "stamp", Origin("ms", 3, ("a note",)))
+    found, origin = PreparedLog.read(tmp_path / "log", "stamp")
+    assert origin == Origin("ms", 3, ("a note",))
     tables = {"events", "items", "outcomes"}
     settings = [{name: it for name, it in vars(one).items() if name not in tables} for one in (found.log, full)]
     assert settings[0] == settings[1]
@@ -115,18 +115,18 @@ def _forged(folder):
 
 @pytest.mark.parametrize("harm", [_damaged, _forged, lambda folder: (folder / "events.arrow").unlink()])
 def test_files_that_are_not_whole_are_not_read(log, tmp_path, harm):
-    PreparedLog.of(log).kept_in(tmp_path / "log", "stamp", {})
+    PreparedLog.of(log).kept_in(tmp_path / "log", "stamp", Origin())
     harm(tmp_path / "log")
     assert PreparedLog.read(tmp_path / "log", "stamp") is None
 
 
 def test_a_log_of_another_stamp_is_not_read(log, tmp_path):
-    PreparedLog.of(log).kept_in(tmp_path / "log", "stamp", {})
+    PreparedLog.of(log).kept_in(tmp_path / "log", "stamp", Origin())
     assert PreparedLog.read(tmp_path / "log", "another") is None
     assert PreparedLog.read(tmp_path / "nowhere", "stamp") is None
 
 
 def test_a_log_without_items_stays_without(log, tmp_path):
     bare = EventLog(**{**vars(log), "items": None, "item_features": ()})
-    PreparedLog.of(bare).kept_in(tmp_path / "log", "stamp", {})
+    PreparedLog.of(bare).kept_in(tmp_path / "log", "stamp", Origin())
     assert PreparedLog.read(tmp_path / "log", "stamp")[0].log.items is None

@@ -7,11 +7,13 @@ import numpy as np
 import polars as pl
 import pytest
 
-from reward import text as wording
-from reward.evaluation.estimates import of_log
+from reward.evaluation import estimates
+from reward.evaluation.estimates import Estimate, of_log
 from reward.evaluation.measure import compare, evaluate
 from reward.evaluation.metrics import log_loss, over_horizon
 from reward.evaluation.results import assess, overview
+from reward.report import text as wording
+from reward.report.saved import from_json, to_json
 
 SETTING = {
     "model": "reward model",
@@ -80,7 +82,8 @@ def sample(*, n=3000, users=300, items=40, horizon=3, seed=0, feedback_effect=1.
 
 
 def assessed(predictions, trace, observed, rows, **changes):
-    return assess(predictions, trace, observed, rows=rows, **{**SETTING, **changes})
+    """What is saved of it."""
+    return to_json(assess(predictions, trace, observed, rows=rows, **{**SETTING, **changes}))
 
 
 @cache
@@ -106,9 +109,18 @@ class TestWhole:
     def test_it_is_json_and_comes_back_as_it_was(self):
         assessment = example()[-1]
         assert json.loads(json.dumps(assessment, allow_nan=False)) == assessment
+        assert to_json(from_json(assessment)) == assessment
+
+    def test_what_is_no_evaluation_is_refused_with_its_place(self):
+        assessment = example()[-1]
+        with pytest.raises(ValueError, match=r"metrics\.json expected a unit, got only model"):
+            from_json({"model": "reward model"})
+        slices = [{**assessment["slices"][0], "rows": "many"}]
+        with pytest.raises(ValueError, match=r"metrics\.json\.slices\[0\]\.rows expected an integer, got 'many'"):
+            from_json({**assessment, "slices": slices})
 
     def test_where_all_can_be_computed_only_the_small_slice_is_noted(self):
-        assert example()[-1]["notes"] == ["slice one user: not measured, it has 1 users, of 8 at least"]
+        assert example()[-1]["notes"] == ["slice one user: it has 1 users and needs 8 to be measured"]
 
     def test_the_same_seed_gives_the_same_assessment_and_the_order_of_predictions_no_other(self):
         predictions, *rest, assessment = example()
@@ -154,11 +166,11 @@ class TestMetrics:
 
     def test_the_overview_has_a_cell_for_each_prediction(self):
         assessment = example()[-1]
-        columns = overview(assessment)
+        columns = overview(from_json(assessment))
         assert {len(column) for column in columns.values()} == {len(assessment["metrics"])}
         own = dict(zip(assessment["metrics"], columns["gain over activity only"], strict=True))
         assert own["activity only"] is None
-        assert own["reward model"]["value"] == pytest.approx(
+        assert own["reward model"].value == pytest.approx(
             -assessment["differences"]["activity only"]["log_loss"]["value"]
         )
 
@@ -207,7 +219,8 @@ class TestCarry:
         assessment = assessed(useless, *rest, resamples=10)
         assert assessment["carry"]["share"]["by"] == {}
         assert any(
-            note.startswith("no shares of the gain of activity + feedback + items") for note in assessment["notes"]
+            note.startswith("shares of the gain of activity + feedback + items over base rate: ")
+            for note in assessment["notes"]
         )
 
     @pytest.mark.parametrize(("named", "missing"), [("base rate", "activity only"), ("activity only", "base rate")])
@@ -215,7 +228,7 @@ class TestCarry:
         predictions, *rest, _ = example()
         assessment = assessed({name: predictions[name] for name in ("reward model", named)}, *rest, resamples=2)
         assert list(assessment["carry"]["gains"]) == [named]
-        assert f"no prediction is named '{missing}', so there are no gains over it" in assessment["notes"]
+        assert f"gains over {missing}: there is no prediction of this name" in assessment["notes"]
 
 
 class TestSentences:
@@ -407,8 +420,7 @@ class TestLedger:
         assert ledger["surprise"] == []
         assert ledger["slope"] == {"value": None, "low": None, "high": None}
         assert (
-            ledger["sentences"][1]
-            == "Whether surprise depends on an item's mean click cannot be said (slope: no value)."
+            ledger["sentences"][1] == "Whether surprise depends on an item's mean click is unknown (slope: no value)."
         )
         assert (
             "surprise by click: no item has min_item_rows=10000 rows in either half of the users" in assessment["notes"]
@@ -441,10 +453,10 @@ class TestReward:
         assessment = assessed(*given, rows.with_columns(reward_std=pl.lit(0.0)), resamples=2)
         assert assessment["reward"]["beyond_two_std"]["value"] is None
         assert any("as in an ensemble of one" in note for note in assessment["notes"])
-        assert assessment["reward"]["sentences"][0].endswith("cannot be said.")
+        assert assessment["reward"]["sentences"][0].endswith("is unknown.")
 
     @pytest.mark.parametrize(
-        ("effect", "verdict"), [(0.2, "rises with"), (0.0, "does not go with"), (-0.2, "falls with")]
+        ("effect", "verdict"), [(0.2, "rises with"), (0.0, "does not depend on"), (-0.2, "falls with")]
     )
     def test_a_reward_that_is_clickability_shows_it(self, effect, verdict):
         *given, rows = sample(seed=1)
@@ -477,20 +489,20 @@ class TestLittle:
         arrival = assessment["ledger"]["steps"][0]
         assert arrival["rows"] == 0
         assert arrival["value"] is arrival["sd"] is arrival["quantiles"]["0.5"] is None
-        assert "mean arrival: 1 of 1 without a value, for no row has a value_previous" in assessment["notes"]
+        assert "mean arrival: 1 of 1 have no value, because no row has a value_previous" in assessment["notes"]
 
     def test_an_unseen_day_and_a_probability_of_zero_are_explained(self):
         predictions, trace, observed, rows, _ = example()
         observed = observed & (np.arange(3) < 2)
         sure = predictions | {"LightGBM": np.where(trace & (np.arange(3) == 0), 0.0, predictions["LightGBM"])}
         assessment = assessed(sure, trace, observed, rows, resamples=5)
-        assert "no row is observed (day 3)" in assessment["notes"]
-        [note] = [note for note in assessment["notes"] if note.startswith("log_loss of LightGBM")]
-        assert note.endswith("something happened that was given probability 0 (horizon, day 1)")
+        assert "metrics (day 3): no row is observed" in assessment["notes"]
+        [note] = [note for note in assessment["notes"] if note.startswith("log_loss of LightGBM (horizon, day 1)")]
+        assert note.endswith("something happened that was given probability 0")
         assert assessment["metrics"]["LightGBM"]["log_loss"]["value"] is None
         assert assessment["metrics"]["reward model"]["log_loss"]["by_day"][2]["value"] is None
         [said] = [it for it in assessment["carry"]["sentences"] if "LightGBM" in it]
-        assert said == "Whether reward model predicts better than LightGBM cannot be said (no value)."
+        assert said == "Whether reward model predicts better than LightGBM is unknown (no value)."
 
 
 class TestWithoutAClick:
@@ -530,20 +542,21 @@ class TestRefused:
 
 class TestWording:
     def test_the_examples_hold(self):
-        ran = doctest.testmod(wording)
-        assert ran.attempted >= 6
-        assert ran.failed == 0
+        for module, examples in ((wording, 5), (estimates, 2)):
+            ran = doctest.testmod(module)
+            assert ran.attempted >= examples
+            assert ran.failed == 0
 
     @pytest.mark.parametrize(
         ("half_width", "decimals"), [(0.5, 2), (0.05, 3), (0.0123, 3), (1e-5, 6), (20.0, 0), (0.0, 3)]
     )
     def test_two_digits_of_the_half_width_are_shown(self, half_width, decimals):
-        assert wording.places([{"value": 1.0, "low": 1 - half_width, "high": 1 + half_width}]) == decimals
+        assert wording.places([Estimate(1.0, 1 - half_width, 1 + half_width)]) == decimals
 
     def test_an_estimate_without_value_or_interval_says_so(self):
-        nothing, bare = ({"value": value, "low": None, "high": None} for value in (None, 0.25))
+        nothing, bare = Estimate(), Estimate(0.25)
         assert wording.amount(nothing, unit=" days", level=0.9) == "no value"
         assert wording.amount(bare, unit=" days", level=0.9) == "0.250 days, no interval"
         assert wording.percentage(nothing, level=0.9) == "–"
         assert wording.percentage(bare, level=0.9) == "25% (no interval)"
-        assert wording.side_of_zero(nothing) == wording.side_of_zero(bare) == "unknown"
+        assert nothing.side_of_zero == bare.side_of_zero == "unknown"

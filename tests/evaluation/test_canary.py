@@ -6,10 +6,12 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import polars as pl
 import pytest
+from test_assessment import example
 
 from reward.data.event_log import EventLog, SchemaError
 from reward.evaluation.leakage import item_leakage, leakage_summary
-from reward.report.page import sentences
+from reward.report.saved import from_json, to_json
+from reward.report.sentences import leak_sentence, summary_sentences
 
 USERS, DAYS = 400, 30
 BEGIN = datetime(2024, 1, 1, tzinfo=UTC)
@@ -80,8 +82,8 @@ def test_a_column_that_was_filled_in_later_is_named_alone(plain, told):
     found = item_leakage(with_leak(plain, "session_total", told), days=7, seed=0)
     assert [it.column for it in found if it.leaks] == ["session_total"]
     assert found[0].column == "session_total"
-    assert "session_total explains" in found[0].sentence()
-    assert "filled in later" in found[0].sentence()
+    assert "session_total explains" in leak_sentence(found[0])
+    assert "filled in later" in leak_sentence(found[0])
 
 
 def test_a_habit_from_before_the_log_is_no_leak(plain):
@@ -107,22 +109,24 @@ def test_shares_are_those_of_users_that_were_not_learned_from(plain):
 
 
 def test_a_log_too_short_is_said(plain):
-    with pytest.raises(SchemaError, match="the canary expected rows with 15 days before and after them"):
+    with pytest.raises(SchemaError, match="the leakage check expected rows with 15 days before and after them"):
         item_leakage(plain, days=15, seed=0)
     one = replace(plain, events=plain.events.filter(pl.col("timestamp") < BEGIN + timedelta(days=2)))
     found = leakage_summary(one, horizon_days=7, seed=0)
-    assert "the log covers 2 days" in found["reason"]
-    assert found["columns"] == []
+    assert "got a log of 2 days" in found.reason
+    assert found.columns == ()
 
 
 def test_what_leaks_is_the_first_thing_that_is_said(plain):
     leak = with_leak(plain, "total", pl.Series)
     found = leakage_summary(leak, horizon_days=14, seed=0)
-    assert found["days"] == 10
-    assert [it["column"] for it in found["columns"] if it["leaks"]] == ["total"]
-    said = sentences({"canary": found, "carry": {"sentences": ["All is well."]}})
+    assert found.days == 10
+    assert [it.column for it in found.columns if it.leaks] == ["total"]
+    whole = replace(from_json(example()[-1]), leakage=found)
+    said = summary_sentences(whole)
     assert said[0].startswith("total explains")
-    assert said[1] == "All is well."
+    assert said[1].startswith("Past activity")
+    assert from_json(to_json(whole)).leakage == found
 
 
 def test_columns_may_have_the_names_of_what_is_counted(plain):

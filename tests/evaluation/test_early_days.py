@@ -9,9 +9,11 @@ from test_assessment import example
 from test_report import Page, written
 
 from reward.data.event_log import SchemaError
-from reward.evaluation.early_readout import LINEAR, SO_FAR, day_by_day, early_readout
+from reward.evaluation.early_readout import LINEAR, SO_FAR, EarlyReadout, day_by_day, early_readout
 from reward.evaluation.past_experiments import past_experiments
 from reward.experiments.early_readout import decisions, effects_by_test
+from reward.records import from_json, to_json
+from reward.report.sentences import early_sentences
 
 TESTS, USERS, HORIZON = 20, 300, 12
 SETTING = {"control": "off", "north_star": "days", "resamples": 40, "seed": 0, "level": 0.95}
@@ -40,9 +42,7 @@ def found(users):
 
 def value(found, surrogate, day, measure):
     (mine,) = [
-        it["value"]
-        for it in found["agreement"]
-        if (it["surrogate"], it["day"], it["measure"]) == (surrogate, day, measure)
+        it.estimate.value for it in found.agreement if (it.surrogate, it.day, it.measure) == (surrogate, day, measure)
     ]
     return mine
 
@@ -59,29 +59,29 @@ def test_agreement_is_that_of_tests_counted_one_by_one(users, found):
                 for days in (daily[mine][:, :4], daily[mine])
             ]
             alike.append(decided[0] == decided[1])
-    assert found["tests"] == 2 * TESTS
+    assert found.tests == 2 * TESTS
     assert value(found, SO_FAR, 4, "consistent") == pytest.approx(np.mean(alike))
 
 
 def test_a_surrogate_of_the_table_is_read_as_it_stands_after_each_day(found):
-    of = {name: [it for it in found["agreement"] if it["surrogate"] == name] for name in (SO_FAR, "sum")}
-    assert [it["value"] for it in of[SO_FAR]] == [it["value"] for it in of["sum"]]
-    assert found["days"] == list(range(1, HORIZON))
+    of = {name: [it.estimate.value for it in found.agreement if it.surrogate == name] for name in (SO_FAR, "sum")}
+    assert of[SO_FAR] == of["sum"]
+    assert found.days == tuple(range(1, HORIZON))
 
 
 def test_large_effects_are_launched_early(found):
     for name in (SO_FAR, LINEAR):
         assert value(found, name, 6, "recall") > 0.9
-    assert found["sentences"][0].startswith("So far: 95% of the tests or more are decided as after 12 days ")
-    assert json.loads(json.dumps(found, allow_nan=False)) == found
+    assert early_sentences(found, 0.95)[0].startswith("So far: 95% or more of the tests are decided as after 12 days ")
+    assert from_json(EarlyReadout, json.loads(json.dumps(to_json(found), allow_nan=False)), "early") == found
 
 
 def test_the_report_has_it_as_a_section(users, tmp_path):
     users.write_parquet(tmp_path / "users.parquet")
     told = past_experiments(tmp_path / "users.parquet", **SETTING)
-    assert told["reason"] is None
-    assert {it["signal"] for it in told["weights"]} == {"plays"}
-    page = written(dict(example()[-1]) | {"experiments": told})
+    assert told.reason is None
+    assert {it.signal for it in told.weights} == {"plays"}
+    page = written(dict(example()[-1]) | {"experiments": to_json(told)})
     read = Page(page)
     assert read.open == []
     assert "How early is early enough" in read.text["h2"]
@@ -91,20 +91,20 @@ def test_the_report_has_it_as_a_section(users, tmp_path):
 def test_a_north_star_by_day_alone_needs_no_other_metric(users, tmp_path):
     users.select("experiment", "arm", "user_id", "days").write_parquet(tmp_path / "users.parquet")
     told = past_experiments(tmp_path / "users.parquet", **SETTING)
-    assert told["reason"] == "the table has no other metric with one number a user"
-    assert told["early"]["tests"] == 2 * TESTS
+    assert told.reason == "the table has no other metric with one number a user"
+    assert told.early.tests == 2 * TESTS
 
 
 def test_few_experiments_are_said(users):
     few = users.filter(pl.col("experiment") < 3)
     told = early_readout(few, {"days": day_by_day(few["days"])}, **SETTING)
-    assert told["reason"] == "they need 5 experiments with a control named 'off' at least"
+    assert told.reason == "they need at least 5 experiments with a control named 'off'"
     page = written(dict(example()[-1]) | {"experiments": past_like(told)})
-    assert "Early days were not held against the end: they need 5" in page
+    assert "Early days were not compared with the whole horizon: they need at least 5" in page
 
 
 def past_like(early):
-    return {"north_star": "days", "weights": [], "measures": [], "front": [], "reason": "few", "early": early}
+    return {"north_star": "days", "weights": [], "measures": [], "front": [], "reason": "few", "early": to_json(early)}
 
 
 @pytest.mark.parametrize("days", [[[1, 0], [1]], [[1, 0], None], [[1.0, float("nan")], [0.0, 1.0]], [[1], [0]]])

@@ -10,9 +10,11 @@ from test_report import Page, written
 
 from reward.data.event_log import SchemaError
 from reward.evaluation.estimates import of_log
-from reward.evaluation.policy_values import CHANCE, other_policies, proposed_policies
+from reward.evaluation.policy_values import CHANCE, PolicyValues, other_policies, proposed_policies
 from reward.off_policy.doubly_robust import doubly_robust
 from reward.off_policy.feedback import LoggedFeedback
+from reward.records import from_json, to_json
+from reward.report.sentences import policy_sentences
 
 ITEMS, DAYS, ROWS = 20, 4, 40_000
 SETTING = {
@@ -76,25 +78,25 @@ def test_changes_are_the_true_ones_within_their_intervals(service, found):
         "leaning on the reward": leaning(logging, days, 0.3),
         "leaning on the rate of click": leaning(logging, clicks, 0.3),
     }
-    assert [it["policy"] for it in found["weights"]] == list(targets)
-    for it in found["estimates"]:
-        by = {"days": 2 * days, "click": clicks}[it["outcome"]]
-        true = targets[it["policy"]] @ by - (logging @ by).mean()
-        half = (it["change"]["high"] - it["change"]["low"]) / 2
-        assert abs(it["change"]["value"] - true) < 1.6 * half  # three standard errors: six intervals, all to hold
+    assert [it.policy for it in found.weights] == list(targets)
+    for it in found.estimates:
+        by = {"days": 2 * days, "click": clicks}[it.outcome]
+        true = targets[it.policy] @ by - (logging @ by).mean()
+        half = (it.change.high - it.change.low) / 2
+        assert abs(it.change.value - true) < 1.6 * half  # three standard errors: six intervals, all to hold
         assert half < 0.05
-    best = {it["outcome"]: it["change"] for it in found["estimates"] if it["policy"] == "leaning on the reward"}
-    assert best["days"]["low"] > 0
+    best = {it.outcome: it.change for it in found.estimates if it.policy == "leaning on the reward"}
+    assert best["days"].low > 0
 
 
 def test_weights_average_one_and_their_curve_is_that_of_the_heaviest(found):
-    for it in found["weights"]:
-        assert it["mean"]["low"] - 0.01 < 1 < it["mean"]["high"] + 0.01
-        assert it["curve"] == sorted(it["curve"])
-        assert it["curve"][-1] == pytest.approx(1)
-        assert it["curve"][2] == pytest.approx(it["top_share"])
-    assert json.loads(json.dumps(found, allow_nan=False)) == found
-    assert len(found["sentences"]) == 3
+    for it in found.weights:
+        assert it.mean.low - 0.01 < 1 < it.mean.high + 0.01
+        assert list(it.curve) == sorted(it.curve)
+        assert it.curve[-1] == pytest.approx(1)
+        assert it.curve[2] == pytest.approx(it.top_share)
+    assert from_json(PolicyValues, json.loads(json.dumps(to_json(found), allow_nan=False)), "found") == found
+    assert len(policy_sentences(found)) == 3
 
 
 def test_a_proposed_policy_is_estimated_as_by_the_estimators(service):
@@ -104,7 +106,7 @@ def test_a_proposed_policy_is_estimated_as_by_the_estimators(service):
     found = other_policies(
         rows, trace, np.ones_like(trace), past=rows, **SETTING | {"proposed": proposed, "most": [1e9]}
     )
-    mine = {it["outcome"]: it for it in found["estimates"] if it["policy"] == "uniform"}
+    mine = {it.outcome: it for it in found.estimates if it.policy == "uniform"}
     logged = LoggedFeedback(
         reward=trace.sum(1),
         propensity=rows["propensity"].to_numpy(),
@@ -112,7 +114,7 @@ def test_a_proposed_policy_is_estimated_as_by_the_estimators(service):
         min_effective_sample_size=1,
     )
     wanted = doubly_robust(logged, target, np.ones(ROWS), np.ones(ROWS))
-    assert mine["days"]["change"]["value"] == pytest.approx(wanted.value - trace.sum(1).mean())
+    assert mine["days"].change.value == pytest.approx(wanted.value - trace.sum(1).mean())
 
 
 def test_days_that_less_than_half_of_the_rows_know_are_left_out(service):
@@ -120,25 +122,25 @@ def test_days_that_less_than_half_of_the_rows_know_are_left_out(service):
     observed = np.ones_like(trace)
     observed[: int(0.6 * ROWS), 1] = False
     found = other_policies(rows, trace, observed, past=rows, **SETTING)
-    days = found["estimates"][0]
-    assert (days["outcome"], days["rows"]) == ("days (the first 1 of these)", ROWS)
-    assert days["ran"] == pytest.approx(trace[:, 0].mean())
+    days = found.estimates[0]
+    assert (days.outcome, days.rows) == ("days (the first 1 of these)", ROWS)
+    assert days.ran == pytest.approx(trace[:, 0].mean())
 
 
 def test_a_policy_of_too_few_rows_is_refused_and_the_report_says_so(service):
     rows, trace, *_ = service
     never = pl.DataFrame({"mine": np.where(np.arange(ROWS) < 5, 0.5, 0.0)})
     found = other_policies(rows, trace, np.ones_like(trace), past=rows, **SETTING | {"proposed": never})
-    refused = [it for it in found["estimates"] if it["policy"] == "mine"]
-    assert all(it["change"] is None and it["effective_rows"] <= 5 for it in refused)
-    assert "expected at least 100 effective rows" in refused[0]["refused"]
-    said = [it for it in found["sentences"] if it.startswith("Mine: ")]
+    refused = [it for it in found.estimates if it.policy == "mine"]
+    assert all(it.change is None and it.effective_sample_size <= 5 for it in refused)
+    assert "expected at least 100 effective rows" in refused[0].refused
+    said = [it for it in policy_sentences(found) if it.startswith("Mine: ")]
     assert "no estimate of days, with" in said[0]
-    page = written(dict(example()[-1]) | {"policies": found})
+    page = written(dict(example()[-1]) | {"policies": to_json(found)})
     assert Page(page).open == []
     assert "Other policies" in Page(page).text["h2"]
     assert "refused<small>" in page
-    assert any("The weights of 'mine' average" in it for it in found["sentences"])
+    assert any("The weights of 'mine' average" in it for it in policy_sentences(found))
 
 
 @pytest.fixture
@@ -186,13 +188,13 @@ def test_an_outcome_that_is_known_of_one_user_alone_is_left_out(service):
     observed = np.zeros((len(few), 2), bool)
     observed[(few["user_id"] == rows["user_id"][0]).to_numpy()] = True
     found = other_policies(few, trace[: len(few)], observed, past=rows, **SETTING)
-    assert {it["outcome"] for it in found["estimates"]} == {"click"}
-    assert all(it["refused"] is not None for it in found["estimates"])  # and fewer rows than an estimate needs
+    assert {it.outcome for it in found.estimates} == {"click"}
+    assert all(it.refused is not None for it in found.estimates)  # and fewer rows than an estimate needs
 
 
 def test_without_a_click_no_policy_leans_on_it_and_feedback_is_still_told(service):
     rows, trace, *_ = service
     found = other_policies(rows, trace, np.ones_like(trace), past=rows, **(SETTING | {"click": None}))
-    assert [it["policy"] for it in found["weights"]] == [CHANCE, "leaning on the reward"]
-    assert {it["outcome"] for it in found["estimates"]} == {"days", "click"}
-    assert not any("click" in sentence for sentence in found["sentences"])
+    assert [it.policy for it in found.weights] == [CHANCE, "leaning on the reward"]
+    assert {it.outcome for it in found.estimates} == {"days", "click"}
+    assert not any("click" in sentence for sentence in policy_sentences(found))

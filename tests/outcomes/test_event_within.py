@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 from renewals import end, service
 
-from reward.causal.diagnostics.summary import account, account_sentences
+from reward.causal.diagnostics.summary import summarize_effects
 from reward.causal.estimate import estimate_effects
 from reward.data.event_log import SchemaError
 from reward.data.parquet import read
@@ -23,6 +23,7 @@ from reward.outcomes.event_within import EventWithin
 from reward.outcomes.protocol import Daily, Points, has_effects, is_of_exposures, read_kinds
 from reward.outcomes.returns import ReturnTime
 from reward.report.summary import in_short
+from reward.scoring.effect_sentences import effect_sentences
 
 START = datetime(2024, 5, 1, 12, tzinfo=UTC)
 DAY_0 = (START.date() - EPOCH).days
@@ -222,14 +223,16 @@ def test_any_outcome_that_tells_of_days_has_effects():
 def test_effects_on_renewals_are_told_in_renewals():
     found, _ = effects_of(1, EventWithin("renewal", 7))
     balanced = SimpleNamespace(flagged=False, sentences=list)
-    told = account(found.calibration, None, balanced, pushed=found.pushed, points=EventWithin("renewal", 7).points)
-    said = " ".join(account_sentences(told))
+    told = summarize_effects(
+        found.calibration, None, balanced, pushed=found.pushed, points=EventWithin("renewal", 7).points
+    )
+    said = " ".join(effect_sentences(told))
     assert "for each renewal of predicted effect, held-out users show" in said
     assert "renewals (95% interval" in said
     assert "renewals an exposure" in said
     assert " days" not in said
-    assessment = {"differences": {}, "level": 0.95, "horizon_days": 7}
-    assert in_short(assessment, told)[1].startswith(
+    evaluation = SimpleNamespace(gain=None, leakage=None, policies=None, level=0.95, horizon_days=7)
+    assert in_short(evaluation, told)[1].startswith(
         "showing an item changes the chance of renewal within 7 days: held-out users show"
     )
 

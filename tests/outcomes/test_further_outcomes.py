@@ -13,7 +13,7 @@ from reward.__main__ import main
 from reward.data.prepared import PreparedLog
 from reward.data.split import known_at
 from reward.encoders.gru import GRU
-from reward.evaluation.auxiliary_tasks import assess_further, further_sentences
+from reward.evaluation.auxiliary_tasks import assess_auxiliary
 from reward.evaluation.evaluate import judge
 from reward.heads.consumption import ConsumptionHead
 from reward.heads.hazard import HazardHead
@@ -25,6 +25,7 @@ from reward.objectives.rating import rating_likelihood
 from reward.outcomes.consumption import Consumption
 from reward.outcomes.returns import ReturnTime
 from reward.outcomes.survey import SurveyRating
+from reward.report.sentences import auxiliary_sentences
 from reward.scoring.artifact import load, save
 from reward.scoring.function import RewardFunction
 from reward.scoring.partitioned import score_parquet
@@ -212,13 +213,13 @@ def test_skill_and_ratio_by_hand():
     known = np.array([[True, False], [True, True]] * 10)
     predicted = np.array([[1.0, 9.0], [2.0, 4.0]] * 10)
     rows = pl.DataFrame({"user_id": np.repeat(np.arange(10), 2), "slice: odd": [True, False] * 10})
-    found = assess_further(predicted, outcome, known, np.array([2.0, 2.0]), rows=rows, **SETTING)
+    found = assess_auxiliary(predicted, outcome, known, np.array([2.0, 2.0]), rows=rows, **SETTING)
     # squared errors 0, 1, 0 against 1, 1, 4 of the average; 1 + 2 + 4 predicted of 1 + 3 + 4
-    assert found["skill"]["value"] == pytest.approx(1 - 1 / 6)
-    assert [it["ratio"]["value"] for it in found["slices"]] == pytest.approx([7 / 8, 1.0])
-    assert [it["observed"]["value"] for it in found["parts"]] == [2.0, 4.0]
-    assert [it["predicted"]["value"] for it in found["parts"]] == [1.5, 4.0]
-    (said,) = further_sentences({"sales": found})
+    assert found.skill.value == pytest.approx(1 - 1 / 6)
+    assert [it.ratio.value for it in found.slices] == pytest.approx([7 / 8, 1.0])
+    assert [it.observed.value for it in found.parts] == [2.0, 4.0]
+    assert [it.predicted.value for it in found.parts] == [1.5, 4.0]
+    (said,) = auxiliary_sentences({"sales": found})
     assert said.startswith("sales (things) explains 0.833 [0.833 to 0.833] of the variance that the average leaves; ")
 
 
@@ -226,16 +227,16 @@ def test_the_average_has_no_skill_and_the_truth_all_of_it():
     rng = np.random.default_rng(0)
     outcome = rng.normal(3, 1, (200, 2))
     rows = pl.DataFrame({"user_id": np.arange(200)})
-    ask = partial(assess_further, outcome=outcome, known=np.ones((200, 2), bool), average=outcome.mean(0), rows=rows)
-    assert ask(np.broadcast_to(outcome.mean(0), (200, 2)), **SETTING)["skill"]["value"] == pytest.approx(0)
-    assert ask(outcome, **SETTING)["skill"]["value"] == 1
+    ask = partial(assess_auxiliary, outcome=outcome, known=np.ones((200, 2), bool), average=outcome.mean(0), rows=rows)
+    assert ask(np.broadcast_to(outcome.mean(0), (200, 2)), **SETTING).skill.value == pytest.approx(0)
+    assert ask(outcome, **SETTING).skill.value == 1
 
 
 def test_where_hardly_anybody_is_known_it_says_so():
     rows, nothing = pl.DataFrame({"user_id": [1, 2]}), np.zeros((2, 2), bool)
-    found = assess_further(np.ones((2, 2)), np.ones((2, 2)), nothing, np.ones(2), rows=rows, **SETTING)
-    assert found["reason"] == "the test days tell it of fewer than two users"
-    assert further_sentences({"sales": found}) == [f"sales (things): not measured, for {found['reason']}."]
+    found = assess_auxiliary(np.ones((2, 2)), np.ones((2, 2)), nothing, np.ones(2), rows=rows, **SETTING)
+    assert found.reason == "the test days have this outcome of fewer than two users"
+    assert auxiliary_sentences({"sales": found}) == [f"sales (things): not measured, because {found.reason}."]
 
 
 def test_an_input_with_the_name_of_a_label_is_judged_as_it_came(log, windows_of_time, fit):
@@ -271,5 +272,5 @@ def test_an_input_with_the_name_of_a_label_is_judged_as_it_came(log, windows_of_
     wanted = judged("listen_ms")
     for name in ("event", "amount"):
         found = judged(name)
-        assert found["metrics"] == wanted["metrics"]
-        assert found["further"]["listened"]["skill"] == wanted["further"]["listened"]["skill"]
+        assert found.metrics == wanted.metrics
+        assert found.auxiliary["listened"].skill == wanted.auxiliary["listened"].skill

@@ -178,11 +178,11 @@ def test_what_was_not_shown_is_judged_by_what_came_of_it(fn, log, windows_of_tim
         calibration={"prior_events": 10},
         policies={"divergence": 0.5, "min_effective_sample_size": 100, "most": [2]},
         seed=0,
-    )["further"]
-    assert [found[name]["reason"] for name in OUTCOMES] == [None] * 3
-    assert [it["part"] for it in found["taken"]["parts"]] == ["taken up"]
+    ).auxiliary
+    assert [found[name].reason for name in OUTCOMES] == [None] * 3
+    assert [it.name for it in found["taken"].parts] == ["taken up"]
     for name in OUTCOMES:
-        assert 0.5 < found[name]["slices"][0]["ratio"]["value"] < 2
+        assert 0.5 < found[name].slices[0].ratio.value < 2
 
 
 def test_a_scope_without_a_vocabulary_is_said(log, features):

@@ -293,9 +293,7 @@ def test_the_rewards_task_of_an_earlier_version_is_called_as_its_settings_say(fn
 
 def test_a_function_has_an_outcome_for_each_head(network_of, features, outcome):
     for tasks in ({}, {"days": outcome}, {"active_days": outcome, "back": outcome}):
-        with pytest.raises(
-            ValueError, match=r"tasks expected one for each head, \['active_days'\], got .*: give these"
-        ):
+        with pytest.raises(ValueError, match=r"tasks expected one for each head, \['active_days'\], got .*: give both"):
             RewardFunction(network_of(), features, tasks, max_events=16, timestamp_unit=None, facts={})
 
 

@@ -18,6 +18,10 @@ from omegaconf import OmegaConf
 import reward
 import train  # noqa: F401  registers the resolvers
 from reward.__main__ import main
+from reward.causal.diagnostics.summary import EffectSummary
+from reward.evaluation.estimates import Estimate
+from reward.evaluation.simulated_truth import AgainstTruth, TrueSpread
+from reward.records import to_json
 from reward.simulation.demo import CLICKS, REWARDS, TRUTH, Found, default_settings, demo, rewards_of
 from reward.simulation.lives import open_service
 from reward.simulation.rankers import log_with_slates
@@ -81,7 +85,7 @@ def test_it_writes_the_picture_the_figures_a_scoring_function_and_its_log(run):
     folder, found = run
     assert (folder / "demo.svg").read_text().startswith("<svg")
     figures = json.loads((folder / "demo.json").read_text())
-    assert figures["gains"] == found.gains
+    assert figures["gains"] == to_json(found.gains)
     assert figures["sentences"] == found.sentences()
     fn = reward.load(folder / "reward")
     scored = fn.score_events(pl.read_parquet(folder / "events.parquet"))
@@ -92,9 +96,9 @@ def test_it_writes_the_picture_the_figures_a_scoring_function_and_its_log(run):
 def test_its_figures_are_those_of_the_log_and_the_rankers(run):
     _, found = run
     assert set(found.gains) == {CLICKS, REWARDS, TRUTH}
-    assert all(it["low"] < it["value"] < it["high"] for it in found.gains.values())
+    assert all(it.low < it.value < it.high for it in found.gains.values())
     assert 0 < found.usual < found.roll_out_days
-    assert -1 <= found.truth["correlation"]["learned reward"]["value"] <= 1
+    assert -1 <= found.truth.correlation["learned reward"].value <= 1
 
 
 def test_the_same_seed_gives_the_same_figures_and_another_gives_others(run, small, tmp_path):
@@ -121,7 +125,12 @@ def test_rewards_are_of_the_slots_of_the_slates_or_refused(run, small):
 
 
 def estimate(value, half):
-    return {"value": value, "low": value - half, "high": value + half}
+    return Estimate(value, value - half, value + half)
+
+
+def truth(learned):
+    correlation = {"learned reward": learned, "click rate": estimate(-0.2, 0.1)}
+    return AgainstTruth(5, False, correlation, slope=1.0, covered=0.9, spread=TrueSpread(0.1, 0.1))
 
 
 FOUND = Found(
@@ -130,11 +139,11 @@ FOUND = Found(
     items=5,
     days=40,
     times=3,
-    truth={"items": 5, "correlation": {"learned reward": estimate(0.8, 0.1), "click rate": estimate(-0.2, 0.1)}},
+    truth=truth(estimate(0.8, 0.1)),
     gains={CLICKS: estimate(-1.2, 0.2), REWARDS: estimate(2.25, 0.25), TRUTH: estimate(3.0, 0.3)},
     usual=10.04,
     roll_out_days=28,
-    account={},
+    effects=EffectSummary(),
 )
 
 
@@ -155,7 +164,7 @@ def test_a_sentence_says_what_the_interval_says(gain, words):
 def test_a_correlation_that_is_none_is_said_to_be_none():
     said = replace(
         FOUND,
-        truth={"items": 5, "correlation": {"learned reward": estimate(0.0, 0.3), "click rate": estimate(-0.2, 0.1)}},
+        truth=truth(estimate(0.0, 0.3)),
     ).sentences()
     assert "have no correlation that these items can show (0.00, 95% interval −0.30 to 0.30)" in said[0]
     assert "correlate 0.800, 95% interval 0.700 to 0.900" in FOUND.sentences()[0].replace("0.80,", "0.800,").replace(

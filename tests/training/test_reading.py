@@ -50,6 +50,7 @@ def source(tmp_path):
 @pytest.fixture
 def folder(tmp_path):
     claimed = RunFolder.claim(tmp_path / "run", or_next=False)
+    claimed.identify("", "", {})
     yield claimed
     claimed.release()
 
@@ -76,12 +77,7 @@ def test_what_is_kept_is_what_was_read(source, folder, checks):
     first, again = (read_log(source, SPLIT, folder, None) for _ in range(2))
     assert len(checks) == 1
     assert again.checked is None
-    assert (first.window, first.timestamp_unit, first.rejected, first.notes) == (
-        again.window,
-        again.timestamp_unit,
-        again.rejected,
-        again.notes,
-    )
+    assert (first.window, first.origin) == (again.window, again.origin)
     assert_frame_equal(first.prepared.log.events.collect(), again.prepared.log.events.collect())
     assert_frame_equal(first.prepared.log.events.collect(), first.checked.log.events.collect())
     assert isinstance(first.prepared.codes.item, np.memmap)
@@ -113,6 +109,30 @@ def test_a_folder_in_which_nothing_ran_keeps_nothing(source, tmp_path):
     assert (tmp_path / "other" / CACHE).is_dir()
     claimed.release()
     assert not (tmp_path / "other").exists()
+
+
+def test_a_run_that_ended_before_it_wrote_anything_is_read_anew(source, tmp_path):
+    """A process that was killed may have kept its log, and not written the rows that were set aside."""
+    claimed = RunFolder.claim(tmp_path / "other", or_next=False)
+    assert all(read_log(source, SPLIT, claimed, None).checked is not None for _ in range(2))
+    claimed.release()
+
+
+def test_a_log_that_cannot_be_kept_stays_in_memory(source, folder, capsys):
+    (folder.path / CACHE).write_text("a file where the cache should be")
+    found = read_log(source, SPLIT, folder, None)
+    assert len(found.prepared) == small_log().height
+    assert "cannot be kept" in " ".join(capsys.readouterr().out.split())
+
+
+def test_what_else_is_in_the_cache_stays(source, tmp_path):
+    theirs = tmp_path / "other" / CACHE / "theirs"
+    theirs.mkdir(parents=True)
+    claimed = RunFolder.claim(tmp_path / "other", or_next=False)
+    read_log(source, SPLIT, claimed, None)
+    assert len(list((tmp_path / "other" / CACHE).iterdir())) == 2
+    claimed.release()
+    assert list((tmp_path / "other" / CACHE).iterdir()) == [theirs]
 
 
 @pytest.mark.parametrize(

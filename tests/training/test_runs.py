@@ -137,7 +137,7 @@ def test_where_effects_fail_the_rest_stands(trained, tmp_path, monkeypatch):
     def singular(*arguments):
         raise ArithmeticError("Singular matrix")
 
-    monkeypatch.setattr("reward.training.second_stage.second_stage", singular)
+    monkeypatch.setattr("reward.training.effects.estimated_effects", singular)
     stages, caught = trained(tmp_path / "run")
     assert stages.failed == ["effects"]
     assert caught is not None

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -54,14 +53,10 @@ class PolicyShift:
         """The place of the policy whose gain is kept most surely, by its lower 95% bound; None: none is above 0."""
         return int(self.low.argmax()) if len(self.low) and self.low.max() > 0 else None
 
-    def values(self) -> dict[str, Any]:
-        """Plain values: ``limit`` in nats, 0 where no gain is sure, the columns, and ``low`` and ``high``."""
-        surest = self.surest
-        columns = {**vars(self), "low": self.low, "high": self.high}
-        return {
-            "limit": 0.0 if surest is None else float(self.divergence[surest]),
-            **{name: [float(value) for value in column] for name, column in columns.items()},
-        }
+    @property
+    def limit(self) -> float:
+        """How far to lean, in nats: the divergence of the surest policy; 0 where no gain is sure."""
+        return 0.0 if self.surest is None else float(self.divergence[self.surest])
 
 
 def policy_shifts(shown: Doubles, mean: Doubles, std: Doubles, anchor: Anchors) -> Mapping[float, PolicyShift]:

@@ -1,18 +1,21 @@
-"""What the second stage found, as plain values and in plain words, for whoever reads of it."""
+"""What an estimation of effects found, in numbers, and what may be done with it: what an artefact keeps of effects."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import StrEnum
-from math import floor, isfinite, log10
-from typing import Any
+from math import isfinite
+from typing import Annotated, Any
 
+from reward import records
 from reward.causal.choosing import Chosen
 from reward.causal.diagnostics.balance import Balance
 from reward.causal.diagnostics.calibration_slope import CalibrationSlope
 from reward.causal.diagnostics.policy_shift import PolicyShift
 from reward.causal.propensity.conditional_logit import Propensities
 from reward.outcomes.protocol import DAYS, Points
+from reward.records import Kept
 
 LOGGED, ESTIMATED = "logged", "estimated"
 _NOT_LOGGED = (
@@ -40,7 +43,163 @@ _NO_PUSH = {
 }
 
 
-def account(
+@dataclass(frozen=True)
+class HeldOutSlope:
+    """How what held-out users did agrees with what was predicted; None where all predictions are the same.
+
+    Attributes:
+        slope: of what they did on what was predicted.
+        se: its standard error.
+        interval: at 95%.
+    """
+
+    slope: float | None = None
+    se: float | None = None
+    interval: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class PropensityCheck:
+    """Whether the model of what the service shows holds for users that it was not fitted on.
+
+    Attributes:
+        z: of the agreement of its residuals, by item and activity.
+        excess: the share by which cells are shown too often or too rarely, beyond chance.
+        flagged: it does not hold.
+        log_likelihood: a row.
+        held_out_log_likelihood: of users that it was not fitted on.
+        uniform_log_likelihood: if every item were as likely.
+        bins: predicted and observed frequencies.
+    """
+
+    z: float
+    excess: float
+    flagged: bool
+    log_likelihood: float
+    held_out_log_likelihood: float
+    uniform_log_likelihood: float
+    bins: tuple[Mapping[str, object], ...] = ()
+
+
+@dataclass(frozen=True)
+class PropensityModel:
+    """The model that propensities were estimated with: its inputs and settings, what it was fitted on, its check."""
+
+    calibration: PropensityCheck
+    propensities: str = ESTIMATED
+    features: tuple[str, ...] = ()
+    settings: Mapping[str, object] | None = None
+    rows: int = 0
+    users: int = 0
+    items: int = 0
+    slates: int = 0
+
+
+@dataclass(frozen=True)
+class BalanceCheck:
+    """Whether users who were shown an item resemble those who could have been.
+
+    Attributes:
+        flagged: they do not; None: it was not checked.
+        sentences: what was found of each covariate.
+    """
+
+    flagged: bool | None = None
+    sentences: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ShiftCurve:
+    """Policies that lean on a reward more and more, see `PolicyShift`.
+
+    Attributes:
+        limit: nats at which the lower end of the realized gain is highest; 0: no gain is certain.
+        divergence: of each policy from what was shown, nats.
+        predicted: the gain that the reward predicts.
+        realized: the gain of held-out users.
+        realized_se: its standard error.
+        low: lower end of its 95% interval.
+        high: upper end.
+    """
+
+    divergence: tuple[float, ...]
+    limit: float = 0.0
+    predicted: Annotated[tuple[float, ...], Kept("promised")] = ()
+    realized: Annotated[tuple[float, ...], Kept("kept")] = ()
+    realized_se: Annotated[tuple[float, ...], Kept("kept_se")] = ()
+    low: tuple[float, ...] = ()
+    high: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class ChosenRoles:
+    """The roles of columns that were set, or chosen by what the log shows, with the evidence and what it says."""
+
+    gate: str | None = None
+    rare: tuple[str, ...] = ()
+    group: str | None = None
+    auto: tuple[str, ...] = ()
+    evidence: Mapping[str, object] | None = None
+    sentence: str = ""
+
+
+@dataclass(frozen=True)
+class EffectSummary:
+    """What was found of effects.
+
+    Attributes:
+        propensities: logged or estimated; None: effects were not estimated.
+        items: calibration of the effects of items.
+        rewards: calibration of the rewards; None: they have no personal part.
+        personal: calibration of what rewards add to the effects of items; None: not fitted.
+        policy: the model of what the service shows; None: propensities are logged.
+        balance: the check of the propensities.
+        policy_shifts: how far a ranker may lean on the rewards, by the standard deviations taken off them; None: not
+            looked at.
+        chosen: roles of columns; None: unknown.
+        points: how amounts of the outcome are called.
+        warning: what to know before anything; None: nothing.
+        reason: why effects could not be estimated; None: they were.
+    """
+
+    propensities: str | None = None
+    items: Annotated[HeldOutSlope, Kept(flat=True)] = HeldOutSlope()
+    rewards: HeldOutSlope | None = None
+    personal: HeldOutSlope | None = None
+    policy: PropensityModel | None = None
+    balance: BalanceCheck | None = None
+    policy_shifts: Annotated[Mapping[str, ShiftCurve] | None, Kept("push")] = None
+    chosen: ChosenRoles | None = None
+    points: Points | None = None
+    warning: str | None = None
+    reason: str | None = None
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any] | None) -> EffectSummary | None:
+        """The summary that an artefact of any version keeps; None: it keeps none.
+
+        Raises:
+            ValueError: these are no values of a summary; says where.
+        """
+        return records.from_json(cls, values, "effects") if values else None
+
+    def to_json(self) -> dict[str, Any]:
+        """The values that an artefact keeps."""
+        values: dict[str, Any] = records.to_json(self)
+        return values
+
+    @property
+    def unit(self) -> Points:
+        """How amounts of the outcome are called; days in a summary of before."""
+        return DAYS if self.points is None else self.points
+
+    @property
+    def flagged(self) -> bool | None:
+        """Whether the propensities fail their balance check; None: it was not made."""
+        return None if self.balance is None else self.balance.flagged
+
+
+def summarize_effects(
     calibration: CalibrationSlope,
     estimated: Propensities | None,
     balance: Balance | None,
@@ -51,8 +210,8 @@ def account(
     chosen: Chosen | None = None,
     unused: str | None = None,
     points: Points = DAYS,
-) -> dict[str, Any]:
-    """What was found, as values that go into JSON.
+) -> EffectSummary:
+    """What was found of effects, in numbers.
 
     Args:
         calibration: calibration of the effects of items among held-out users.
@@ -62,179 +221,100 @@ def account(
         pushed: how far a ranker may lean on the rewards, or where ``personal`` is None on the effects, by
             pessimism; None: not looked at.
         unchecked: why the check could not be made.
-        chosen: what opens an effect, which answers are rare and what items are pooled over; None: not told.
+        chosen: the mediator, the columns whose 0 means that nothing was asked, and what items are pooled over; None:
+            unknown.
         unused: why propensities that the log has were not used and others were estimated; None: they were, or it has
             none.
-        points: how amounts of the outcome are told.
-
-    Returns:
-        ``propensities`` (logged or estimated), ``slope``, ``se`` and ``interval`` (95%; null where nothing was
-        predicted), the same three of the ``rewards`` and of their ``personal`` part (null where not fitted),
-        ``policy`` (what `Propensities.statement` says; null where logged), ``balance`` (``flagged``, null where not
-        checked, and ``sentences``), ``push`` (by pessimism, what `PolicyShift.values` says; null where not looked at),
-        ``chosen`` (what `Chosen.values` says; null where not told), ``points``, ``warning``, a text or null, and
-        ``reason``, null.
+        points: how amounts of the outcome are called.
     """
     rewards, added = (None, None) if personal is None else map(_values, personal)
-    return {
-        "propensities": LOGGED if estimated is None else ESTIMATED,
-        **_values(calibration),
-        "rewards": rewards,
-        "personal": added,
-        "policy": None if estimated is None else estimated.statement(),
-        "balance": {
-            "flagged": None if balance is None else balance.flagged,
-            "sentences": [f"Balance was not checked: {unchecked}."] if balance is None else balance.sentences(),
-        },
-        "push": None if pushed is None else {f"{kappa:g}": push.values() for kappa, push in pushed.items()},
-        "chosen": None if chosen is None else chosen.values(),
-        "points": points._asdict(),
-        "warning": _warning(estimated, balance, unused),
-        "reason": None,
-    }
+    said = [f"Balance was not checked: {unchecked}."] if balance is None else balance.sentences()
+    return EffectSummary(
+        propensities=LOGGED if estimated is None else ESTIMATED,
+        items=_values(calibration),
+        rewards=rewards,
+        personal=added,
+        policy=None if estimated is None else propensity_model(estimated),
+        balance=BalanceCheck(None if balance is None else balance.flagged, tuple(said)),
+        policy_shifts=None if pushed is None else {f"{kappa:g}": _curve(shift) for kappa, shift in pushed.items()},
+        chosen=None if chosen is None else _roles(chosen),
+        points=points,
+        warning=_warning(estimated, balance, unused),
+    )
 
 
-def no_summary(reason: str) -> dict[str, Any]:
-    """The same of a log whose effects could not be estimated, with the reason."""
-    keys = ("propensities", "slope", "se", "interval", "rewards", "personal", "policy", "balance", "push", "chosen")
-    return {**dict.fromkeys((*keys, "points", "warning")), "reason": reason}
+def not_estimated(reason: str) -> EffectSummary:
+    """The summary of a log whose effects could not be estimated."""
+    return EffectSummary(reason=reason)
 
 
-def points_of(found: Mapping[str, Any] | None) -> Points:
-    """How amounts of the outcome are told that an account or an assessment of any version is of."""
-    return Points(**((found or {}).get("points") or {}))
-
-
-def verdict(found: Mapping[str, Any] | None) -> Verdict:
-    """What an account supports: the worst of what held-out users say of effects of items, and of rewards.
+def verdict(found: EffectSummary | None) -> Verdict:
+    """What a summary supports: the worst of what held-out users say of effects of items, and of rewards.
 
     A personal part that they contradict is in every reward, so it counts too; one that they do not confirm does not.
 
     Args:
-        found: what `account` or `no_summary` returned, or an artefact of any version keeps; None or empty: nothing.
+        found: None: there is none.
     """
-    if not found or found.get("reason") is not None:
+    if found is None or found.reason is not None:
         return Verdict.NOT_ESTIMATED
-    rewards, personal = (found.get(name) for name in ("rewards", "personal"))
-    intervals = [found.get("interval"), *([] if rewards is None else [rewards["interval"]])]
-    if any(it is not None and it[1] < 0 for it in [*intervals, *([] if personal is None else [personal["interval"]])]):
+    intervals = [it.interval for it in (found.items, found.rewards) if it is not None]
+    personal = [] if found.personal is None else [found.personal.interval]
+    if any(it is not None and it[1] < 0 for it in [*intervals, *personal]):
         return Verdict.CONTRADICTED
     if not all(it is not None and it[0] > 0 for it in intervals):
         return Verdict.NOT_DETECTED
-    flagged = (found.get("balance") or {}).get("flagged")
-    if flagged:
+    if found.flagged:
         return Verdict.CONFOUNDED
-    return Verdict.SUPPORTED if found["propensities"] == LOGGED and flagged is False else Verdict.TO_BE_TESTED
+    sure = found.propensities == LOGGED and found.flagged is False
+    return Verdict.SUPPORTED if sure else Verdict.TO_BE_TESTED
 
 
-def no_push(found: Mapping[str, Any] | None) -> str | None:
-    """Why no ranker should lean on the rewards of an account; None where one may, if only in an experiment."""
+def no_push(found: EffectSummary | None) -> str | None:
+    """Why no ranker should lean on the rewards of a summary; None where one may, if only in an experiment."""
     said = verdict(found)
     return "they were not estimated" if said is Verdict.NOT_ESTIMATED else _NO_PUSH.get(said)
 
 
-def account_sentences(found: dict[str, Any]) -> list[str]:
-    """An account in plain words, the verdict first, the warning apart."""
-    if found["reason"] is not None:
-        return [f"Effects of items were not estimated: {found['reason']}"]
-    policy, personal, chosen = found["policy"], found.get("personal"), (found.get("chosen") or {}).get("sentence")
-    return [
-        _of_items(found),
-        *([] if personal is None else [_of_users(found, found["rewards"], personal)]),
-        *([] if not found.get("push") else [_pushed(found)]),
-        *([] if policy is None else [_calibration(policy)]),
-        *found["balance"]["sentences"],
-        *([chosen] if chosen else []),
-    ]
-
-
-def _values(calibration: CalibrationSlope) -> dict[str, Any]:
+def _values(calibration: CalibrationSlope) -> HeldOutSlope:
     if not isfinite(calibration.se):
-        return {"slope": None, "se": None, "interval": None}
-    interval = [calibration.slope + side * 1.96 * calibration.se for side in (-1, 1)]
-    return {"slope": calibration.slope, "se": calibration.se, "interval": interval}
+        return HeldOutSlope()
+    low, high = (calibration.slope + side * 1.96 * calibration.se for side in (-1, 1))
+    return HeldOutSlope(calibration.slope, calibration.se, (low, high))
 
 
-def _of_items(found: dict[str, Any]) -> str:
-    if found["interval"] is None:
-        return "Effects of items cannot be distinguished from zero: all estimates are the same."
-    low, high = found["interval"]
-    seen = (
-        f"for each {points_of(found).one} of predicted effect, held-out users show {_slope(found, found)}, with "
-        f"{found['propensities']} propensities"
+def _curve(shift: PolicyShift) -> ShiftCurve:
+    columns = (shift.divergence, shift.promised, shift.kept, shift.kept_se, shift.low, shift.high)
+    divergence, *others = (tuple(map(float, column)) for column in columns)
+    return ShiftCurve(divergence, shift.limit, *others)
+
+
+def propensity_model(estimated: Propensities) -> PropensityModel:
+    """What an artefact keeps of the model that propensities were estimated with, without its arrays."""
+    check = estimated.calibration
+    return PropensityModel(
+        PropensityCheck(
+            z=float(check.z),
+            excess=float(check.excess),
+            flagged=bool(check.flagged),
+            log_likelihood=float(check.log_likelihood),
+            held_out_log_likelihood=float(check.held_out_log_likelihood),
+            uniform_log_likelihood=float(check.uniform_log_likelihood),
+            bins=tuple(check.bins.to_dicts()),
+        ),
+        features=estimated.features,
+        settings=estimated.settings,
+        rows=estimated.rows,
+        users=estimated.users,
+        items=estimated.items,
+        slates=estimated.slates,
     )
-    if low <= 0 <= high:
-        return f"Effects of items cannot be distinguished from zero: {seen}."
-    if high < 0:
-        return f"Held-out users contradict the effects of items: {seen}."
-    if found["balance"]["flagged"]:
-        return (
-            f"No effect of items is claimed: {seen}, but these fail their balance check, so the difference can come "
-            "from who was shown an item as well as from the item."
-        )
-    return f"Held-out users confirm the effects of items: {seen}."
 
 
-def _of_users(found: dict[str, Any], rewards: dict[str, Any], personal: dict[str, Any]) -> str:
-    """Whether it is known what an item does to one user rather than another."""
-    one, flagged = points_of(found).one, found["balance"]["flagged"]
-    if personal["interval"] is None or rewards["interval"] is None:
-        return "What a user likes and has already seen makes no difference that this log can show."
-    seen = (
-        f"for each predicted {one} of it, held-out users show {_slope(personal, found)}; for each {one} of reward, "
-        f"which adds it to the effect of the item, {_slope(rewards, found)}"
-    )
-    low, high = personal["interval"]
-    if low > 0 and flagged:
-        return f"No effect of what a user likes and has already seen is claimed either: {seen}."
-    if low > 0:
-        return f"Held-out users confirm that effects depend on what a user likes and has already seen: {seen}."
-    if high < 0:
-        return f"Held-out users contradict the part of rewards that is a user's own: {seen}."
-    return f"What a user likes and has already seen makes no difference that this log can show: {seen}."
-
-
-def _slope(part: dict[str, Any], found: dict[str, Any]) -> str:
-    low, high = part["interval"]
-    return f"{_number(part['slope'], 2)} {points_of(found).many} (95% interval {_number(low, 2)} to {_number(high, 2)})"
-
-
-def _number(value: float, decimals: int) -> str:
-    """With a minus sign where it is below zero as written."""
-    text = f"{value:.{decimals}f}"
-    return text.replace("-", "−") if float(text) else text.removeprefix("-")
-
-
-def _pushed(found: dict[str, Any]) -> str:
-    """How far a ranker may lean on the rewards, or on the effects where these are all there is."""
-    push, what = found["push"], "the effects of items" if found.get("rewards") is None else "rewards"
-    if (why := no_push(found)) is not None:
-        return f"A ranker should not lean on {what}: {why}."
-    said = []
-    for kappa, it in push.items():
-        whose = "their mean" if float(kappa) == 0 else f"their mean minus {kappa} standard deviation"
-        if not it["limit"]:
-            said.append(f"by {whose}, no gain is certain at any distance")
-            continue
-        at = it["divergence"].index(it["limit"])
-        half = max((it["high"][at] - it["low"][at]) / 2, 1e-9)
-        decimals = min(max(1 - floor(log10(half)), 2), 6)  # two digits of the half-width
-        kept, low, high, promised = (_number(it[name][at], decimals) for name in ("kept", "low", "high", "promised"))
-        said.append(
-            f"by {whose}, up to {it['limit']:g} nats from what was shown, where held-out users gain {kept} "
-            f"{points_of(found).many} an exposure (95% interval {low} to {high}) of {promised} predicted"
-        )
-    limit = "How far a ranker can lean" if verdict(found) is Verdict.SUPPORTED else "How far an experiment could lean"
-    return f"{limit} on {what}: {'; '.join(said)}."
-
-
-def _calibration(policy: dict[str, Any]) -> str:
-    check = policy["calibration"]
-    holds = "does not hold" if check["flagged"] else "holds"
-    return (
-        f"The model of what the service shows {holds} for held-out users: log-likelihood "
-        f"{_number(check['held_out_log_likelihood'], 2)} a row ({_number(check['uniform_log_likelihood'], 2)} if every "
-        f"item were as likely), agreement of the residuals by item and activity z = {_number(check['z'], 1)}."
+def _roles(chosen: Chosen) -> ChosenRoles:
+    roles = chosen.roles
+    return ChosenRoles(
+        roles.gate, tuple(roles.rare), roles.group, tuple(chosen.auto), chosen.evidence, chosen.sentence()
     )
 
 

@@ -10,12 +10,14 @@ import torch
 
 from reward.arrays import Doubles, Ints
 from reward.causal.diagnostics.policy_shift import PolicyShift, Slots, slot_policy_shifts
-from reward.causal.diagnostics.sampled_slots import OrderedExposures, sampled_slots
+from reward.causal.diagnostics.sampled_slots import sampled_slots
 from reward.causal.excursion.model import ExcursionEffect
 from reward.causal.excursion.moderators import ModeratorHistory, Moderators
 from reward.causal.excursion.shrunk import Shrunk
 from reward.causal.exposures import Exposures, day_share
+from reward.causal.user_effects.exposed import ExposedUsers, ItemsByDay, Shown
 from reward.causal.user_effects.g_estimation import GEstimates, Moments, g_estimates, held_out_g_estimates
+from reward.causal.user_effects.user_state import Events
 from reward.columns import ITEM, TIMESTAMP
 from reward.data.days import days_since_1970
 from reward.data.event_log import slate_moment
@@ -91,11 +93,17 @@ def fit_moderation(
     late = np.bincount(shown.item[time >= time.max() - reference_days], minlength=len(shown.table))
     models = [_model(shown, shrunk, read, found, fold, late) for fold in (*range(shown.folds), -1)]
     order = np.lexsort((time, user)).astype(np.int64)
-    exposures = OrderedExposures(
-        user[order], shown.item[order], moment[order], today[order], days.fold, weight[order], value[order]
+    none = np.zeros((len(order), 0))  # answers, which the history has read
+    exposures = ExposedUsers(
+        0,
+        Events(user[order], shown.item[order], time[order], none, none),
+        moment[order],
+        today[order],
+        shown.fold[order],
+        weight[order],
+        value[order],
     )
-    rng = np.random.default_rng([seed, 17])
-    slots = _slots(exposures, history, models[:-1], rng, slates=pushed_slates, draws=pushed_draws)
+    slots = _slots(exposures, history, models[:-1], (seed, 17), slates=pushed_slates, draws=pushed_draws)
     return models[-1], slot_policy_shifts(slots)
 
 
@@ -119,8 +127,8 @@ def projected(
     usual = shares / np.maximum(np.bincount(today, minlength=spans), 1)
     beyond = (own - usual[fold, today])[:, None] * np.column_stack([np.ones(len(own)), moderators])
     per_fold = max(clusters // shown.folds, 1)
-    nothing = Moments.none(beyond.shape[1], np.arange(shown.folds * per_fold) % shown.folds)
-    return nothing.plus(beyond, beyond, weight, value, fold + shown.folds * (shown.user % per_fold))
+    cluster = fold + shown.folds * (shown.user % per_fold)
+    return Moments.of(beyond, beyond, weight, value, cluster, np.arange(shown.folds * per_fold) % shown.folds)
 
 
 def _fits(moments: Moments) -> tuple[GEstimates, list[GEstimates]]:
@@ -155,10 +163,10 @@ def _model(
 
 
 def _slots(
-    shown: OrderedExposures,
+    exposures: ExposedUsers,
     history: ModeratorHistory,
     apart: list[ExcursionEffect],
-    rng: np.random.Generator,
+    seed: tuple[int, ...],
     *,
     slates: int,
     draws: int,
@@ -168,5 +176,6 @@ def _slots(
     def rewards(fold: int, past: ModeratorHistory, user: Ints, time: Doubles, item: Ints) -> Rewards:
         return apart[fold].score(past.state(user, time), apart[fold].effects.of(torch.from_numpy(item)))
 
-    pieces = [(slice(0, len(shown.user)), history)]
-    return sampled_slots(shown, pieces, rewards, rng, slates=slates, draws=draws)
+    by_day = ItemsByDay(len(apart[0].ids))
+    shown = by_day.solve(by_day.partial(Shown(exposures.first, exposures.day, exposures.events.item)))
+    return sampled_slots([exposures], shown, lambda _: history, rewards, seed, slates=slates, draws=draws)

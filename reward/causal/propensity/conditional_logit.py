@@ -59,28 +59,6 @@ class Propensities:
     items: int
     slates: int
 
-    def statement(self) -> dict[str, object]:
-        """What an artefact states: plain numbers and names, without the arrays."""
-        check = self.calibration
-        return {
-            "propensities": "estimated",
-            "features": list(self.features),
-            "settings": self.settings,
-            "rows": self.rows,
-            "users": self.users,
-            "items": self.items,
-            "slates": self.slates,
-            "calibration": {
-                "z": check.z,
-                "excess": check.excess,
-                "flagged": check.flagged,
-                "log_likelihood": check.log_likelihood,
-                "held_out_log_likelihood": check.held_out_log_likelihood,
-                "uniform_log_likelihood": check.uniform_log_likelihood,
-                "bins": check.bins.to_dicts(),
-            },
-        }
-
 
 def estimate_propensities(
     log: EventLog,

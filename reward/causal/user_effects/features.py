@@ -12,11 +12,10 @@ from torch import Tensor
 
 from reward.arrays import Doubles, Ints
 from reward.causal.user_effects.preferences import Taste
-from reward.causal.user_effects.user_state import NEW_CODES, Events, ItemState, UserHistory, UserProfile, middle
+from reward.causal.user_effects.user_state import NEW_CODES, ItemState, UserHistory, UserProfile, middle
 
 _FRESH_DAYS = (3.0, 10.0)
 _MIX = np.uint64(0x9E3779B97F4A7C15)  # Knuth's multiplicative hash, 2^64 over the golden ratio
-_OLD = -1e4  # first day of items that the log shows from its own first day on: nobody knows their age
 
 
 def hashed(ids: NDArray[Any]) -> Ints:
@@ -36,36 +35,6 @@ def hashed(ids: NDArray[Any]) -> Ints:
 def taste_vectors(traits: Doubles, tastes: Sequence[Taste]) -> Doubles:
     """(items, t) places of items in the directions of taste, feedback by feedback."""
     return np.concatenate([np.zeros((len(traits), 0)), *(traits @ taste.axes for taste in tastes)], axis=1)
-
-
-def facts_of(
-    log: Events,
-    behind: Doubles,
-    variance: Doubles,
-    gate_share: Doubles,
-    traits: Doubles,
-    group: Ints,
-    tastes: Sequence[Taste],
-) -> ItemState:
-    """ItemState of all items and of an unknown one, which is new and otherwise like the average exposure."""
-    items, now = len(behind), log.time.max()
-    first = np.full(items, np.inf)
-    np.minimum.at(first, log.item, log.time)
-    first = np.where(first < np.floor(log.time.min()) + 1, _OLD, np.minimum(first, now))
-    share = np.bincount(log.item, minlength=items) / len(log.item)
-    vectors = taste_vectors(traits, tastes)
-    level = share @ behind
-    rate = np.clip(np.append(gate_share, share @ gate_share), 1e-6, 1 - 1e-6)
-    told = (
-        np.append(behind, level),
-        np.append(variance, share @ (variance + (behind - level) ** 2)),
-        np.log(rate / (1 - rate)),
-        np.append(first, now),
-        np.append(group, -1),
-        np.concatenate([vectors, (share @ vectors)[None]]),
-        np.arange(items + 1),
-    )
-    return ItemState(*map(torch.from_numpy, told))
 
 
 def seen(past: UserHistory, user: Ints, time: Doubles, code: Tensor, group: Tensor) -> tuple[Tensor, Tensor]:

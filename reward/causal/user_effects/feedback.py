@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -53,16 +53,18 @@ class Answers:
         flags: Sequence[str],
         gate: str | None,
         rare: Sequence[str],
-    ) -> Self:
+    ) -> Answers:
         """Mean answers of a log's events; ``item`` (events,) from 0, ``flags`` the log's feedback that is 0 or 1."""
+        means = MeanFeedback(cls.unfitted(items, feedback=feedback, flags=flags, gate=gate, rare=rare))
+        return means.solve(means.partial((events, item)))
+
+    @classmethod
+    def unfitted(
+        cls, items: int, *, feedback: Sequence[str], flags: Sequence[str], gate: str | None, rare: Sequence[str]
+    ) -> Self:
+        """How feedback is read, with means of 0, for `MeanFeedback`."""
         names = (*([] if gate is None else [gate]), *(name for name in feedback if name != gate))
-        mean = np.zeros((items + 1, len(names)))
-        value, told = cls(names, gate, tuple(rare), tuple(flags), mean).read(events)
-        for column in range(len(names)):
-            count, total = (np.bincount(item, part[:, column], items) for part in (told, value))
-            mean[-1, column] = total.sum() / max(count.sum(), 1)
-            mean[:-1, column] = (total + _PRIOR_ANSWERS * mean[-1, column]) / (count + _PRIOR_ANSWERS)
-        return cls(names, gate, tuple(rare), tuple(flags), mean)
+        return cls(names, gate, tuple(rare), tuple(flags), np.zeros((items + 1, len(names))))
 
     def read(self, events: pl.DataFrame) -> tuple[Doubles, Doubles]:
         """(events, columns) values, 0 where nothing was told, and 1 where something was."""
@@ -82,3 +84,52 @@ class Answers:
         """(events, columns) answers less what all users answer to the item, and 1 where something was told."""
         value, told = self.read(events)
         return value - told * self.mean[item], told
+
+
+@dataclass(frozen=True)
+class FeedbackSums:
+    """Answers of some users; a state that adds.
+
+    Attributes:
+        count: (items, columns) how many there are.
+        total: (items, columns) their sum.
+    """
+
+    count: Doubles
+    total: Doubles
+
+    def __add__(self, other: FeedbackSums) -> FeedbackSums:
+        return FeedbackSums(self.count + other.count, self.total + other.total)
+
+
+@dataclass(frozen=True)
+class MeanFeedback:
+    """Mean answers to items, as a sum over users.
+
+    Attributes:
+        unfitted: how feedback is read.
+    """
+
+    unfitted: Answers
+
+    def partial(self, users: tuple[pl.DataFrame, Ints]) -> FeedbackSums:
+        """Sums over some users' events, of which the items have codes from 0."""
+        events, item = users
+        items = len(self.unfitted.mean) - 1
+        value, told = self.unfitted.read(events)
+        return FeedbackSums(_by_item(told, item, items), _by_item(value, item, items))
+
+    def solve(self, state: FeedbackSums) -> Answers:
+        """The means, each item's shrunk to that of all."""
+        count, total = state.count, state.total
+        level = total.sum(axis=0) / np.maximum(count.sum(axis=0), 1)
+        mean = (total + _PRIOR_ANSWERS * level) / (count + _PRIOR_ANSWERS)
+        return replace(self.unfitted, mean=np.concatenate([mean, level[None]]))
+
+
+def _by_item(values: Doubles, item: Ints, items: int) -> Doubles:
+    """(items, columns) sums of (events, columns)."""
+    out = np.zeros((items, values.shape[1]))
+    for column, part in enumerate(values.T):
+        out[:, column] = np.bincount(item, part, items)
+    return out

@@ -19,7 +19,7 @@ _ROUNDING = 1e-14  # of a covariance's largest eigenvalue
 
 @dataclass(frozen=True)
 class Moments:
-    """Sums over a log's exposures, by cluster of users; what is shown is an instrument for what it does.
+    """Sums over exposures, by cluster of users; what is shown is an instrument for what it does. A state that adds.
 
     With g the columns of an exposure, z what they are beyond the mean of what could have been shown in the same slot,
     w the weight and v the effect of the day: given the slot, w z has mean 0 and knows nothing of the user.
@@ -45,9 +45,22 @@ class Moments:
         gram, moment = np.zeros((clusters, columns, columns)), np.zeros((clusters, columns))
         return cls(gram, moment, np.zeros(columns), 0.0, fold)
 
-    def plus(self, columns: Doubles, beyond: Doubles, weight: Doubles, value: Doubles, cluster: Ints) -> Moments:
-        """With more exposures: (n, p), (n, p), (n,), (n,) and (n,)."""
-        gram, moment = (torch.from_numpy(part.copy()) for part in (self.gram, self.moment))
+    @classmethod
+    def of(
+        cls, columns: Doubles, beyond: Doubles, weight: Doubles, value: Doubles, cluster: Ints, fold: Ints
+    ) -> Moments:
+        """Of n exposures.
+
+        Args:
+            columns: (n, p) g.
+            beyond: (n, p) z.
+            weight: (n,) w.
+            value: (n,) v.
+            cluster: (n,) of the user, from 0.
+            fold: (clusters,) see above.
+        """
+        none = cls.none(columns.shape[1], fold)
+        gram, moment = torch.from_numpy(none.gram), torch.from_numpy(none.moment)
         heavy = weight[:, None] * beyond
         for start in range(0, len(columns), _AT_ONCE):
             rows = slice(start, start + _AT_ONCE)
@@ -55,8 +68,27 @@ class Moments:
             at = torch.from_numpy(cluster[rows])
             gram.index_add_(0, at, z[:, :, None] * g[:, None, :])
             moment.index_add_(0, at, z * v[:, None])
-        squares = self.squares + (heavy * beyond).sum(axis=0)
-        return Moments(gram.numpy(), moment.numpy(), squares, self.mass + float(weight.sum()), self.fold)
+        return cls(gram.numpy(), moment.numpy(), (heavy * beyond).sum(axis=0), float(weight.sum()), fold)
+
+    def __add__(self, other: Moments) -> Moments:
+        """Of the exposures of both, whose users are in the same clusters."""
+        return Moments(
+            self.gram + other.gram,
+            self.moment + other.moment,
+            self.squares + other.squares,
+            self.mass + other.mass,
+            self.fold,
+        )
+
+    def divided(self, scale: Doubles) -> Moments:
+        """Of the same exposures with each column divided by its (p,) ``scale``."""
+        return Moments(
+            self.gram / scale / scale[:, None],
+            self.moment / scale,
+            self.squares / scale / scale,
+            self.mass,
+            self.fold,
+        )
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from operator import add
+from typing import NamedTuple
 
 import numpy as np
 
@@ -36,46 +39,128 @@ class Taste:
         return self.noise / (count[:, None] + self.prior)
 
 
-def fit_taste(answer: Doubles, user: Ints, item: Ints, described: Doubles) -> Taste:
-    """The directions and how far users differ in them, by the method of moments.
+class GivenFeedback(NamedTuple):
+    """All n answers of some users.
+
+    Attributes:
+        answer: (n,) less what all users answer to the item.
+        user: (n,) codes, from whichever.
+        item: (n,) from 0.
+    """
+
+    answer: Doubles
+    user: Ints
+    item: Ints
+
+
+@dataclass(frozen=True)
+class FeedbackProducts:
+    """Answers of some users to items; a state that adds.
+
+    Attributes:
+        count: (items,) answers.
+        squares: (items,) sum of their squares.
+        products: (columns, columns) Σ over users of a a', a the user's sum of ``answer · described``.
+        pairs: Σ over users of the ordered pairs of different answers.
+    """
+
+    count: Ints
+    squares: Doubles
+    products: Doubles
+    pairs: int
+
+    def __add__(self, other: FeedbackProducts) -> FeedbackProducts:
+        return FeedbackProducts(
+            self.count + other.count,
+            self.squares + other.squares,
+            self.products + other.products,
+            self.pairs + other.pairs,
+        )
+
+
+@dataclass(frozen=True)
+class PreferenceSums:
+    """`FeedbackProducts` of each column of feedback; a state that adds."""
+
+    columns: tuple[FeedbackProducts, ...]
+
+    def __add__(self, other: PreferenceSums) -> PreferenceSums:
+        return PreferenceSums(tuple(map(add, self.columns, other.columns)))
+
+
+@dataclass(frozen=True)
+class PreferenceFit:
+    """The directions in which users differ and how far they do, column by column of feedback, by the method of moments.
 
     Two answers of one user have the covariance x'Λx', with Λ the covariance of t over users: Λ is the mean of products
     of different answers of the same user, in features that are white over the answers given. Directions in which users
     do not differ are dropped: those whose variance is within the noise of Λ (the edge of the semicircle in which the
     eigenvalues of pure noise lie), or too little to be told within thousands of answers.
 
-    Args:
-        answer: (n,) less what all users answer to the item.
-        user: (n,) from 0.
-        item: (n,) rows of ``described``.
+    Attributes:
         described: (items, columns) standardised traits.
 
     Source:
         Random-coefficient models: Swamy, "Efficient inference in a random coefficient regression model"
         (Econometrica 1970); Wigner's semicircle law.
     """
-    columns = described.shape[1]
-    none = Taste(np.zeros((columns, 0)), np.zeros(0), 1.0)
-    if len(answer) < 2 or columns == 0:
-        return none
-    shown = np.bincount(item, minlength=len(described))
-    second = (described * shown[:, None]).T @ described / shown.sum()
-    spread, turn = np.linalg.eigh(second)
-    wide = spread > max(_LEAST_SHARE * float(spread.max()), _ROUNDING)
-    if not wide.any():
-        return none
-    white = turn[:, wide] / np.sqrt(spread[wide])
-    features = described @ white
-    users = int(user.max()) + 1
-    total = np.stack([np.bincount(user, answer * part[item], users) for part in features.T], axis=1)
-    squares = np.bincount(item, answer**2, len(described))
-    own = (features * squares[:, None]).T @ features
-    count = np.bincount(user, minlength=users).astype(np.float64)
-    pairs = float((count**2 - count).sum())
-    noise = float((answer**2).mean())
-    if not (pairs > 0 and noise > 0):
-        return none
-    found, axes = np.linalg.eigh((total.T @ total - own) / pairs)
-    edge = 2 * np.sqrt(2 * features.shape[1] / pairs)
-    differ = np.flatnonzero(found > noise * max(edge, 1 / _MOST_EVENTS))[::-1]
-    return Taste(white @ axes[:, differ], noise / found[differ], noise)
+
+    described: Doubles
+
+    def partial(self, users: Iterable[GivenFeedback]) -> PreferenceSums:
+        """What some users answered, column by column."""
+        return PreferenceSums(tuple(map(self._products, users)))
+
+    def solve(self, state: PreferenceSums) -> tuple[Taste, ...]:
+        """The directions of all users, column by column."""
+        return tuple(map(self._taste, state.columns))
+
+    def _products(self, given: GivenFeedback) -> FeedbackProducts:
+        answer, user, item = given
+        items, columns = self.described.shape
+        own = user - user.min(initial=np.iinfo(np.int64).max)
+        size = int(own.max(initial=-1)) + 1
+        count = np.bincount(own, minlength=size)
+        total = np.zeros((columns, size))
+        for column, part in enumerate(self.described.T):
+            total[column] = np.bincount(own, answer * part[item], size)
+        return FeedbackProducts(
+            np.bincount(item, minlength=items),
+            np.asarray(np.bincount(item, answer**2, items), np.float64),
+            total @ total.T,
+            int((count * (count - 1)).sum()),
+        )
+
+    def _taste(self, state: FeedbackProducts) -> Taste:
+        columns, answers = self.described.shape[1], int(state.count.sum())
+        none = Taste(np.zeros((columns, 0)), np.zeros(0), 1.0)
+        if answers < 2 or columns == 0:
+            return none
+        second = (self.described * state.count[:, None]).T @ self.described / answers
+        spread, turn = np.linalg.eigh(second)
+        wide = spread > max(_LEAST_SHARE * float(spread.max()), _ROUNDING)
+        if not wide.any():
+            return none
+        white = turn[:, wide] / np.sqrt(spread[wide])
+        features = self.described @ white
+        noise = float(state.squares.sum()) / answers
+        if not (state.pairs > 0 and noise > 0):
+            return none
+        same = (features * state.squares[:, None]).T @ features
+        found, axes = np.linalg.eigh((white.T @ state.products @ white - same) / state.pairs)
+        edge = 2 * np.sqrt(2 * features.shape[1] / state.pairs)
+        differ = np.flatnonzero(found > noise * max(edge, 1 / _MOST_EVENTS))[::-1]
+        return Taste(white @ axes[:, differ], noise / found[differ], noise)
+
+
+def fit_taste(answer: Doubles, user: Ints, item: Ints, described: Doubles) -> Taste:
+    """The directions and how far users differ in them for one column of feedback, see `PreferenceFit`.
+
+    Args:
+        answer: (n,) less what all users answer to the item.
+        user: (n,) from 0.
+        item: (n,) rows of ``described``.
+        described: (items, columns) standardised traits.
+    """
+    fit = PreferenceFit(described)
+    return fit.solve(fit.partial([GivenFeedback(answer, user, item)]))[0]

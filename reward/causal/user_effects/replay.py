@@ -1,10 +1,8 @@
-"""A log read again user by user: where users and items stood before each slot, and what is fitted to that."""
+"""A log read again, some users at a time: where users and items stood before each slot."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -12,60 +10,23 @@ from torch import Tensor
 
 from reward.arrays import Doubles, Ints
 from reward.causal.user_effects.effect_net import EffectNet, Exposures, by_fold
-from reward.causal.user_effects.features import (
-    chance_opened,
-    effect_columns,
-    gate_columns,
-    net_inputs,
-    with_learnt,
-)
+from reward.causal.user_effects.exposed import DailyItems, ExposedUsers
+from reward.causal.user_effects.features import chance_opened, effect_columns, net_inputs, with_learnt
 from reward.causal.user_effects.feedback import Answers
 from reward.causal.user_effects.g_estimation import Moments
 from reward.causal.user_effects.preferences import Taste
-from reward.causal.user_effects.user_state import Events, ItemState, UserHistory, UserProfile
-
-_CHUNK_EVENTS = 300_000
-_NEWTON_STEPS = 12
+from reward.causal.user_effects.user_state import ItemState, UserHistory, UserProfile
+from reward.statistics.gathered import Gathered
+from reward.statistics.random import uniforms
 
 # where users and items stand: the latter two as in `UserState.seen`
 Place = tuple[UserProfile, ItemState, Tensor, Tensor]
 
 
-class Exposed(NamedTuple):
-    """What is needed to compare exposures with what could have been shown.
-
-    Attributes:
-        gate: coefficients of the gate's logit.
-        behind: (folds + 1, items) effects behind the gate.
-        fold: (users,).
-        weight: (n,) of the events in order.
-        value: (n,) effect of their days.
-        day: (n,) from 0.
-        alternatives: items drawn from the same day's exposures for each event.
-    """
-
-    gate: Doubles
-    behind: Doubles
-    fold: Ints
-    weight: Doubles
-    value: Doubles
-    day: Ints
-    alternatives: int
-
-
 @dataclass(frozen=True)
 class Replay:
-    """A log's events by user and time, read user by user.
+    """What the past of users is read with; see `PersonalizedEffect` for all of it."""
 
-    Attributes:
-        events: n of them.
-        slate: (n,) when the slate of each was put together, days since 1970.
-        users: how many there are; the others as in `PersonalizedEffect`.
-    """
-
-    events: Events
-    slate: Doubles
-    users: int
     answers: Answers
     tastes: tuple[Taste, ...]
     facts: ItemState
@@ -73,129 +34,158 @@ class Replay:
 
     @property
     def widths(self) -> list[int]:
+        """Directions of taste of each column of answers."""
         return [len(taste.prior) for taste in self.tastes]
 
-    def chunks(self) -> Iterator[tuple[slice, int, UserHistory]]:
-        """Rows of whole users, about as many at a time; the code of the first user; their past, users from 0."""
-        begin = np.searchsorted(self.events.user, np.arange(self.users + 1))
-        first = 0
-        while first < self.users:
-            stop = max(int(np.searchsorted(begin, begin[first] + _CHUNK_EVENTS, side="right")) - 1, first + 1)
-            rows = slice(int(begin[first]), int(begin[stop]))
-            some = self.events.take(rows)
-            past = UserHistory.of(
-                some._replace(user=some.user - first),
-                users=stop - first,
-                answers=self.answers,
-                tastes=self.tastes,
-                facts=self.facts,
-                spans_days=self.spans_days,
-            )
-            yield rows, first, past
-            first = stop
+    def history(self, users: ExposedUsers) -> UserHistory:
+        """The past of users, who are counted from the first of them."""
+        events = users.events
+        user = events.user - users.first_user
+        return UserHistory.of(
+            events._replace(user=user),
+            users=int(user[-1]) + 1,
+            answers=self.answers,
+            tastes=self.tastes,
+            facts=self.facts,
+            spans_days=self.spans_days,
+        )
 
-    def gate(self, share: float, rng: np.random.Generator) -> Doubles:
-        """Coefficients of the gate's logit, from a share of the rows."""
-        columns, opened = [], []
-        for rows, first, past in self.chunks():
-            some = np.flatnonzero(rng.random(rows.stop - rows.start) < share) + rows.start
-            user, item, slate = self.events.user[some] - first, self.events.item[some], self.slate[some]
-            facts = self.facts.of(torch.from_numpy(item))
-            seen = past.seen(user, item, facts.group.numpy(), slate)
-            columns.append(gate_columns(past.person(user, slate), facts, *seen, self.widths))
-            opened.append(self.events.answer[some, 0] + self.answers.mean[item, 0])
-        return _logistic(torch.cat(columns), torch.from_numpy(np.concatenate(opened)))
 
-    def places(self, exposed: Exposed, rng: np.random.Generator) -> Iterator[tuple[slice, list[Place]]]:
-        """Rows of whole users, and where they and the items stand: the items shown, and each of the alternatives."""
-        day, fold = exposed.day, exposed.fold
-        by_day = np.argsort(day, kind="stable")
-        shown, begin = self.events.item[by_day], np.searchsorted(day[by_day], np.arange(int(day.max()) + 2))
-        for rows, first, past in self.chunks():
-            user, slate, today = self.events.user[rows], self.slate[rows], day[rows]
-            person, places = past.person(user - first, slate), []
-            for draw in range(1 + exposed.alternatives):
-                item = self.events.item[rows]
-                if draw:
-                    at = (rng.random(len(user)) * (begin[today + 1] - begin[today])).astype(np.int64)
-                    item = shown[begin[today] + at]
-                facts = self.facts.of(torch.from_numpy(item))
-                seen = past.seen(user - first, item, facts.group.numpy(), slate)
-                behind = torch.from_numpy(exposed.behind[fold[user], item])
-                places.append((person, facts._replace(behind=behind), *seen))
-            yield rows, places
+@dataclass(frozen=True)
+class Contrasts:
+    """Exposures beside what could have been shown in their slots.
 
-    def moments(
-        self, exposed: Exposed, nets: Sequence[EffectNet], rng: np.random.Generator, clusters: int
-    ) -> tuple[Doubles, Moments]:
-        """The scale of the columns and the sums of `g_estimates`, with a column of ``nets`` where there are any."""
-        folds = len(exposed.behind) - 1
-        per_fold = max(clusters // folds, 1)
-        scale, moments = np.zeros(0), None
-        for rows, places in self.places(exposed, rng):
-            user = self.events.user[rows]
-            fold = exposed.fold[user]
-            told, *others = (self.gated(place, exposed.gate, nets, fold) for place in places)
-            usual = np.zeros_like(told)
-            for other in others:
-                usual += other / exposed.alternatives
-            if moments is None:
-                scale = np.abs(told).mean(axis=0)
-                scale = np.where(scale > 0, scale, 1.0)
-                moments = Moments.none(len(scale), np.arange(folds * per_fold) % folds)
-            moments = moments.plus(
-                told / scale,
-                (told - usual) / scale,
-                exposed.weight[rows],
-                exposed.value[rows],
-                fold + folds * (user % per_fold),
-            )
-        assert moments is not None
-        return scale, moments
+    Attributes:
+        replay: reads the past.
+        shown: what could have been: the exposures of the same day.
+        gate: coefficients of the gate's logit; empty where there is none.
+        behind: (folds + 1, items) effects behind the gate, each fold's without its users, and that of all.
+        alternatives: items drawn for each exposure.
+        seed: of the stream of random numbers that draws them.
+        start: place in the stream from which they are drawn: first one item for each exposure of the log, and so on.
+    """
 
-    def gated(self, place: Place, gate: Doubles, nets: Sequence[EffectNet], fold: Ints) -> Doubles:
-        """(n, columns) of the effect times the probability that the gate opens."""
-        columns = effect_columns(*place, self.widths)
-        if nets:
-            learnt = by_fold(nets[:-1], net_inputs(*place, self.widths), torch.from_numpy(fold))
+    replay: Replay
+    shown: DailyItems
+    gate: Doubles
+    behind: Doubles
+    alternatives: int
+    seed: tuple[int, ...]
+    start: int
+
+    def drawn_again(self) -> Contrasts:
+        """The same with other alternatives: the next in the stream."""
+        return replace(self, start=self.start + self.alternatives * len(self.shown))
+
+    def places(self, users: ExposedUsers) -> list[Place]:
+        """Where users and items stand: the items shown, and each of the alternatives."""
+        history, events, slate = self.replay.history(users), users.events, users.slate
+        user = events.user - users.first_user
+        person, places = history.person(user, slate), []
+        for draw in range(1 + self.alternatives):
+            item = self._drawn(users, draw - 1) if draw else events.item
+            facts = self.replay.facts.of(torch.from_numpy(item))
+            seen = history.seen(user, item, facts.group.numpy(), slate)
+            behind = torch.from_numpy(self.behind[users.fold, item])
+            places.append((person, facts._replace(behind=behind), *seen))
+        return places
+
+    def _drawn(self, users: ExposedUsers, draw: int) -> Ints:
+        start = self.start + draw * len(self.shown) + users.first
+        return self.shown.drawn(users.day, uniforms(self.seed, start, len(users)))
+
+
+@dataclass(frozen=True)
+class ColumnSums:
+    """Sums over exposures; a state that adds.
+
+    Attributes:
+        size: (p,) Σ |g| of the columns g.
+        rows: how many exposures.
+        moments: of the columns.
+    """
+
+    size: Doubles
+    rows: int
+    moments: Moments
+
+    def __add__(self, other: ColumnSums) -> ColumnSums:
+        return ColumnSums(self.size + other.size, self.rows + other.rows, self.moments + other.moments)
+
+
+@dataclass(frozen=True)
+class EffectMoments:
+    """The scale of the columns of the effect and the sums that `g_estimates` reads, as a sum over users.
+
+    Attributes:
+        contrasts: exposures and what could have been.
+        nets: one for each fold made without it, and last that of all, which make one more column; none: there is none.
+        clusters: of users, about how many: as many in each fold.
+    """
+
+    contrasts: Contrasts
+    nets: tuple[EffectNet, ...]
+    clusters: int
+
+    def partial(self, users: ExposedUsers) -> ColumnSums:
+        """Sums over some users' exposures."""
+        folds = len(self.contrasts.behind) - 1
+        per_fold = max(self.clusters // folds, 1)
+        told, *others = (self._columns(place, users.fold) for place in self.contrasts.places(users))
+        usual = np.zeros_like(told)
+        for other in others:
+            usual += other / self.contrasts.alternatives
+        moments = Moments.of(
+            told,
+            told - usual,
+            users.weight,
+            users.value,
+            users.fold + folds * (users.events.user % per_fold),
+            np.arange(folds * per_fold) % folds,
+        )
+        return ColumnSums(np.abs(told).sum(axis=0), len(users), moments)
+
+    def solve(self, state: ColumnSums) -> tuple[Doubles, Moments]:
+        """(p,) mean sizes of the columns, 1 for one that is 0, and the moments of the columns divided by them."""
+        scale = state.size / state.rows
+        scale = np.where(scale > 0, scale, 1.0)
+        return scale, state.moments.divided(scale)
+
+    def _columns(self, place: Place, fold: Ints) -> Doubles:
+        """(n, p) of the effect times the probability that the gate opens."""
+        widths = self.contrasts.replay.widths
+        columns = effect_columns(*place, widths)
+        if self.nets:
+            learnt = by_fold(self.nets[:-1], net_inputs(*place, widths), torch.from_numpy(fold))
             columns = with_learnt(columns, learnt)
-        opened = chance_opened(torch.from_numpy(gate), *place, self.widths)
+        opened = chance_opened(torch.from_numpy(self.contrasts.gate), *place, widths)
         return (opened.unsqueeze(-1) * columns).numpy()
 
-    def exposures(self, exposed: Exposed, linear: Doubles, rng: np.random.Generator) -> Exposures:
-        """What nets learn from, given (folds + 1, columns) coefficients of the linear part."""
-        parts = []
-        gate, slope = torch.from_numpy(exposed.gate), torch.from_numpy(linear.T)
-        for rows, places in self.places(exposed, rng):
-            opened = torch.stack([chance_opened(gate, *place, self.widths) for place in places], dim=1)
-            foretold = torch.stack([effect_columns(*place, self.widths) @ slope for place in places], dim=1)
-            foretold = foretold * opened.unsqueeze(-1)
-            value = torch.from_numpy(exposed.value[rows])[:, None] - foretold[:, 0] + foretold[:, 1:].mean(1)
-            inputs = torch.stack([net_inputs(*place, self.widths).float() for place in places], dim=1)
-            told = (inputs, opened.float(), value.float(), torch.from_numpy(exposed.weight[rows]).float())
-            parts.append((*told, torch.from_numpy(exposed.fold[self.events.user[rows]])))
-        return Exposures(*map(torch.cat, zip(*parts, strict=True)))
 
+@dataclass(frozen=True)
+class NetExposures:
+    """What nets learn from: the rows of all users, in the order of the log.
 
-def _logistic(columns: Tensor, opened: Tensor) -> Doubles:
-    """Coefficients of a logistic regression by Newton's method, with a penalty of one row."""
-    out = columns.new_zeros(columns.shape[1])
-    eye = torch.eye(len(out), dtype=columns.dtype)
+    Attributes:
+        contrasts: exposures and what could have been.
+        linear: (folds + 1, p) coefficients of the linear part.
+    """
 
-    def loss(at: Tensor) -> float:
-        score = columns @ at
-        return float((torch.nn.functional.softplus(score) - opened * score).sum() + at @ at / 2)
+    contrasts: Contrasts
+    linear: Doubles
 
-    lost = loss(out)
-    for _ in range(_NEWTON_STEPS):
-        chance = torch.sigmoid(columns @ out)
-        weight = (chance * (1 - chance)).unsqueeze(1)
-        step = torch.linalg.solve(columns.T @ (weight * columns) + eye, columns.T @ (opened - chance) - out)
-        while not (now := loss(out + step)) <= lost and float(step.abs().max()) >= 1e-8:
-            step = step / 2  # a step that trusts the curvature of where it begins may go too far
-        if not now <= lost:
-            break
-        out, lost = out + step, now
-        if float(step.abs().max()) < 1e-8:
-            break
-    return out.numpy()
+    def partial(self, users: ExposedUsers) -> Gathered[Exposures]:
+        """Those of some users."""
+        gate, slope = torch.from_numpy(self.contrasts.gate), torch.from_numpy(self.linear.T)
+        widths, places = self.contrasts.replay.widths, self.contrasts.places(users)
+        opened = torch.stack([chance_opened(gate, *place, widths) for place in places], dim=1)
+        foretold = torch.stack([effect_columns(*place, widths) @ slope for place in places], dim=1)
+        foretold = foretold * opened.unsqueeze(-1)
+        value = torch.from_numpy(users.value)[:, None] - foretold[:, 0] + foretold[:, 1:].mean(1)
+        inputs = torch.stack([net_inputs(*place, widths).float() for place in places], dim=1)
+        weight, fold = torch.from_numpy(users.weight).float(), torch.from_numpy(users.fold)
+        return Gathered.of(users.first, Exposures(inputs, opened.float(), value.float(), weight, fold))
+
+    def solve(self, state: Gathered[Exposures]) -> Exposures:
+        """Those of all users."""
+        return Exposures(*map(torch.cat, zip(*state.in_order, strict=True)))

@@ -10,7 +10,7 @@ import polars as pl
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from reward.causal.diagnostics.summary import account, no_summary
+from reward.causal.diagnostics.summary import EffectSummary, not_estimated, summarize_effects
 from reward.causal.propensity.plausibility import check_propensities
 from reward.causal.protocol import EffectModel, EstimatedEffects
 from reward.columns import PROPENSITY
@@ -25,7 +25,7 @@ from reward.writing import whole
 
 def estimate_effects(
     prepared: PreparedLog, outcome: Any, window: Split, config: DictConfig, folder: Path
-) -> tuple[dict[str, Any], EffectModel | None]:
+) -> tuple[EffectSummary, EffectModel | None]:
     """The second stage on what training and validation saw: ``effects.parquet``.
 
     Returns what the artefact says of it, and what its rewards are made of: None where effects cannot be estimated.
@@ -34,9 +34,9 @@ def estimate_effects(
     known = prepared.known_at(window.validation_end)
     try:
         with console.status("estimating the effects of items ..."):
-            found, effects = second_stage(known, outcome, config)
+            found, effects = estimated_effects(known, outcome, config)
     except SchemaError as error:
-        found, personal = no_summary(str(error)), None
+        found, personal = not_estimated(str(error)), None
     else:
         personal = effects.model
         with whole(folder / "effects.parquet") as scratch:
@@ -60,10 +60,10 @@ def compare_with_truth(prepared: PreparedLog, window: Split, config: DictConfig,
         beside_truth(true, pl.read_parquet(learned), known.events, known.click).write_parquet(scratch)
 
 
-def second_stage(
+def estimated_effects(
     prepared: PreparedLog, outcome: Any, config: DictConfig, roles: Mapping[str, Any] | None = None
-) -> tuple[dict[str, Any], EstimatedEffects]:
-    """The effects of items, and the account of how far they can be believed.
+) -> tuple[EffectSummary, EstimatedEffects]:
+    """How far the effects of items can be believed, and the effects.
 
     ``roles`` are ``gate``, ``rare`` and ``group`` where they are not to be chosen as ``config`` says; those that the
     estimator does not have are left out.
@@ -92,7 +92,7 @@ def second_stage(
         unchecked = str(error)
     model = effects.model
     personal = None if model is None else (model.calibration, model.personal_calibration)
-    found = account(
+    found = summarize_effects(
         effects.calibration,
         estimated,
         balance,
