@@ -42,13 +42,16 @@ def function_of(checked: Checked) -> RewardFunction:
     torch.manual_seed(0)
     network = RewardNetwork(
         GRU(width=8, layers=1, dropout=0.0),
-        TraceHead(width=8, hidden=4, horizon_days=5, members=2),
+        {"active_days": TraceHead(width=8, hidden=4, horizon_days=5, members=2)},
+        reward="active_days",
         sizes=features.sizes(),
         item_dropout=0.0,
     )
     outcome = ActivityTrace(horizon_days=5, whole_sessions=True)
     unit = checked.log.timestamp_unit
-    return RewardFunction(network.eval(), features, outcome, max_events=16, timestamp_unit=unit, facts={})
+    return RewardFunction(
+        network.eval(), features, {"active_days": outcome}, max_events=16, timestamp_unit=unit, facts={}
+    )
 
 
 def scored(case: Case, checked: Checked) -> None:

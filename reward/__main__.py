@@ -75,8 +75,9 @@ def _add_score(commands: _Commands) -> None:
         help="first day the log covers; the training log's if left out",
     )
     score.add_argument(
-        "--also", nargs="+", default=[], metavar="NAME", help="further outcomes of the artefact to predict, by name"
+        "--tasks", nargs="+", default=[], metavar="NAME", help="other tasks of the artefact whose outcomes to predict"
     )
+    score.add_argument("--also", nargs="+", default=[], help=argparse.SUPPRESS)  # the name of --tasks before
     score.add_argument("--habit", metavar="SCOPE", help="also write the reward of bringing up an item, creator or show")
     score.add_argument("--device", default="cpu", help="where torch scores, such as cuda; cpu if left out")
     score.set_defaults(run=_score)
@@ -87,7 +88,7 @@ def _add_draw(commands: _Commands) -> None:
         "draw",
         help="draw the predicted distributions of one user's outcomes",
         description="Draws, as SVG, how probable each number of active days is for one user after the log's last "
-        "event, and each value of the artefact's further outcomes.",
+        "event, and each value of the outcomes of its other tasks.",
     )
     draw.add_argument("--artifact", required=True, help="as for score")
     draw.add_argument("--events", required=True, help="as for score; the other users' rows are not needed")
@@ -160,7 +161,7 @@ def _draw(options: argparse.Namespace, console: Console) -> int:
     if not isinstance(function, RewardFunction):
         raise ArtifactError(f"{options.artifact} is a {type(function).__name__}, which predicts no outcome to draw")
     own, items = _events_of(options.user, options.events), _items(options)
-    told: list[tuple[str | None, Outcome]] = [(None, function.outcome), *function.also.items()]
+    told: list[tuple[str | None, Outcome]] = [(None, function.outcome), *function.auxiliary.items()]
     more = {"items_table": items, "history_start": options.history_start}
     panels = [(name or "outcome", it.counted, function.distribution(own, name, **more)) for name, it in told]
     with whole(options.out) as scratch:
@@ -210,6 +211,8 @@ def _device(name: str) -> torch.device:
 
 
 def _score(options: argparse.Namespace, console: Console) -> int:
+    if options.also:
+        console.print("--also is called --tasks now", highlight=False)
     function = load(options.artifact).to(_device(options.device))
 
     def progress(parts: Sequence[Any]) -> Iterable[Any]:
@@ -219,7 +222,7 @@ def _score(options: argparse.Namespace, console: Console) -> int:
         function,
         scan("--events", options.events),
         options.out,
-        also=options.also,
+        tasks=list(dict.fromkeys([*options.tasks, *options.also])),
         habit=options.habit,
         as_of=options.as_of,
         items_table=_items(options),

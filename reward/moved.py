@@ -1,14 +1,19 @@
-"""Where modules were before: old imports, artefacts and saved configs go on working through this one table."""
+"""Names of before go on working: of modules through one table, of attributes and of keyword arguments."""
 
 from __future__ import annotations
 
 import importlib
 import sys
 import warnings
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Container, Sequence
+from functools import wraps
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
+from typing import Any, ParamSpec, TypeVar
+
+_Given = ParamSpec("_Given")
+_Back = TypeVar("_Back")
 
 # the module of before, and those that have what was in it
 MOVED: dict[str, tuple[str, ...]] = {
@@ -158,6 +163,61 @@ def today(target: str, among: Container[str] | None = None) -> str:
         if (among is None or place in among) and now in vars(importlib.import_module(place)):
             return f"{place}.{now}"
     return target
+
+
+class OldName:
+    """An attribute by the name that it had, which is read with a DeprecationWarning.
+
+    Args:
+        now: what it is called.
+        read: gives it of an instance; None: the attribute ``now``.
+    """
+
+    def __init__(self, now: str, read: Callable[[Any], Any] | None = None) -> None:
+        self.now, self.read, self.name = now, read, ""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, instance: object | None, owner: type) -> Any:
+        if instance is None:
+            return self
+        warnings.warn(f"{owner.__name__}.{self.name} is {self.now} now: read that", DeprecationWarning, stacklevel=2)
+        return getattr(instance, self.now) if self.read is None else self.read(instance)
+
+
+def keywords_of_before(**names: str) -> Callable[[Callable[_Given, _Back]], Callable[_Given, _Back]]:
+    """Let a function take keyword arguments by the names that they had, with a DeprecationWarning for each.
+
+    Args:
+        names: of today, by those of before.
+
+    >>> @keywords_of_before(also="tasks")
+    ... def score(*, tasks=()):
+    ...     return tasks
+    >>> with warnings.catch_warnings():
+    ...     warnings.simplefilter("ignore", DeprecationWarning)
+    ...     score(also=["survey"])
+    ['survey']
+    """
+
+    def of(function: Callable[_Given, _Back]) -> Callable[_Given, _Back]:
+        @wraps(function)
+        def call(*args: _Given.args, **options: _Given.kwargs) -> _Back:
+            for before in names.keys() & options.keys():
+                now = names[before]
+                if now in options:
+                    raise TypeError(
+                        f"{function.__name__} expected {now}= or, by its name of before, {before}=, got both: "
+                        f"give {now}= alone"
+                    )
+                warnings.warn(f"{before}= is called {now}= now: write that", DeprecationWarning, stacklevel=2)
+                options[now] = options.pop(before)
+            return function(*args, **options)
+
+        return call
+
+    return of
 
 
 class _Moved(MetaPathFinder, Loader):

@@ -24,7 +24,6 @@ from reward.data.validation import check
 from reward.encoders.gru import GRU
 from reward.features.events import Features
 from reward.heads.trace import TraceHead
-from reward.objectives.likelihood import trace_likelihood
 from reward.outcomes.activity import ActivityTrace
 from reward.outcomes.protocol import STATES
 from reward.sequences.model import RewardModel
@@ -234,7 +233,14 @@ def network_of(features, outcome):
         encoder = GRU(width=8, layers=1, dropout=0.0) if encoder is None else encoder()
         head = TraceHead(width=8, hidden=4, horizon_days=outcome.horizon_days, members=members)
         sizes = features.sizes()
-        network = RewardNetwork(encoder, head, sizes=sizes, item_dropout=item_dropout, recall_days=recall_days)
+        network = RewardNetwork(
+            encoder,
+            {"active_days": head},
+            reward="active_days",
+            sizes=sizes,
+            item_dropout=item_dropout,
+            recall_days=recall_days,
+        )
         torch.nn.init.normal_(network.embedding.blank)
         if network.recall is not None:
             torch.nn.init.normal_(network.recall.sums[-1].weight)
@@ -247,15 +253,14 @@ def network_of(features, outcome):
 def learn(tmp_path_factory):
     """Train a small network on data: the calibrated model, and what validation said before and after."""
 
-    def learnt(network, data, also):
+    def learnt(network, data, tasks):
         model = RewardModel(
             network,
-            trace_likelihood,
+            tasks,
             optimizer=partial(torch.optim.AdamW, lr=0.02),
             warmup_steps=0,
             state_weights=dict.fromkeys(STATES, 1.0),
             seed=0,
-            also=also,
         )
         quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
         trainer = Trainer(

@@ -74,6 +74,9 @@ def put(*path, value):
     return change
 
 
+TASK = ("parts", "tasks", "active_days")  # the one task of an honest artefact
+HEAD = "heads.active_days"  # its weights
+
 # parts that are none
 
 TARGETS = {
@@ -114,7 +117,8 @@ TARGETS = {
 def names(target, arguments, role="encoder"):
     def change(manifest, canary):
         text = json.dumps(arguments).replace("{canary}", str(canary)).replace("{folder}", str(canary.parent))
-        manifest["parts"][role] = {"_target_": target, **json.loads(text)}
+        owner = manifest["parts"] if role == "encoder" else manifest["parts"]["tasks"]["active_days"]
+        owner[role] = {"_target_": target, **json.loads(text)}
 
     return changed(change)
 
@@ -156,27 +160,82 @@ for _name, _value in {
 }.items():
     forgery(f"encoder with {_name} = {_value!r}")(changed(put("parts", "encoder", _name.strip(), value=_value)))
 for _name, _value in {"members": 10**8, "hidden": 10**9, "horizon_days": 10**9, "width": 16, "members ": 0}.items():
-    forgery(f"head with {_name} = {_value!r}")(changed(put("parts", "head", _name.strip(), value=_value)))
+    forgery(f"head with {_name} = {_value!r}")(changed(put(*TASK, "head", _name.strip(), value=_value)))
 for _value in (10**12, 0, -1, "16", 16.5, None, True):
     forgery(f"max_events {_value!r}")(changed(put("parts", "max_events", value=_value)))
 forgery("an argument is missing")(changed(lambda it, _: it["parts"]["encoder"].pop("width")))
-forgery("an outcome of another horizon")(changed(put("parts", "outcome", "horizon_days", value=6)))
-forgery("an outcome of 64 days")(changed(put("parts", "outcome", "horizon_days", value=64)))
-forgery("an outcome whose scope is a book")(changed(put("parts", "outcome", "scope", value="a" * 100_000)))
+forgery("an outcome of another horizon")(changed(put(*TASK, "outcome", "horizon_days", value=6)))
+forgery("an outcome of 64 days")(changed(put(*TASK, "outcome", "horizon_days", value=64)))
+forgery("an outcome whose scope is a book")(changed(put(*TASK, "outcome", "scope", value="a" * 100_000)))
 forgery("another horizon in the manifest")(changed(put("horizon_days", value=8)))
 for _kind in ("renewal", 3):  # of a head that tells of days
     _outcome = {"_target_": "reward.outcomes.event_within.EventWithin", "kind": _kind, "horizon_days": 7}
-    forgery(f"an outcome of one event, {_kind!r}")(changed(put("parts", "outcome", value=_outcome)))
+    forgery(f"an outcome of one event, {_kind!r}")(changed(put(*TASK, "outcome", value=_outcome)))
 forgery("an unknown unit of time")(changed(put("columns", "timestamp_unit", value=3)))
 forgery("half-lives without end")(changed(put("parts", "recall_days", value=[1.0] * 10_000)))
 forgery("a half-life of nothing")(changed(put("parts", "recall_days", value=[0.0])))
-forgery("further outcomes without end")(
-    changed(put("parts", "also", value={str(k): {"head": {}, "outcome": {}} for k in range(500)}))
+forgery("tasks without end")(
+    changed(lambda it, _: it["parts"]["tasks"].update({str(k): {"head": {}, "outcome": {}} for k in range(500)}))
 )
-forgery("a further outcome of no name")(
-    changed(
-        lambda it, _: it["parts"].update(also={"": {"head": it["parts"]["head"], "outcome": it["parts"]["outcome"]}})
+for _name in ("", "a.b", "keys", "training", "_modules", "forward"):
+    forgery(f"a task that is called {_name!r}")(
+        changed(lambda it, _, name=_name: it["parts"]["tasks"].update({name: it["parts"]["tasks"]["active_days"]}))
     )
+for _value in ("survey", "", "x" * 10_000_000, 3, None, ["active_days"]):
+    forgery(f"rewards that are measured in {str(_value)[:20]!r}")(changed(put("parts", "reward", value=_value)))
+forgery("no reward")(changed(lambda it, _: it["parts"].pop("reward")))
+forgery("no tasks")(changed(put("parts", "tasks", value={})))
+forgery("tasks that are a list")(changed(put("parts", "tasks", value=["active_days"])))
+forgery("a task without a head")(changed(lambda it, _: it["parts"]["tasks"]["active_days"].pop("head")))
+forgery("a task that is a text")(changed(put("parts", "tasks", "active_days", value="head")))
+forgery("parts of before in a manifest of today")(changed(lambda it, _: of_before(it, format_version=7)))
+
+
+def of_before(manifest, format_version=6):
+    """Change a manifest into one of a format in which the reward's task stood apart."""
+    parts = manifest["parts"]
+    parts |= parts.pop("tasks")[parts.pop("reward")] | {"also": {}}
+    manifest["format_version"] = format_version
+
+
+def before(change):
+    """A forgery of an artefact of format 6, whose manifest and weights are changed."""
+
+    def forge(folder, canary):
+        manifest, found = manifest_of(folder), load_file(folder / "weights.safetensors")
+        of_before(manifest)
+        found = {name.replace("heads.active_days.", "head."): tensor for name, tensor in found.items()}
+        change(manifest, found, canary)
+        save_file(found, folder / "weights.safetensors")
+        reseal(folder, manifest)
+
+    return forge
+
+
+def also(name):
+    """A change that adds a task to a manifest of before, with its weights."""
+
+    def change(manifest, found, canary):
+        parts = manifest["parts"]
+        parts["also"][name] = {"head": parts["head"], "outcome": parts["outcome"]}
+        own = {key.removeprefix("head."): found[key] for key in found if key.startswith("head.")}
+        found |= {f"also.{name}.{key}": tensor.clone() for key, tensor in own.items()}
+
+    return change
+
+
+forgery("before: further outcomes without end")(
+    before(lambda it, *_: it["parts"].update(also={str(k): {"head": {}, "outcome": {}} for k in range(500)}))
+)
+for _name in ("", "a.b", "keys"):
+    forgery(f"before: a further outcome that is called {_name!r}")(before(also(_name)))
+forgery("before: two weights of one name")(
+    before(lambda _, found, canary: found.update({f"{HEAD}.scale": torch.tensor(1.0)}))
+)
+forgery("before: no head")(before(lambda it, *_: it["parts"].pop("head")))
+forgery("before: an outcome that is a list")(before(lambda it, *_: it["parts"].update(outcome=[1])))
+forgery("before: a head that runs")(
+    before(lambda it, _, canary: it["parts"].update(head={"_target_": "os.system", "command": f"touch {canary}"}))
 )
 forgery("a share above one")(changed(put("parts", "item_dropout", value=2.0)))
 
@@ -395,12 +454,12 @@ def weights(change):
 
 
 forgery("a weight that is no number")(weights(lambda it: it | {"embedding.blank": torch.full((8,), torch.nan)}))
-forgery("an infinite weight")(weights(lambda it: it | {"head.scale": torch.tensor(torch.inf)}))
-forgery("a negative frailty")(weights(lambda it: it | {"head.frailty": torch.tensor(-1.0)}))
-forgery("a tensor is missing")(weights(lambda it: {name: it[name] for name in it if name != "head.offset"}))
+forgery("an infinite weight")(weights(lambda it: it | {f"{HEAD}.scale": torch.tensor(torch.inf)}))
+forgery("a negative frailty")(weights(lambda it: it | {f"{HEAD}.frailty": torch.tensor(-1.0)}))
+forgery("a tensor is missing")(weights(lambda it: {name: it[name] for name in it if name != f"{HEAD}.offset"}))
 forgery("a tensor too many")(weights(lambda it: it | {"more": torch.zeros(3)}))
-forgery("a tensor of another shape")(weights(lambda it: it | {"head.offset": torch.zeros(8)}))
-forgery("a tensor of integers")(weights(lambda it: it | {"head.offset": torch.zeros(7, dtype=torch.int64)}))
+forgery("a tensor of another shape")(weights(lambda it: it | {f"{HEAD}.offset": torch.zeros(8)}))
+forgery("a tensor of integers")(weights(lambda it: it | {f"{HEAD}.offset": torch.zeros(7, dtype=torch.int64)}))
 forgery("no tensors")(weights(lambda it: {"x": torch.zeros(0)}))
 
 
@@ -428,10 +487,12 @@ forgery("a header whose tensor ends elsewhere")(told_of("embedding.items.weight"
 forgery("a header with sizes below nothing")(told_of("embedding.items.weight", shape=[-1, -8]))
 forgery("a header of another type")(told_of("embedding.items.weight", dtype="F4096"))
 forgery("a header of true sizes")(told_of("embedding.items.weight", shape=[True, True]))
-forgery("a header of overlapping tensors")(header(lambda it: it | {"head.scale": it["head.frailty"]}))
+forgery("a header of overlapping tensors")(header(lambda it: it | {f"{HEAD}.scale": it[f"{HEAD}.frailty"]}))
 forgery("a header that is a list")(header(lambda it: b"[1, 2, 3]"))
 forgery("a header that is nested")(header(lambda it: b"[" * 100_000))
-forgery("a header with a name twice")(header(lambda it: json.dumps(it).encode()[:-1] + b', "head.scale": {}}'))
+forgery("a header with a name twice")(
+    header(lambda it: json.dumps(it).encode()[:-1] + f', "{HEAD}.scale": {{}}}}'.encode())
+)
 forgery("a header of a hundred thousand tensors")(
     header(lambda it: {str(k): {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]} for k in range(100_000)})
 )

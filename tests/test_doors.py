@@ -219,7 +219,7 @@ def trained(log, toys, *settings, folder):
         ("encoder=last_event", "toys.encoders", lambda it: it.network.encoder),
         ("task=[sharp]", "toys.heads", lambda it: it.network.head),
         ("task=[odd_days]", "toys.outcomes", lambda it: it.outcome),
-        ("task=[active_days,odd_days,sharp]", "toys.heads", lambda it: it.network.also["sharp"]),
+        ("task=[active_days,odd_days,sharp]", "toys.heads", lambda it: it.network.heads["sharp"]),
         ("causal=rarity", "toys.effects", lambda it: it.effects),
     ],
 )

@@ -55,7 +55,7 @@ def functions(network_of, features, outcome, effects):
     def made(seed, personal=None):
         network = network_of(seed=seed)
         given = {"max_events": 16, "timestamp_unit": None, "facts": {}, "effects": personal}
-        return RewardFunction(network, features, outcome, **given)
+        return RewardFunction(network, features, {"active_days": outcome}, **given)
 
     plain, personal, other = made(0), made(1, effects.model), made(2)
     both = Composite(
@@ -121,7 +121,7 @@ def test_a_parents_state_neither_holds_nor_overwrites_it(functions, events, name
 def test_its_own_state_can_be_looked_at_and_not_loaded(functions):
     fn = functions["plain"]
     state = fn.state_dict()
-    assert torch.equal(state["network.head.scale"], fn.network.head.scale)
+    assert torch.equal(state["network.heads.active_days.scale"], fn.network.head.scale)
     assert list(state) == [f"network.{key}" for key in fn.network.state_dict()]
     with pytest.raises(TypeError, match="a RewardFunction is frozen and takes no weights: save one with"):
         fn.load_state_dict(state)
@@ -172,13 +172,15 @@ def test_a_history_is_scored_by_the_function_that_encoded_it_alone(functions, ev
 def test_effects_and_features_are_part_of_what_encodes(functions, network_of, features, outcome, effects):
     def made(features=features, **changes):
         given = {"max_events": 16, "timestamp_unit": None, "facts": {}} | changes
-        return RewardFunction(network_of(seed=0), features, outcome, **given).fingerprint
+        return RewardFunction(network_of(seed=0), features, {"active_days": outcome}, **given).fingerprint
 
     prints = [
         made(),
         made(effects=effects.model),
         made(max_events=15),
-        RewardFunction(network_of(seed=1), features, outcome, max_events=16, timestamp_unit=None, facts={}).fingerprint,
+        RewardFunction(
+            network_of(seed=1), features, {"active_days": outcome}, max_events=16, timestamp_unit=None, facts={}
+        ).fingerprint,
     ]
     assert len(set(prints)) == 4
     assert made(facts={"more": 1}) == prints[0]

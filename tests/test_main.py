@@ -21,7 +21,7 @@ def events(log):
 @pytest.fixture
 def place(network_of, features, outcome, events, tmp_path):
     """A folder with an artefact and a log."""
-    fn = RewardFunction(network_of(), features, outcome, max_events=64, timestamp_unit=None, facts={})
+    fn = RewardFunction(network_of(), features, {"active_days": outcome}, max_events=64, timestamp_unit=None, facts={})
     save(fn, tmp_path / "reward")
     events.write_parquet(tmp_path / "events.parquet")
     return tmp_path

@@ -58,10 +58,11 @@ def waits_of_test_days(
         seed: of the trees.
     """
     outcome, horizon = function.outcome, function.horizon_days
-    data = StreamData(log, outcome, function.features, window, max_events=2, batch_rows=1, members=1, seed=seed)
+    name, drawn = function.reward, {"max_events": 2, "batch_rows": 1, "members": 1, "seed": seed}
+    data = StreamData(log, {name: outcome}, function.features, window, reward=name, **drawn)
     data.setup()
     training, validation = (
-        table(part.windows.stream, part.targets, horizon) for part in (data.training, data.validation)
+        table(part.windows.stream, part.targets[name], horizon) for part in (data.training, data.validation)
     )
     trees = calibrated(boosted_trees(training, validation, seed=seed, **boosting), validation, prior_events=prior)
     labels = outcome.label(log, window.end).collect()

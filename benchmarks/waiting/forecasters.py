@@ -170,7 +170,8 @@ def stream_network(
     torch.manual_seed(seed)
     network = RewardNetwork(
         GRU(width=width, layers=1, dropout=dropout),
-        HazardHead(width=width, hidden=32, horizon_days=reach, causes=1, members=1),
+        {"return_time": HazardHead(width=width, hidden=32, horizon_days=reach, causes=1, members=1)},
+        reward="return_time",
         sizes=features.sizes(),
         item_dropout=0.0,
     )

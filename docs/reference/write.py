@@ -142,7 +142,7 @@ def first_sentence(module: str, name: str) -> str:
 
 def source_of(module: str, name: str) -> str:
     """The file that defines a class or function, as a link from here."""
-    source = Path(inspect.getfile(getattr(import_module(module), name)))
+    source = Path(inspect.getfile(inspect.unwrap(getattr(import_module(module), name))))
     return f"../../{source.relative_to(ROOT).as_posix()}"
 
 

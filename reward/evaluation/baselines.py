@@ -99,11 +99,13 @@ def baselines(
         By name, the chance of being active on each of the next H days after each event, (rows, H), in the order of
         ``log.events``. Where LightGBM is not installed a warning says so, and its baseline is absent.
     """
-    data = StreamData(log, _Days(outcome), features, window, max_events=2, batch_rows=1, members=1, seed=seed)
+    only = {"days": _Days(outcome)}
+    data = StreamData(log, only, features, window, reward="days", max_events=2, batch_rows=1, members=1, seed=seed)
     data.setup()
     training, validation = (
-        Examples.of(part.windows.stream, part.targets[TRACE], part.targets[OBSERVED], horizon_days=outcome.horizon_days)
+        Examples.of(part.windows.stream, own[TRACE], own[OBSERVED], horizon_days=outcome.horizon_days)
         for part in (data.training, data.validation)
+        for own in part.targets.values()
     )
 
     def linear(*groups: str) -> Forecast:

@@ -113,8 +113,8 @@ def judge(
     """
     log, events = prepared.log, prepared.every_user().events
     labelled = function.outcome.label(log, window.end).collect()
-    labels = {name: outcome.label(log, window.end).collect() for name, outcome in function.also.items()}
-    asked = {name: it[ASKED] if ABSENT in function.also[name].states else None for name, it in labels.items()}
+    labels = {name: outcome.label(log, window.end).collect() for name, outcome in function.auxiliary.items()}
+    asked = {name: it[ASKED] if ABSENT in function.auxiliary[name].states else None for name, it in labels.items()}
     predicted = function.predict(prepared, forecast=True, expected=asked)
     rows = _Rows.of(function, log, window, events, predicted.scores, labelled)
     policies_found, no_policies = _worth(function, rows, window, proposed, level=intervals["level"], **policies)
@@ -144,7 +144,7 @@ def judge(
     )
     setting = {name: intervals[name] for name in ("resamples", "level", "min_slice_users")}
     auxiliary = {
-        name: _auxiliary(function.also[name], predicted.expected[name], it, rows, window, seed=seed, **setting)
+        name: _auxiliary(function.auxiliary[name], predicted.expected[name], it, rows, window, seed=seed, **setting)
         for name, it in labels.items()
     }
     leakage = leakage_summary(rows.known, horizon_days=function.horizon_days, seed=seed)

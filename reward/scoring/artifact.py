@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, NotRequired, TypedDict
+from typing import Any, NotRequired, TypedDict, cast
 
 import safetensors.torch
 
@@ -17,6 +17,7 @@ from reward.features.restored import restored
 from reward.outcomes.protocol import ABSENT
 from reward.plain import check
 from reward.scoring.bounded import Peek, check_table, table, table_bytes, tensor_shapes
+from reward.scoring.earlier_formats import SINCE, EarlierParts, named, parts_of_today
 from reward.scoring.effects_files import read_effects, write_effects
 from reward.scoring.function import RewardFunction
 from reward.scoring.hub import fetched
@@ -24,10 +25,11 @@ from reward.scoring.manifest import CARD, ITEMS, MANIFEST, WEIGHTS, write_manife
 from reward.scoring.model_card import model_card
 from reward.scoring.open_folder import ArtifactError as ArtifactError
 from reward.scoring.open_folder import MissingError, ReplacedError, shown_error
-from reward.scoring.parts import Parts, also_of, check_horizons, check_sizes, filled, modules_of, named, part
+from reward.scoring.parts import Parts, check_horizons, check_sizes, filled, modules_of, part
 from reward.scoring.sealed import Sealed
 from reward.sequences.network import RewardNetwork
 from reward.targets import TARGET, build, resolve, trusted
+from reward.task import reward_first
 from reward.writing import recover, whole_folder
 
 _TRIES = 100  # readings of an artefact that is replaced meanwhile
@@ -45,7 +47,7 @@ class _Columns(TypedDict):
 class _Manifest(TypedDict):
     horizon_days: int
     columns: _Columns
-    parts: Parts
+    parts: dict[str, Any]
     normalisation: dict[str, Any]
     effects: NotRequired[dict[str, Any] | None]
     facts: dict[str, Any]
@@ -80,12 +82,11 @@ def save(function: RewardFunction, folder: str | os.PathLike[str]) -> Path:
             },
             "parts": {
                 "encoder": part(function.network.encoder),
-                "head": part(function.network.head),
-                "outcome": part(function.outcome),
-                "also": {
-                    name: {"head": part(function.network.also[name]), "outcome": part(outcome)}
-                    for name, outcome in function.also.items()
+                "tasks": {
+                    name: {"head": part(function.network.heads[name]), "outcome": part(outcome)}
+                    for name, outcome in function.tasks.items()
                 },
+                "reward": function.reward,
                 "item_dropout": function.network.item_dropout,
                 "recall_days": function.network.recall_days,
                 "max_events": function.max_events,
@@ -135,7 +136,7 @@ def read_back(folder: Path, functions: Iterable[RewardFunction]) -> None:
 
 def _own_modules(function: RewardFunction) -> set[str]:
     """Modules of parts that do not ship with `reward`."""
-    parts = [*function.network.modules(), function.effects, function.outcome, *function.also.values()]
+    parts = [*function.network.modules(), function.effects, *function.tasks.values()]
     return {
         type(each).__module__
         for each in parts
@@ -189,43 +190,55 @@ def read(sealed: Sealed, trust: frozenset[str]) -> RewardFunction:
     sealed.read_card()
     manifest = sealed.manifest
     check(manifest, _Manifest, "the manifest")
-    parts = manifest["parts"]
+    parts = _parts(sealed)
     check_sizes(parts)
     items = table(sealed.read(ITEMS, _table_check(sealed)))
     features = restored(manifest["normalisation"], items)
-    shapes = named(sealed.peek(WEIGHTS, tensor_shapes), sealed.version)
+    today = partial(named, reward=parts["reward"], version=sealed.version)
+    shapes = today(sealed.peek(WEIGHTS, tensor_shapes))
     most = max(len(shapes), *(size for shape in shapes.values() for size in shape.sizes), 1)
-    outcome = build(parts["outcome"], "outcome", trust, most=most)
-    also = {name: build(each["outcome"], "outcome", trust, most=most) for name, each in also_of(parts).items()}
-    absent = any(ABSENT in each.states for each in also.values())
+    each = reward_first(parts["tasks"], parts["reward"])
+    tasks = {name: build(its["outcome"], "outcome", trust, most=most) for name, its in each.items()}
 
     def network() -> RewardNetwork:
-        heads = {name: build(each["head"], "head", trust, most=most) for name, each in also_of(parts).items()}
         return RewardNetwork(
             build(parts["encoder"], "encoder", trust, most=most),
-            build(parts["head"], "head", trust, most=most),
+            {name: build(its["head"], "head", trust, most=most) for name, its in each.items()},
+            reward=parts["reward"],
             sizes=features.sizes(),
             item_dropout=parts["item_dropout"],
-            also=heads,
-            absent=absent,
-            recall_days=parts.get("recall_days", ()),
+            absent=any(ABSENT in outcome.states for outcome in tasks.values()),
+            recall_days=parts["recall_days"],
         )
 
     with sealed.blaming(WEIGHTS):
-        made = filled(network, shapes, sealed, on_trial=not modules_of(parts) & trust)
-    check_horizons(made, outcome, also, manifest["horizon_days"])
+        made = filled(network, shapes, sealed, named=today, on_trial=not modules_of(parts) & trust)
+    check_horizons(made, tasks, manifest["horizon_days"])
     function = RewardFunction(
         made,
         features,
-        outcome,
+        tasks,
         max_events=parts["max_events"],
         timestamp_unit=manifest["columns"]["timestamp_unit"],
         facts=manifest["facts"],
         effects=read_effects(sealed, features, trust),
-        also=also,
     )
     sealed.warnings.extend(_warning(manifest["facts"]))
     return function
+
+
+def _parts(sealed: Sealed) -> Parts:
+    """What the manifest says of the parts, in the form of today.
+
+    Raises:
+        ValueError: something in it does not fit.
+    """
+    parts: Any = sealed.manifest["parts"]
+    if sealed.version < SINCE:
+        check(parts, EarlierParts, "parts")
+        return parts_of_today(parts, sealed.manifest["facts"])
+    check(parts, Parts, "parts")
+    return cast(Parts, parts)
 
 
 def _read_whole(folder: Path, links_to: Path | None, trust: frozenset[str], source: str) -> tuple[Any, list[str]]:

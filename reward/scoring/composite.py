@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from reward.arrays import Doubles
 from reward.frozen import Frozen, as_trained
+from reward.moved import keywords_of_before
 from reward.plain import check
 from reward.rewards import Rewards
 from reward.scoring.artifact import fresh_folder, read, read_back, save
@@ -173,6 +174,7 @@ class Composite(Frozen):
         """The signals that are feedback columns of the log."""
         return tuple(name for name in self.signals if name not in self.functions)
 
+    @keywords_of_before(also="tasks")
     @as_trained
     def score_events(self, events: pl.DataFrame, **options: Unpack[ScoreOptions]) -> pl.DataFrame:
         """Score every row of a log.
@@ -180,7 +182,7 @@ class Composite(Frozen):
         Args:
             events: the log, with the columns that the signals are and those that the scoring functions read.
             options: the other arguments of `RewardFunction.score_events`. A composite has no outcome of its own, so
-                that it takes no ``also``, ``habit`` and ``as_of``.
+                that it takes no ``tasks``, ``habit`` and ``as_of``.
 
         Returns:
             The same rows in the same order with ``reward`` and ``reward_std``, in `unit` (Float64).
@@ -188,18 +190,19 @@ class Composite(Frozen):
         Raises:
             SchemaError: a signal's column is missing, is no number, or has nulls or what is not finite; or a
                 function cannot score the log.
-            ValueError: ``also``, ``habit`` or ``as_of`` is given.
+            ValueError: ``tasks``, ``habit`` or ``as_of`` is given.
         """
         return beside(events, self.scores(events, **options))
 
+    @keywords_of_before(also="tasks")
     def scores(
         self, events: pl.DataFrame, *, set_aside: SetAside | None = None, **options: Unpack[ScoreOptions]
     ) -> pl.DataFrame:
         """What `score_events` adds to a log, without the log; ``set_aside`` is that of `RewardFunction.scores`."""
         asked = Request(**options)
-        if asked.also or asked.habit is not None or asked.as_of is not None:
+        if asked.tasks or asked.habit is not None or asked.as_of is not None:
             raise ValueError(
-                "a composite expected no also, habit or as_of: it predicts no outcome, score its functions"
+                "a composite expected no tasks, habit or as_of: it predicts no outcome, score its functions"
             )
         refuse_unfit_signals(events, self.columns)
         scored = {

@@ -25,7 +25,7 @@ from reward.scoring.history import History
 from reward.sequences.network import RewardNetwork, codes_of
 from reward.sequences.stream import Items, Stream, Windows
 
-_HEADS = ("head.", "also.")
+_HEADS = "heads."
 
 
 class Fillings(NamedTuple):
@@ -46,14 +46,14 @@ class Forecaster:
     Attributes:
         network: trained and calibrated.
         features: how a log's columns become the network's inputs.
-        also: further outcomes that are predicted, by name.
+        tasks: what is predicted, by the names of the tasks.
         max_events: longest history a slot reads.
         catalogue: the items that training knew.
     """
 
     network: RewardNetwork
     features: Features
-    also: Mapping[str, Outcome]
+    tasks: Mapping[str, Outcome]
     max_events: int
     catalogue: Catalogue
 
@@ -62,26 +62,31 @@ class Forecaster:
         """Where the weights are."""
         return next(self.network.parameters()).device
 
+    @property
+    def reward(self) -> str:
+        """The task that rewards are measured in."""
+        return self.network.reward
+
     def head(self, name: str) -> Head:
-        """That of a further outcome."""
-        return cast(Head, self.network.also[name])
+        """That of a task."""
+        return cast(Head, self.network.heads[name])
 
     def latest_state(self, name: str) -> str:
-        """The state in which most is known that a further outcome may be asked in."""
-        states = self.also[name].states
+        """The state in which most is known that a task may be asked in."""
+        states = self.tasks[name].states
         return "after" if "after" in states else ABSENT if ABSENT in states else "exposed"
 
     def refuse_unknown(self, names: Iterable[str]) -> None:
-        """See that outcomes are among `also`.
+        """See that there are tasks of these names.
 
         Raises:
-            ValueError: one is not.
+            ValueError: there is not.
         """
-        unknown = [name for name in names if name not in self.also]
+        unknown = [name for name in names if name not in self.tasks]
         if unknown:
             raise ValueError(
-                f"{', '.join(unknown)} expected to be of the further outcomes of this function, "
-                f"{', '.join(self.also) or 'which has none'}: train with also=[...] to have more"
+                f"tasks expected names of the tasks of this function, {', '.join(self.tasks)}, got "
+                f"{', '.join(unknown)}: name some of these, or train with task=[{','.join([*self.tasks, *unknown])}]"
             )
 
     def windows(
@@ -97,16 +102,16 @@ class Forecaster:
         return Windows.cut(stream, self.max_events)
 
     def questions(self, items: ItemTable, names: Iterable[str]) -> dict[str, Items]:
-        """What ``items`` are of, by the scopes of the named outcomes that ask about what is not shown."""
-        scopes = [self.scope(name) for name in names if ABSENT in self.also[name].states]
+        """What ``items`` are of, by the scopes of the named tasks that ask about what is not shown."""
+        scopes = [self.scope(name) for name in names if ABSENT in self.tasks[name].states]
         return {scope: Items.of(self.features.groups(scope, items)) for scope in scopes}
 
     def scope(self, name: str) -> str:
         """What an outcome of what is not shown asks about."""
-        return cast(AbsentOutcome, self.also[name]).scope
+        return cast(AbsentOutcome, self.tasks[name]).scope
 
     def fillings(self, ids: NDArray[Any], items_table: pl.DataFrame | None, asked: str | None = None) -> Fillings:
-        """(ids, ·) of items; or of what they are of and is not shown, as a further outcome asks."""
+        """(ids, ·) of items; or of what they are of and is not shown, as a task asks."""
         table, embedding = self.catalogue.inputs_of(ids, items_table), self.network.embedding
         groups = Items.of(table) if asked is None else self.questions(table, [asked])[self.scope(asked)]
         there = Items(*(part.to(self.device) for part in groups))
@@ -124,8 +129,8 @@ class Forecaster:
         return self.network.query(history.memory, slots, visible.expand(wide), vector)
 
     def of_candidates(self, name: str, ids: NDArray[Any], items_table: pl.DataFrame | None) -> Score:
-        """A further outcome of candidates, with its standard deviation over the ensemble."""
-        asked = name if ABSENT in self.also[name].states else None
+        """The outcome of a task for candidates, with its standard deviation over the ensemble."""
+        asked = name if ABSENT in self.tasks[name].states else None
         fillings, value = self.fillings(ids, items_table, asked), self.head(name).value
 
         def score(history: History, which: Tensor) -> Rewards:

@@ -14,6 +14,7 @@ from reward.arrays import Doubles
 from reward.causal.protocol import EffectModel
 from reward.features.events import Features
 from reward.frozen import Frozen, as_trained, eager
+from reward.moved import OldName, keywords_of_before
 from reward.outcomes.habit import habits
 from reward.outcomes.protocol import Outcome
 from reward.rewards import Rewards
@@ -39,51 +40,58 @@ class RewardFunction(Frozen):
 
     Attributes:
         features: how a log's columns become the network's inputs.
-        outcome: what is predicted.
+        tasks: the outcomes that are predicted, by the names of their tasks; that of the rewards first.
+        reward: the name of the task whose outcome values and rewards are measured in.
+        outcome: that task's.
         unit: what one point of a value or a reward means.
         horizon_days: H, the days an outcome is summed over.
         facts: training window, log fingerprint, metrics and whatever else the artefact says of itself; plain JSON.
         effects: what rewards are made of: effects estimated causally from the log. None: there are none, and rewards
             are exposure terms, differences of the network's forecasts.
-        also: further outcomes that are predicted, by name.
-        units: what one point of the value of each further outcome means, by name.
+        auxiliary: the outcomes of the other tasks, by name.
+        units: what one point of the value of each of these means, by name.
         habits: rewards of bringing an item, creator or show up, by scope, where all three of their parts are predicted.
 
     Args:
         network: trained and calibrated.
         features: see above.
-        outcome: see above.
+        tasks: see above; one for each of the heads in ``network.heads``.
         max_events: longest history a slot reads.
         timestamp_unit: of logs whose timestamps are integers.
         facts: see above.
         effects: see above.
-        also: see above; of each of the heads in ``network.also``.
+
+    Raises:
+        ValueError: tasks and heads have other names.
     """
+
+    also = OldName("auxiliary")
 
     def __init__(
         self,
         network: RewardNetwork,
         features: Features,
-        outcome: Outcome,
+        tasks: Mapping[str, Outcome],
         *,
         max_events: int,
         timestamp_unit: str | None,
         facts: Mapping[str, Any],
         effects: EffectModel | None = None,
-        also: Mapping[str, Outcome] | None = None,
     ) -> None:
         super().__init__()
         self.network = network
         self.features = features
-        self.outcome = outcome
+        self.reward = network.reward
+        self.tasks = network.one_a_head(tasks)
+        self.outcome = outcome = self.tasks[self.reward]
         self.unit, self.horizon_days = outcome.unit, outcome.horizon_days
         self.max_events = max_events
         self.timestamp_unit = timestamp_unit
         self.facts = dict(facts)
         self.effects = effects
-        self.also = dict(also or {})
-        self.units = {name: each.unit for name, each in self.also.items()}
-        self.habits = habits(self.also)
+        self.auxiliary = {name: each for name, each in self.tasks.items() if name != self.reward}
+        self.units = {name: each.unit for name, each in self.auxiliary.items()}
+        self.habits = habits(self.tasks)
         self._catalogue = Catalogue(features)
         self._fingerprint: tuple[EffectModel | None, str] | None = None
         self.eval()
@@ -98,11 +106,12 @@ class RewardFunction(Frozen):
             self._fingerprint = self.effects, self._scorer().fingerprint()
         return self._fingerprint[1]
 
+    @keywords_of_before(also="tasks")
     def score_events(
         self,
         events: pl.DataFrame,
         *,
-        also: Sequence[str] = (),
+        tasks: Sequence[str] = (),
         habit: str | None = None,
         as_of: datetime | None = None,
         items_table: pl.DataFrame | None = None,
@@ -114,7 +123,7 @@ class RewardFunction(Frozen):
         Args:
             events: the log's columns as in training. Give each user's history from the beginning: it is read in time
                 order, whatever the order of the rows.
-            also: names of further outcomes to predict, of those in `units`.
+            tasks: names of tasks whose outcomes to predict as well, of those in `tasks`; ``also`` was its name before.
             habit: also tell this reward, of those in `habits`.
             as_of: also say what was known of each row's outcome at this moment (naive: UTC), in ``value_as_of``: the
                 active days seen since, and for the days still open the forecast of the user's latest state, the
@@ -128,18 +137,18 @@ class RewardFunction(Frozen):
             ``reward`` and ``reward_std``, all in `unit` (Float64). A row that repeats another gets the same scores.
             Rows that training would set aside are scored null, with a warning that counts them. Where the log has a
             column of such a name, it stays as it came, and the score is called ``scored_NAME``.
-            Of each name in ``also`` the expected outcome in its own unit, ``NAME_before``, ``NAME_exposed`` and, where
+            Of each name in ``tasks`` the expected outcome in its own unit, ``NAME_before``, ``NAME_exposed`` and, where
             the feedback itself does not tell it, ``NAME_after``; or ``NAME_absent``, were the row's item not shown.
             With ``habit`` also ``habit`` and ``habit_std``.
 
         Raises:
             SchemaError: a column is missing or of the wrong type, or more rows are set aside than training allowed;
                 or ``as_of`` is asked of an outcome whose scope is not the user.
-            ValueError: a name in ``also`` is not one of `units`, or ``habit`` is not one of `habits`.
+            ValueError: a name in ``tasks`` is not one of the attribute `tasks`, or ``habit`` is not one of `habits`.
         """
         found = self.scores(
             events,
-            also=also,
+            tasks=tasks,
             habit=habit,
             as_of=as_of,
             items_table=items_table,
@@ -148,6 +157,7 @@ class RewardFunction(Frozen):
         )
         return beside(events, found)
 
+    @keywords_of_before(also="tasks")
     def scores(
         self, events: pl.DataFrame, *, set_aside: SetAside | None = None, **options: Unpack[ScoreOptions]
     ) -> pl.DataFrame:
@@ -162,6 +172,7 @@ class RewardFunction(Frozen):
         counts = None if set_aside is None else partial(set_aside, self)
         return self._predicted(events, Request(**options), Outputs(), counts).scores
 
+    @keywords_of_before(also="tasks")
     def predict(
         self,
         events: Rows,
@@ -176,7 +187,7 @@ class RewardFunction(Frozen):
         Args:
             events: see `score_events`; or a checked log, prepared, whose rows are scored in its order.
             forecast: whether the forecast is asked for.
-            expected: further outcomes whose parts are asked for, each with what its rows are asked about; see
+            expected: tasks whose outcomes' parts are asked for, each with what its rows are asked about; see
                 `expected`.
             moments: see `values_as_of`.
             options: the other arguments of `score_events`.
@@ -207,7 +218,7 @@ class RewardFunction(Frozen):
     def expected(
         self, events: pl.DataFrame, name: str, *, asked: pl.Series | None = None, **options: Unpack[ReadOptions]
     ) -> Doubles:
-        """The parts of a further outcome that are expected of each row, such as its days: (rows, parts).
+        """The parts of a task's outcome that are expected of each row, such as its days: (rows, parts).
 
         After the row's feedback; or before it, with the item known, where the feedback itself tells the outcome. Of an
         outcome of what is not shown that is ``asked`` of each row; None: the row's own item, creator or show.
@@ -224,7 +235,7 @@ class RewardFunction(Frozen):
 
         Args:
             events: the log's columns as in training, each user's history from the beginning.
-            name: of a further outcome, see `units`; None: of the one that rewards are told in.
+            name: of a task; None: of the reward's.
             options: arguments of `score_events`.
 
         Returns:
@@ -234,7 +245,7 @@ class RewardFunction(Frozen):
 
         Raises:
             SchemaError: a column is missing or of the wrong type, or a value cannot be used.
-            ValueError: ``name`` is not one of `units`.
+            ValueError: ``name`` is not one of `tasks`.
         """
         return self._scorer().distributed(events, Request(**options), name)
 
@@ -302,12 +313,12 @@ class RewardFunction(Frozen):
     def predict_candidates(
         self, history: History, items: Ids, name: str, *, items_table: pl.DataFrame | None = None
     ) -> Tensor:
-        """Predict a further outcome of showing each candidate next.
+        """Predict the outcome of a task for showing each candidate next.
 
         Args:
             history: see `score_candidates`.
             items: see `score_candidates`.
-            name: of the outcome, of those in `units`.
+            name: of the task, of those in `tasks`.
             items_table: see `score_candidates`.
 
         Returns:
@@ -315,7 +326,7 @@ class RewardFunction(Frozen):
             about what is not shown, were what the candidate is of not shown.
 
         Raises:
-            ValueError: see `score_candidates`; or ``name`` is not one of `units`.
+            ValueError: see `score_candidates`; or ``name`` is not one of `tasks`.
         """
         history.refuse_unless_encoded_by(self.fingerprint)
         return self._scorer().outcome_of_candidates(history, items, name, items_table)
@@ -332,5 +343,5 @@ class RewardFunction(Frozen):
         return self._scorer().predicted(events, request, outputs, set_aside)
 
     def _scorer(self) -> Scorer:
-        forecaster = Forecaster(self.network, self.features, self.also, self.max_events, self._catalogue)
+        forecaster = Forecaster(self.network, self.features, self.tasks, self.max_events, self._catalogue)
         return Scorer(forecaster, self.outcome, self.timestamp_unit, self.effects, self.habits)

@@ -20,7 +20,8 @@ NET = "effects.safetensors"
 CARD = "README.md"
 _BESIDE = (WEIGHTS, ITEMS, EFFECTS, NET)
 NEEDED = (MANIFEST, WEIGHTS, ITEMS, CARD)
-READABLE = (1, 2, 3, 4, 5, 6)  # 1 had no effects, 2 one head alone, 3 no frailty, 5 no class of effects; 4 is read as 5
+# 1 had no effects, 2 one head alone, 3 no frailty, 5 no class of effects, 6 the reward's task apart; 4 is read as 5
+READABLE = (1, 2, 3, 4, 5, 6, 7)
 FORMAT_VERSION = READABLE[-1]
 _FREE = 4 << 20  # bytes of memory that the values of any manifest may take, beside those for its other files
 _LIST, _ENTRY, _PAIR = 64, 64, 128  # bytes of memory for each bracket, comma and colon of a manifest

@@ -16,6 +16,7 @@ import polars as pl
 from reward.columns import ITEM, USER
 from reward.data.event_log import reading
 from reward.data.files import scan
+from reward.moved import keywords_of_before
 from reward.scoring.composite import Composite
 from reward.scoring.function import RewardFunction
 from reward.scoring.requests import Progress, ScoreOptions, beside, judge_set_aside
@@ -34,6 +35,7 @@ class Scored(NamedTuple):
     unknown: int
 
 
+@keywords_of_before(also="tasks")
 def score_parquet(
     function: RewardFunction | Composite,
     events: str | os.PathLike[str] | pl.LazyFrame,

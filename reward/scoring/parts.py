@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NotRequired, TypedDict
+from typing import Any, TypedDict
 
 import torch
 from torch import Tensor
@@ -18,12 +18,14 @@ from reward.sequences.network import RewardNetwork
 from reward.targets import TARGET
 
 _MOST_EVENTS = 1 << 20  # of a history
-_MOST_FURTHER = 100  # outcomes, half-lives
-_RENAMED = {f"head.{name}": f"head.ensemble.{name}" for name in ("inner.weight", "inner.bias", "outer", "bias")}
+_MOST_TASKS = 101
+_MOST_HALF_LIVES = 100
 _FLOATS = {"F64", "F32", "F16", "BF16"}
 
 
-class _Further(TypedDict):
+class TaskParts(TypedDict):
+    """What a manifest says of a task."""
+
     head: dict[str, Any]
     outcome: dict[str, Any]
 
@@ -32,11 +34,10 @@ class Parts(TypedDict):
     """What a manifest says of the parts."""
 
     encoder: dict[str, Any]
-    head: dict[str, Any]
-    outcome: dict[str, Any]
-    also: NotRequired[dict[str, _Further]]
+    tasks: dict[str, TaskParts]
+    reward: str
     item_dropout: float
-    recall_days: NotRequired[list[float]]
+    recall_days: list[float]
     max_events: int
 
 
@@ -47,18 +48,13 @@ def part(instance: Any) -> dict[str, Any]:
     return {TARGET: f"{kind.__module__}.{kind.__qualname__}", **{name: getattr(instance, name) for name in names}}
 
 
-def also_of(parts: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The further outcomes by name, none in an artefact of before there were any."""
-    return parts.get("also", {})
-
-
-def modules_of(parts: Mapping[str, Any]) -> set[str]:
+def modules_of(parts: Parts) -> set[str]:
     """Where the parts of the network are from."""
-    specs = [parts["encoder"], parts["head"], *(each["head"] for each in also_of(parts).values())]
+    specs = [parts["encoder"], *(each["head"] for each in parts["tasks"].values())]
     return {str(spec.get(TARGET)).rpartition(".")[0] for spec in specs}
 
 
-def check_sizes(parts: Mapping[str, Any]) -> None:
+def check_sizes(parts: Parts) -> None:
     """See that the numbers of the parts are in range.
 
     Raises:
@@ -68,20 +64,20 @@ def check_sizes(parts: Mapping[str, Any]) -> None:
         raise ValueError(f"max_events expected 1 to {_MOST_EVENTS}, got {parts['max_events']}")
     if not 0 <= parts["item_dropout"] <= 1:
         raise ValueError(f"item_dropout expected a share, got {parts['item_dropout']}")
-    half_lives = parts.get("recall_days", [])
-    if len(half_lives) > _MOST_FURTHER or not all(days > 0 for days in half_lives):
-        raise ValueError(f"recall_days expected at most {_MOST_FURTHER} half-lives above 0, got {shown(half_lives)}")
-    if len(also_of(parts)) > _MOST_FURTHER:
-        raise ValueError(f"also expected at most {_MOST_FURTHER} outcomes, got {len(also_of(parts))}")
-
-
-def named(shapes: Mapping[str, Any], version: int) -> dict[str, Any]:
-    """Shapes or tensors by the names of today's modules."""
-    return {_RENAMED.get(name, name) if version < 3 else name: each for name, each in shapes.items()}
+    half_lives = parts["recall_days"]
+    if len(half_lives) > _MOST_HALF_LIVES or not all(days > 0 for days in half_lives):
+        raise ValueError(f"recall_days expected at most {_MOST_HALF_LIVES} half-lives above 0, got {shown(half_lives)}")
+    if len(parts["tasks"]) > _MOST_TASKS:
+        raise ValueError(f"tasks expected at most {_MOST_TASKS}, got {len(parts['tasks'])}")
 
 
 def filled(
-    network: Callable[[], RewardNetwork], shapes: Mapping[str, Shape], sealed: Sealed, *, on_trial: bool
+    network: Callable[[], RewardNetwork],
+    shapes: Mapping[str, Shape],
+    sealed: Sealed,
+    *,
+    named: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]],
+    on_trial: bool,
 ) -> RewardNetwork:
     """The network with its weights; built once its tensors are known to have the shapes of those in the file.
 
@@ -89,6 +85,7 @@ def filled(
         network: makes it.
         shapes: of the tensors in the file, by the names of today's modules.
         sealed: the artefact.
+        named: tensors of the file by the names of today's modules.
         on_trial: whether it is made without memory first; a part that does not ship with `reward` may not be fit for
             that, and is built at once.
 
@@ -102,12 +99,12 @@ def filled(
     made = network()
     own = made.state_dict()
     _check_shapes(own, shapes, later)
-    weights = named(tensors(sealed.read(WEIGHTS, tensor_shapes)), sealed.version)
+    weights = named(tensors(sealed.read(WEIGHTS, tensor_shapes)))
     wrong = [name for name, tensor in weights.items() if not tensor.isfinite().all()]
     wrong += [name for name, tensor in weights.items() if name.endswith(".frailty") and (tensor < 0).any()]
     if wrong:
         raise ValueError(f"its tensor {wrong[0]} has numbers that are not finite, or negative where none may be")
-    made.load_state_dict({name: torch.zeros_like(tensor) for name, tensor in own.items()} | weights)
+    made.load_state_dict({name: torch.zeros_like(tensor) for name, tensor in own.items()} | dict(weights))
     return made
 
 
@@ -129,13 +126,18 @@ def _check_shapes(expected: Mapping[str, Tensor], shapes: Mapping[str, Shape], l
         raise ValueError(f"{WEIGHTS} does not fit the parts of the artefact: {'; '.join(unfit)}")
 
 
-def check_horizons(network: RewardNetwork, outcome: Any, also: Mapping[str, Any], horizon_days: int) -> None:
+def check_horizons(network: RewardNetwork, tasks: Mapping[str, Any], horizon_days: int) -> None:
     """See that heads and outcomes tell of the same days and answers, and that heads read what the encoder gives.
+
+    Args:
+        network: with a head for each task.
+        tasks: their outcomes, by name.
+        horizon_days: what the manifest says.
 
     Raises:
         ValueError: they do not.
     """
-    pairs = {"head": (network.head, outcome), **{name: (network.also[name], each) for name, each in also.items()}}
+    pairs = {name: (network.heads[name], each) for name, each in tasks.items()}
     problems = [
         f"{name}: {what} is {shown(getattr(head, what))}, that of its outcome {shown(getattr(told, what))}"
         for name, (head, told) in pairs.items()
@@ -154,8 +156,9 @@ def check_horizons(network: RewardNetwork, outcome: Any, also: Mapping[str, Any]
         for name, width in widths.items()
         if width != network.encoder.width
     ]
+    outcome = tasks[network.reward]
     if tuple(outcome.states) != STATES:
-        problems.append(f"the outcome that rewards are told in is one of {', '.join(outcome.states)} alone")
+        problems.append(f"the outcome that rewards are measured in is one of {', '.join(outcome.states)} alone")
     if horizon_days != outcome.horizon_days:
         problems.append(f"horizon_days is {horizon_days}, that of its outcome {outcome.horizon_days}")
     if problems:

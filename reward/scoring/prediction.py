@@ -36,7 +36,7 @@ class Prediction:
         scores: what `RewardFunction.scores` gives.
         forecast: (rows, H) probability, after each row's feedback, of being active on each of the next H days; of no
             days where it was not asked for.
-        expected: (rows, parts) of further outcomes, by name; see `RewardFunction.expected`.
+        expected: (rows, parts) of the outcomes of tasks, by name; see `RewardFunction.expected`.
         values_as_of: (rows, moments) see `RewardFunction.values_as_of`.
     """
 
@@ -103,7 +103,7 @@ def score_names(forecaster: Forecaster, rewards: Sequence[Strategy], request: Re
     """The columns of the scores that a request asks for; none of ``rewards``, none at all."""
     if not rewards:
         return []
-    further = [f"{name}_{state}" for name in request.also for state in forecaster.also[name].states]
+    further = [f"{name}_{state}" for name in request.tasks for state in forecaster.tasks[name].states]
     first, *others = (reward.columns for reward in rewards)
     told = [*VALUES, *first, *further, *(name for columns in others for name in columns)]
     return told if request.as_of is None else [*told, AS_OF]
@@ -115,10 +115,11 @@ def distributed(forecaster: Forecaster, reading: LogStates, name: str | None) ->
     Args:
         forecaster: what tells it.
         reading: the log.
-        name: of a further outcome; None: of the one that rewards are told in.
+        name: of a task; None: the one that rewards are measured in.
     """
-    head, state = (forecaster.network.head, "after") if name is None else _asked_in(forecaster, name)
-    asked = forecaster.questions(reading.stream.events.items, [] if name is None else [name])
+    task = forecaster.reward if name is None else name
+    head, state = _asked_in(forecaster, task)
+    asked = forecaster.questions(reading.stream.events.items, [task])
     key = next(iter(asked), state)
     whole = Readout(lambda states: states[key], forecaster.network.state_width, after=state == "after", asked=asked)
     last = reading.read_off({key: whole})[key][reading.stream.offsets[1:] - 1]
@@ -143,7 +144,7 @@ def _readouts(
 ) -> dict[str, Readout]:
     items = reading.stream.events.items
     readouts = _values(forecaster) if rewards else {}
-    for name in request.also:
+    for name in request.tasks:
         readouts |= _further_values(forecaster, items, name)
     for reward in rewards:
         readouts |= reward.readouts(items)
@@ -162,11 +163,11 @@ def _values(forecaster: Forecaster) -> dict[str, Readout]:
 
 
 def _further_values(forecaster: Forecaster, items: ItemTable, name: str) -> dict[str, Readout]:
-    """A further outcome in each of its states, by the names of their columns."""
+    """The outcome of a task in each of its states, by the names of their columns."""
     head, asked = forecaster.head(name), forecaster.questions(items, [name])
     return {
         f"{name}_{state}": _value(head, state, forecaster.scope(name) if state == ABSENT else state, asked)
-        for state in forecaster.also[name].states
+        for state in forecaster.tasks[name].states
     }
 
 
@@ -184,7 +185,7 @@ def _days(forecaster: Forecaster) -> Readout:
 
 
 def _parts(forecaster: Forecaster, items: ItemTable, name: str, given: pl.Series | None) -> Readout:
-    """The parts of a further outcome that are expected; ``given``: what each event is asked about, None: its own."""
+    """The parts of a task's outcome that are expected; ``given``: what each event is asked about, None: its own."""
     head, state = _asked_in(forecaster, name)
     key, asked = state, forecaster.questions(items, [name])
     if state == ABSENT:
@@ -196,7 +197,7 @@ def _parts(forecaster: Forecaster, items: ItemTable, name: str, given: pl.Series
 
 
 def _asked_in(forecaster: Forecaster, name: str) -> tuple[Head, str]:
-    """The head of a further outcome, and the state in which it is asked of."""
+    """The head of a task, and the state in which it is asked of."""
     return forecaster.head(name), forecaster.latest_state(name)
 
 

@@ -38,7 +38,7 @@ class ReadOptions(TypedDict, total=False):
 class ScoreOptions(ReadOptions, total=False):
     """The keyword arguments of `RewardFunction.score_events`, for methods that pass them on; see `Request`."""
 
-    also: Sequence[str]
+    tasks: Sequence[str]
     habit: str | None
     as_of: datetime | None
 
@@ -52,7 +52,7 @@ class Request:
 
     """
 
-    also: Sequence[str] = ()
+    tasks: Sequence[str] = ()
     habit: str | None = None
     as_of: datetime | None = None
     items_table: pl.DataFrame | None = None

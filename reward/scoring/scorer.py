@@ -58,7 +58,7 @@ class Scorer:
         rewards = [self._reward(), *map(self._reward, habit)] if outputs.scores else []
         if all_moments(request, outputs):
             refuse_unless_open_days_are_forecast(self.outcome)
-        forecaster.refuse_unknown([*request.also, *outputs.expected])
+        forecaster.refuse_unknown([*request.tasks, *outputs.expected])
         if not len(events):
             return predicted_of_nothing(forecaster, rewards, request, outputs)
         reading = self._reading(events, request, set_aside)

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Mapping
 import torch
 from torch import Tensor, nn
 
-from reward.data.days import DAY
 from reward.objectives.consistency import hazard_targets, trace_targets
 from reward.objectives.hazard import hazard_likelihood
 from reward.objectives.likelihood import trace_likelihood
@@ -74,7 +73,7 @@ class TemporalConsistency(nn.Module):
         """Targets and weights of each of the three states, by its name.
 
         Args:
-            example: a batch; of its ``event_targets`` the ``day`` is read.
+            example: a batch; its rows and days are read, and not its targets.
             slow: what the slow network's head says from `states`.
             labels: targets of the events, (windows, length), by their own names.
             slot_labels: those of the slots, (windows, slots).
@@ -86,7 +85,7 @@ class TemporalConsistency(nn.Module):
         (name,) = slow.keys() & _TARGETS.keys()
         soft, reads = _TARGETS[name]
         logits, known, own = slow[name], *([each[label] for label in reads] for each in (labels, slot_labels))
-        row, day = example.batch.history.row, example.event_targets[DAY]
+        row, day = example.batch.history.row, example.day
         follows = (row[:, 1:] >= 0) & (row[:, :-1] >= 0)
         gap = torch.full_like(row, logits.shape[-1])
         gap[:, :-1] = (day[:, 1:] - day[:, :-1]).where(follows, gap[:, :-1])

@@ -17,11 +17,9 @@ from reward.data.split import Split, known_at
 from reward.features.events import Features
 from reward.outcomes.protocol import ABSENT, ASKED, AbsentOutcome, Outcome
 from reward.sequences.stream import Batch, Index, Items, Stream, Windows
+from reward.task import reward_first
 
-
-def target(task: str, name: str) -> str:
-    """What a target is called among those of all tasks; the outcome that rewards are told in has task ``""``."""
-    return f"{task}/{name}" if task else name
+Targets = dict[str, dict[str, Tensor]]  # of each task by its name, by their own names
 
 
 class Example(NamedTuple):
@@ -29,37 +27,64 @@ class Example(NamedTuple):
 
     Attributes:
         batch: windows and slots.
-        slot_targets: targets of the slots' states Q and E, (windows, slots) each, by name.
-        event_targets: targets of the events' states F, (windows, length) each, by name; and their ``day``.
+        slot_targets: targets of the slots' states Q and E, (windows, slots) each, by task and by name.
+        event_targets: targets of the events' states F, (windows, length) each, by task and by name.
+        day: (windows, length) days of the events, since 1970-01-01.
         weight: (windows, members) how often each ensemble member's resample drew the window's user.
         asked: what the slots are asked about that is not in them, (windows, slots) each, by task.
     """
 
     batch: Batch
-    slot_targets: dict[str, Tensor]
-    event_targets: dict[str, Tensor]
+    slot_targets: Targets
+    event_targets: Targets
+    day: Tensor
     weight: Tensor
+    asked: dict[str, Items]
+
+
+class Labels(NamedTuple):
+    """What is known of a stream's events.
+
+    Attributes:
+        targets: (events, ...) each, by task and by name.
+        day: (events,) days since 1970-01-01.
+        asked: what the events' slots are asked about that is not in them, by task.
+    """
+
+    targets: Targets
+    day: Tensor
     asked: dict[str, Items]
 
 
 class _Examples(Dataset[Example]):
     """Examples by the indices of their windows."""
 
-    def __init__(self, windows: Windows, targets: dict[str, Tensor], asked: dict[str, Items], weight: Tensor) -> None:
-        self.windows, self.targets, self.asked, self.weight = windows, targets, asked, weight
+    def __init__(self, windows: Windows, labels: Labels, weight: Tensor) -> None:
+        self.windows, self.labels, self.weight = windows, labels, weight
+
+    @property
+    def targets(self) -> Targets:
+        """Those of all rows, by task and by name."""
+        return self.labels.targets
 
     def __getitem__(self, index: Index) -> Example:
         batch = self.windows.batch(index)
         user = self.windows.stream.offsets.searchsorted(self.windows.start[index], side="right") - 1
         slots, events = batch.slots.row, batch.history.row
-        asked = {task: items.at(slots) for task, items in self.asked.items()}
-        return Example(batch, self._at(slots), self._at(events), self.weight[user], asked)
+        asked = {task: items.at(slots) for task, items in self.labels.asked.items()}
+        day = _at(self.labels.day, events)
+        return Example(batch, self._targets_at(slots), self._targets_at(events), day, self.weight[user], asked)
 
-    def _at(self, row: Tensor) -> dict[str, Tensor]:
-        inside, found = row >= 0, {}
-        for name, values in self.targets.items():
-            found[name] = values[row.clamp(min=0)] * inside.reshape(*inside.shape, *(1 for _ in values.shape[1:]))
-        return found
+    def _targets_at(self, row: Tensor) -> Targets:
+        return {
+            task: {name: _at(values, row) for name, values in named.items()} for task, named in self.targets.items()
+        }
+
+
+def _at(values: Tensor, row: Tensor) -> Tensor:
+    """Values at rows (windows, places); 0 where a place is no row."""
+    inside = row >= 0
+    return values[row.clamp(min=0)] * inside.reshape(*inside.shape, *(1 for _ in values.shape[1:]))
 
 
 class _Epochs(Sampler[Index]):
@@ -90,32 +115,35 @@ class StreamData(LightningDataModule):
 
     Args:
         log: a checked log; nothing after ``split.validation_end`` is read.
-        outcome: what is predicted.
+        outcomes: what is predicted, by the names of the tasks.
         features: fitted on the training window.
         split: the windows.
+        reward: the task that rewards are measured in.
         max_events: longest history a slot reads; even.
         batch_rows: rows in a batch, padding apart.
         members: ensemble members, each with its own resample of the users.
         seed: draws the batches and the resamples.
-        also: further outcomes, by the names of their tasks.
+
+    Raises:
+        ValueError: ``reward`` names no task.
     """
 
     def __init__(
         self,
         log: EventLog,
-        outcome: Outcome,
+        outcomes: Mapping[str, Outcome],
         features: Features,
         split: Split,
         *,
+        reward: str,
         max_events: int,
         batch_rows: int,
         members: int,
         seed: int,
-        also: Mapping[str, Outcome] | None = None,
     ) -> None:
         super().__init__()
-        self.log, self.outcome, self.features, self.split = log, outcome, features, split
-        self.also = dict(also or {})
+        self.log, self.features, self.split = log, features, split
+        self.outcomes, self.reward = reward_first(outcomes, reward), reward
         self.max_events, self.batch_rows, self.members, self.seed = max_events, batch_rows, members, seed
 
     def setup(self, stage: str | None = None) -> None:  # noqa: ARG002
@@ -124,40 +152,39 @@ class StreamData(LightningDataModule):
             return
         split = self.split
         generator = torch.Generator().manual_seed(self.seed)
-        training, targets, asked = self._window(split.train_end, None)
+        training, labels = self._window(split.train_end, None)
         draws = torch.poisson(torch.ones(len(training.stream.users), self.members), generator)
-        self.training = _Examples(training, targets, asked, draws if self.members > 1 else torch.ones_like(draws))
-        validation, targets, asked = self._window(split.validation_end, split.train_end)
+        self.training = _Examples(training, labels, draws if self.members > 1 else torch.ones_like(draws))
+        validation, labels = self._window(split.validation_end, split.train_end)
         weight = torch.ones(len(validation.stream.users), self.members)
-        self.validation = _Examples(validation, targets, asked, weight)
+        self.validation = _Examples(validation, labels, weight)
 
     def train_on_all_days(self) -> None:
         """Take all days of the log to train on; what validation saw is among them then."""
         self.setup()
-        windows, targets, asked = self._window(self.split.end, None)
+        windows, labels = self._window(self.split.end, None)
         draws = torch.poisson(
             torch.ones(len(windows.stream.users), self.members), torch.Generator().manual_seed(self.seed)
         )
         weight = draws if self.members > 1 else torch.ones_like(draws)
-        self.training = _Examples(windows, targets, asked, weight)
+        self.training = _Examples(windows, labels, weight)
 
-    def _window(self, end: int, known_before: int | None) -> tuple[Windows, dict[str, Tensor], dict[str, Items]]:
-        """The stream as known at ``end``, with what of the targets was revealed by then but not by ``known_before``.
-
-        And what tasks ask about that is not in the slots.
-        """
+    def _window(self, end: int, known_before: int | None) -> tuple[Windows, Labels]:
+        """The stream as known at ``end``, with what of the targets was revealed by then but not by ``known_before``."""
         log = known_at(self.log, end)
         stream = Stream.build(log.events, self.features)
-        targets: dict[str, Tensor] = {}
+        targets: Targets = {}
         asked: dict[str, Items] = {}
-        for task, outcome in {"": self.outcome, **self.also}.items():
-            columns = [*outcome.targets, *([] if task else [DAY]), *([ASKED] if ABSENT in outcome.states else [])]
+        for task, outcome in self.outcomes.items():
+            columns = [*outcome.targets, *([DAY] if task == self.reward else [])]
+            columns += [ASKED] if ABSENT in outcome.states else []
             frame = outcome.label(log, end, since=known_before).select(columns).collect()[stream.events.source]
             if ASKED in columns:
                 groups = self.features.groups(cast(AbsentOutcome, outcome).scope, frame.drop_in_place(ASKED))
                 asked[task] = Items.of(groups)
-            targets |= {target(task, name): torch.from_numpy(frame[name].to_numpy().copy()) for name in frame.columns}
-        return Windows.cut(stream, self.max_events), targets, asked
+            targets[task] = {name: torch.from_numpy(frame[name].to_numpy().copy()) for name in frame.columns}
+        day = targets[self.reward].pop(DAY)
+        return Windows.cut(stream, self.max_events), Labels(targets, day, asked)
 
     def train_dataloader(self) -> DataLoader[Example]:
         return self._loader(self.training, self.seed)

@@ -1,16 +1,20 @@
-"""The network: tokens of the stream, an encoder and a head, and the one operation that gives a slot's state."""
+"""The network: tokens of the stream, an encoder and heads, and the one operation that gives a slot's state."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 
 from reward.encoders import Encoder, Memory
-from reward.heads import DailyHead
+from reward.heads import DailyHead, Head
+from reward.moved import OldName
 from reward.sequences.stream import Batch, Items, Tokens
+from reward.task import reward_first, weight_of_today
+
+_Part = TypeVar("_Part")
 
 
 class StreamEmbedding(nn.Module):
@@ -183,55 +187,85 @@ class RewardNetwork(nn.Module):
     candidate, an item; it reads the events before its slate and is read by nobody. So baseline, logged item and
     candidate are one operation on one shared reading of the history.
 
-    A state has the encoder's D numbers. Where the head corrects what past activity says (``head.from_activity``) the
-    H logits of `ActivityLogits` follow them.
+    A state has the encoder's D numbers. Where the head of the reward's task corrects what past activity says
+    (``head.from_activity``) the H logits of `ActivityLogits` follow them.
+
+    Attributes:
+        heads: those of all tasks by name, that of the reward's task first.
+        reward: the task that rewards are measured in.
 
     Args:
         encoder: see `reward.encoders`.
-        head: of the outcome that rewards are told in; see `reward.heads`.
+        heads: of each task, by its name; see `reward.heads`.
+        reward: see above.
         sizes: widths of the inputs, `Features.sizes()`.
         item_dropout: share of items shown to training as unknown.
-        also: heads of further outcomes on the same states, by name.
-        absent: whether any of them asks a slot about what is not in it; see `forward`.
+        absent: whether any task asks a slot about what is not in it; see `forward`.
         recall_days: half-lives with which a slot recalls what it is asked about; see `Recall`. Empty: it does not.
 
     Raises:
-        TypeError: a further head is one that corrects what past activity says of the main outcome.
+        TypeError: the head of another task corrects what past activity says of the reward's outcome.
+        ValueError: ``reward`` names no task, or a task has a name that no module can have.
     """
 
     encoder: Encoder
-    head: DailyHead
+    also = OldName("heads", lambda it: {name: head for name, head in it.heads.items() if name != it.reward})
 
     def __init__(
         self,
         encoder: Encoder,
-        head: DailyHead,
+        heads: Mapping[str, Head],
         *,
+        reward: str,
         sizes: Mapping[str, Any],
         item_dropout: float,
-        also: Mapping[str, nn.Module] | None = None,
         absent: bool = False,
         recall_days: Sequence[float] = (),
     ) -> None:
         super().__init__()
+        self.reward = reward
         self.item_dropout = item_dropout
         self.recall_days = list(recall_days)
         self.embedding = StreamEmbedding(width=encoder.width, item_dropout=item_dropout, absent=absent, **sizes)
         self.encoder = encoder
-        self.head = head
-        self.also = nn.ModuleDict(also or {})
+        self.heads = nn.ModuleDict(cast(dict[str, nn.Module], reward_first(heads, reward)))
         told = {"codes": 1 + len(sizes["item_categories"]), "feedback": sizes["feedback"]}
         self.recall = Recall(width=encoder.width, half_lives=recall_days, **told) if self.recall_days else None
-        wrong = [name for name, each in self.also.items() if getattr(each, "from_activity", False)]
+        correcting = [name for name, head in self.heads.items() if getattr(head, "from_activity", False)]
+        wrong = [name for name in correcting if name != reward]
         if wrong:
             raise TypeError(
-                f"from_activity expected of the reward's head alone, {', '.join(wrong)} has it: past activity "
-                "starts the forecast of the main outcome, so set it to false there"
+                f"from_activity expected of the head of the reward's task, {reward}, alone, {', '.join(wrong)} has it: "
+                "past activity starts the forecast of that task's outcome, so set it to false there"
             )
         self.activity = None
-        if getattr(head, "from_activity", False):
+        if correcting:
             slot = {"numbers": sizes["slot_numbers"], "categories": sizes["slot_categories"]}
-            self.activity = ActivityLogits(**slot, horizon_days=head.horizon_days)
+            self.activity = ActivityLogits(**slot, horizon_days=self.head.horizon_days)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *more: Any) -> None:
+        """Take weights also by the names that they had when the head of the reward's task stood apart."""
+        for name in [name for name in state_dict if name.startswith((f"{prefix}head.", f"{prefix}also."))]:
+            state_dict[prefix + weight_of_today(name.removeprefix(prefix), self.reward)] = state_dict.pop(name)
+        super()._load_from_state_dict(state_dict, prefix, *more)
+
+    @property
+    def head(self) -> DailyHead:
+        """The head of the reward's task."""
+        return cast(DailyHead, self.heads[self.reward])
+
+    def one_a_head(self, tasks: Mapping[str, _Part]) -> dict[str, _Part]:
+        """What belongs to the heads, by the names of their tasks, that of the reward's task first.
+
+        Raises:
+            ValueError: the names are others than those of the heads.
+        """
+        if set(tasks) != set(self.heads):
+            raise ValueError(
+                f"tasks expected one for each head, {sorted(self.heads)}, got {sorted(tasks)}: give both by the same "
+                "names"
+            )
+        return reward_first(tasks, self.reward)
 
     @property
     def state_width(self) -> int:

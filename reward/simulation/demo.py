@@ -57,11 +57,13 @@ from reward.simulation.policies import logging_policy
 from reward.simulation.rankers import Slates, log_with_slates, policy_of, train_ranker, true_effects
 from reward.simulation.truth import item_effects
 from reward.simulation.world import World
+from reward.task import Task
 from reward.writing import whole, write_json
 
 Settings = dict[str, Any]
 Phase = Callable[[str], AbstractContextManager[object]]
 CLICKS, REWARDS, TRUTH = "clicks", "learned rewards", "true effects"
+_TASK = "active_days"
 FEEDBACK, CONTEXT = ("click", "listen_ms", "skip", "like", "survey"), ("surface", "platform")
 ITEM_FEATURES = ("content_type", "creator_id", "minutes", "release_day", "embedding")
 LEVEL = 0.95
@@ -281,16 +283,19 @@ def _forecaster(log: EventLog, horizon: ActivityTrace, told: Settings, seed: int
     it, window = told["forecaster"], split(log, **told["split"])
     torch.manual_seed(seed)
     features = Features.fit(known_at(log, window.train_end), **told["features"])
-    data = StreamData(
-        log, horizon, features, window, max_events=it["max_events"], batch_rows=it["batch_rows"], members=1, seed=seed
-    )
+    batches = {name: it[name] for name in ("max_events", "batch_rows")}
+    data = StreamData(log, {_TASK: horizon}, features, window, reward=_TASK, members=1, seed=seed, **batches)
     head = TraceHead(width=it["width"], hidden=it["hidden"], horizon_days=horizon.horizon_days, members=1)
     network = RewardNetwork(
-        GRU(width=it["width"], layers=1, dropout=0.0), head, sizes=features.sizes(), item_dropout=0.2, recall_days=()
+        GRU(width=it["width"], layers=1, dropout=0.0),
+        {_TASK: head},
+        reward=_TASK,
+        sizes=features.sizes(),
+        item_dropout=0.2,
     )
     model = RewardModel(
         network,
-        trace_likelihood,
+        {_TASK: Task(horizon, head, trace_likelihood)},
         optimizer=partial(torch.optim.AdamW, lr=it["learning_rate"]),
         warmup_steps=it["warmup_steps"],
         state_weights=dict.fromkeys(STATES, 1.0),
@@ -318,7 +323,8 @@ def _forecaster(log: EventLog, horizon: ActivityTrace, told: Settings, seed: int
         "window": {"start": start, "train_end": train_end, "validation_end": validation_end, "end": end},
         "table": {"trained on": f"{start} to {train_end} (exclusive), of a simulated service"},
     }
-    return RewardFunction(network, features, horizon, max_events=it["max_events"], timestamp_unit=None, facts=facts)
+    tasks = {_TASK: horizon}
+    return RewardFunction(network, features, tasks, max_events=it["max_events"], timestamp_unit=None, facts=facts)
 
 
 def _effects(log: EventLog, horizon: ActivityTrace, told: Settings, seed: int) -> tuple[ItemEffects, EffectSummary]:

@@ -59,19 +59,19 @@ def fit_activity(layer: ActivityLogits, data: StreamData, *, strengths: Sequence
 
     Args:
         layer: what is set.
-        data: set up; of an outcome with a trace.
+        data: set up; the outcome of the reward's task has a trace.
         strengths: see `logistic_regression`.
         max_categories: see `logistic_regression`.
 
     Raises:
         SchemaError: training or validation observes no day of any outcome.
     """
+    horizon_days = data.outcomes[data.reward].horizon_days
     try:
         training, validation = (
-            Examples.of(
-                part.windows.stream, part.targets[TRACE], part.targets[OBSERVED], horizon_days=data.outcome.horizon_days
-            )
+            Examples.of(part.windows.stream, own[TRACE], own[OBSERVED], horizon_days=horizon_days)
             for part in (data.training, data.validation)
+            for own in (part.targets[data.reward],)
         )
     except ValueError as error:
         raise SchemaError(
@@ -137,7 +137,8 @@ def keep_what_gained(
         states.append(model.network.after(history)[inside])
         rows.append(history.row[inside])
     state, row = torch.cat(states), torch.cat(rows)
-    trace, known = (trace_bits(data.validation.targets[name][row], head.horizon_days) for name in (TRACE, OBSERVED))
+    targets = data.validation.targets[data.reward]
+    trace, known = (trace_bits(targets[name][row], head.horizon_days) for name in (TRACE, OBSERVED))
     asked = known[:, 0] if known[:, 0].any() else known.any(1)
     state, trace, known = state[asked], trace[asked], known[asked]
     start, learnt = state[:, head.width :].unsqueeze(1), head.ensemble(state)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from hydra.utils import instantiate
@@ -25,8 +25,9 @@ from reward.outcomes.protocol import ABSENT, check_known
 from reward.scoring.artifact import ArtifactWarning, load, save
 from reward.scoring.function import RewardFunction
 from reward.sequences.datamodule import StreamData
-from reward.sequences.model import RewardModel, Task
+from reward.sequences.model import RewardModel
 from reward.sequences.network import RewardNetwork
+from reward.task import Task, reward_first
 from reward.training.activity import fit_activity
 from reward.training.folder import RunFolder, own_modules
 from reward.training.identity import same_log
@@ -69,7 +70,7 @@ class Ready:
     Attributes:
         read: the log that the source gives.
         prepared: the log as the run is judged on it.
-        outcome: what rewards are told in; None where the function was saved.
+        outcome: what rewards are measured in; None where the function was saved.
         function: makes the scoring function of what was trained, or reads it where it was saved.
         model: what is trained; None where the function was saved.
         data: what it is trained on; None where the function was saved.
@@ -145,68 +146,45 @@ def assembled(config: DictConfig, read: ReadLog, prepared: PreparedLog) -> Ready
     for name, told in config.task.items():
         check_size(f"task.{name}.head", partial(instantiate, told.head))
     seed_everything(config.seed, verbose=False)
-    main = reward_task(config)
-    tasks = {name: task_of(told, f"task.{name}.", is_reward=name == main) for name, told in config.task.items()}
+    reward = reward_task(config)
+    tasks = {name: task_of(told, f"task.{name}.", is_reward=name == reward) for name, told in config.task.items()}
+    outcomes = {name: task.outcome for name, task in reward_first(tasks, reward).items()}
     check_windows(log, window, horizons(config, tasks))
-    check_known(log, window, {f"task.{name}.outcome": told.outcome for name, told in tasks.items()})
-    head, outcome, objective, scale = tasks.pop(main)
-    outcomes = {name: told.outcome for name, told in tasks.items()}
+    check_known(log, window, {f"task.{name}.outcome": tasks[name].outcome for name in tasks})
     features = Features.fit(known_at(log, window.train_end), **config.features)
     if quiet := [name for name in (*log.feedback, *log.context) if name in features.constant]:
         say(f"not learned from, for they never vary in training: {', '.join(quiet)}")
-    data = StreamData(
-        log, outcome, features, window, members=head.members, seed=config.seed, also=outcomes, **config.batches
-    )
+    drawn = {"members": tasks[reward].head.members, "seed": config.seed}
+    data = StreamData(log, outcomes, features, window, reward=reward, **drawn, **config.batches)
     data.setup()
     encoder = instantiate(config.encoder)
     check_role("encoder", "encoder", encoder)
     network = RewardNetwork(
         encoder,
-        head,
+        {name: task.head for name, task in tasks.items()},
+        reward=reward,
         sizes=features.sizes(),
-        also={name: told.head for name, told in tasks.items()},
         absent=any(ABSENT in it.states for it in outcomes.values()),
         **config.network,
     )
     if network.activity is not None:
         fit_activity(network.activity, data, **config.activity)
-    also = {
-        name: Task(told.objective, told.weight / scale, told.outcome.states, sequential(told.outcome))
-        for name, told in tasks.items()
-    }
-    model = RewardModel(
-        network,
-        objective,
-        seed=config.seed,
-        also=also,
-        sequential=sequential(outcome),
-        consistency=instantiate(config.consistency),
-        **settings,
-    )
+    consistency = instantiate(config.consistency)
+    model = RewardModel(network, tasks, seed=config.seed, consistency=consistency, **settings)
     function = partial(
         RewardFunction,
         features=features,
-        outcome=outcome,
+        tasks=outcomes,
         max_events=config.batches.max_events,
         timestamp_unit=read.origin.timestamp_unit,
         facts={},
-        also=outcomes,
     )
     check_savable(function(deepcopy(network)))
-    return Ready(read, prepared, outcome, partial(function, network), model, data)
+    return Ready(read, prepared, outcomes[reward], partial(function, network), model, data)
 
 
-class Parts(NamedTuple):
-    """What a task is made of, and the weight of its loss."""
-
-    head: Any
-    outcome: Any
-    objective: Any
-    weight: float
-
-
-def task_of(config: DictConfig, place: str, *, is_reward: bool) -> Parts:
-    """The parts of a task, which fit each other; past activity starts the forecast of the reward's task alone."""
+def task_of(config: DictConfig, place: str, *, is_reward: bool) -> Task:
+    """A task whose parts fit each other; past activity starts the forecast of the reward's task alone."""
     told = {} if is_reward or "from_activity" not in config.head else {"from_activity": False}
     head = instantiate(config.head, _convert_="all", **told)
     outcome, objective = (instantiate(config[name], _convert_="all") for name in ("outcome", "objective"))
@@ -214,24 +192,19 @@ def task_of(config: DictConfig, place: str, *, is_reward: bool) -> Parts:
     check_role(f"{place}outcome", "outcome", outcome)
     check_names(head, outcome, objective)
     check_sums(head, outcome, place)
-    return Parts(head, outcome, objective, config.weight)
+    return Task(outcome, head, objective, config.weight)
 
 
 def reward_task(config: DictConfig) -> str:
-    """The name of the task that rewards are told in."""
+    """The name of the task that rewards are measured in."""
     return str(next(iter(config.task)) if config.reward is None else config.reward)
 
 
-def horizons(config: DictConfig, tasks: Mapping[str, Parts]) -> dict[str, int]:
+def horizons(config: DictConfig, tasks: Mapping[str, Task]) -> dict[str, int]:
     """The days of each task's horizon, by the setting that says so."""
     days = {name: told.outcome.horizon_days for name, told in tasks.items()}
     shared = config.horizon_days
     return {"horizon_days" if it == shared else f"task.{name}.outcome.horizon_days": it for name, it in days.items()}
-
-
-def sequential(outcome: Any) -> bool:
-    """Whether the next state in the stream waits for the same outcome: what the user does, and not to one item."""
-    return getattr(outcome, "scope", "user") == "user" and "after" in outcome.states
 
 
 def saved_function(folder: RunFolder) -> RewardFunction:

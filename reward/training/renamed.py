@@ -9,6 +9,7 @@ from typing import Any
 
 from reward.moved import today as moved
 from reward.targets import TARGET
+from reward.task import task_of_before
 from reward.training.overrides import value_at
 
 GROUPS = {"effects": "causal"}  # settings of before, and of today
@@ -18,7 +19,6 @@ CHOICES = {("effects", "second_stage"): "personalized"}
 REWARD_TASK = "active_days"
 PARTS = ("outcome", "head", "objective")
 _FITTING = {"active_days": ("trace", "likelihood"), "return_time": ("hazard", "hazard")}  # head and objective of before
-_TASK_OF = {"ReturnTime": "return_time", "ActivityTrace": "active_days"}  # the task of an outcome's class
 _OVERRIDE = re.compile(r"(?P<sign>[+~]{0,2})(?P<name>[\w./]+)(?P<value>=.*)?", re.DOTALL)
 
 
@@ -101,11 +101,11 @@ def _by_task(values: dict[str, Any]) -> tuple[dict[str, Any], str]:
     """Settings with all tasks alike, and the one that rewards are told in."""
     if "outcome" not in values:
         return values, REWARD_TASK
-    outcome = str(values["outcome"].get("_target_", "")).rpartition(".")[2]
-    reward = _TASK_OF.get(outcome, outcome.lower())
+    others = values.pop("also", None) or {}
+    reward = task_of_before(str(values["outcome"].get(TARGET, "")), others)
     horizon, members = values["outcome"].get("horizon_days", 14), values["head"].get("members", 1)
     parts = {name: values.pop(name) for name in PARTS}
-    tasks = {reward: {**parts, "weight": 1.0}, **(values.pop("also", None) or {})}
+    tasks = {reward: {**parts, "weight": 1.0}, **others}
     return values | {"horizon_days": horizon, "members": members, "reward": None, "task": tasks}, reward
 
 

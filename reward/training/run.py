@@ -204,7 +204,7 @@ def fit_again(run: Run, ready: Ready, judged: RewardFunction) -> None:
     shipped = RewardFunction(
         network,
         judged.features,
-        judged.outcome,
+        judged.tasks,
         max_events=judged.max_events,
         timestamp_unit=judged.timestamp_unit,
         facts={
@@ -213,7 +213,6 @@ def fit_again(run: Run, ready: Ready, judged: RewardFunction) -> None:
             "refit": refit_facts(what, judged.facts["window"], network=network is not judged.network),
         },
         effects=None if effects is None else effects.model,
-        also=judged.also,
     )
     if effects is not None:
         with whole(run.path / EFFECTS_OF_ALL_DAYS) as scratch:

@@ -15,7 +15,7 @@ def stream_baseline(benchmark):
 def test_each_user_day_is_forecast_from_its_first_query(stream_baseline, network_of, features, log, outcome):
     network = network_of()
     found = stream_baseline.first_queries(network, features, log, 16)
-    function = RewardFunction(network, features, outcome, max_events=16, timestamp_unit=None, facts={})
+    function = RewardFunction(network, features, {"active_days": outcome}, max_events=16, timestamp_unit=None, facts={})
     scored = function.score_events(log.events.collect()).with_columns(local_day(log.timezone))
     first = scored.sort("timestamp", maintain_order=True).unique(["user_id", "day"], keep="first")
     both = found.join(first, on=["user_id", "day"], how="full", validate="1:1")

@@ -181,7 +181,9 @@ def function(log, outcome, features, network_of):
     rows = log.events.select(pl.len()).collect().item()
     settings = SETTINGS | {"group": "genre", "folds": 2, "propensity": np.full(rows, 1 / 30)}
     model = estimate_excursions(log, outcome, **settings).model
-    return RewardFunction(network_of(), features, outcome, max_events=16, timestamp_unit=None, facts={}, effects=model)
+    return RewardFunction(
+        network_of(), features, {"active_days": outcome}, max_events=16, timestamp_unit=None, facts={}, effects=model
+    )
 
 
 NOW = datetime(2024, 4, 9, 9, tzinfo=UTC)
@@ -352,7 +354,7 @@ def test_a_model_of_somebody_else_is_one_class(function, log, tmp_path, monkeypa
 
     events = log.events.collect()
     settings = {"max_events": 16, "timestamp_unit": None, "facts": {}, "effects": popular.Popularity(0.5)}
-    other = RewardFunction(function.network, function.features, function.outcome, **settings)
+    other = RewardFunction(function.network, function.features, function.tasks, **settings)
     folder = save(other, tmp_path / "reward")
     assert not (folder / "effects.parquet").exists()
     assert json.loads((folder / "reward.json").read_text())["effects"] == {"_target_": "popular.Popularity"}

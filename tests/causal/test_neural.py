@@ -149,7 +149,7 @@ def test_an_artefact_with_a_net_scores_exactly_as_before(network_of, features, o
     kept = {"max_events": 16, "timestamp_unit": None, "facts": {}}
     coefficients = np.append(effects.coefficients[:-1], 0.1)
     effects = effects.replaced(net=loud, coefficients=coefficients)
-    fn = RewardFunction(network_of(), features, outcome, **kept, effects=effects)
+    fn = RewardFunction(network_of(), features, {"active_days": outcome}, **kept, effects=effects)
     save(fn, tmp_path / "reward")
     again = load(str(tmp_path / "reward"))
     events = log.events.filter(pl.col("user_id") < 8).collect()
@@ -163,5 +163,7 @@ def test_an_artefact_with_a_net_scores_exactly_as_before(network_of, features, o
     np.testing.assert_allclose(found.mean[:, 0], one["reward"], atol=1e-6)
     np.testing.assert_allclose(found.std[:, 0], one["reward_std"], atol=1e-6)
     silent = EffectNet(loud.centre, loud.width, tuple((0 * weight, 0 * bias) for weight, bias in loud.layers))
-    without = RewardFunction(network_of(), features, outcome, **kept, effects=effects.replaced(net=silent))
+    without = RewardFunction(
+        network_of(), features, {"active_days": outcome}, **kept, effects=effects.replaced(net=silent)
+    )
     assert (without.score_events(events)["reward"] - one["reward"]).abs().max() > 1e-4

@@ -177,8 +177,8 @@ def test_a_misspelt_kind_is_refused_with_the_kinds_that_there_are():
 def test_a_run_is_refused_before_it_trains_where_its_kind_is_unknown_or_the_test_days_are():
     log = check(log_with(renewals((1, 2)), outcomes_end={"renewal": "2024-05-09"})).log
     check_known(log, WINDOW, {"outcome": EventWithin("renewal", 3)})
-    with pytest.raises(SchemaError, match=r"also.paid.outcome.kind='paid' expected one of the kinds"):
-        check_known(log, WINDOW, {"also.paid.outcome": EventWithin("paid", 3)})
+    with pytest.raises(SchemaError, match=r"task.paid.outcome.kind='paid' expected one of the kinds"):
+        check_known(log, WINDOW, {"task.paid.outcome": EventWithin("paid", 3)})
     early = replace(log, outcomes_end={"renewal": datetime(2024, 5, 7, tzinfo=UTC)})
     with pytest.raises(SchemaError, match="outcome: events of the kind renewal are known until 2024-05-07"):
         check_known(early, WINDOW, {"outcome": EventWithin("renewal", 3)})

@@ -145,7 +145,9 @@ def test_on_the_last_day_days_seen_decide_as_the_outcome():
 
 @pytest.fixture(scope="module")
 def fn(network_of, features, outcome):
-    return RewardFunction(network_of(), features, outcome, max_events=50, timestamp_unit=None, facts={})
+    return RewardFunction(
+        network_of(), features, {"active_days": outcome}, max_events=50, timestamp_unit=None, facts={}
+    )
 
 
 def test_the_reward_model_counts_days_seen_and_forecasts_the_others(fn, log, outcome):

@@ -91,7 +91,7 @@ def test_cohorts_joined_are_one_test_where_they_are_alike(confidence):
 
 
 def test_what_was_predicted_before_reads_nothing_of_the_test(log, network_of, features, outcome):
-    fn = RewardFunction(network_of(), features, outcome, max_events=16, timestamp_unit=None, facts={})
+    fn = RewardFunction(network_of(), features, {"active_days": outcome}, max_events=16, timestamp_unit=None, facts={})
     events = log.events.filter(pl.col("user_id") < 10).collect()
     moment = events["timestamp"].sort()[len(events) // 2]
     enrolment = pl.DataFrame({"user_id": [7, 3, 999, 5, 1]}).with_columns(

@@ -23,7 +23,7 @@ import reward
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-FORMATS = (1, 2, 3, 4, 5, 6)
+FORMATS = (1, 2, 3, 4, 5, 6, 7)
 NOW = datetime(2024, 3, 25, 9, tzinfo=UTC)
 SCORES, RUNS = HERE / "scores.parquet", HERE / "runs.json"
 SMALL = [
@@ -101,8 +101,14 @@ def run(name: str, folder: Path) -> dict[str, float]:
     told = numbers({"metrics": json.loads((folder / "metrics.json").read_text())["metrics"]})
     effects = pl.read_parquet(folder / "effects.parquet").select(pl.col(pl.Float64))
     told |= {f"effects/{it}": float(effects[it].fill_null(0).fill_nan(0).abs().sum()) for it in effects.columns}
-    told |= {f"weights/{it}": float(tensor.double().abs().sum()) for it, tensor in network.state_dict().items()}
+    for it, tensor in network.state_dict().items():
+        told[f"weights/{name_of_before(it, network.reward)}"] = float(tensor.double().abs().sum())
     return told
+
+
+def name_of_before(weight: str, reward: str) -> str:
+    """The name of a weight when these numbers were written: the head of the reward's task stood apart."""
+    return weight.replace(f"heads.{reward}.", "head.").replace("heads.", "also.")
 
 
 def machine() -> dict[str, str]:

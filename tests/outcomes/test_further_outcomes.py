@@ -20,6 +20,7 @@ from reward.heads.hazard import HazardHead
 from reward.heads.rating import RatingHead
 from reward.objectives.consumption import consumption_likelihood
 from reward.objectives.hazard import hazard_likelihood
+from reward.objectives.likelihood import trace_likelihood
 from reward.objectives.rating import rating_likelihood
 from reward.outcomes.consumption import Consumption
 from reward.outcomes.returns import ReturnTime
@@ -27,10 +28,12 @@ from reward.outcomes.survey import SurveyRating
 from reward.report.sentences import auxiliary_sentences
 from reward.scoring.artifact import load, save
 from reward.scoring.function import RewardFunction
+from reward.scoring.partitioned import score_parquet
 from reward.sequences.datamodule import StreamData
-from reward.sequences.model import Task
 from reward.sequences.network import RewardNetwork
+from reward.task import Task
 
+TASK = "active_days"
 SMALL = {"width": 8, "hidden": 4, "members": 2}
 OUTCOMES = {
     "back": ReturnTime(7),
@@ -48,7 +51,7 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def data(log, outcome, features, windows_of_time):
     settings = {"max_events": 16, "batch_rows": 150, "members": 2, "seed": 0}
-    data = StreamData(log, outcome, features, windows_of_time, also=OUTCOMES, **settings)
+    data = StreamData(log, {TASK: outcome, **OUTCOMES}, features, windows_of_time, reward=TASK, **settings)
     data.setup()
     return data
 
@@ -57,20 +60,21 @@ def data(log, outcome, features, windows_of_time):
 def trained(network_of, data, learn):
     network = network_of()
     torch.manual_seed(1)
-    network.also.update(
+    network.heads.update(
         {
             "back": HazardHead(horizon_days=7, causes=1, **SMALL),
             "listened": ConsumptionHead(horizon_days=7, **SMALL),
             "clicked": RatingHead(levels=[1, 2], **SMALL),
         }
     )
-    return learn(network, data, {name: Task(OBJECTIVES[name], 0.3, it.states, True) for name, it in OUTCOMES.items()})
+    tasks = {name: Task(it, network.heads[name], OBJECTIVES[name], 0.3) for name, it in OUTCOMES.items()}
+    return learn(network, data, {TASK: Task(data.outcomes[TASK], network.head, trace_likelihood), **tasks})
 
 
 @pytest.fixture(scope="module")
 def fn(trained, features, outcome):
     network = trained[0].network
-    return RewardFunction(network, features, outcome, max_events=16, timestamp_unit=None, facts={}, also=OUTCOMES)
+    return RewardFunction(network, features, {TASK: outcome, **OUTCOMES}, max_events=16, timestamp_unit=None, facts={})
 
 
 @pytest.fixture(scope="module")
@@ -82,12 +86,12 @@ def test_each_is_learned_beside_the_others(trained, fn, events):
     _, first, last = trained
     for name in ("loss", "back", "listened"):
         assert last[f"validation/{name}"] < first[f"validation/{name}"]
-    assert fn.score_events(events, also=["clicked"])["clicked_exposed"].mean() < 1.05  # all who answered said 1
+    assert fn.score_events(events, tasks=["clicked"])["clicked_exposed"].mean() < 1.05  # all who answered said 1
 
 
 def test_amounts_begin_at_their_own_size(trained, data):
-    amount = data.training.targets["listened/amount"]
-    head = trained[0].network.also["listened"]
+    amount = data.training.targets["listened"]["amount"]
+    head = trained[0].network.heads["listened"]
     assert head.centre.mean() == pytest.approx(amount[amount > 0].log().mean(), abs=1.5)
 
 
@@ -106,13 +110,14 @@ def test_saved_and_read_again_they_score_the_same(fn, events, tmp_path):
         "listened": "listen_ms in the next 7 days",
         "clicked": "click answered, from 1 to 2",
     }
-    assert again.also == OUTCOMES
-    asked = {"also": list(OUTCOMES)}
+    assert (again.auxiliary, again.reward) == (OUTCOMES, TASK)
+    assert again.tasks == {TASK: again.outcome, **OUTCOMES}
+    asked = {"tasks": list(OUTCOMES)}
     assert_frame_equal(again.score_events(events, **asked), fn.score_events(events, **asked), check_exact=True)
 
 
 def test_scores_are_told_of_each_state_that_may_be_asked_and_leave_the_others_as_they_are(fn, events):
-    found = fn.score_events(events, also=["clicked", "back"])
+    found = fn.score_events(events, tasks=["clicked", "back"])
     assert found.columns[-5:] == ["clicked_before", "clicked_exposed", "back_before", "back_exposed", "back_after"]
     assert found.null_count().select(pl.sum_horizontal(found.columns[-5:])).item() == 0
     assert found["clicked_exposed"].is_between(1, 2).all()
@@ -120,8 +125,42 @@ def test_scores_are_told_of_each_state_that_may_be_asked_and_leave_the_others_as
     assert_frame_equal(found.drop(found.columns[-5:]), fn.score_events(events), check_exact=True)
 
 
+def test_the_rewards_own_task_can_be_asked_like_any_other(fn, events):
+    found = fn.score_events(events, tasks=[TASK])
+    for state in ("before", "exposed", "after"):
+        np.testing.assert_array_equal(found[f"{TASK}_{state}"], found[f"value_{state}"])
+    assert_frame_equal(fn.distribution(events, TASK), fn.distribution(events), check_exact=True)
+    np.testing.assert_allclose(fn.expected(events, TASK), fn.forecast(events), rtol=1e-6)
+
+
+def test_what_was_called_also_goes_on_working_and_says_what_it_is_called_now(fn, events, tmp_path):
+    wanted = fn.score_events(events, tasks=["back"])
+    events.write_parquet(tmp_path / "events.parquet")
+    calls = {
+        "score_events": partial(fn.score_events, events),
+        "scores": partial(fn.scores, events),
+        "predict": partial(fn.predict, events),
+        "score_parquet": partial(score_parquet, fn, tmp_path / "events.parquet", tmp_path / "scored.parquet"),
+    }
+    for name, call in calls.items():
+        with pytest.warns(DeprecationWarning, match="^also= is called tasks= now: write that") as said:
+            found = call(also=["back"])
+        assert len(said) == 1
+        assert said[0].filename == __file__, name
+        found = (
+            getattr(found, "scores", found) if name != "score_parquet" else pl.read_parquet(tmp_path / "scored.parquet")
+        )
+        assert_frame_equal(found.select(wanted.columns[-3:]), wanted.select(wanted.columns[-3:]), rel_tol=1e-5)
+        with pytest.raises(TypeError, match=f"{name} expected tasks= or, by its name of before, also=, got both: give"):
+            call(also=["back"], tasks=["back"])
+    with pytest.warns(DeprecationWarning, match="RewardFunction.also is auxiliary now: read that"):
+        assert fn.also == OUTCOMES
+    with pytest.warns(DeprecationWarning, match="RewardNetwork.also is heads now: read that"):
+        assert list(fn.network.also) == list(OUTCOMES)
+
+
 def test_what_is_expected_of_the_parts_adds_up_to_the_value(fn, events):
-    value = fn.score_events(events, also=["listened", "back"])
+    value = fn.score_events(events, tasks=["listened", "back"])
     for name in ("listened", "back"):
         np.testing.assert_allclose(fn.expected(events, name).sum(1), value[f"{name}_after"].to_numpy(), rtol=1e-4)
 
@@ -142,8 +181,8 @@ def test_a_distribution_has_the_value_of_the_last_event_as_its_mean(fn, events):
 
 
 def test_an_outcome_that_there_is_not_is_named_with_those_that_there_are(fn, events):
-    said = r"sales expected to be of the further outcomes .* back, listened, clicked: "
-    for ask in (partial(fn.score_events, also=["sales"]), partial(fn.distribution, name="sales")):
+    said = r"expected names of the tasks of this function, active_days, back, listened, clicked, got sales: name some"
+    for ask in (partial(fn.score_events, tasks=["sales"]), partial(fn.distribution, name="sales")):
         with pytest.raises(ValueError, match=said):
             ask(events)
 
@@ -158,8 +197,12 @@ def test_one_user_is_drawn_and_a_log_scored_from_the_command_line(fn, events, tm
     assert main(["draw", *paths, "--user", "nobody", "--out", str(tmp_path / "nobody.svg")]) == 2
     assert "expected a user of the log" in capsys.readouterr().err
     assert not (tmp_path / "nobody.svg").exists()
-    assert main(["score", *paths, "--also", "back", "--out", str(tmp_path / "scored.parquet")]) == 0
+    assert main(["score", *paths, "--tasks", "back", "--out", str(tmp_path / "scored.parquet")]) == 0
     assert "back_after" in pl.read_parquet(tmp_path / "scored.parquet").columns
+    assert "--also" not in capsys.readouterr().err
+    assert main(["score", *paths, "--also", "back", "--out", str(tmp_path / "again.parquet")]) == 0
+    assert "--also is called --tasks now" in capsys.readouterr().err
+    assert_frame_equal(pl.read_parquet(tmp_path / "again.parquet"), pl.read_parquet(tmp_path / "scored.parquet"))
 
 
 SETTING = {"unit": "things", "parts": ["one", "two"], "resamples": 100, "seed": 0, "level": 0.95, "min_slice_users": 5}
@@ -204,13 +247,16 @@ def test_an_input_with_the_name_of_a_label_is_judged_as_it_came(log, windows_of_
         torch.manual_seed(0)
         network = RewardNetwork(
             GRU(width=8, layers=1, dropout=0.0),
-            HazardHead(horizon_days=7, causes=1, **SMALL),
+            {
+                "back": HazardHead(horizon_days=7, causes=1, **SMALL),
+                "listened": ConsumptionHead(horizon_days=7, **SMALL),
+            },
+            reward="back",
             sizes=features.sizes(),
             item_dropout=0.0,
-            also={"listened": ConsumptionHead(horizon_days=7, **SMALL)},
         )
-        also = {"listened": Consumption(name, 7)}
-        fn = RewardFunction(network, features, ReturnTime(7), max_events=16, timestamp_unit=None, facts={}, also=also)
+        tasks = {"back": ReturnTime(7), "listened": Consumption(name, 7)}
+        fn = RewardFunction(network, features, tasks, max_events=16, timestamp_unit=None, facts={})
         return judge(
             fn,
             PreparedLog.of(named),

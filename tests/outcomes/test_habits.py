@@ -20,10 +20,11 @@ from reward.outcomes.habit import BackAfter, BackWithout, TakenUp
 from reward.scoring.artifact import load, save
 from reward.scoring.function import RewardFunction
 from reward.sequences.datamodule import StreamData
-from reward.sequences.model import Task
 from reward.sequences.network import RewardNetwork
+from reward.task import Task
 
 DAYS = 7
+TASK = "active_days"
 OUTCOMES = {
     "taken": TakenUp("click"),
     "after": BackAfter(DAYS, "genre", "click"),
@@ -40,7 +41,7 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def data(log, outcome, features, windows_of_time):
     settings = {"max_events": 16, "batch_rows": 150, "members": 2, "seed": 0}
-    data = StreamData(log, outcome, features, windows_of_time, also=OUTCOMES, **settings)
+    data = StreamData(log, {TASK: outcome, **OUTCOMES}, features, windows_of_time, reward=TASK, **settings)
     data.setup()
     return data
 
@@ -51,20 +52,30 @@ def trained(features, data, learn):
     head = partial(TraceHead, width=8, hidden=4, members=2)
     network = RewardNetwork(
         GRU(width=8, layers=1, dropout=0.0),
-        head(horizon_days=DAYS),
+        {
+            TASK: head(horizon_days=DAYS),
+            "taken": head(horizon_days=1),
+            "after": head(horizon_days=DAYS),
+            "without": head(horizon_days=DAYS),
+        },
+        reward=TASK,
         sizes=features.sizes(),
         item_dropout=0.0,
-        also={"taken": head(horizon_days=1), "after": head(horizon_days=DAYS), "without": head(horizon_days=DAYS)},
         absent=True,
         recall_days=[1, 7],
     )
-    return learn(network, data, {name: Task(trace_likelihood, 0.3, it.states, False) for name, it in OUTCOMES.items()})
+    weights = {name: 1.0 if name == TASK else 0.3 for name in network.heads}
+    tasks = {
+        name: Task(data.outcomes[name], network.heads[name], trace_likelihood, weight)
+        for name, weight in weights.items()
+    }
+    return learn(network, data, tasks)
 
 
 @pytest.fixture(scope="module")
 def fn(trained, features, outcome):
     network = trained[0].network
-    return RewardFunction(network, features, outcome, max_events=16, timestamp_unit=None, facts={}, also=OUTCOMES)
+    return RewardFunction(network, features, {TASK: outcome, **OUTCOMES}, max_events=16, timestamp_unit=None, facts={})
 
 
 @pytest.fixture(scope="module")
@@ -79,11 +90,11 @@ def test_all_three_parts_are_learned(trained):
 
 
 def test_a_habit_is_taken_up_times_the_days_it_is_worth_more_than_without(fn, events):
-    found = fn.score_events(events, also=list(OUTCOMES), habit="genre")
+    found = fn.score_events(events, tasks=list(OUTCOMES), habit="genre")
     assert found.columns[-5:] == ["taken_exposed", "after_exposed", "without_absent", *HABIT]
     alone = RewardFunction(  # an ensemble of one, where the mean of products is the product of means
-        first_members(fn.network), fn.features, fn.outcome, max_events=16, timestamp_unit=None, facts={}, also=OUTCOMES
-    ).score_events(events, also=list(OUTCOMES), habit="genre")
+        first_members(fn.network), fn.features, fn.tasks, max_events=16, timestamp_unit=None, facts={}
+    ).score_events(events, tasks=list(OUTCOMES), habit="genre")
     taken, after, without = (alone[name].to_numpy() for name in found.columns[-5:-2])
     np.testing.assert_allclose(alone["habit"].to_numpy(), taken * (after - without), rtol=1e-4, atol=1e-6)
     assert alone["habit_std"].max() == 0
@@ -93,7 +104,7 @@ def test_a_habit_is_taken_up_times_the_days_it_is_worth_more_than_without(fn, ev
 def first_members(network):
     """The network with the first member of each of its ensembles."""
     network = deepcopy(network)
-    for head in (network.head, *network.also.values()):
+    for head in network.heads.values():
         ensemble = head.ensemble
         source = torch.nn.Linear(8, 4)
         source.weight.data, source.bias.data = ensemble.inner.weight[:4], ensemble.inner.bias[:4]
@@ -112,7 +123,7 @@ def test_rows_and_candidates_agree_and_history_is_shared(fn, events):
     found = fn.score_candidates(history, [3, last["item_id"][0], 9], habit="genre")
     assert found.mean[0, 1].item() == pytest.approx(wanted["habit"].item(), abs=1e-5)
     assert found.std[0, 1].item() == pytest.approx(wanted["habit_std"].item(), abs=1e-5)
-    parts = fn.score_events(pl.concat([own, last]), also=list(OUTCOMES)).tail(1)
+    parts = fn.score_events(pl.concat([own, last]), tasks=list(OUTCOMES)).tail(1)
     for name, it in OUTCOMES.items():
         predicted = fn.predict_candidates(history, [3, last["item_id"][0], 9], name)
         assert predicted[0, 1].item() == pytest.approx(parts[f"{name}_{it.states[0]}"].item(), abs=1e-5)
@@ -122,7 +133,7 @@ def test_rows_and_candidates_agree_and_history_is_shared(fn, events):
 
 def test_what_is_not_asked_for_leaves_the_scores_as_they_are(fn, events):
     plain = fn.score_events(events)
-    told = fn.score_events(events, also=list(OUTCOMES), habit="genre")
+    told = fn.score_events(events, tasks=list(OUTCOMES), habit="genre")
     assert_frame_equal(told.select(plain.columns), plain, rel_tol=1e-5, abs_tol=1e-6)
     assert told.select(pl.col(HABIT).null_count()).row(0) == (0, 0)
 

@@ -48,7 +48,7 @@ def fn(network_of, features, outcome):
     network = network_of()
     network.head.scale.fill_(0.7)
     network.head.offset.copy_(torch.linspace(-0.5, 0.5, 7))
-    return RewardFunction(network, features, outcome, max_events=16, timestamp_unit="ms", facts=FACTS)
+    return RewardFunction(network, features, {"active_days": outcome}, max_events=16, timestamp_unit="ms", facts=FACTS)
 
 
 @pytest.fixture
@@ -80,8 +80,10 @@ def test_what_is_read_scores_exactly_as_what_was_written(fn, folder, events):
 
 def test_every_encoder_and_head_is_built_again(encoder_class, head_class, build, features, outcome, tmp_path, events):
     head = build(head_class, horizon_days=7)
-    network = RewardNetwork(build(encoder_class), head, sizes=features.sizes(), item_dropout=0.1).eval()
-    fn = RewardFunction(network, features, outcome, max_events=16, timestamp_unit=None, facts={})
+    network = RewardNetwork(
+        build(encoder_class), {"active_days": head}, reward="active_days", sizes=features.sizes(), item_dropout=0.1
+    ).eval()
+    fn = RewardFunction(network, features, {"active_days": outcome}, max_events=16, timestamp_unit=None, facts={})
     again = load(save(fn, tmp_path / "reward"))
     assert_frame_equal(again.score_events(events), fn.score_events(events), check_exact=True)
 
@@ -96,7 +98,7 @@ def test_the_folder_holds_four_files_and_no_pickle(folder):
 
 def test_the_manifest_says_what_the_function_needs_and_what_it_gives(fn, folder):
     found = manifest_of(folder)
-    assert found["format_version"] == 6
+    assert found["format_version"] == 7
     assert found["unit"] == "active days in the next 7 days"
     assert found["horizon_days"] == 7
     assert found["columns"] == {
@@ -109,7 +111,9 @@ def test_the_manifest_says_what_the_function_needs_and_what_it_gives(fn, folder)
     assert found["normalisation"]["moments"]["volume"] == list(fn.features.moments["volume"])
     assert found["normalisation"]["timezone"] == "Europe/Paris"
     assert found["facts"] == FACTS
-    assert found["parts"]["also"] == {}
+    assert found["parts"]["tasks"].keys() == {"active_days"}
+    assert found["parts"]["tasks"]["active_days"].keys() == {"head", "outcome"}
+    assert found["parts"]["reward"] == "active_days"
     assert found["parts"]["encoder"] == {"_target_": "reward.encoders.gru.GRU", "width": 8, "layers": 1, "dropout": 0.0}
     assert found["sha256"] == {
         name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in FILES if name != "reward.json"
@@ -138,7 +142,9 @@ NOTHING_FOUND = {"reason": None, "interval": None, "policy": None, "balance": {"
 def test_a_warning_is_in_the_manifest_on_top_of_the_card_and_told_at_load(network_of, features, outcome, tmp_path):
     effects = NOTHING_FOUND | {"warning": "expect much less."}
     facts = FACTS | {"effects": effects}
-    fn = RewardFunction(network_of(), features, outcome, max_events=16, timestamp_unit=None, facts=facts)
+    fn = RewardFunction(
+        network_of(), features, {"active_days": outcome}, max_events=16, timestamp_unit=None, facts=facts
+    )
     folder = save(fn, tmp_path / "reward")
     assert manifest_of(folder)["facts"]["effects"]["warning"] == "expect much less."
     card = (folder / "README.md").read_text(encoding="utf-8")
@@ -151,7 +157,9 @@ def test_a_warning_is_in_the_manifest_on_top_of_the_card_and_told_at_load(networ
 
 def test_without_a_warning_nothing_is_warned_of(network_of, features, outcome, tmp_path):
     facts = FACTS | {"effects": NOTHING_FOUND | {"warning": None}}
-    fn = RewardFunction(network_of(), features, outcome, max_events=16, timestamp_unit=None, facts=facts)
+    fn = RewardFunction(
+        network_of(), features, {"active_days": outcome}, max_events=16, timestamp_unit=None, facts=facts
+    )
     folder = save(fn, tmp_path / "reward")
     assert "Warning" not in (folder / "README.md").read_text(encoding="utf-8")
     with warnings.catch_warnings():
@@ -161,7 +169,7 @@ def test_without_a_warning_nothing_is_warned_of(network_of, features, outcome, t
 
 def test_a_log_without_context_has_a_card_that_says_so(network_of, features, outcome):
     bare = replace(features, context=(), item_features=())
-    fn = RewardFunction(network_of(), features, outcome, max_events=16, timestamp_unit=None, facts={})
+    fn = RewardFunction(network_of(), features, {"active_days": outcome}, max_events=16, timestamp_unit=None, facts={})
     fn.features = bare
     assert "context none;\nof the items table none." in model_card(fn, {})
 
@@ -220,20 +228,22 @@ def test_a_manifest_that_is_not_one_is_refused(folder, text):
         load(folder)
 
 
-@pytest.mark.parametrize("version", [0, 7, -1, "6", None, True, 6.0])
+@pytest.mark.parametrize("version", [0, 8, -1, "7", None, True, 7.0])
 def test_an_unknown_format_version_is_refused(folder, version):
     reseal(folder, manifest_of(folder) | {"format_version": version})
     with pytest.raises(
         ArtifactError,
-        match=rf"has format version {version!r}, this version of reward reads 1, 2, 3, 4, 5 and 6: install",
+        match=rf"has format version {version!r}, this version of reward reads 1, 2, 3, 4, 5, 6 and 7: install",
     ):
         load(folder)
 
 
-@pytest.mark.parametrize("version", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("version", [1, 2, 3, 4, 5, 6])
 def test_an_artefact_of_an_earlier_version_is_read(fn, folder, events, version):
     manifest = {name: value for name, value in manifest_of(folder).items() if name != "effects" or version > 1}
-    weights = fn.network.state_dict()
+    weights = {name.replace("heads.active_days.", "head."): tensor for name, tensor in fn.network.state_dict().items()}
+    parts = manifest["parts"]
+    parts |= parts.pop("tasks")[parts.pop("reward")] | {"also": {}}
     if version < 4:
         del weights["head.frailty"]
     if version < 3:
@@ -242,6 +252,49 @@ def test_an_artefact_of_an_earlier_version_is_read(fn, folder, events, version):
     save_file(weights, folder / "weights.safetensors")
     reseal(folder, manifest | {"format_version": version})
     assert_frame_equal(load(folder).score_events(events), fn.score_events(events), check_exact=True)
+
+
+def before(manifest, facts, **also):
+    """A manifest of format 6, with further outcomes."""
+    parts = dict(manifest["parts"])
+    parts |= parts.pop("tasks")[parts.pop("reward")]
+    parts["also"] = {name: {"head": parts["head"], "outcome": parts["outcome"]} for name in also}
+    return manifest | {"parts": parts, "facts": facts, "format_version": 6}
+
+
+@pytest.mark.parametrize(
+    ("facts", "name"),
+    [
+        ({}, "active_days"),
+        ({"config": {"task": {"renewed": {}, "back": {}}}}, "renewed"),
+        ({"config": {"task": {"back": {}, "renewed": {}}, "reward": "renewed"}}, "renewed"),
+        ({"config": {"task": {"one": {}, "two": {}, "back": {}}}}, "active_days"),
+        ({"config": {"task": {"back": {}}}}, "active_days"),
+        ({"config": {"task": ["renewed"]}}, "active_days"),
+        ({"config": {"task": {"keys": {}, "back": {}}}}, "active_days"),
+        ({"config": {"task": {"a.b": {}, "back": {}}}}, "active_days"),
+        ({"config": 3}, "active_days"),
+    ],
+)
+def test_the_rewards_task_of_an_earlier_version_is_called_as_its_settings_say(fn, folder, events, facts, name):
+    weights = {it.replace("heads.active_days.", "head."): tensor for it, tensor in fn.network.state_dict().items()}
+    own = {it.removeprefix("head."): tensor for it, tensor in weights.items() if it.startswith("head.")}
+    weights |= {f"also.back.{it}": tensor.clone() for it, tensor in own.items()}
+    save_file(weights, folder / "weights.safetensors")
+    reseal(folder, before(manifest_of(folder), facts, back=True))
+    found = load(folder)
+    assert (found.reward, list(found.tasks), list(found.units)) == (name, [name, "back"], ["back"])
+    assert found.fingerprint == fn.fingerprint
+    assert_frame_equal(found.score_events(events), fn.score_events(events), check_exact=True)
+    again = load(save(found, folder))  # in today's format
+    assert (again.reward, list(again.tasks)) == (name, [name, "back"])
+    assert_frame_equal(again.score_events(events), fn.score_events(events), check_exact=True)
+
+
+def test_a_function_has_an_outcome_for_each_head(network_of, features, outcome):
+    for tasks in ({}, {"days": outcome}, {"active_days": outcome, "back": outcome}):
+        with pytest.raises(ValueError, match=r"tasks expected one for each head, \['active_days'\], got .*: give both"):
+            RewardFunction(network_of(), features, tasks, max_events=16, timestamp_unit=None, facts={})
 
 
 @pytest.fixture
@@ -297,7 +350,9 @@ def test_trust_is_a_sequence_of_full_names_of_modules(folder, trust, error, mess
 
 def test_saving_over_an_artefact_replaces_it(fn, folder, network_of, features, outcome, events):
     (folder / "left_over.txt").write_text("from before")
-    other = RewardFunction(network_of(seed=5), features, outcome, max_events=16, timestamp_unit=None, facts={})
+    other = RewardFunction(
+        network_of(seed=5), features, {"active_days": outcome}, max_events=16, timestamp_unit=None, facts={}
+    )
     save(other, folder)
     assert names_in(folder) == FILES
     assert names_in(folder.parent) == ["reward"]
@@ -428,7 +483,8 @@ def test_an_artefact_that_is_replaced_while_it_is_read_is_the_one_or_the_other(
     """Each loads with its own facts and weights, however its reader is overtaken."""
     more = {"max_events": 16, "timestamp_unit": None}
     kinds = {
-        seed: RewardFunction(network_of(seed=seed), features, outcome, facts={"seed": seed}, **more) for seed in (3, 4)
+        seed: RewardFunction(network_of(seed=seed), features, {"active_days": outcome}, facts={"seed": seed}, **more)
+        for seed in (3, 4)
     }
     save(kinds[3], folder)
     stop = threading.Event()

@@ -13,7 +13,13 @@ from reward.scoring.model_card import model_card
 @pytest.fixture
 def function(network_of, features, outcome, effects):
     return RewardFunction(
-        network_of(), features, outcome, max_events=16, timestamp_unit=None, facts={}, effects=effects.model
+        network_of(),
+        features,
+        {"active_days": outcome},
+        max_events=16,
+        timestamp_unit=None,
+        facts={},
+        effects=effects.model,
     )
 
 

@@ -30,7 +30,9 @@ def events(log):
 @pytest.fixture
 def functions(network_of, features, outcome):
     made = (
-        RewardFunction(network_of(seed=seed), features, outcome, max_events=16, timestamp_unit=None, facts={})
+        RewardFunction(
+            network_of(seed=seed), features, {"active_days": outcome}, max_events=16, timestamp_unit=None, facts={}
+        )
         for seed in (0, 1)
     )
     return dict(zip(("plays", "returns"), made, strict=True))
@@ -183,7 +185,7 @@ def test_what_it_cannot_do_is_said(functions, events):
         Composite({"click": 1.0}, "days").score_events(pl.DataFrame({"click": [1, None]}))
     with pytest.raises(ValueError, match=r"candidates have no feedback yet: .* click, likes, surface are columns"):
         made.encode(events, now=NOW)
-    with pytest.raises(ValueError, match="expected no also, habit or as_of"):
+    with pytest.raises(ValueError, match="expected no tasks, habit or as_of"):
         made.score_events(events, as_of=NOW)
     with pytest.raises(ValueError, match="functions expected to be of the signals click, got plays"):
         Composite({"click": 1.0}, "days", functions={"plays": functions["plays"]})

@@ -51,14 +51,28 @@ def honest(tmp_path_factory, network_of, features, outcome, effects):
     many = enlarged(features)
     torch.manual_seed(0)
     head = TraceHead(width=64, hidden=4, horizon_days=outcome.horizon_days, members=2)
-    wide = RewardNetwork(GRU(width=64, layers=1, dropout=0.0), head, sizes=many.sizes(), item_dropout=0.0).eval()
+    wide = RewardNetwork(
+        GRU(width=64, layers=1, dropout=0.0),
+        {"active_days": head},
+        reward="active_days",
+        sizes=many.sizes(),
+        item_dropout=0.0,
+    ).eval()
     for size, network, read_by, personal in (
         ("small", network_of(), features, effects.model),
         ("large", wide, many, of_many(effects.model, many.items["item_id"].to_numpy())),
     ):
         for name, theirs in (("plain", None), ("effects", personal)):
             save(
-                RewardFunction(network, read_by, outcome, max_events=16, timestamp_unit=None, facts={}, effects=theirs),
+                RewardFunction(
+                    network,
+                    read_by,
+                    {"active_days": outcome},
+                    max_events=16,
+                    timestamp_unit=None,
+                    facts={},
+                    effects=theirs,
+                ),
                 place / size / name,
             )
     return place

@@ -44,11 +44,13 @@ def function_of(features, outcome):
         torch.manual_seed(0)
         encoder = GRU(width=8, layers=1, dropout=0.0) if encoder is None else encoder()
         head = TraceHead(width=8, hidden=4, horizon_days=7, members=2)
-        network = RewardNetwork(encoder, head, sizes=features.sizes(), item_dropout=0.0)
+        network = RewardNetwork(
+            encoder, {"active_days": head}, reward="active_days", sizes=features.sizes(), item_dropout=0.0
+        )
         torch.nn.init.normal_(network.embedding.blank)
         torch.nn.init.normal_(network.embedding.items.weight)
         settings = {"timestamp_unit": None, "facts": {}} | changes
-        return RewardFunction(network, features, outcome, max_events=max_events, **settings)
+        return RewardFunction(network, features, {"active_days": outcome}, max_events=max_events, **settings)
 
     return build
 
@@ -78,9 +80,15 @@ def worded(log, fit, outcome):
     features = fit(words)
     torch.manual_seed(0)
     head = TraceHead(width=8, hidden=4, horizon_days=7, members=2)
-    network = RewardNetwork(GRU(width=8, layers=1, dropout=0.0), head, sizes=features.sizes(), item_dropout=0.0)
+    network = RewardNetwork(
+        GRU(width=8, layers=1, dropout=0.0),
+        {"active_days": head},
+        reward="active_days",
+        sizes=features.sizes(),
+        item_dropout=0.0,
+    )
     return RewardFunction(
-        network, features, outcome, max_events=64, timestamp_unit=None, facts={}
+        network, features, {"active_days": outcome}, max_events=64, timestamp_unit=None, facts={}
     ), words.events.collect()
 
 
@@ -469,7 +477,7 @@ def test_before_everything_nothing_is_known(fn, events):
 
 def test_a_visit_without_the_feedback_that_counts_is_not_an_active_day(network_of, features, events):
     counts = ActivityTrace(horizon_days=7, active_if="click")
-    fn = RewardFunction(network_of(), features, counts, max_events=64, timestamp_unit=None, facts={})
+    fn = RewardFunction(network_of(), features, {"active_days": counts}, max_events=64, timestamp_unit=None, facts={})
     days = [NOW - timedelta(days=1), NOW - timedelta(minutes=9)]
     two = events[:2].with_columns(user_id=pl.lit(1), timestamp=pl.Series(days), click=pl.lit(0.0))
     came = fn.score_events(two, as_of=NOW)["value_as_of"].to_list()
@@ -481,7 +489,7 @@ def test_a_visit_without_the_feedback_that_counts_is_not_an_active_day(network_o
 
 def test_a_return_to_the_same_item_has_no_forecast_as_of_a_moment(network_of, features, events):
     back = ActivityTrace(horizon_days=7, scope="item", active_if="click")
-    fn = RewardFunction(network_of(), features, back, max_events=64, timestamp_unit=None, facts={})
+    fn = RewardFunction(network_of(), features, {"active_days": back}, max_events=64, timestamp_unit=None, facts={})
     with pytest.raises(SchemaError, match=r"as_of expected .* scope='user', this outcome is .*scope='item'"):
         fn.score_events(events, as_of=NOW)
 

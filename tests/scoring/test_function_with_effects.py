@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from forged import manifest_of, reseal
+from forged import before, manifest_of, reseal
 from polars.testing import assert_frame_equal
 from slots import Lists, slots_of
 from torch.testing import assert_close
@@ -30,13 +30,21 @@ def events(log):
 @pytest.fixture
 def fn(network_of, features, outcome, effects):
     return RewardFunction(
-        network_of(), features, outcome, max_events=16, timestamp_unit=None, facts={}, effects=effects.model
+        network_of(),
+        features,
+        {"active_days": outcome},
+        max_events=16,
+        timestamp_unit=None,
+        facts={},
+        effects=effects.model,
     )
 
 
 @pytest.fixture
 def plain(network_of, features, outcome):
-    return RewardFunction(network_of(), features, outcome, max_events=16, timestamp_unit=None, facts={})
+    return RewardFunction(
+        network_of(), features, {"active_days": outcome}, max_events=16, timestamp_unit=None, facts={}
+    )
 
 
 def test_rewards_are_effects_and_values_stay_forecasts(fn, plain, events):
@@ -212,7 +220,13 @@ SLOPES = {
 def function_of(network_of, features, outcome):
     def made(personal):
         return RewardFunction(
-            network_of(), features, outcome, max_events=16, timestamp_unit=None, facts={}, effects=personal
+            network_of(),
+            features,
+            {"active_days": outcome},
+            max_events=16,
+            timestamp_unit=None,
+            facts={},
+            effects=personal,
         )
 
     return made
@@ -236,6 +250,7 @@ def test_a_net_in_the_manifest_of_an_earlier_version_is_read(function_of, with_n
     net = EffectNet(with_net.net.centre, with_net.net.width, ((first[:8], bias[:8]), (last[:, :8], end)))
     fn = function_of(with_net.replaced(net=net))
     folder = save(fn, tmp_path / "reward")
+    before(lambda *_: None)(folder, None)
     (folder / "effects.safetensors").unlink()
     manifest = manifest_of(folder)
     del manifest["sha256"]["effects.safetensors"]

@@ -30,7 +30,7 @@ def events(log):
 @pytest.fixture
 def fn(network_of, features, outcome):
     own = replace(features)  # whose share of flawed rows tests change
-    return RewardFunction(network_of(), own, outcome, max_events=64, timestamp_unit=None, facts={})
+    return RewardFunction(network_of(), own, {"active_days": outcome}, max_events=64, timestamp_unit=None, facts={})
 
 
 @pytest.fixture
@@ -129,11 +129,11 @@ def test_what_a_killed_run_left_beside_the_result_goes(score, events, tmp_path):
 
 
 def test_what_cannot_be_asked_for_is_refused_before_the_log_is_read(score, fn, events):
-    with pytest.raises(ValueError, match="also"):
-        score(events, 50, also=["nothing"])
+    with pytest.raises(ValueError, match="nothing"):
+        score(events, 50, tasks=["nothing"])
     with pytest.raises(ValueError, match="rows_at_once must be at least 1, got 0"):
         score(events, 0)
-    with pytest.raises(ValueError, match="a composite expected no also, habit or as_of"):
+    with pytest.raises(ValueError, match="a composite expected no tasks, habit or as_of"):
         score(events, 50, Composite({"click": 1.0}, "points"), as_of=NOW)
 
 

@@ -42,21 +42,22 @@ def events(log):
 def function_of(features, outcome, effects):
     """A function of random weights that predicts what a habit is made of, with effects or without."""
     torch.manual_seed(0)
-    head = {name: TraceHead(width=8, hidden=4, horizon_days=it.horizon_days, members=2) for name, it in ALSO.items()}
+    heads = {name: TraceHead(width=8, hidden=4, horizon_days=it.horizon_days, members=2) for name, it in ALSO.items()}
     network = RewardNetwork(
         GRU(width=8, layers=1, dropout=0.0),
-        TraceHead(width=8, hidden=4, horizon_days=DAYS, members=2),
+        {"active_days": TraceHead(width=8, hidden=4, horizon_days=DAYS, members=2), **heads},
+        reward="active_days",
         sizes=features.sizes(),
         item_dropout=0.0,
-        also=head,
         absent=True,
         recall_days=[1, 7],
     )
     for part in (network.embedding.blank, network.embedding.items.weight, network.recall.sums[-1].weight):
         torch.nn.init.normal_(part)
-    given = {"max_events": 1000, "timestamp_unit": None, "facts": {}, "also": ALSO}
+    given = {"max_events": 1000, "timestamp_unit": None, "facts": {}}
+    tasks = {"active_days": outcome, **ALSO}
     return {
-        causal: RewardFunction(network, features, outcome, effects=effects.model if causal else None, **given)
+        causal: RewardFunction(network, features, tasks, effects=effects.model if causal else None, **given)
         for causal in (False, True)
     }
 
@@ -152,7 +153,7 @@ class TestPredict:
     @pytest.mark.parametrize("causal", [False, True])
     def test_one_call_tells_what_single_calls_tell(self, function_of, events, others, causal):
         function = function_of[causal]
-        options = {"also": ["after"], "habit": "genre", "as_of": MOMENTS[0]}
+        options = {"tasks": ["after"], "habit": "genre", "as_of": MOMENTS[0]}
         expected = {"after": None, "without": others}
         found = function.predict(events, forecast=True, expected=expected, moments=MOMENTS, **options)
         assert_frame_equal(found.scores, function.scores(events, **options), abs_tol=1e-6, rel_tol=1e-6)
@@ -171,7 +172,7 @@ class TestPredict:
     @pytest.mark.parametrize("causal", [False, True])
     def test_the_log_is_read_once_whatever_is_asked(self, function_of, events, others, counted, causal):
         expected = {"after": None, "without": others}
-        more = {"also": list(ALSO), "habit": "genre", "as_of": MOMENTS[0]}
+        more = {"tasks": list(ALSO), "habit": "genre", "as_of": MOMENTS[0]}
         function_of[causal].predict(events, forecast=True, expected=expected, moments=MOMENTS, **more)
         assert counted == {"read": 1, "read_off": 1}
 
@@ -207,9 +208,10 @@ class TestPredict:
         }
 
     def test_what_it_cannot_tell_is_refused_before_the_log_is_read(self, function_of, events, counted):
+        train = r"got return_time: name some .* with task=\[active_days,taken,after,without,return_time\]"
         for asked, message in (
-            ({"expected": {"return_time": None}}, r"return_time expected to be of the further outcomes .*taken, after"),
-            ({"also": ["return_time"]}, "return_time expected to be of the further outcomes"),
+            ({"expected": {"return_time": None}}, train),
+            ({"tasks": ["return_time"]}, train),
             ({"habit": "show"}, "habit='show' expected one of the habits of this function, genre"),
         ):
             with pytest.raises(ValueError, match=message):

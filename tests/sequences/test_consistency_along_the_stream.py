@@ -7,20 +7,22 @@ from reward.days import trace_bits
 from reward.heads.hazard import HazardHead
 from reward.objectives.hazard import hazard_likelihood
 from reward.objectives.likelihood import trace_likelihood
+from reward.outcomes.activity import ActivityTrace
 from reward.outcomes.protocol import STATES
 from reward.outcomes.returns import ReturnTime
 from reward.sequences.consistency import TemporalConsistency
 from reward.sequences.datamodule import StreamData
-from reward.sequences.model import RewardModel, Task
+from reward.sequences.model import RewardModel
+from reward.task import Task
 
 HORIZON = 7  # of the fixtures' outcome
 
 
 @pytest.fixture(scope="module")
 def data(log, outcome, features, windows_of_time):
-    returns = {"return_time": ReturnTime(HORIZON)}
+    outcomes = {"active_days": outcome, "return_time": ReturnTime(HORIZON)}
     settings = {"max_events": 16, "batch_rows": 150, "members": 2, "seed": 0}
-    data = StreamData(log, outcome, features, windows_of_time, also=returns, **settings)
+    data = StreamData(log, outcomes, features, windows_of_time, reward="active_days", **settings)
     data.setup()
     return data
 
@@ -32,19 +34,23 @@ def example(data):
 
 @pytest.fixture
 def model_of(network_of):
-    def build(lam=None, **changes):
+    def build(lam=None, objective=trace_likelihood, *, scope="user", scope_of_waits="user"):
         network = network_of()
         torch.manual_seed(3)
-        network.also["return_time"] = HazardHead(width=8, hidden=4, horizon_days=HORIZON, causes=1, members=2)
+        network.heads["return_time"] = HazardHead(width=8, hidden=4, horizon_days=HORIZON, causes=1, members=2)
+        outcome, waits = ActivityTrace(HORIZON, scope=scope), ReturnTime(HORIZON, scope=scope_of_waits)
+        tasks = {
+            "active_days": Task(outcome, network.head, objective),
+            "return_time": Task(waits, network.heads["return_time"], hazard_likelihood, 0.5),
+        }
         settings = {
             "optimizer": partial(torch.optim.AdamW, lr=0.01),
             "warmup_steps": 0,
             "state_weights": dict.fromkeys(STATES, 1.0),
             "seed": 0,
-            "also": {"return_time": Task(hazard_likelihood, 0.5, STATES, True)},
             "consistency": lam if lam is None else partial(TemporalConsistency, lam=lam, momentum=0.9),
         }
-        model = RewardModel(network, **{"objective": trace_likelihood} | settings | changes).eval()
+        model = RewardModel(network, tasks, **settings).eval()
         model.log = lambda *_, **__: None
         return model
 
@@ -63,9 +69,11 @@ def test_with_lambda_0_a_state_learns_from_the_next_one_and_a_slot_from_the_even
         parameter += 0.05 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0))
     batch, slow = example.batch, model.consistency.slow
     chance = slow.head(slow.read(batch.history).states)["trace_logits"].sigmoid()
-    found = model._soft_targets(example)[""]
-    row, day = batch.history.row, example.event_targets["day"]
-    trace, observed = (trace_bits(example.event_targets[name], HORIZON) for name in ("trace", "observed"))
+    found = model._soft_targets(example)["active_days"]
+    row, day = batch.history.row, example.day
+    trace, observed = (
+        trace_bits(example.event_targets["active_days"][name], HORIZON) for name in ("trace", "observed")
+    )
     target, weight = (part.expand_as(chance) for part in found["after"])
     compared = 0
     for window, place in (row >= 0).nonzero().tolist():
@@ -95,10 +103,12 @@ def test_with_lambda_0_a_state_learns_from_the_next_one_and_a_slot_from_the_even
 def test_a_slot_whose_event_is_in_another_window_keeps_its_own_labels(model_of, data):
     model, outside = model_of(0.0), 0
     for example in data.train_dataloader():
-        target, weight = model._soft_targets(example)[""]["before"]
+        target, weight = model._soft_targets(example)["active_days"]["before"]
         row = example.batch.slots.row
         apart = (row >= 0) & ~(row.unsqueeze(2) == example.batch.history.row.unsqueeze(1)).any(2)
-        trace, observed = (trace_bits(example.slot_targets[name], HORIZON)[apart] for name in ("trace", "observed"))
+        trace, observed = (
+            trace_bits(example.slot_targets["active_days"][name], HORIZON)[apart] for name in ("trace", "observed")
+        )
         assert torch.equal(weight[apart][:, 0], observed.float())
         assert torch.equal(target[apart][:, 0], (trace & observed).float())
         outside += int(apart.sum())
@@ -126,8 +136,8 @@ def test_the_slow_network_is_in_the_checkpoint_and_no_optimizer_moves_it(model_o
 
 def test_what_another_item_will_bring_says_nothing_of_this_one(model_of):
     with pytest.raises(TypeError, match="expected an outcome of the user that a trace or hazard head predicts"):
-        model_of(0.5, sequential=False, also={"return_time": Task(hazard_likelihood, 0.5, STATES, False)})
-    model = model_of(0.5, also={"return_time": Task(hazard_likelihood, 0.5, STATES, False)})
+        model_of(0.5, scope="item", scope_of_waits="item")
+    model = model_of(0.5, scope_of_waits="item")
     assert [model._is_consistent(task) for task in model.tasks] == [True, False]
 
 
@@ -136,7 +146,7 @@ def test_an_objective_of_ones_own_is_not_replaced_by_a_likelihood(model_of):
         return 2 * trace_likelihood(trace_logits, trace, observed)
 
     with pytest.raises(TypeError, match="with its plain likelihood, there is none"):
-        model_of(0.5, objective=twice, also={"return_time": Task(hazard_likelihood, 0.5, STATES, False)})
+        model_of(0.5, objective=twice, scope_of_waits="item")
 
 
 @pytest.mark.parametrize("told", [{"lam": 1.5, "momentum": 0.9}, {"lam": 0.5, "momentum": 1.0}])
@@ -145,14 +155,25 @@ def test_shares_outside_their_range_are_refused(network_of, told):
         TemporalConsistency(network_of(), **told)
 
 
-def test_tasks_and_heads_have_the_same_names(network_of):
-    with pytest.raises(ValueError, match=r"a task for each head, \[\], got \['survey'\]"):
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("survey", r"tasks expected one for each head, \['active_days'\], got \['active_days', 'survey'\]: give both"),
+        ("loss", "names of tasks expected none of loss, value, .* got loss: give the task another name"),
+        ("value", "names of tasks expected none of loss, value, .* got value: give the task another name"),
+    ],
+)
+def test_each_head_has_a_task_of_its_name_and_none_the_name_of_a_metric(network_of, outcome, name, message):
+    network = network_of()
+    task = Task(outcome, network.head, trace_likelihood)
+    if name != "survey":
+        network.heads[name] = network.head
+    with pytest.raises(ValueError, match=message):
         RewardModel(
-            network_of(),
-            trace_likelihood,
+            network,
+            {"active_days": task, name: task},
             optimizer=torch.optim.AdamW,
             warmup_steps=0,
             state_weights=dict.fromkeys(STATES, 1.0),
             seed=0,
-            also={"survey": Task(trace_likelihood, 1.0, STATES, True)},
         )

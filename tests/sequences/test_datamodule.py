@@ -9,12 +9,14 @@ from reward.data.split import known_at
 from reward.outcomes.activity import ActivityTrace
 from reward.sequences.datamodule import StreamData
 
+TASK = "active_days"
+
 
 @pytest.fixture(scope="module")
 def prepared(log, outcome, features, windows_of_time):
     def build(log=log, outcome=outcome, **changes):
         settings = {"max_events": 8, "batch_rows": 120, "members": 3, "seed": 0} | changes
-        data = StreamData(log, outcome, features, windows_of_time, **settings)
+        data = StreamData(log, {TASK: outcome}, features, windows_of_time, reward=TASK, **settings)
         data.setup()
         return data
 
@@ -31,7 +33,7 @@ def targets_by_row(loader, which, name):
     found = {}
     for example in loader:
         tokens = example.batch.slots if which == "slot_targets" else example.batch.history
-        values = getattr(example, which)[name]
+        values = getattr(example, which)[TASK][name]
         assert values.shape == tokens.row.shape
         assert not values[tokens.row < 0].any()
         inside = tokens.row >= 0
@@ -42,7 +44,9 @@ def targets_by_row(loader, which, name):
 
 
 def same(one, two):
-    flat = [[*item.batch.history, *item.batch.slots, *item.slot_targets.values(), item.weight] for item in (one, two)]
+    flat = [
+        [*item.batch.history, *item.batch.slots, *item.slot_targets[TASK].values(), item.weight] for item in (one, two)
+    ]
     return all(torch.equal(ours, theirs) for ours, theirs in zip(*flat, strict=True))
 
 

@@ -9,7 +9,10 @@ from reward.heads.trace import TraceHead
 from reward.objectives.likelihood import trace_likelihood
 from reward.sequences.datamodule import StreamData
 from reward.sequences.model import RewardModel
+from reward.task import Task
 
+TASK = "active_days"
+BATCHES = {"max_events": 16, "batch_rows": 150, "members": 2, "seed": 0}
 TARGETS = ("trace", "observed")
 WEIGHTS = {"before": 1.0, "exposed": 2.0, "after": 0.5}
 
@@ -21,7 +24,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def data(log, outcome, features, windows_of_time):
-    data = StreamData(log, outcome, features, windows_of_time, max_events=16, batch_rows=150, members=2, seed=0)
+    data = StreamData(log, {TASK: outcome}, features, windows_of_time, reward=TASK, **BATCHES)
     data.setup()
     return data
 
@@ -32,13 +35,14 @@ def example(data):
 
 
 @pytest.fixture
-def model_of(network_of):
+def model_of(network_of, outcome):
     def build(
         encoder=None, objective=trace_likelihood, *, seed=0, state_weights=WEIGHTS, warmup_steps=0, rate=0.03, **kw
     ):
+        network = network_of(encoder, seed=seed, **kw)
         return RewardModel(
-            network_of(encoder, seed=seed, **kw),
-            objective,
+            network,
+            {TASK: Task(outcome, network.head, objective)},
             optimizer=partial(torch.optim.AdamW, lr=rate),
             warmup_steps=warmup_steps,
             state_weights=state_weights,
@@ -141,7 +145,7 @@ def test_the_loss_is_the_weighted_mean_over_states_of_the_rows_mean(model_of, st
     expected = 0.0
     for name, state in states.items():
         row = batch.history.row if name == "after" else batch.slots.row
-        targets = example.event_targets if name == "after" else example.slot_targets
+        targets = (example.event_targets if name == "after" else example.slot_targets)[TASK]
         total = count = 0.0
         for window, place in (row >= 0).nonzero().tolist():
             logits = model.network.head(state[window, place])["trace_logits"]
@@ -188,7 +192,7 @@ def test_the_validation_loss_is_the_mean_over_rows_after_feedback(model_of, quie
     with torch.no_grad():
         for example in data.val_dataloader():
             logits = model.network.head(model.network(example.batch)[2])["trace_logits"]
-            losses = trace_likelihood(logits, *(example.event_targets[name] for name in TARGETS)).mean(-1)[
+            losses = trace_likelihood(logits, *(example.event_targets[TASK][name] for name in TARGETS)).mean(-1)[
                 example.batch.history.row >= 0
             ]
             total, count = total + losses.sum().item(), count + len(losses)
@@ -224,7 +228,7 @@ def test_calibration_is_fitted_to_what_validation_revealed_after_feedback(model_
         for example in examples:
             inside = example.batch.history.row >= 0
             raw.append(model.network.head(model.network(example.batch)[2][inside])["trace_logits"])
-            words.append(torch.stack([example.event_targets[name][inside] for name in ("trace", "observed")]))
+            words.append(torch.stack([example.event_targets[TASK][name][inside] for name in ("trace", "observed")]))
     targets = dict(zip(("trace", "observed"), torch.cat(words, 1), strict=True))
     by_hand = TraceHead(width=8, hidden=4, horizon_days=7, members=2)
     by_hand.calibrate({"trace_logits": torch.cat(raw)}, targets, prior_events=10.0)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from reward.encoders.gru import GRU
 from reward.heads.trace import TraceHead
 from reward.sequences.network import Recall, RecalledEvents, RewardNetwork, codes_of
 from reward.sequences.stream import Stream, Windows
@@ -179,9 +180,46 @@ def test_every_parameter_learns_from_the_three_states(network, batch):
 def test_a_log_without_items_and_context_has_a_network_too(small, fit, build, encoder_class):
     log = small([(1, "2024-05-01T08:00"), (1, "2024-05-02T08:00"), (2, "2024-05-02T08:00")])
     features = fit(log)
-    network = RewardNetwork(build(encoder_class), build(TraceHead), sizes=features.sizes(), item_dropout=0.0).eval()
+    heads = {"active_days": build(TraceHead)}
+    settings = {"reward": "active_days", "sizes": features.sizes(), "item_dropout": 0.0}
+    network = RewardNetwork(build(encoder_class), heads, **settings).eval()
     windows = Windows.cut(Stream.build(log.events, features), 4)
     assert torch.isfinite(states_by_row(network, windows, 10)).all()
+
+
+@pytest.mark.parametrize("prefix", ["", "network.", "consistency.slow."])
+def test_weights_are_taken_also_by_the_names_that_they_had(network_of, build, prefix):
+    """As checkpoints have them: the head of the reward's task stood apart from the others."""
+
+    def made(seed):
+        network = network_of(seed=seed)
+        network.heads["survey"] = build(TraceHead)
+        owner = torch.nn.Module()
+        for name in reversed(prefix.split(".")[:-1]):
+            owner.add_module(name, network)
+            network, owner = owner, torch.nn.Module()
+        return network
+
+    source, target = made(0), made(1)
+    told = source.state_dict()
+    renamed = {
+        name.replace("heads.active_days.", "head.").replace("heads.survey.", "also.survey."): each
+        for name, each in told.items()
+    }
+    assert {f"{prefix}head.scale", f"{prefix}also.survey.scale"} < renamed.keys()
+    target.load_state_dict(renamed)
+    assert all(torch.equal(each, told[name]) for name, each in target.state_dict().items())
+    with pytest.raises(RuntimeError, match=r"Unexpected key\(s\) in state_dict: .*heads.sales.scale"):
+        target.load_state_dict(renamed | {f"{prefix}also.sales.scale": torch.ones(())})
+
+
+def test_parameters_stand_in_the_order_that_optimizers_of_checkpoints_know(build, features):
+    """That of the reward's head before those of other tasks, whatever order they come in."""
+    heads = {name: build(TraceHead) for name in ("survey", "active_days")}
+    settings = {"reward": "active_days", "sizes": features.sizes(), "item_dropout": 0.0, "recall_days": [1.0]}
+    network = RewardNetwork(build(GRU), heads, **settings)
+    names = [name.split(".")[1 if name.startswith("heads") else 0] for name, _ in network.named_parameters()]
+    assert list(dict.fromkeys(names)) == ["embedding", "encoder", "active_days", "survey", "recall"]
 
 
 def test_what_is_recalled_are_sums_over_the_events_that_share_a_code(monkeypatch):

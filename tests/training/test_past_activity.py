@@ -22,8 +22,11 @@ from reward.scoring.model_card import model_card
 from reward.sequences.datamodule import StreamData
 from reward.sequences.model import RewardModel
 from reward.sequences.network import RewardNetwork
+from reward.task import Task
 from reward.training.activity import Gain, fit_activity, keep_what_gained
 
+TASK = "active_days"
+BATCHES = {"max_events": 16, "batch_rows": 150, "members": 2, "seed": 0}
 LOGISTIC = {"strengths": [30.0, 3.0], "max_categories": 10}
 CORRECTION = {"shares": [0.5, 1.0], "least_gain": 2.0}
 CALIBRATION = {"prior_events": 10}
@@ -36,7 +39,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def data(log, outcome, features, windows_of_time):
-    data = StreamData(log, outcome, features, windows_of_time, max_events=16, batch_rows=150, members=2, seed=0)
+    data = StreamData(log, {TASK: outcome}, features, windows_of_time, reward=TASK, **BATCHES)
     data.setup()
     return data
 
@@ -46,20 +49,25 @@ def network(features, outcome, data):
     """A network that corrects past activity, before training and with nothing of its correction kept."""
     torch.manual_seed(0)
     head = TraceHead(width=8, hidden=4, horizon_days=outcome.horizon_days, members=2, from_activity=True)
-    made = RewardNetwork(GRU(width=8, layers=1, dropout=0.0), head, sizes=features.sizes(), item_dropout=0.0)
+    made = RewardNetwork(
+        GRU(width=8, layers=1, dropout=0.0),
+        {"active_days": head},
+        reward="active_days",
+        sizes=features.sizes(),
+        item_dropout=0.0,
+    )
     fit_activity(made.activity, data, **LOGISTIC)
     made.head.correction.zero_()
     return made.eval()
 
 
 @pytest.fixture
-def model_of():
+def model_of(outcome):
     def build(network):
         rate = partial(torch.optim.AdamW, lr=0.02)
         weights = dict.fromkeys(STATES, 1.0)
-        return RewardModel(
-            network, trace_likelihood, optimizer=rate, warmup_steps=0, state_weights=weights, seed=0
-        ).eval()
+        tasks = {TASK: Task(outcome, network.head, trace_likelihood)}
+        return RewardModel(network, tasks, optimizer=rate, warmup_steps=0, state_weights=weights, seed=0).eval()
 
     return build
 
@@ -67,7 +75,7 @@ def model_of():
 @pytest.fixture
 def function_of(features, outcome):
     def build(network):
-        return RewardFunction(network, features, outcome, max_events=16, timestamp_unit=None, facts={})
+        return RewardFunction(network, features, {"active_days": outcome}, max_events=16, timestamp_unit=None, facts={})
 
     return build
 
@@ -185,7 +193,7 @@ def test_the_gain_is_the_difference_of_calibrated_losses_over_users(network, mod
     model = model_of(network)
     rows, losses = data.validation, {}
     stream = rows.windows.stream
-    trace, known = (trace_bits(rows.targets[name], outcome.horizon_days) for name in ("trace", "observed"))
+    trace, known = (trace_bits(rows.targets[TASK][name], outcome.horizon_days) for name in ("trace", "observed"))
     states = torch.zeros(len(stream.events), network.state_width)
     for example in data.val_dataloader():
         batch = example.batch
@@ -247,22 +255,24 @@ def test_only_a_head_that_corrects_activity_is_weighed(network_of, model_of, dat
 
 
 def test_a_further_head_does_not_start_from_the_main_outcomes_activity(features):
-    also = {"item": TraceHead(width=8, hidden=4, horizon_days=3, members=2, from_activity=True)}
-    with pytest.raises(TypeError, match=r"from_activity expected of the reward's head alone, item has it"):
+    head = partial(TraceHead, width=8, hidden=4, horizon_days=3, members=2)
+    message = r"from_activity expected of the head of the reward's task, active_days, alone, item has it"
+    with pytest.raises(TypeError, match=message):
         RewardNetwork(
             GRU(width=8, layers=1, dropout=0.0),
-            TraceHead(width=8, hidden=4, horizon_days=3, members=2),
+            {"active_days": head(), "item": head(from_activity=True)},
+            reward=TASK,
             sizes=features.sizes(),
             item_dropout=0.0,
-            also=also,
         )
 
 
 def test_without_an_observed_day_activity_cannot_be_fitted(network, data):
     nothing = StreamData.__new__(StreamData)
     nothing.__dict__.update(data.__dict__)
-    targets = {**data.validation.targets, "observed": torch.zeros_like(data.validation.targets["observed"])}
-    kind = type(data.validation)
-    nothing.validation = kind(data.validation.windows, targets, {}, data.validation.weight)
+    own = data.validation.targets[TASK]
+    targets = {TASK: {**own, "observed": torch.zeros_like(own["observed"])}}
+    labels = data.validation.labels._replace(targets=targets)
+    nothing.validation = type(data.validation)(data.validation.windows, labels, data.validation.weight)
     with pytest.raises(reward.SchemaError, match="expected outcomes to learn from: expected at least one observed day"):
         fit_activity(network.activity, nothing, **LOGISTIC)

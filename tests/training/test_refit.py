@@ -26,6 +26,7 @@ from reward.training.judging import evaluate  # noqa: E402
 from reward.training.refit import refit_facts  # noqa: E402
 from reward.training.stages import Stages  # noqa: E402
 
+HEAD = "heads.active_days"  # its weights
 WINDOW = {"start": "2024-03-01", "train_end": "2024-03-13", "validation_end": "2024-03-17", "end": "2024-03-21"}
 SMALL = [
     "data=log",
@@ -142,10 +143,10 @@ def test_a_refit_of_effects_changes_effects_alone(runs, place):
 def test_a_refit_of_all_trains_the_network_on_all_days_and_keeps_the_calibration(runs):
     before, after = weights(runs["all"] / "judged"), weights(runs["all"] / "reward")
     kept = [name for name in before if name.startswith("activity.") or name.rpartition(".")[2] in BUFFERS]
-    assert {"head.scale", "head.offset", "head.frailty", "head.correction", "activity.numbers"} <= set(kept)
+    assert {f"{HEAD}.scale", f"{HEAD}.offset", f"{HEAD}.frailty", f"{HEAD}.correction", "activity.numbers"} <= set(kept)
     for name in kept:
         torch.testing.assert_close(before[name], after[name])
-    assert not torch.equal(before["head.ensemble.outer"], after["head.ensemble.outer"])
+    assert not torch.equal(before[f"{HEAD}.ensemble.outer"], after[f"{HEAD}.ensemble.outer"])
 
 
 BUFFERS = {"scale", "offset", "frailty", "correction"}

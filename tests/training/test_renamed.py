@@ -57,6 +57,18 @@ def test_what_rewards_are_told_in_is_the_first_task():
     assert list(config.task) == ["active_days", "return_time", "taken_up", "back_after", "back_without"]
 
 
+def test_a_further_outcome_of_before_keeps_its_name_beside_the_rewards():
+    saved = {
+        "outcome": {"_target_": "reward.outcomes.returns.ReturnTime", "scope": "user"},
+        "head": {"hidden": "${outcome.scope}"},
+        "objective": {},
+        "also": {"return_time": {"head": {"hidden": "${also.return_time.weight}"}, "weight": 0.2}},
+    }
+    first, second = config_of_today(saved)["task"].items()
+    assert (first[0], first[1]["head"]["hidden"]) == ("return_time_", "${task.return_time_.outcome.scope}")
+    assert second == ("return_time", {"head": {"hidden": "${task.return_time.weight}"}, "weight": 0.2})
+
+
 def test_a_run_folder_of_before_is_read_by_the_names_of_today(tmp_path):
     folder = tmp_path / "run"
     (folder / ".hydra").mkdir(parents=True)

@@ -151,7 +151,7 @@ def test_renewals_are_predicted_beside_active_days(place, trained, tmp_path):
     assert (stages.failed, caught) == ([], None)
     fn = reward.load(tmp_path / "run" / "reward")
     assert fn.units == {"renewed_within": f"chance of renewal within {HORIZON} days"}
-    scored = fn.score_events(pl.read_parquet(place / "events.parquet"), also=["renewed_within"])
+    scored = fn.score_events(pl.read_parquet(place / "events.parquet"), tasks=["renewed_within"])
     assert scored["renewed_within_after"].is_between(0, 1).all()
     further = json.loads((tmp_path / "run" / "metrics.json").read_text())["further"]["renewed_within"]
     assert further["reason"] is None
