@@ -7,6 +7,7 @@ chunks of whole users, in any order and in any number of places, and the result 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass, fields
 from functools import reduce
 from operator import add
 from typing import Protocol, Self, TypeVar
@@ -23,6 +24,15 @@ class State(Protocol):
 
     def __add__(self, other: Self, /) -> Self:
         """What the users of both add."""
+
+
+@dataclass(frozen=True)
+class Totals:
+    """A state of which every field is a number or an array, and adds to that of the other."""
+
+    def __add__(self, other: Self, /) -> Self:
+        """The sum, field by field."""
+        return type(self)(*(getattr(self, it.name) + getattr(other, it.name) for it in fields(self)))
 
 
 class Estimator(Protocol[Users, S, Result]):
