@@ -66,6 +66,10 @@ class Catalogue:
         """Days from the first exposure of the log to its last."""
         return int(self.day[-1]) + 1
 
+    def live(self, day: int) -> Ints:
+        """Codes of the items live on ``day``, ascending."""
+        return np.flatnonzero((self.first <= day) & (day <= self.last))
+
     def days_since_first(self, day: Ints) -> Ints:
         """Known days, in days since the first."""
         return self.day[np.searchsorted(self.known, day)]
@@ -149,7 +153,7 @@ class Slates:
 
     def live(self, day: int) -> Ints:
         """Codes of the items live on ``day``, ascending."""
-        return np.flatnonzero((self.first <= day) & (day <= self.last))
+        return self.catalogue.live(day)
 
     def flat(self, values: NDArray[np.generic]) -> NDArray[np.generic]:
         """Values (n, size) of the places, as one a row of these users."""

@@ -15,15 +15,14 @@ class Triangle:
     """All that least squares ask of a table: the R of its QR decomposition, which is that of its chunks' stacked.
 
     Attributes:
-        r: (at most columns, columns) upper triangular; the last column is the outcome.
+        r: (at most columns, columns) upper triangular.
         rows: of the table.
 
     Source:
         Demmel, Grigori, Hoemmen and Langou, "Communication-optimal parallel and sequential QR and LU factorizations"
         (2012), TSQR. It never squares the condition of the table, as the normal equations do.
 
-    >>> one = Triangle.of(np.array([[1.0], [2.0]]), np.array([2.0, 4.0]))
-    >>> (one + Triangle.of(np.array([[3.0]]), np.array([6.0]))).coefficients
+    >>> (Triangle.of(np.array([[1.0, 2.0], [2.0, 4.0]])) + Triangle.of(np.array([[3.0, 6.0]]))).coefficients
     array([2.])
     """
 
@@ -31,9 +30,9 @@ class Triangle:
     rows: int
 
     @classmethod
-    def of(cls, features: Doubles, outcome: Doubles) -> Self:
-        """Of (n, k) features and an outcome (n,)."""
-        return cls(_r(np.column_stack([features, outcome])), len(outcome))
+    def of(cls, table: Doubles) -> Self:
+        """Of (rows, columns)."""
+        return cls(_r(table), len(table))
 
     def __add__(self, other: Self, /) -> Self:
         """Of the rows of both."""
@@ -41,7 +40,7 @@ class Triangle:
 
     @property
     def coefficients(self) -> Doubles:
-        """(k,) of the fit; the shortest where columns are sums of others."""
+        """(columns − 1,) of the fit of the last column by the others; the shortest where columns are sums of others."""
         features, outcome = self.r[:, :-1], self.r[:, -1]
         rcond = np.finfo(np.float64).eps * max(self.rows, features.shape[1])
         return np.asarray(np.linalg.lstsq(features, outcome, rcond=rcond)[0], np.float64)

@@ -94,7 +94,9 @@ class Forecasting:
     def partial(self, users: UserRows, /) -> Tables:
         """What these users add."""
         part, activity = self.compared(users).part, self.activity(users)
-        return Tables(*(Triangle.of(it.design[part], it.outcome[part]) for it in (activity.last, activity.placebo)))
+        return Tables(
+            *(Triangle.of(np.column_stack([it.design, it.outcome])[part]) for it in (activity.last, activity.placebo))
+        )
 
     def solve(self, state: Tables, /) -> Forecasts:
         """The forecasts of all users."""
