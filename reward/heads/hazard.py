@@ -158,8 +158,8 @@ class HazardHead(nn.Module):
                 `reward.outcomes.returns.ReturnTime`.
             prior_events: weight of the prior, in observations.
         """
-        uncalibrated = (self._total(outputs).double() - self.offset) / self.scale
         event, risk = self._days(targets)
-        scale, offset = platt(uncalibrated, event, risk, prior_events=prior_events)
+        before = (self.scale, self.offset)
+        scale, offset = platt(self._total(outputs), event, risk, prior_events=prior_events, before=before)
         self.scale.copy_(scale)
         self.offset.copy_(offset)

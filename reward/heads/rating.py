@@ -96,9 +96,10 @@ class RatingHead(nn.Module):
             targets: ``rating`` (rows,), 0 or less where no answer came.
             prior_events: weight of "no correction", in observations.
         """
-        uncalibrated = (outputs["rating_logits"].double() - self.offset) / self.scale
+        logits, before = outputs["rating_logits"], (self.scale, self.offset)
         rating = targets["rating"].unsqueeze(-1)
         above = rating > torch.arange(1, len(self.levels), device=rating.device)
-        scale, offset = platt(uncalibrated, above, (rating > 0).expand_as(above), prior_events=prior_events)
+        answered = (rating > 0).expand_as(above)
+        scale, offset = platt(logits, above, answered, prior_events=prior_events, before=before)
         self.scale.copy_(scale)
         self.offset.copy_(offset)

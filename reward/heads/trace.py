@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from reward.days import trace_bits
-from reward.heads.calibration import after_silence, frailty, platt
+from reward.heads.calibration import after_silence, chances, frailty, platt
 from reward.heads.ensemble import Ensemble
 
 
@@ -108,10 +108,10 @@ class TraceHead(nn.Module):
             targets: ``trace`` and ``observed`` (rows,), the words of an activity trace.
             prior_events: weight of the prior, in observations.
         """
-        uncalibrated = (outputs["trace_logits"].double() - self.offset) / self.scale
+        logits, before = outputs["trace_logits"], (self.scale.clone(), self.offset.clone())
         trace, observed = (trace_bits(targets[name], self.horizon_days) for name in ("trace", "observed"))
-        scale, offset = platt(uncalibrated, trace, observed, prior_events=prior_events)
+        scale, offset = platt(logits, trace, observed, prior_events=prior_events, before=before)
         self.scale.copy_(scale)
         self.offset.copy_(offset)
-        chance = (scale * uncalibrated + offset).sigmoid().mean(-2)
+        chance = chances(logits, scale, offset, before=before)
         self.frailty.copy_(frailty(chance, trace, observed))

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -6,6 +7,7 @@ import pytest
 import yaml
 from hydra.utils import instantiate
 
+from reward.data.prepared import UserRows
 from reward.data.validation import check
 from reward.simulation.log import world_log
 from reward.training.defaults import composed
@@ -56,3 +58,20 @@ def log_of():
         )
 
     return make
+
+
+CUTS = [(parts, order) for parts in (1, 3, 17) for order in ("ascending", "descending", "shuffled")]
+
+
+@pytest.fixture(params=CUTS, ids=lambda cut: f"{cut[0]} {cut[1]}")
+def cut(request):
+    """A prepared log -> its users in so many chunks, in one of three orders."""
+    parts, order = request.param
+
+    def chunks(prepared):
+        edges = np.linspace(0, len(prepared.users), parts + 1).astype(int)
+        found = [UserRows(prepared, first, last) for first, last in pairwise(edges.tolist())]
+        places = {"ascending": range(parts), "descending": reversed(range(parts))}
+        return [found[it] for it in places.get(order, np.random.default_rng(0).permutation(parts))]
+
+    return chunks

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from reward.causal.diagnostics.balance import _several, agreement, balance, imbalance
+from reward.causal.diagnostics.balance import _several, agreement, balance
+from reward.causal.diagnostics.imbalance import Compared, imbalance_of
 from reward.causal.propensity.conditional_logit import estimate_propensities
 from reward.data.event_log import SchemaError
 from reward.data.slates import slates_of
@@ -50,7 +51,10 @@ def test_imbalance_is_the_weighted_mean_of_those_shown_less_that_of_all_who_coul
     slates = slates_of(log)
     rng = np.random.default_rng(0)
     value, part = rng.standard_normal(len(slates.user)), (rng.random(len(slates.user)) < 0.5).astype(float)
-    found, _ = imbalance(slates, value, 1 / true, part)
+    compared = Compared(slates, np.zeros(len(part), int), part > 0, 1 / true[None], 0)
+    values = np.broadcast_to(value, (2, 1, len(value)))
+    (sides, _), _ = imbalance_of([None], lambda _: (compared, values), np.zeros(1, int), slates.catalogue)
+    found = sides[0, 0]
     day, centred = slates.day, value.copy()
     count = (slates.items >= 0).sum(1) * part
     for today in np.unique(day):

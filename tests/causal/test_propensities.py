@@ -87,8 +87,8 @@ def test_a_log_of_a_few_rows_an_item_is_fitted_without_running_away(settings):
 
 
 def test_a_model_that_foretells_worse_than_none_is_flagged(settings, monkeypatch):
-    monkeypatch.setattr("reward.causal.propensity.conditional_logit._LONGEST", 1e9)  # steps that run away
-    monkeypatch.setattr("reward.causal.propensity.conditional_logit._EM_STEPS", 1)
+    monkeypatch.setattr("reward.causal.propensity.fit._LONGEST", 1e9)  # steps that run away
+    monkeypatch.setattr("reward.causal.propensity.fit._EM_STEPS", 1)
     found = estimate_propensities(thin_log(), **settings("propensities")).calibration
     assert found.held_out_log_likelihood < found.uniform_log_likelihood
     assert found.flagged

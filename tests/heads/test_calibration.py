@@ -1,7 +1,15 @@
 import pytest
 import torch
 
-from reward.heads.calibration import after_silence, frailty, platt
+from reward.heads.calibration import (
+    FrailtyLoss,
+    KnownDays,
+    after_silence,
+    chances,
+    frailty,
+    platt,
+    platt_of,
+)
 from reward.heads.trace import TraceHead
 
 
@@ -137,3 +145,57 @@ def test_without_frailty_or_silence_chances_stay_and_more_of_either_lowers_them(
         torch.testing.assert_close(told, chance, atol=1e-6, rtol=0)
     told = [after_silence(chance, torch.full((2,), days), torch.tensor(1.0)).sum() for days in range(7)]
     assert told == sorted(told, reverse=True)
+
+
+ORDERS = (
+    lambda n: range(n),
+    lambda n: reversed(range(n)),
+    lambda n: torch.randperm(n, generator=torch.Generator().manual_seed(1)).tolist(),
+)
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("chunks", [1, 3, 17])
+def test_a_fit_is_the_same_however_its_rows_are_cut(chunks, order):
+    logits, trace = drawn(500, members=3)
+    observed = torch.rand(trace.shape, generator=torch.Generator().manual_seed(3)) < 0.2
+    before = (torch.tensor(1.5), torch.tensor([0.2, -0.3]))
+    whole = platt((logits.double() - before[1]) / before[0], trace, observed, prior_events=5)
+    rows = [torch.arange(500).tensor_split(chunks)[place] for place in order(chunks)]
+    parts = [KnownDays.of(logits[it], trace[it], observed[it], before) for it in rows]
+    torch.testing.assert_close(platt_of(parts, prior_events=5), whole, atol=1e-10, rtol=0)
+    if chunks > 1:
+        away = platt_of(parts[1:], prior_events=5)
+        assert (away[1] - whole[1]).abs().max() > 1e-4
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("chunks", [1, 3, 17])
+def test_the_frailty_is_the_same_however_its_rows_are_cut(chunks, order):
+    state, trace = users_of(0.8, rows=2_000)
+    rows = (-torch.expm1(-state).expand(-1, 6), trace, torch.ones_like(trace))
+    loss = FrailtyLoss(torch.linspace(0, 3, 301, dtype=torch.float64))
+    whole = loss.partial(rows)
+    parts = list(zip(*(it.tensor_split(chunks) for it in rows), strict=True))
+    cut = sum(loss.partial(parts[place]) for place in order(chunks))
+    torch.testing.assert_close(cut, whole, atol=0, rtol=1e-10)
+    assert loss.solve(cut) == loss.solve(whole) > 0
+
+
+def test_only_known_days_are_held_in_double_precision():
+    logits, trace = drawn(100, members=3)
+    observed = torch.zeros_like(trace)
+    observed[::10, 0] = True
+    days = KnownDays.of(logits, trace, observed)
+    assert days.count == (10, 0)
+    assert days.logits.shape == (3, 10)
+    torch.testing.assert_close(days.logits, logits[::10, :, 0].double().T)
+
+
+def test_chances_are_the_mean_over_members_of_what_is_calibrated():
+    logits, _ = drawn(7, members=3)
+    scale, offset = torch.tensor(0.5).double(), torch.tensor([1.0, -1.0]).double()
+    wanted = (0.5 * logits.double() + offset).sigmoid().mean(1)
+    torch.testing.assert_close(chances(logits, scale, offset), wanted)
+    before = (torch.tensor(2.0), torch.tensor([0.5, 0.0]))
+    torch.testing.assert_close(chances(2 * logits + before[1], scale, offset, before=before), wanted, atol=1e-6, rtol=0)

@@ -157,7 +157,7 @@ def test_each_run_of_a_process_is_told_its_config_and_results_and_ends(ready, tm
 
 
 def test_another_tracker_gets_the_numbers_and_its_end(ready):
-    class Kept(DummyLogger):
+    class ChunkCache(DummyLogger):
         def __init__(self):
             super().__init__()
             self.told = []
@@ -174,7 +174,7 @@ def test_another_tracker_gets_the_numbers_and_its_end(ready):
         def finalize(self, status):
             self.told.append(status)
 
-    logger = Kept()
+    logger = ChunkCache()
     log_config(logger, {"seed": 3})
     log_results(logger, {"loss": 0.5, "name": "x", "flag": True}, **ready)
     finish(logger, failed=True)

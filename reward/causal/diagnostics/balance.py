@@ -31,20 +31,37 @@ Sources: Imai and Ratkovic 2014 (covariate balancing propensity score), Lipsitch
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from statistics import NormalDist
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from reward.arrays import Doubles, Ints
+from reward.causal.diagnostics.covariates import (
+    ASSIGNED,
+    LAST,
+    PAST,
+    PLACEBO,
+    Forecasting,
+    Windows,
+    activity_of,
+    assigned,
+)
+from reward.causal.diagnostics.imbalance import Compared, Imbalance, imbalance_of
 from reward.causal.propensity.plausibility import impossible
+from reward.columns import ITEM
+from reward.data.chunk_cache import ChunkCache
 from reward.data.event_log import EventLog, SchemaError
-from reward.data.slates import Slates, active_days, halves, past_activity, slates_of
+from reward.data.prepared import PreparedLog, UserRows
+from reward.data.slates import HALVES, ActiveDays, Catalogue, Live, halves, slates_in
+from reward.statistics.gathered import Gathered
+from reward.statistics.sums import Totals, fold
 
-PAST, LAST, PLACEBO, ASSIGNED = "past activity", "last days", "placebo outcome", "past assignments"
+_COVARIATES = (PAST, LAST, PLACEBO)
+_WEIGHTED, _UNWEIGHTED = range(2)
 
 
 @dataclass(frozen=True)
@@ -114,44 +131,8 @@ def agreement(first: Doubles, second: Doubles, weight: Doubles) -> tuple[float, 
     return total / max(float(weight.sum()), 1e-300), total / chance if chance > 0 else 0.0
 
 
-def imbalance(slates: Slates, covariate: Doubles, weight: Doubles, part: Doubles) -> tuple[Doubles, Doubles]:
-    """D_x of every item over some of the slates, and its rows there.
-
-    A ratio of sums is biased where few rows carry much of the weight, and alike in both halves: to first order by
-    −Σ w² (v − v̄) / (Σ w)², which is taken off. An item counts by its rows, not by how even its weights came out:
-    rows of a large weight pull D_x as they make the weights uneven, so that would prefer one sign of D_x.
-
-    Args:
-        slates: all slates.
-        covariate: (n,) of the slates.
-        weight: (rows,) inverse propensities.
-        part: (n,) 1 for the slates compared, else 0.
-
-    Returns:
-        (items,) D_x and the number of rows; both 0 where the item has no row.
-    """
-    days, items = slates.days, len(slates.item_ids)
-    size = np.bincount(slates.row, minlength=len(slates.user)) * part
-    slots = np.bincount(slates.day, size, days)
-    mean = np.bincount(slates.day, size * covariate, days) / np.maximum(slots, 1)
-    centred = covariate - mean[slates.day]
-    item = slates.items[slates.row, slates.place]
-    mine = weight * part[slates.row]
-    value = centred[slates.row]
-    rows, total = (np.bincount(item, it, items) for it in (part[slates.row], mine))
-    total = np.where(rows > 0, total, 1.0)
-    shown = np.bincount(item, mine * value, items) / total
-    shown += np.bincount(item, mine**2 * (value - shown[item]), items) / total**2
-    # the day means are off, so over whole days only the slots below the item in its own slate are missing
-    below = part[slates.row] * (np.bincount(slates.row, minlength=len(slates.user))[slates.row] - 1 - slates.place)
-    until = np.r_[0.0, np.cumsum(slots)]
-    could = until[slates.last + 1] - until[slates.first] - np.bincount(item, below, items)
-    target = -np.bincount(item, below * value, items) / np.maximum(could, 1)
-    return np.where(rows > 0, shown - target, 0.0), rows.astype(np.float64)
-
-
 def balance(
-    log: EventLog,
+    log: EventLog | PreparedLog,
     propensity: Doubles,
     *,
     half: Ints | None,
@@ -168,7 +149,7 @@ def balance(
     """Whether weights 1 / propensity balance the log's items on what came before them.
 
     Args:
-        log: a checked log.
+        log: a checked log, or one that is prepared, which is read in chunks of users.
         propensity: (rows,) in the order of its events; ones for no weights at all.
         half: (rows,) 0 or 1, the half of the users each row belongs to, as `Propensities.half`, so that the halves
             share no fit; None: halves drawn by ``seed``, right for propensities that were logged.
@@ -188,37 +169,131 @@ def balance(
         SchemaError: ``propensity`` is not one number in (0, 1] a row; or the log has no days left after the first
             ``warm_days``.
     """
-    slates = slates_of(log)
-    if wrong := impossible(propensity, len(slates.row)):
+    prepared = log if isinstance(log, PreparedLog) else PreparedLog.of(log)
+    return balance_of(
+        prepared,
+        list(prepared.chunks()),
+        propensity,
+        half=half,
+        windows=Windows(spans_days, prior_days, placebo_days, last_days),
+        warm_days=warm_days,
+        clip=clip,
+        level=level,
+        least_spread=least_spread,
+        seed=seed,
+    )
+
+
+def balance_of(
+    prepared: PreparedLog,
+    chunks: Sequence[UserRows],
+    propensity: Doubles,
+    *,
+    half: Ints | None,
+    windows: Windows,
+    warm_days: int,
+    clip: float,
+    level: float,
+    least_spread: float,
+    seed: int,
+) -> Balance:
+    """`balance` of a prepared log whose users are read in ``chunks``, in any order.
+
+    Each pass over them is a sum over users: the days on which items were live, the average activity, the forecasts of
+    the windows, the means of covariates by day and the imbalance of items, of covariates first and then of past
+    assignments, which follow from it. The medians of weights are no sum: their state holds an item and a weight a row.
+    """
+    if wrong := impossible(propensity, len(prepared)):
         raise SchemaError(wrong)
-    if warm_days < placebo_days or warm_days >= slates.days:
+    catalogue = fold(Live(prepared.items[ITEM]), chunks)
+    if warm_days < windows.placebo_days or warm_days >= catalogue.days:
         raise SchemaError(
-            f"warm_days={warm_days} expected at least placebo_days={placebo_days} and fewer than the log's "
-            f"{slates.days} days: lower them, or give a longer log"
+            f"warm_days={warm_days} expected at least placebo_days={windows.placebo_days} and fewer than the log's "
+            f"{catalogue.days} days: lower them, or give a longer log"
         )
-    second = _second(slates, half, seed)
-    weight, clipped = _weights(slates, 1 / propensity, clip)
-    part = (slates.day >= warm_days).astype(np.float64)
-    parts = [part * (second == which) for which in range(2)]
-    covariates = _covariates(slates, spans_days, prior_days, placebo_days, last_days, part > 0)
-    lean = [imbalance(slates, covariates[PAST], np.ones(len(slates.row)), it)[0] for it in parts]
-    rows = []
-    for name in (*covariates, ASSIGNED):
-        found = []
-        for by in (weight, np.ones_like(weight)):
-            sides = []
-            for which in range(2):
-                # the other half says which items go to active users
-                values = covariates[name] if name in covariates else _assigned(slates, by, lean[1 - which], prior_days)
-                spread = np.sqrt(np.average((values - np.average(values, weights=part)) ** 2, weights=part))
-                sides.append(imbalance(slates, values / max(spread, 1e-12), by, parts[which]))
-            (first, many), (other, more) = sides
-            found.append(agreement(first, other, np.sqrt(many * more)))
-        (covariance, z), (raw, _) = found
-        rows.append((name, *(float(np.sqrt(max(it, 0.0))) for it in (covariance, raw)), z))
+    most = clip * fold(_Medians(catalogue, propensity), chunks)
+    second = _second(prepared, half, seed)
+    compared = ChunkCache(partial(_compared, catalogue, propensity, most, second, warm_days), prepared.chunk_rows)
+    size = fold(_Sizes(compared), chunks)
+    start, most_rows = size.activity.share, prepared.chunk_rows
+    activity = ChunkCache(lambda users: activity_of(compared(users).slates, windows, start), most_rows)
+    forecasts = fold(Forecasting(compared, activity), chunks)
+    given = ChunkCache(lambda users: np.tile(forecasts.beyond(activity(users)), (HALVES, 2, 1)), most_rows)
+    weighting = np.repeat([_WEIGHTED, _UNWEIGHTED], len(_COVARIATES))
+    found = imbalance_of(chunks, lambda users: (compared(users), given(users)), weighting, catalogue)
+    lean = found[0].value[:, weighting == _UNWEIGHTED][:, 0]
+    past = ChunkCache(lambda users: _assignments(compared(users), lean, windows.prior_days), most_rows)
+    ways = np.array([_WEIGHTED, _UNWEIGHTED])
+    other = imbalance_of(chunks, lambda users: (compared(users), past(users)), ways, catalogue)
+    rows = [*_compare(_COVARIATES, *found), *_compare([ASSIGNED], *other)]
     frame = pl.DataFrame(rows, schema=["covariate", "spread", "unweighted", "z"], orient="row")
     flagged = (pl.col("z") > _several(level, len(rows))) & (pl.col("spread") > least_spread)
-    return Balance(frame.with_columns(flagged.alias("flagged")), level, clipped, int(part[slates.row].sum()))
+    clipped = size.clipped / len(prepared)
+    return Balance(frame.with_columns(flagged.alias("flagged")), level, clipped, size.slots)
+
+
+def _compare(names: Sequence[str], found: Imbalance, scale: Doubles) -> list[tuple[str, float, float, float]]:
+    """Of each covariate its name, its spread beyond chance with and without weights, and z."""
+    first, second = found.value / scale[:, :, None]
+    agreed = [agreement(*it, np.sqrt(found.rows.prod(axis=0))) for it in zip(first, second, strict=True)]
+    return [
+        (name, math.sqrt(max(covariance, 0.0)), math.sqrt(max(raw, 0.0)), z)
+        for name, (covariance, z), (raw, _) in zip(names, agreed, agreed[len(names) :], strict=False)
+    ]
+
+
+def _assignments(compared: Compared, lean: Doubles, prior_days: float) -> Doubles:
+    """(halves, 2, n) past assignments with and without weights; the other half says which items active users get."""
+    return np.stack([[assigned(compared.slates, by, it, prior_days) for by in compared.weights] for it in lean[::-1]])
+
+
+@dataclass(frozen=True)
+class _Sums(Totals):
+    activity: ActiveDays
+    clipped: int
+    slots: int
+
+
+@dataclass(frozen=True)
+class _Sizes:
+    """Average activity, rows whose weight was clipped, and slots that are compared."""
+
+    compared: Callable[[UserRows], Compared]
+
+    def partial(self, users: UserRows, /) -> _Sums:
+        compared = self.compared(users)
+        slots = int(compared.part[compared.slates.row].sum())
+        return _Sums(ActiveDays.of(compared.slates), compared.clipped, slots)
+
+    def solve(self, state: _Sums, /) -> _Sums:
+        return state
+
+
+@dataclass(frozen=True)
+class _Medians:
+    """Median weight of each item; an order statistic, so its state holds an item and a weight a row."""
+
+    catalogue: Catalogue
+    propensity: Doubles
+
+    def partial(self, users: UserRows, /) -> Gathered[tuple[Ints, Doubles]]:
+        part = (self.catalogue.code[users.item], 1 / self.propensity[users.rows])
+        return Gathered.of(users.rows.start, part)
+
+    def solve(self, state: Gathered[tuple[Ints, Doubles]], /) -> Doubles:
+        item, weight = (np.concatenate(it) for it in zip(*state.in_order, strict=True))
+        middle = pl.DataFrame({"item": item, "weight": weight}).group_by("item").agg(pl.col("weight").median())
+        return middle.sort("item")["weight"].to_numpy()
+
+
+def _compared(
+    catalogue: Catalogue, propensity: Doubles, most: Doubles, second: Ints, warm_days: int, users: UserRows
+) -> Compared:
+    slates, weight = slates_in(users, catalogue), 1 / propensity[users.rows]
+    most = most[slates.item]
+    weights = np.stack([np.minimum(weight, most), np.ones_like(weight)])
+    half = second[users.first : users.last][slates.user]
+    return Compared(slates, half, slates.day >= warm_days, weights, int((weight > most).sum()))
 
 
 def _several(level: float, tests: int) -> float:
@@ -227,85 +302,15 @@ def _several(level: float, tests: int) -> float:
     return -NormalDist().inv_cdf(tail / tests)
 
 
-def _second(slates: Slates, half: Ints | None, seed: int) -> Ints:
-    """(n,) the half of each slate's user."""
+def _second(prepared: PreparedLog, half: Ints | None, seed: int) -> Ints:
+    """(users,) the half of each."""
+    users, rows = len(prepared.users), len(prepared)
     if half is None:
-        return halves(slates.users, seed)[slates.user]
-    by_user = np.zeros(slates.users, np.int64)
-    by_user[slates.user[slates.row]] = half
-    if half.shape != slates.row.shape or not (by_user[slates.user[slates.row]] == half).all():
+        return halves(users, seed)
+    offsets = prepared.codes.offsets
+    if half.shape != (rows,) or not (np.repeat(half[offsets[:-1]], np.diff(offsets)) == half).all():
         raise ValueError(
-            f"half expected 0 or 1 for each of the log's {len(slates.row)} rows, one for all rows of a user, got "
+            f"half expected 0 or 1 for each of the log's {rows} rows, one for all rows of a user, got "
             f"shape {half.shape}: give Propensities.half of this log, or None"
         )
-    return by_user[slates.user]
-
-
-def _weights(slates: Slates, weight: Doubles, clip: float) -> tuple[Doubles, float]:
-    item = slates.items[slates.row, slates.place]
-    middle = pl.DataFrame({"item": item, "weight": weight}).select(pl.col("weight").median().over("item"))
-    most = clip * middle.to_series().to_numpy()
-    return np.minimum(weight, most), float((weight > most).mean())
-
-
-def _covariates(
-    slates: Slates,
-    spans_days: Sequence[float],
-    prior_days: float,
-    placebo_days: int,
-    last_days: int,
-    part: NDArray[np.bool_],
-) -> dict[str, Doubles]:
-    """(n,) each."""
-    spans = tuple(spans_days)
-    until = np.cumsum(active_days(slates), axis=1, dtype=np.int32)
-
-    def count(days: int) -> Doubles:
-        """Active days among the ``days`` before each slate's."""
-        end, begin = (np.where(day > 0, until[slates.user, day - 1], 0) for day in (slates.day, slates.day - days))
-        return (end - begin).astype(np.float64)
-
-    return {
-        PAST: past_activity(slates, spans, prior_days)[:, -1].astype(np.float64),
-        LAST: _beyond(count(last_days), past_activity(slates, spans, prior_days, last_days), part),
-        PLACEBO: _beyond(count(placebo_days), past_activity(slates, spans, prior_days, placebo_days), part),
-    }
-
-
-def _beyond(outcome: Doubles, known: NDArray[np.float32], part: NDArray[np.bool_]) -> Doubles:
-    """What is left of ``outcome`` after a linear regression on ``known`` over ``part``."""
-    design = np.column_stack([np.ones(len(outcome)), known])
-    fitted, *_ = np.linalg.lstsq(design[part], outcome[part], rcond=None)
-    return outcome - design @ fitted
-
-
-def _assigned(slates: Slates, weight: Doubles, lean: Doubles, prior_days: float) -> Doubles:
-    """(n,) how far the items shown to the user on earlier days leaned, beyond what the propensities expect.
-
-    A row's weighted lean is, given all before it, Σ of the lean over the items it could have shown; that sum is taken
-    off, and what is left is averaged over the user's rows of earlier days, with as many zeros as ``prior_days``.
-    """
-    live = np.array([len(slates.live(day)) for day in range(slates.days)])
-    everything = np.array([lean[slates.live(day)].sum() for day in range(slates.days)])
-    item = slates.items[slates.row, slates.place]
-    own = lean[item]
-    day = slates.day[slates.row]
-    padded = np.where(slates.items >= 0, lean[np.maximum(slates.items, 0)], 0)
-    above = (np.cumsum(padded, axis=1) - padded)[slates.row, slates.place]
-    n = np.maximum(live[day] - slates.place, 1)
-    surplus = weight / n * (own - (everything[day] - above) / n)
-    slate = np.asarray(np.bincount(slates.row, surplus, len(slates.user)), np.float64)
-    many = np.asarray(np.bincount(slates.row, minlength=len(slates.user)), np.float64)
-    total, rows = _before(slates, slate), _before(slates, many)
-    return total / (rows + prior_days)
-
-
-def _before(slates: Slates, value: Doubles) -> Doubles:
-    """(n,) sum of ``value`` over the user's slates of earlier days."""
-    running = np.cumsum(value) - value
-    day = np.flatnonzero(np.r_[True, (np.diff(slates.user) != 0) | (np.diff(slates.day) != 0)])
-    user = np.flatnonzero(np.r_[True, np.diff(slates.user) != 0])
-    at = np.arange(len(value))
-    today = running[day[np.searchsorted(day, at, side="right") - 1]]
-    ever = running[user[np.searchsorted(user, at, side="right") - 1]]
-    return today - ever
+    return half[offsets[:-1]]

@@ -16,24 +16,28 @@ propensities fitted to the rows they weight do better than the true ones), Bengi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from reward.arrays import Doubles, Ints
-from reward.causal.propensity.calibration import Calibration, check_calibration, reading_of
-from reward.causal.propensity.candidates import Plan, chunks, slots_live
-from reward.causal.propensity.features import drawn, item_traits, slot_features
-from reward.causal.propensity.policy import Policy, choice_of
+from reward.causal.propensity.calibration import Calibration, ReadSlates, check_calibration
+from reward.causal.propensity.candidates import Part, Plan, drawn
+from reward.causal.propensity.features import Followed, Moments, SlotScales, SlotSums, gated_in, moments_of
+from reward.causal.propensity.fit import fit_policies
+from reward.causal.propensity.item_features import Taken, Traits, learned_traits, no_traits, table_traits
 from reward.causal.settings import AUTO
+from reward.columns import ITEM
+from reward.data.chunk_cache import ChunkCache
 from reward.data.event_log import EventLog, SchemaError, click_of
-from reward.data.slates import HALVES, halves, slates_of
+from reward.data.prepared import PreparedLog, UserRows
+from reward.data.slates import HALVES, ActiveDays, Catalogue, Live, halves, slates_in
+from reward.statistics.gathered import Gathered
+from reward.statistics.sums import Totals, fold
 
-_LONGEST = 1.0  # step of a score
-_EM_STEPS = 10  # of the prior, for each step of θ
+_FOLLOWED = ("gate", "spans_days", "prior_days", "memory_clicks", "context", "category_levels")
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,7 @@ class Propensities:
 
 
 def estimate_propensities(
-    log: EventLog,
+    log: EventLog | PreparedLog,
     *,
     gate: str | None,
     spans_days: Sequence[float],
@@ -84,7 +88,8 @@ def estimate_propensities(
     """Propensities of a log's rows, from a model of the policy that made it.
 
     Args:
-        log: a checked log. Without an items table the items' features are learned from who gated what.
+        log: a checked log, or one that is prepared, which is read in chunks of users. Without an items table the items'
+            features are learned from who gated what.
         gate: feedback column that says a user took an item up (above 0); None: being shown counts; ``auto``: the log's
             click, where it has one.
         spans_days: memories of the past activity that the policy may follow; none: it follows no activity.
@@ -109,34 +114,158 @@ def estimate_propensities(
         SchemaError: ``gate`` is no feedback column, or ``context`` no context column.
         ValueError: a setting is out of its range.
     """
-    gate = click_of(log) if gate == AUTO else gate
+    plain = log.log if isinstance(log, PreparedLog) else log
+    gate = click_of(plain) if gate == AUTO else gate
     settings = {
-        name: list(it) if isinstance(it, tuple | list) else it for name, it in locals().items() if name != "log"
+        name: list(it) if isinstance(it, tuple | list) else it
+        for name, it in locals().items()
+        if name not in ("log", "plain")
     }
-    _check_settings(log, gate, spans_days, memory_clicks, context, passes, max_candidates, chunk_slates, seed)
-    slates = slates_of(log)
-    half = halves(slates.users, seed)[slates.user]
-    traits = item_traits(log, slates, gate, embedding_size, category_levels, bool(memory_clicks))
-    slots, names = slot_features(
-        log, slates, traits, gate, spans_days, prior_days, memory_clicks, context, category_levels
-    )
-    plan = Plan(slates, slots, traits, max_candidates, chunk_slates, seed)
-    policies = [
-        _fit(plan, drawn(half == own, max_training_slates, seed), ridge, passes, tolerance) for own in range(HALVES)
-    ]
-    reading = reading_of(plan, policies, half)
-    calibration = check_calibration(plan, policies, half, reading, calibration_slates, level, least_excess)
+    _check_settings(plain, gate, spans_days, memory_clicks, context, passes, max_candidates, chunk_slates, seed)
+    prepared = log if isinstance(log, PreparedLog) else PreparedLog.of(log)
+    return propensities_of(prepared, list(prepared.chunks()), settings)
+
+
+def propensities_of(prepared: PreparedLog, chunks: Sequence[UserRows], settings: dict[str, Any]) -> Propensities:
+    """`estimate_propensities` of a prepared log whose users are read in ``chunks``, in any order.
+
+    Each pass over them is a sum over users: the catalogue; how much there is; what is learned of items where they have
+    no table; the scales of what is known of slots; each step of the fit; and the calibration. Held of the whole log are
+    a few numbers a slate (its day, its group, its past activity, of which the terciles are asked) and a probability a
+    row; of slates and what is known of them those of ``chunk_rows`` rows and of one chunk more.
+    """
+    followed = Followed(*(settings[name] for name in _FOLLOWED))
+    reader = _Reader(prepared, fold(Live(prepared.items[ITEM]), chunks), followed)
+    size = fold(_Sizes(reader), chunks)
+    traits = _traits(reader, chunks, settings["embedding_size"])
+    plan, names = _plan(reader, chunks, size, traits, settings)
+    of_user = halves(len(prepared.users), settings["seed"])
+    half = np.repeat(of_user, size.slates)
+    wanted = [drawn(np.flatnonzero(half == own), settings["max_training_slates"], plan.seed) for own in range(HALVES)]
+    told = {name: settings[name] for name in ("ridge", "passes", "tolerance")}
+    policies = fit_policies(plan, chunks, wanted, **told)
+    reading = fold(ReadSlates(plan, policies, half), plan.parts(chunks))
+    limits = {
+        "most": settings["calibration_slates"],
+        "level": settings["level"],
+        "least_excess": settings["least_excess"],
+    }
+    calibration = check_calibration(plan, chunks, policies, half, reading, **limits)
     return Propensities(
-        propensity=np.exp(slates.flat(reading.log_p)),
-        half=half[slates.row],
+        propensity=np.exp(np.concatenate(reading.log_p.in_order)),
+        half=np.repeat(of_user, np.diff(prepared.codes.offsets)),
         calibration=calibration,
         settings=settings,
-        features=(*names, *(traits.names if memory_clicks else ())),
-        rows=len(slates.row),
-        users=slates.users,
-        items=len(slates.item_ids),
-        slates=len(slates.user),
+        features=(*names, *(traits.names if followed.memory_clicks else ())),
+        rows=len(prepared),
+        users=len(prepared.users),
+        items=len(plan.shown),
+        slates=len(half),
     )
+
+
+class _Reader:
+    """Slates of chunks of users, and what is known of them."""
+
+    def __init__(self, prepared: PreparedLog, catalogue: Catalogue, followed: Followed):
+        self.prepared, self.catalogue, self.followed = prepared, catalogue, followed
+        self.slates = ChunkCache(lambda users: slates_in(users, catalogue), prepared.chunk_rows)
+
+    def taken(self, users: UserRows) -> Taken:
+        """Who took up what."""
+        slates = self.slates(users)
+        return Taken.of(slates, gated_in(users, slates, self.followed.gate))
+
+
+@dataclass(frozen=True)
+class _SizeSums(Totals):
+    activity: ActiveDays
+    shown: Ints
+    slates: Gathered[tuple[Ints, Ints]]
+
+
+class _Size(NamedTuple):
+    """How much there is.
+
+    Attributes:
+        activity: average activity.
+        shown: (items,) times each was shown.
+        slates: (users,) of each.
+        day: (slates,) of each.
+    """
+
+    activity: float
+    shown: Ints
+    slates: Ints
+    day: Ints
+
+
+@dataclass(frozen=True)
+class _Sizes:
+    """How much there is, as a sum over users; the state holds a day a slate."""
+
+    reader: _Reader
+
+    def partial(self, users: UserRows, /) -> _SizeSums:
+        slates = self.reader.slates(users)
+        shown = np.bincount(slates.item, minlength=len(slates.item_ids))
+        count = np.bincount(slates.user, minlength=slates.users)
+        return _SizeSums(ActiveDays.of(slates), shown, Gathered.of(users.first, (count, slates.day.astype(np.int32))))
+
+    def solve(self, state: _SizeSums, /) -> _Size:
+        slates, day = (np.concatenate(it) for it in zip(*state.slates.in_order, strict=True))
+        return _Size(state.activity.share, state.shown, slates, day)
+
+
+@dataclass(frozen=True)
+class _Scales:
+    """The scales of what is known of slots, as a sum over users."""
+
+    moments: Callable[[UserRows], Moments]
+    followed: Followed
+
+    def partial(self, users: UserRows, /) -> SlotSums:
+        return SlotSums.of(users.first, self.moments(users))
+
+    def solve(self, state: SlotSums, /) -> SlotScales:
+        return SlotScales.of(state, self.followed)
+
+
+def _traits(reader: _Reader, chunks: Sequence[UserRows], size: int) -> Traits:
+    """Traits from the items table, or learned from who clicks what where there is none; none where none are wanted."""
+    prepared, items = reader.prepared, len(reader.catalogue.item_ids)
+    if not reader.followed.memory_clicks:
+        return no_traits(items)
+    if prepared.log.items is not None and prepared.log.item_features:
+        return table_traits(prepared, reader.catalogue, size, reader.followed.category_levels)
+    taken = ChunkCache(reader.taken, prepared.chunk_rows)
+    return learned_traits(chunks, taken, len(prepared.users), items, size)
+
+
+def _plan(
+    reader: _Reader, chunks: Sequence[UserRows], size: _Size, traits: Traits, settings: dict[str, Any]
+) -> tuple[Plan, tuple[str, ...]]:
+    """How slates are read, and the names of what is known of them."""
+    followed, rows = reader.followed, reader.prepared.chunk_rows
+    begin = np.append(0, np.cumsum(size.slates))
+    moments = ChunkCache(lambda users: moments_of(users, reader.slates(users), traits, followed, size.activity), rows)
+    scales = fold(_Scales(moments, followed), chunks)
+
+    def part(users: UserRows) -> Part:
+        known = moments(users)
+        return Part(int(begin[users.first]), known.slates, scales.slots(known))
+
+    return Plan(
+        catalogue=reader.catalogue,
+        traits=traits,
+        shown=size.shown,
+        day=size.day,
+        mean_liking=scales.mean_liking,
+        memories=len(followed.memory_clicks),
+        width=scales.width,
+        read=ChunkCache(part, rows),
+        **{name: settings[name] for name in ("max_candidates", "chunk_slates", "seed")},
+    ), scales.names
 
 
 def _check_settings(
@@ -164,121 +293,3 @@ def _check_settings(
             f"expected passes, max_candidates and chunk_slates of at least 1 and a seed of at least 0, got {passes}, "
             f"{max_candidates}, {chunk_slates} and {seed}"
         )
-
-
-# What is read of items and slots
-
-
-# The fit
-
-
-def _fit(plan: Plan, at: Ints, ridge: float, passes: int, tolerance: float) -> Policy:
-    """Newton steps on θ and W in turn: early ones on a quarter of the slates, the last three on all."""
-    traits = torch.from_numpy(plan.traits.values)
-    wide = plan.slots.liking.shape[1]
-    allowed = torch.from_numpy(np.tile(plan.traits.pairs, (plan.slots.memories, 1)))
-    policy = Policy(_first_theta(plan, at), torch.zeros(wide, traits.shape[1]), traits)
-    covariance = torch.eye(policy.theta.shape[1], dtype=torch.float64)
-    quarter = drawn(np.isin(np.arange(len(plan.slates.user)), at), max(len(at) // 4, 1), plan.seed)
-    before = -np.inf
-    for draw in range(passes):
-        read = quarter if draw < passes - 3 else at
-        if draw % 2 and wide:
-            weights, now = _weight_step(plan, policy, read, draw, allowed, ridge)
-            policy = replace(policy, weights=weights)
-        else:
-            theta, covariance, now = _theta_step(plan, policy, read, draw, covariance)
-            policy = replace(policy, theta=theta)
-        if draw >= passes - 3 and abs(now - before) < tolerance:
-            break
-        before = now
-    return policy
-
-
-def _first_theta(plan: Plan, at: Ints) -> Tensor:
-    """Each item's log rate in the slots of the days it was live, and no leaning."""
-    items = plan.slates.items[at]
-    count = np.bincount(items[items >= 0], minlength=len(plan.slates.item_ids))
-    theta = torch.zeros(len(count), plan.slots.state.shape[1])
-    theta[:, 0] = torch.from_numpy(np.log((count + 0.5) / (slots_live(plan.slates, at) + 0.5)))
-    return theta
-
-
-def _theta_step(plan: Plan, policy: Policy, at: Ints, draw: int, covariance: Tensor) -> tuple[Tensor, Tensor, float]:
-    """A Newton step of all θ_x under their prior, the prior's covariance by steps of EM, mean log-likelihood.
-
-    The curvature is Σ p z zᵀ, an upper bound of Σ p (1 − p) z zᵀ, but that of where the step begins: where an item was
-    shown to users it was hardly expected to be shown to, it is far too flat. So no step moves an item's scores by more
-    than `_LONGEST`, root of the mean square over slates.
-    """
-    items, k = policy.theta.shape
-    upper = torch.triu_indices(k, k)
-    slope, flat, log_p, slots = torch.zeros(items, k), torch.zeros(items, upper.shape[1]), 0.0, 0
-    for chunk in chunks(plan, at, draw):
-        choice = choice_of(policy, chunk)
-        row, column = torch.nonzero(chunk.items >= 0, as_tuple=True)
-        item, expected, z = chunk.items[row, column], choice.shown[row, column][:, None], chunk.state
-        slope.index_add_(0, item, z[row] * (1 - expected))
-        slope.index_add_(0, chunk.candidates, choice.others.T @ z, alpha=-1)
-        pairs = z[:, upper[0]] * z[:, upper[1]]
-        flat.index_add_(0, item, pairs[row] * expected)
-        flat.index_add_(0, chunk.candidates, choice.others.T @ pairs)
-        log_p += float(choice.log_p.sum(dtype=torch.float64))
-        slots += len(row)
-    curve = torch.zeros(items, k, k)
-    curve[:, upper[0], upper[1]] = flat
-    curve[:, upper[1], upper[0]] = flat
-    state = torch.from_numpy(plan.slots.state[at]).double()
-    seen = state.T @ state / max(len(state), 1)
-    theta, covariance = _posterior(policy.theta.double(), slope.double(), curve.double(), covariance, seen)
-    return theta.float(), covariance, log_p / max(slots, 1)
-
-
-def _posterior(theta: Tensor, slope: Tensor, curve: Tensor, covariance: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
-    start, unit = theta, torch.eye(theta.shape[1], dtype=torch.float64)
-    for _ in range(_EM_STEPS):
-        mean, precision = theta.mean(0), torch.linalg.inv(covariance)
-        left = torch.linalg.inv(curve + precision)
-        step = (left @ (slope - (start - mean) @ precision)[:, :, None]).squeeze(-1)
-        moved = ((step @ seen) * step).sum(1).clamp(min=0).sqrt()  # an item's scores
-        theta = start + step * (_LONGEST / moved.clamp(min=_LONGEST))[:, None]
-        away = theta - theta.mean(0)
-        spread = away.T @ away / len(away) + left.mean(0)
-        covariance = (spread + spread.T) / 2 + 1e-6 * unit
-    return theta, covariance
-
-
-def _weight_step(
-    plan: Plan, policy: Policy, at: Ints, draw: int, allowed: Tensor, ridge: float
-) -> tuple[Tensor, float]:
-    """A Newton step of W, its curvature Σ ℓ ℓᵀ ⊗ the mean covariance of e, and the mean log-likelihood."""
-    wide, f = policy.weights.shape
-    slope, outer, spread = torch.zeros(wide, f), torch.zeros(wide, wide), torch.zeros(f, f)
-    log_p, slots = 0.0, 0
-    for chunk in chunks(plan, at, draw):
-        choice = choice_of(policy, chunk)
-        row, column = torch.nonzero(chunk.items >= 0, as_tuple=True)
-        many = (chunk.items >= 0).sum(1, keepdim=True)
-        traits = policy.traits[chunk.candidates]
-        mean = choice.others @ traits
-        surplus = policy.traits[chunk.items[row, column]] * (1 - choice.shown[row, column])[:, None]
-        slope += chunk.liking.T @ (-mean).index_add_(0, row, surplus)
-        outer += (chunk.liking * many).T @ chunk.liking
-        spread += traits.T @ (choice.others.sum(0)[:, None] * traits) - mean.T @ (mean / many)
-        log_p += float(choice.log_p.sum(dtype=torch.float64))
-        slots += len(row)
-    liking, trait = torch.nonzero(allowed, as_tuple=True)
-    curve = outer.double()[liking][:, liking] * spread.double()[trait][:, trait] / max(slots, 1)
-    curve += ridge * torch.eye(len(liking), dtype=torch.float64)
-    step = torch.zeros(wide, f, dtype=torch.float64)
-    step[liking, trait] = torch.linalg.solve(curve, (slope - ridge * policy.weights)[liking, trait].double())
-    # the mean square of a slot's scores that the step makes differ between the items it could show
-    moved = float(((outer.double() @ step) * (step @ spread.double())).sum().clamp(min=0)) ** 0.5 / max(slots, 1)
-    weights = policy.weights + (step * (_LONGEST / max(moved, _LONGEST))).float()
-    return weights, log_p / max(slots, 1)
-
-
-# What is read off a fit
-
-
-# The check

@@ -32,7 +32,7 @@ def choice_log_likelihood(shown: Tensor, others: Tensor) -> Tensor:
 class Policy:
     """A conditional logit: scores of items are bilinear in what is known of the slot."""
 
-    theta: Tensor  # (items, K)
+    theta: Tensor  # (items, K), float64 as all of them
     weights: Tensor  # (memories · F, F)
     traits: Tensor  # (items, F)
 
@@ -52,17 +52,25 @@ def choice_of(policy: Policy, chunk: Chunk) -> _Choice:
     key = torch.cat([policy.theta[chunk.candidates], policy.traits[chunk.candidates]], 1)
     score = query @ key.T  # (n, m)
     real = chunk.items >= 0
-    safe = chunk.items.clamp(min=0)
-    mine = torch.cat([policy.theta[safe], policy.traits[safe]], -1)  # (n, size, K + F)
-    shown = torch.where(real, (mine @ query[:, :, None]).squeeze(-1), -torch.inf)
+    shown = torch.where(real, _of_shown(policy, chunk, query, score), -torch.inf)
     top = torch.maximum(score.amax(1), shown.amax(1))
-    raw = (score - top[:, None]).exp_()
+    raw = score.sub_(top[:, None]).exp_()
     row, column = torch.nonzero(chunk.place >= 0, as_tuple=True)
     raw[row, chunk.place[row, column]] = 0
-    raw *= chunk.weight
+    if (chunk.weight != 1).any():
+        raw *= chunk.weight
     rest = raw.sum(1)
     log_p = choice_log_likelihood(shown - top[:, None], rest.clamp(min=1e-30).log())
     # 1 / what is left to choose from at each place
     per_place = torch.where(real, (log_p - (shown - top[:, None])).exp(), 0.0)
     expected = torch.where(real, (shown - top[:, None]).exp() * per_place.cumsum(1), 0.0)
     return _Choice(log_p, expected, raw.mul_(per_place.sum(1, keepdim=True)))
+
+
+def _of_shown(policy: Policy, chunk: Chunk, query: Tensor, score: Tensor) -> Tensor:
+    """(n, size) scores of the items shown; any number where there is none."""
+    if not ((chunk.items >= 0) & (chunk.place < 0)).any():
+        return score.gather(1, chunk.place.clamp(min=0))
+    safe = chunk.items.clamp(min=0)
+    mine = torch.cat([policy.theta[safe], policy.traits[safe]], -1)  # (n, size, K + F)
+    return (mine @ query[:, :, None]).squeeze(-1)
