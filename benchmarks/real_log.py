@@ -68,14 +68,14 @@ def report(found, slopes):
     def tell(what, metric, ours, se=None, goal=None, met=None):
         rows.append(result_row(what, metric, ours, se, None, goal, met))
 
-    low, high = found["interval"] or (None, None)
-    tell(LOG, "held-out slope", found["slope"], found["se"])
+    low, high = found.items.interval or (None, None)
+    tell(LOG, "held-out slope", found.items.slope, found.items.se)
     tell(LOG, "held-out slope, 95% from", low)
     tell(LOG, "held-out slope, 95% to", high)
     for name in ("rewards", "personal"):
-        if found[name] is not None:
-            tell(LOG, f"held-out slope, {name}", found[name]["slope"], found[name]["se"])
-    tell(LOG, "flagged by the balance check", float(found["balance"]["flagged"]))
+        if (part := getattr(found, name)) is not None:
+            tell(LOG, f"held-out slope, {name}", part.slope, part.se)
+    tell(LOG, "flagged by the balance check", float(found.flagged))
     if slopes:
         slope, se = np.array(slopes).T
         share, error = shares_of_nothing(slopes)
