@@ -175,12 +175,12 @@ def test_where_effects_cannot_be_estimated_a_sentence_says_why(tmp_path):
     outcome = ActivityTrace(5, scope="item", active_if="click")
     found, personal = reward.training.effects.estimate_effects(log, outcome, window, None, tmp_path)
     assert personal is None
-    assert found["warning"] is None
+    assert found.warning is None
     told = "days back to the same item in the next 5 days"
-    assert found["reason"].startswith(
+    assert found.reason.startswith(
         "they need an outcome of the user that is told day by day, such as task=[active_days]"
     )
-    assert found["reason"].endswith(f"and it tells {told}")
+    assert found.reason.endswith(f"and it tells {told}")
     assert not (tmp_path / "effects.parquet").exists()
 
 
