@@ -1,6 +1,6 @@
 """Effects are the same however a log is cut into chunks of users, and in whatever order these are read."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
 
@@ -28,6 +28,15 @@ FEEDBACK = ("click", "listen_ms", "survey")
 OUTCOME = ActivityTrace(5)
 SETTINGS = {"folds": FOLDS, "most_weight": 5.0, "seed": 0}
 TOLERANCE = 1e-10
+ARGUMENTS = SETTINGS | {
+    "gate": "click",
+    "rare": ["survey"],
+    "group": "creator",
+    "smooth_days": 30.0,
+    "curve_rounds": 2,
+    "joint_rounds": 2,
+    "personal": None,
+}
 CUTS = [(chunks, order) for chunks in (1, 3, 17) for order in ("forwards", "backwards", "shuffled")]
 
 
@@ -158,8 +167,7 @@ def whole(prepared):
 
 
 def estimate(prepared):
-    roles = {"gate": "click", "rare": ["survey"], "group": "creator", "personal": None}
-    return estimate_effects(prepared, OUTCOME, **SETTINGS, **roles, smooth_days=30.0, curve_rounds=2, joint_rounds=2)
+    return estimate_effects(prepared, OUTCOME, **ARGUMENTS)
 
 
 @pytest.mark.parametrize(("count", "order"), CUTS)
@@ -195,3 +203,13 @@ def test_excursion_effects_are_those_of_the_whole_log(prepared, count, order):
     np.testing.assert_allclose(numbers(found), numbers(one), rtol=TOLERANCE, atol=TOLERANCE)
     np.testing.assert_allclose(found.model.coefficients, one.model.coefficients, rtol=TOLERANCE)
     assert found.model.calibration.slope == pytest.approx(one.model.calibration.slope, rel=TOLERANCE)
+
+
+def test_a_log_on_disk_is_read_in_the_chunks_that_it_says(prepared, whole, tmp_path):
+    prepared.write(tmp_path / "log", "stamp", {})
+    read, _ = PreparedLog.read(tmp_path / "log", "stamp")
+    few = replace(read, chunk_rows=1000)
+    assert len(list(few.chunks())) > 3
+    np.testing.assert_allclose(numbers(estimate(few)), numbers(whole), rtol=TOLERANCE, atol=TOLERANCE)
+    alone = estimate_effects(prepared.log, OUTCOME, **ARGUMENTS)
+    np.testing.assert_array_equal(numbers(alone), numbers(whole))
