@@ -120,10 +120,9 @@ class Rarity(EffectModel):
 
 def by_rarity(log, outcome, *, scale, seed, propensity):
     """Effects in days that fall with how often an item was shown."""
-    shown = log.events.collect()["item_id"].value_counts().sort("item_id")
-    effect = scale / shown["count"].to_numpy()
-    items = pl.DataFrame({"item_id": shown["item_id"], "exposures": shown["count"], "mean": effect, "std": 0.0})
-    model = Rarity(shown["item_id"].to_numpy(), effect)
+    effect = scale / np.maximum(log.exposures, 1)
+    items = pl.DataFrame({"item_id": log.items["item_id"], "exposures": log.exposures, "mean": effect, "std": 0.0})
+    model = Rarity(log.items["item_id"].to_numpy(), effect)
     return EstimatedEffects(items, model.calibration, model, {}, None)
 '''
 SOURCE = '''

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from reward.causal.choosing import Chosen
     from reward.causal.diagnostics.calibration_slope import CalibrationSlope
     from reward.causal.diagnostics.policy_shift import PolicyShift
-    from reward.data.event_log import EventLog
+    from reward.data.prepared import PreparedLog
     from reward.features.events import Features
     from reward.outcomes.protocol import DailyOutcome
 
@@ -178,12 +178,12 @@ class EffectEstimator(Protocol):
     """Estimates effects from a log; its own settings are bound to it, by a yaml or by `functools.partial`."""
 
     def __call__(
-        self, log: EventLog, outcome: DailyOutcome, *, seed: int, propensity: Doubles, **settings: Any
+        self, log: PreparedLog, outcome: DailyOutcome, *, seed: int, propensity: Doubles, **settings: Any
     ) -> EstimatedEffects:
         """Estimate the effect of each item.
 
         Args:
-            log: a checked log, cut where it is to be known.
+            log: as it is to be known; its users are read some at a time, ``for users in log.chunks()``.
             outcome: what effects are on.
             seed: draws whatever is drawn: the same seed gives the same effects.
             propensity: (events,) probability with which each row's item was shown.

@@ -115,7 +115,7 @@ def prepare(run: Run) -> Ready:
     if run.folder.has_artifact:
         return Ready(read, prepared, None, partial(saved_function, run.folder), None, None)
     check_effects(run.plain, prepared.log)
-    unused = check_propensities(prepared.known_at(read.window.validation_end).log)
+    unused = check_propensities(prepared.known_at(read.window.validation_end))
     if unused is not None:
         say(f"The log's propensities are not used, and estimated instead: {unused}.")
     return assembled(config, read, prepared)

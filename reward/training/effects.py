@@ -76,18 +76,17 @@ def estimated_effects(
             "they need an outcome of the user that is told day by day, such as task=[active_days] with "
             f"scope=user, and it tells {outcome.unit}"
         )
-    known = prepared.log
-    estimated, unused = None, check_propensities(known)
-    if unused is None and PROPENSITY in known.events.collect_schema().names():
-        propensity = known.events.select(PROPENSITY).collect().to_series().to_numpy()
+    estimated, unused, events = None, check_propensities(prepared), prepared.log.events
+    if unused is None and PROPENSITY in events.collect_schema().names():
+        propensity = events.select(PROPENSITY).collect().to_series().to_numpy()
     else:
-        estimated = instantiate(config.propensities, _convert_="all")(known)
+        estimated = instantiate(config.propensities, _convert_="all")(prepared)
         propensity = estimated.propensity
     kept = {name: value for name, value in (roles or {}).items() if name in config.causal}
-    effects = instantiate(config.causal)(known, outcome, seed=config.seed, propensity=propensity, **kept)
+    effects = instantiate(config.causal)(prepared, outcome, seed=config.seed, propensity=propensity, **kept)
     balance, unchecked = None, ""
     try:
-        balance = instantiate(config.balance)(known, propensity, half=None if estimated is None else estimated.half)
+        balance = instantiate(config.balance)(prepared, propensity, half=None if estimated is None else estimated.half)
     except SchemaError as error:
         unchecked = str(error)
     model = effects.model

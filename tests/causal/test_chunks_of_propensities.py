@@ -9,7 +9,7 @@ import pytest
 from reward.causal.propensity.conditional_logit import estimate_propensities, propensities_of
 from reward.causal.propensity.plausibility import check_chunks, check_propensities
 from reward.causal.propensity.scales import ColumnScales, Levels, one_hot
-from reward.data.prepared import PreparedLog
+from reward.data.prepared import Origin, PreparedLog
 from reward.statistics.sums import total
 
 SMALL = {"gate": "click", "spans_days": [3, 14], "memory_clicks": [5], "embedding_size": 4, "passes": 3}
@@ -72,8 +72,7 @@ def test_what_is_not_kept_is_read_anew(way):
 
 def test_a_log_on_disk_is_read_in_chunks(way, tmp_path):
     prepared, told, wanted = way
-    prepared.write(tmp_path / "log", "stamp", {})
-    read, _ = PreparedLog.read(tmp_path / "log", "stamp")
+    read = prepared.kept_in(tmp_path / "log", "stamp", Origin())
     same(estimate_propensities(replace(read, chunk_rows=len(prepared) // 3), **told), wanted)
 
 

@@ -185,6 +185,8 @@ ELSEWHERE = {
     "statistics.bootstrap.percentiles": "of draws, behind interval",
     "statistics.bootstrap.sums_by": "of checked codes",
     "statistics.user_hash.mixed": "of any words",
+    "statistics.cells.cell_sums": "of checked codes",
+    "statistics.random.uniforms": "of any seed: test_random.py",
     "statistics.sums.fold": "of an estimator: test_sums.py",
     "statistics.sums.total": "of states: test_sums.py",
     "evaluation.measure.measurements": "behind evaluate_against",

@@ -19,7 +19,7 @@ from reward.causal.item_effects.effect_curve import effect_curve
 from reward.causal.item_effects.ipw import ipw_estimates
 from reward.causal.item_effects.shrinkage import effects_by_fold, left_out
 from reward.data.event_log import EventLog
-from reward.data.prepared import PreparedLog, UserRows
+from reward.data.prepared import Origin, PreparedLog, UserRows
 from reward.data.validation import check
 from reward.outcomes.activity import ActivityTrace
 
@@ -206,9 +206,7 @@ def test_excursion_effects_are_those_of_the_whole_log(prepared, count, order):
 
 
 def test_a_log_on_disk_is_read_in_the_chunks_that_it_says(prepared, whole, tmp_path):
-    prepared.write(tmp_path / "log", "stamp", {})
-    read, _ = PreparedLog.read(tmp_path / "log", "stamp")
-    few = replace(read, chunk_rows=1000)
+    few = replace(prepared.kept_in(tmp_path / "log", "stamp", Origin()), chunk_rows=1000)
     assert len(list(few.chunks())) > 3
     np.testing.assert_allclose(numbers(estimate(few)), numbers(whole), rtol=TOLERANCE, atol=TOLERANCE)
     alone = estimate_effects(prepared.log, OUTCOME, **ARGUMENTS)
