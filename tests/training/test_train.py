@@ -30,8 +30,6 @@ SMALL = [
     "evaluation.intervals.resamples=20",
     "evaluation.intervals.min_slice_users=5",
 ]
-# of runs beside the one that is judged in full
-QUICK = ["evaluation.boosting=null", "evaluation.logistic.strengths=[100]", "evaluation.intervals.resamples=2"]
 
 
 def small_log(users=60, days=20, seed=0):
@@ -58,8 +56,7 @@ command = scripts.run
 
 
 def trained(folder, events, *arguments, cwd):
-    told = [f"data.events={events}", f"hydra.run.dir={folder}", *arguments]
-    done = command("train.py", *SMALL, *QUICK, *told, cwd=cwd, drawn=False)
+    done = command("train.py", *SMALL, f"data.events={events}", f"hydra.run.dir={folder}", *arguments, cwd=cwd)
     assert done.returncode == 0, done.stdout + done.stderr
     return done
 
@@ -83,9 +80,7 @@ def place(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def run(place):
-    told = [f"data.events={place / 'events.parquet'}", f"hydra.run.dir={place / 'run'}"]
-    done = command("train.py", *SMALL, *told, cwd=place)
-    assert done.returncode == 0, done.stdout + done.stderr
+    trained(place / "run", place / "events.parquet", cwd=place)
     return place / "run"
 
 
@@ -108,7 +103,7 @@ def test_every_encoder_becomes_a_scoring_function(place, file):
     small = [one for one in SMALL if not one.startswith("encoder.") or one[len("encoder.") :].split("=")[0] in takes]
     folder, events = place / file.stem, place / "events.parquet"
     told = [f"encoder={file.stem}", "trainer.max_epochs=1", f"data.events={events}", f"hydra.run.dir={folder}"]
-    done = command("train.py", *small, *QUICK, *told, cwd=place, drawn=False)
+    done = command("train.py", *small, *told, cwd=place)
     assert done.returncode == 0, done.stdout + done.stderr
     with pytest.warns(reward.ArtifactWarning, match="propensities"):
         fn = reward.load(folder / "reward")
@@ -292,11 +287,11 @@ def test_a_run_stopped_after_an_epoch_resumes_to_the_weights_of_an_unbroken_one(
         f"runpy.run_path({str(ROOT / 'train.py')!r}, run_name='__main__')\n"
     )
     events = f"data.events={place / 'events.parquet'}"
-    died = command(script, *SMALL, *QUICK, events, f"hydra.run.dir={killed}", cwd=place)
+    died = command(script, *SMALL, events, f"hydra.run.dir={killed}", cwd=place)
     assert died.returncode == 9, died.stdout + died.stderr
     assert not (killed / "reward").exists()
     assert torch.load(killed / "checkpoints" / "last.ckpt", weights_only=True)["epoch"] == 0
-    done = command("train.py", f"resume={killed}", cwd=place, drawn=False)
+    done = command("train.py", f"resume={killed}", cwd=place)
     assert done.returncode == 0, done.stdout + done.stderr
     assert_same(weights(run), weights(killed))
 
