@@ -13,6 +13,7 @@ import polars as pl
 import pytest
 import torch
 from estimators import PERSONAL
+from figures import undrawn
 from pytorch_lightning import Trainer
 from torch import nn
 
@@ -277,6 +278,13 @@ def learn(tmp_path_factory):
         return model, first, trainer.callback_metrics
 
     return learnt
+
+
+@pytest.fixture
+def undrawn_figures():
+    """Reports of this test have empty drawings."""
+    with undrawn():
+        yield
 
 
 @pytest.fixture

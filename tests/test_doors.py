@@ -1,12 +1,14 @@
 """One more of a kind is one code file and one yaml, wherever they are: a toy of each is trained, saved and loaded."""
 
 import sys
+from contextlib import nullcontext
 from datetime import UTC, datetime
 
 import numpy as np
 import polars as pl
 import pytest
 import torch
+from figures import undrawn
 
 import reward
 from benchmarks.kill_and_resume import small_log
@@ -186,6 +188,7 @@ SETTINGS = [
     for name, value in QUICK.items()
     if not name.startswith(("task.", "encoder.", "causal."))
 ]
+DRAWN = ("task=[active_days,odd_days,sharp]", "causal=rarity")  # whose reports are others than a usual run's
 
 
 @pytest.fixture(scope="module")
@@ -208,8 +211,18 @@ def log():
     return reward.read_log(small_log(), feedback=["click"], end=datetime(2024, 3, 21, tzinfo=UTC))
 
 
-def trained(log, toys, *settings, folder):
-    return reward.fit(log, settings=[toys, *SETTINGS, *settings], folder=folder, silent=True)
+@pytest.fixture(scope="module")
+def trained(toys, log, tmp_path_factory):
+    """A setting -> the run with it and the function that came of it; a run is made once."""
+    made = {}
+
+    def run_with(setting):
+        if setting not in made:
+            folder = tmp_path_factory.mktemp("run") / "run"
+            made[setting] = reward.fit(log, settings=[toys, *SETTINGS, setting], folder=folder, silent=True), folder
+        return made[setting]
+
+    return run_with
 
 
 @pytest.mark.parametrize(
@@ -222,22 +235,25 @@ def trained(log, toys, *settings, folder):
         ("causal=rarity", "toys.effects", lambda it: it.effects),
     ],
 )
-def test_a_part_from_elsewhere_is_trained_judged_saved_and_loaded(setting, module, kind, toys, log, tmp_path):
-    function = trained(log, toys, setting, folder=tmp_path / "run")
+def test_a_part_from_elsewhere_is_trained_judged_saved_and_loaded(setting, module, kind, trained, log):
+    with nullcontext() if setting in DRAWN else undrawn():
+        function, run = trained(setting)
     assert type(kind(function)).__module__ == module
     trust = ("toys.encoders", "toys.heads", "toys.outcomes", "toys.effects")
-    loaded = reward.load(tmp_path / "run/reward", trust=trust)
+    loaded = reward.load(run / "reward", trust=trust)
     events = log.events.collect()
     np.testing.assert_array_equal(
         loaded.scores(events)["reward"].to_numpy(), function.scores(events)["reward"].to_numpy()
     )
-    assert reward.evaluate(tmp_path / "run", settings=["evaluation.boosting=null"], silent=True)["metrics"]
+    quick = ["evaluation.boosting=null", "evaluation.intervals.resamples=2", "evaluation.logistic.strengths=[100]"]
+    with undrawn():
+        assert reward.evaluate(run, settings=quick, silent=True)["metrics"]
     with pytest.raises(reward.ArtifactError, match=r"load it with trust=\('toys\."):
-        reward.load(tmp_path / "run/reward")
+        reward.load(run / "reward")
 
 
-def test_an_outcome_from_elsewhere_has_causal_rewards(toys, log, tmp_path):
-    function = trained(log, toys, "task=[odd_days]", folder=tmp_path / "run")
+def test_an_outcome_from_elsewhere_has_causal_rewards(trained):
+    function, _ = trained("task=[odd_days]")
     assert function.effects is not None
     assert function.unit == "odd active days in the next 5 days"
 
@@ -250,10 +266,10 @@ def test_a_log_source_from_elsewhere_is_one_function_and_one_yaml(toys, log, tmp
     assert function.fingerprint == same.fingerprint
 
 
-def test_a_ranking_loss_from_elsewhere_trains_a_ranker(toys, log, tmp_path):
+def test_a_ranking_loss_from_elsewhere_trains_a_ranker(toys, log):
     from toys.losses import distance  # type: ignore[import-not-found]
 
-    function = trained(log, toys, "task=[active_days]", folder=tmp_path / "run")
+    function = reward.fit(log, settings=[toys, *SETTINGS, "refit=none"], evaluate=False, silent=True)
     events = log.events.collect()
     history = function.encode(events, now=events["timestamp"].max())
     items = events["item_id"].unique(maintain_order=True).to_list()

@@ -37,9 +37,9 @@ def test_a_drawn_log_has_the_rows_it_is_asked_for_and_true_propensities(scale):
     assert ((shown["len"] - expected) ** 2 / expected).sum() < 2 * len(shown)  # a chi-square of so many items
 
 
-def test_what_a_feature_does_is_found_where_an_item_has_ten_rows(tmp_path):
-    found = run(tmp_path, 100_000, 10_000)
-    assert found["rows"] > 95_000
+def test_what_a_feature_does_is_found_where_an_item_has_ten_rows(scale):
+    found = scale.measure(50_000, 5_000)
+    assert found["rows"] > 47_500
     assert found["Pearson"] > 0.5
     assert found["held-out slope / its standard error"] > 1.96
     assert found["held-out slope"] == pytest.approx(1, abs=0.6)

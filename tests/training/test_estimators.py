@@ -24,10 +24,12 @@ SETTINGS = [
     "evaluation.intervals.resamples=5",
     "evaluation.intervals.min_slice_users=5",
     "evaluation.boosting=null",
+    "evaluation.logistic.strengths=[100]",
 ]
 
 
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.usefixtures("undrawn_figures")
 @pytest.mark.parametrize(
     ("choice", "kind", "column"),
     [("personalized", PersonalizedEffect, "anchor"), ("excursion", ExcursionEffect, "users")],

@@ -36,6 +36,7 @@ QUICK = {
     "features.min_item_events": 2,
     "logger": "csv",
 }
+pytestmark = pytest.mark.usefixtures("undrawn_figures")  # but for the run that all of them share
 END = datetime(2024, 3, 21, tzinfo=UTC)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from figures import undrawn
 from safetensors.torch import load_file
 
 import reward
@@ -27,6 +28,7 @@ from reward.training.refit import refit_facts  # noqa: E402
 from reward.training.stages import Stages  # noqa: E402
 
 HEAD = "heads.active_days"  # its weights
+pytestmark = pytest.mark.usefixtures("undrawn_figures")
 WINDOW = {"start": "2024-03-01", "train_end": "2024-03-13", "validation_end": "2024-03-17", "end": "2024-03-21"}
 SMALL = [
     "data=log",
@@ -45,6 +47,7 @@ SMALL = [
     "trainer.accelerator=cpu",
     "evaluation.intervals.resamples=5",
     "evaluation.boosting=null",
+    "evaluation.logistic.strengths=[100]",
     "correction.least_gain=-100",
     "logger=csv",
 ]
@@ -93,9 +96,10 @@ def place(tmp_path_factory):
 @pytest.fixture(scope="module")
 def runs(place):
     """A run for each of the three settings."""
-    return {
-        what: run_of(place / what, place / "events.parquet", f"refit={what}") for what in ("none", "effects", "all")
-    }
+    with undrawn():
+        return {
+            what: run_of(place / what, place / "events.parquet", f"refit={what}") for what in ("none", "effects", "all")
+        }
 
 
 def weights(folder):
@@ -165,7 +169,7 @@ def test_the_artefact_and_its_card_say_what_was_judged_before(runs):
 
 def judge_again(run):
     folder = RunFolder.reopen(run, called="run")
-    told = ["evaluation.boosting=null", "evaluation.intervals.resamples=5", f"run={run}"]
+    told = [*(it for it in SMALL if it.startswith("evaluation.")), f"run={run}"]
     settings = plain_values(composed("evaluate", told))
     evaluate(folder, settings, Stages(train.say))
     folder.release()

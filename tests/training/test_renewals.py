@@ -5,6 +5,7 @@ import shutil
 
 import polars as pl
 import pytest
+from figures import undrawn
 from renewals import end, service
 
 import reward
@@ -26,6 +27,7 @@ LOG = [
 ]
 MAIN = [*LOG, "task=[renewed_within]", f"task.renewed_within.outcome.horizon_days={HORIZON}"]
 pytestmark = pytest.mark.filterwarnings("ignore::reward.ArtifactWarning")
+BESIDE = pytest.mark.usefixtures("undrawn_figures")
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +35,16 @@ def place(tmp_path_factory):
     """A log and its renewals: seed 1, of settings that were chosen on seeds 0, 2, 4 and 6."""
     folder = tmp_path_factory.mktemp("renewals")
     shown, renewed, _ = service(1, users=300)
+    shown.write_parquet(folder / "events.parquet")
+    renewed.write_parquet(folder / "renewals.parquet")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def few(tmp_path_factory):
+    """A log of a few users and their renewals, where numbers do not matter."""
+    folder = tmp_path_factory.mktemp("few")
+    shown, renewed, _ = service(1, users=60)
     shown.write_parquet(folder / "events.parquet")
     renewed.write_parquet(folder / "renewals.parquet")
     return folder
@@ -94,7 +106,8 @@ def test_the_run_is_judged_again_by_the_same_numbers_where_the_file_moved(run, p
     folder = RunFolder.reopen(tmp_path / "run", called="run")
     settings = evaluation | {"moved": {"outcomes": {"renewal": str(tmp_path / "moved.parquet")}}}
     settings["evaluation"]["intervals"]["resamples"] = 30
-    evaluate(folder, settings, Stages(lambda text: None, first=False))
+    with undrawn():
+        evaluate(folder, settings, Stages(lambda text: None, first=False))
     folder.release()
     first, again = (
         json.loads((it / "metrics.json").read_text())["metrics"] for it in (run, tmp_path / "run" / "evaluation")
@@ -116,9 +129,10 @@ def test_what_was_known_of_a_row_at_a_moment_cannot_be_told_without_renewals(run
         fn.score_events(pl.read_parquet(place / "events.parquet"), as_of=end())
 
 
-def test_a_run_is_not_resumed_on_renewals_that_changed(place, trained, tmp_path, monkeypatch):
+@BESIDE
+def test_a_run_is_not_resumed_on_renewals_that_changed(few, trained, tmp_path, monkeypatch):
     for name in ("events.parquet", "renewals.parquet"):
-        shutil.copy(place / name, tmp_path / name)
+        shutil.copy(few / name, tmp_path / name)
 
     def crash(*arguments, **settings):
         raise RuntimeError("the judge is ill")
@@ -134,7 +148,7 @@ def test_a_run_is_not_resumed_on_renewals_that_changed(place, trained, tmp_path,
     stages, caught = trained(
         tmp_path / "run",
         f"resume={tmp_path / 'run'}",
-        f"data.outcomes={{renewal:{place / 'renewals.parquet'}}}",
+        f"data.outcomes={{renewal:{few / 'renewals.parquet'}}}",
     )
     assert (stages.failed, caught) == ([], None)
 
@@ -178,12 +192,13 @@ def test_renewals_are_predicted_beside_active_days(place, trained, tmp_path):
         ),
     ],
 )
-def test_what_does_not_fit_is_refused_before_training(place, trained, tmp_path, overrides, message):
+def test_what_does_not_fit_is_refused_before_training(few, trained, tmp_path, overrides, message):
     with pytest.raises((RefusedError, ValueError), match=message):
-        trained(tmp_path / "run", *MAIN, *files(place), *overrides)
+        trained(tmp_path / "run", *MAIN, *files(few), *overrides)
     assert not (tmp_path / "run" / "reward").exists()
 
 
+@BESIDE
 def test_rows_set_aside_are_kept_with_the_reason_and_strangers_are_said(place, trained, tmp_path, capsys):
     renewals = pl.read_parquet(place / "renewals.parquet")
     stranger = renewals.head(1).with_columns(user_id=pl.lit(10**6, pl.Int64))
