@@ -10,6 +10,7 @@ import reward
 from reward.data.event_log import SchemaError
 from reward.data.outcome_events import COPY, kind_of_outcome, outcome_end_day
 from reward.data.parquet import read
+from reward.data.prepared import PreparedLog
 from reward.data.split import EPOCH, Split, known_at
 from reward.data.validation import check
 from reward.outcomes.event_within import EventWithin
@@ -193,17 +194,23 @@ def test_nothing_after_the_cut_is_known():
     assert known.equals(EventWithin("renewal", 4).label(without, START + 5).collect())
 
 
+def prepared(log):
+    return PreparedLog.of(check(log).log)
+
+
 def test_an_outcome_file_that_changed_is_another_log():
     frame = renewals((1, 1), (2, 5), (3, 9))
-    log = check(log_with(frame)).log
-    written = fingerprints(log, WINDOW)
-    assert same_log(log, WINDOW, written) == (log, None)
-    earlier = check(log_with(renewals((1, 2), (2, 5), (3, 9)))).log
+    log = prepared(log_with(frame))
+    written = fingerprints(log.log, WINDOW)
+    same, changed = same_log(log, WINDOW, written)
+    assert same is log
+    assert changed is None
+    earlier = prepared(log_with(renewals((1, 2), (2, 5), (3, 9))))
     with pytest.raises(SchemaError, match="its items or its outcome events, have changed"):
         same_log(earlier, WINDOW, written)
-    grown = check(log_with(pl.concat([frame, renewals((1, 9.5))]), end=FIRST + timedelta(days=20))).log
+    grown = prepared(log_with(pl.concat([frame, renewals((1, 9.5))]), end=FIRST + timedelta(days=20)))
     assert "has grown" in same_log(grown, WINDOW, written)[1]
-    shorter = check(log_with(frame, outcomes_end={"renewal": "2024-05-06"})).log
+    shorter = prepared(log_with(frame, outcomes_end={"renewal": "2024-05-06"}))
     with pytest.raises(SchemaError, match="its outcome events, have changed"):
         same_log(shorter, WINDOW, written)
 

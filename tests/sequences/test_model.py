@@ -35,7 +35,8 @@ def data(log, outcome, features, windows_of_time):
 def few(log, outcome, features, windows_of_time):
     """The data of a few users."""
     log = replace(log, events=log.events.filter(pl.col("user_id") < 12))
-    data = StreamData(log, outcome, features, windows_of_time, max_events=16, batch_rows=50, members=2, seed=0)
+    small = BATCHES | {"batch_rows": 50}
+    data = StreamData(log, {TASK: outcome}, features, windows_of_time, reward=TASK, **small)
     data.setup()
     return data
 
