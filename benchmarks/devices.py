@@ -23,7 +23,7 @@ from pytorch_lightning.profilers import SimpleProfiler
 from rich.table import Table
 
 from reward.data.prepared import PreparedLog
-from reward.data.split import known_at, split
+from reward.data.split import split
 from reward.data.validation import check
 from reward.sequences.datamodule import Example
 from reward.training.assembly import Ready, assembled
@@ -105,7 +105,7 @@ def measure(
     model, data, function = ready.model, ready.data, ready.function().to(device.place)
     assert model is not None
     assert data is not None
-    known = known_at(ready.log, ready.window.train_end).events.collect()
+    known = ready.prepared.known_at(ready.window.train_end).log.events.collect()
     users = known["user_id"].unique(maintain_order=True)[:USERS]
     some = known.filter(pl.col("user_id").is_in(users.implode()))
     history = function.encode(some, now=known["timestamp"].max())
