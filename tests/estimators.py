@@ -5,6 +5,7 @@ from pathlib import Path
 
 import yaml
 
+from reward.causal.excursion.moderation import fit_moderation
 from reward.causal.user_effects.estimation import fit_user_effects
 
 CONF = Path(__file__).parents[1] / "conf" / "causal"
@@ -19,3 +20,7 @@ def settings_of(*path):
 
 
 PERSONAL = partial(fit_user_effects, **settings_of("personalized", "personal"))
+MODERATION = partial(
+    fit_moderation,
+    **settings_of("excursion", "moderation") | {"clusters": 400, "pushed_slates": 2000, "pushed_draws": 7},  # in little
+)

@@ -94,7 +94,7 @@ def estimate_effects(
         Kennedy, "Towards optimal doubly robust estimation of heterogeneous causal effects" (2023); Robins' structural
         nested mean models; Efron & Morris, "Stein's estimation rule and its competitors" (1973).
     """
-    prepared = log if isinstance(log, PreparedLog) else PreparedLog.of(log)
+    prepared = PreparedLog.of(log)
     check_log(prepared.log, propensity, gate=gate, rare=rare, group=group)
     shown = exposures_of(
         prepared, outcome, propensity, folds=folds, seed=seed, most_weight=most_weight, forecast=forecast

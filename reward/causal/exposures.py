@@ -21,7 +21,6 @@ from reward.columns import PROPENSITY
 from reward.data.event_log import EventLog, SchemaError, click_of
 from reward.data.prepared import PreparedLog, UserRows
 from reward.outcomes.protocol import DailyOutcome
-from reward.statistics.sums import total
 
 
 @dataclass(frozen=True)
@@ -43,19 +42,9 @@ class UserExposures:
     days: UserDays
 
     @property
-    def user(self) -> Ints:
-        """(n,) places in ``days.users``."""
-        return self.days.user[self.days.row]
-
-    @property
-    def fold(self) -> Ints:
-        """(n,) fold of each row's user."""
-        return self.days.fold[self.user]
-
-    @property
     def feedback(self) -> FeedbackRows:
         """What was answered."""
-        return FeedbackRows(self.users.log.events, self.item, self.fold)
+        return FeedbackRows(self.users.log.events, self.item, self.days.row_fold)
 
     def observed(self, effect: DayEffects) -> Observed:
         """These exposures with an estimate of what each of their days did."""
@@ -95,8 +84,7 @@ class Exposures:
     @cached_property
     def count(self) -> Doubles:
         """(items,) exposures of each item."""
-        size = len(self.table)
-        return total(np.bincount(chunk.item, minlength=size) for chunk in self.chunks).astype(np.float64)
+        return self.prepared.exposures.astype(np.float64)
 
     def observed(self, effects: Sequence[DayEffects]) -> list[Observed]:
         """Each chunk with what its days did."""

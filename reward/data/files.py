@@ -102,7 +102,7 @@ def _files(what: str, path: str) -> tuple[Path, list[Path]]:
         if not found:
             raise SchemaError(f"{what} at {path}: expected parquet files in this folder, found {_others(place)}")
         return place, found
-    matched = _matching(place)
+    matched = matching(place)
     found = [file for it in matched for file in ([it] if it.is_file() else _inside(it))]
     if found:
         return Path(os.path.commonpath([file.parent for file in found])), found
@@ -111,7 +111,7 @@ def _files(what: str, path: str) -> tuple[Path, list[Path]]:
     raise SchemaError(f"{what} at {path}: expected a file or folder, nothing is there{_nearby(place)}; check the path")
 
 
-def _matching(pattern: Path) -> list[Path]:
+def matching(pattern: Path) -> list[Path]:
     """The files and folders that a glob stands for, sorted."""
     try:
         return sorted(Path(pattern.anchor or ".").glob(str(pattern.relative_to(pattern.anchor))))

@@ -36,7 +36,7 @@ _CODES = ("offsets", "item", "day")
 _TABLES = ("events", "items", "outcomes")  # fields of an `EventLog` that are tables; the others are settings
 
 
-class Source(NamedTuple):
+class StoredRows(NamedTuple):
     """Where the rows of a log are read: a table that holds them, and rows that came later.
 
     Attributes:
@@ -155,18 +155,20 @@ class PreparedLog:
     users: pl.Series
     items: pl.DataFrame
     codes: Codes
-    source: Source
+    source: StoredRows
     first_day: int
     end_day: int
     chunk_rows: int = CHUNK_ROWS
 
     @classmethod
-    def of(cls, log: EventLog, *, chunk_rows: int = CHUNK_ROWS) -> Self:
-        """Code a checked log, in memory.
+    def of(cls, log: EventLog | PreparedLog, *, chunk_rows: int = CHUNK_ROWS) -> PreparedLog:
+        """Code a checked log, in memory; one that is prepared stays as it is.
 
         Raises:
             ValueError: its rows are not sorted by user, as those of a checked log are.
         """
+        if isinstance(log, PreparedLog):
+            return log
         events = log.events.collect()
         user = events[USER]
         first = np.flatnonzero(user.ne_missing(user.shift(1)).to_numpy()) if len(events) else np.zeros(0, np.int64)
@@ -181,7 +183,7 @@ class PreparedLog:
             items[ITEM].search_sorted(events[ITEM]).to_numpy().astype(np.int32),
             events.select(day_of(log).cast(pl.Int32)).to_series().to_numpy(),
         )
-        source = Source(held.events, offsets[:-1], offsets[1:], None)
+        source = StoredRows(held.events, offsets[:-1], offsets[1:], None)
         start, end = bounds(held) if len(events) else (0, 0)
         return cls(held, users, items, codes, source, start, end, chunk_rows)
 
@@ -224,10 +226,9 @@ class PreparedLog:
         if source.before is not None and source.before <= moment:
             return self
         log, early = known_at(self.log, day), pl.col(TIMESTAMP) < moment
-        until = np.append(0, np.cumsum(source.events.select(early).collect().to_series().to_numpy()))
-        count = until[source.stop] - until[source.start]
-        there = np.flatnonzero(count)
         mine = self.log.events.select(early).collect().to_series().to_numpy()
+        count = np.diff(np.append(0, np.cumsum(mine))[self.codes.offsets])
+        there = np.flatnonzero(count)
         shown = np.zeros(len(self.items), np.bool_)
         shown[self.codes.item[mine]] = True
         if log.items is not None:
@@ -239,7 +240,7 @@ class PreparedLog:
             users=self.users.gather(there),
             items=self.items.filter(shown),
             codes=Codes(np.append(0, np.cumsum(count[there])), code[self.codes.item[mine]], self.codes.day[mine]),
-            source=Source(source.events, source.start[there], source.stop[there], moment),
+            source=StoredRows(source.events, source.start[there], source.stop[there], moment),
             end_day=day,
         )
 
@@ -290,7 +291,7 @@ class PreparedLog:
         tables = {name: pl.scan_ipc(place / name) for name in record["sizes"] if name.endswith(".arrow")}
         users, shown = (tables[name].collect() for name in (_USERS, _ITEMS))
         log = _log_of(record["settings"], tables)
-        source = Source(log.events, codes.offsets[:-1], codes.offsets[1:], None)
+        source = StoredRows(log.events, codes.offsets[:-1], codes.offsets[1:], None)
         return cls(log, users[USER], shown, codes, source, *record["days"]), origin
 
     def _tables(self) -> dict[str, pl.LazyFrame]:

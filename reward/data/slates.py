@@ -162,7 +162,7 @@ class Slates:
 
 def slates_of(log: EventLog | PreparedLog) -> Slates:
     """The slates of all users of a checked log, see `slates_in`."""
-    prepared = log if isinstance(log, PreparedLog) else PreparedLog.of(log)
+    prepared = PreparedLog.of(log)
     return slates_in(prepared.every_user(), fold(Live(prepared.items[ITEM]), prepared.chunks()))
 
 

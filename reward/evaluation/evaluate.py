@@ -111,11 +111,12 @@ def judge(
     Raises:
         SchemaError: see `proposed_policies`; or policies are proposed for a log whose propensities can weight no row.
     """
-    log, events = prepared.log, prepared.every_user().events
+    log, everybody = prepared.log, prepared.every_user()
+    events = everybody.events
     labelled = function.outcome.label(log, window.end).collect()
     labels = {name: outcome.label(log, window.end).collect() for name, outcome in function.auxiliary.items()}
     asked = {name: it[ASKED] if ABSENT in function.auxiliary[name].states else None for name, it in labels.items()}
-    predicted = function.predict(prepared, forecast=True, expected=asked)
+    predicted = function.predict(everybody, forecast=True, expected=asked)
     rows = _Rows.of(function, log, window, events, predicted.scores, labelled)
     policies_found, no_policies = _worth(function, rows, window, proposed, level=intervals["level"], **policies)
     others = baselines(

@@ -24,7 +24,7 @@ from reward.evaluation.log_carries import Increment
 from reward.evaluation.policy_values import PolicyEstimate, PolicyValues
 from reward.evaluation.simulated_truth import MIN_ITEMS, AgainstTruth
 from reward.off_policy.feedback import MOST_OFF
-from reward.report.text import amount, interval_name, percentage, places, readable
+from reward.report.text import amount, figures, interval_name, percentage, places, readable
 
 _KNOWS: dict[str, tuple[str, ...]] = {
     BASE_RATE: (),
@@ -123,14 +123,10 @@ def auxiliary_sentences(tasks: Mapping[str, AuxiliaryTask]) -> list[str]:
 
 
 def _bracketed(estimate: Estimate) -> str:
-    if estimate.value is None:
+    value, ends = figures(estimate)
+    if value is None:
         return "unknown"
-    decimals = places([estimate])
-    value = readable(estimate.value, decimals)
-    if estimate.interval is None:
-        return f"{value} with no interval"
-    low, high = (readable(end, decimals) for end in estimate.interval)
-    return f"{value} [{low} to {high}]"
+    return f"{value} with no interval" if ends is None else f"{value} [{ends}]"
 
 
 def decomposition_sentences(evaluation: Evaluation) -> list[str]:

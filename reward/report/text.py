@@ -53,14 +53,24 @@ def amount(estimate: Estimate, *, unit: str, level: float) -> str:
     '0.500 days, 95% interval 0.480 to 0.520'
 
     """
-    if estimate.value is None:
+    value, ends = figures(estimate)
+    if value is None:
         return "no value"
+    return f"{value}{unit}, " + ("no interval" if ends is None else f"{interval_name(level)} {ends}")
+
+
+def figures(estimate: Estimate) -> tuple[str | None, str | None]:
+    """An estimate and the ends of its interval, with as many decimals as the interval is worth; None where unknown.
+
+    >>> figures(Estimate(0.5, 0.48, 0.52))
+    ('0.500', '0.480 to 0.520')
+
+    """
+    if estimate.value is None:
+        return None, None
     decimals = places([estimate])
-    value = readable(estimate.value, decimals)
-    if estimate.interval is None:
-        return f"{value}{unit}, no interval"
-    low, high = (readable(end, decimals) for end in estimate.interval)
-    return f"{value}{unit}, {interval_name(level)} {low} to {high}"
+    ends = None if estimate.interval is None else " to ".join(readable(end, decimals) for end in estimate.interval)
+    return readable(estimate.value, decimals), ends
 
 
 def percentage(share: Estimate, *, level: float) -> str:

@@ -185,7 +185,7 @@ class RewardFunction(Frozen):
         """All that may be asked of a log's rows, from one reading: `scores`, `forecast`, `expected`, `values_as_of`.
 
         Args:
-            events: see `score_events`; or a checked log, prepared, whose rows are scored in its order.
+            events: see `score_events`; or rows of a prepared log, which were checked and are scored in its order.
             forecast: whether the forecast is asked for.
             expected: tasks whose outcomes' parts are asked for, each with what its rows are asked about; see
                 `expected`.

@@ -14,7 +14,7 @@ import polars as pl
 from reward.arrays import Doubles, Ints
 from reward.columns import ITEM, SESSION, TIMESTAMP, USER
 from reward.data.event_log import EventLog, SchemaError
-from reward.data.prepared import PreparedLog
+from reward.data.prepared import UserRows
 from reward.data.validation import DUPLICATE, SetAsideWarning, check, row_keys
 from reward.features.events import Features
 from reward.outcomes.protocol import ASKED
@@ -23,7 +23,7 @@ SCORED = "scored_"  # before the name of a score where the log has a column of t
 _KEYS = [USER, ITEM, TIMESTAMP]
 
 Progress = Callable[[Sequence[Any]], Iterable[Any]]
-Rows = pl.DataFrame | PreparedLog  # a log as it came, or one that was checked
+Rows = pl.DataFrame | UserRows  # a log as it came, or one that was checked
 Counts = Mapping[str, int]  # rows by the reason why they are set aside
 
 
@@ -92,13 +92,13 @@ class LogReader:
         """The rows, without those that training would have set aside.
 
         Args:
-            events: rows as they came; or a log that was checked, as training reads it.
+            events: rows as they came; or those of a prepared log, which were checked.
 
         Raises:
             SchemaError: a column is missing or of the wrong type, or too many rows are set aside.
         """
-        if isinstance(events, PreparedLog):
-            clean = self._as_trained(events.every_user().events)
+        if isinstance(events, UserRows):
+            clean = self._as_trained(events.events)
             return ReadLog(clean, clean, pl.repeat(value=False, n=len(clean), eager=True), self)
         checked = check(self._log(events), least_users=0)
         reasons = checked.reasons

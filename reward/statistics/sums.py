@@ -35,6 +35,21 @@ class Totals:
         return type(self)(*(getattr(self, it.name) + getattr(other, it.name) for it in fields(self)))
 
 
+@dataclass(frozen=True)
+class States(Generic[S]):
+    """Several states, of which each adds to that at its place.
+
+    Attributes:
+        states: of these.
+    """
+
+    states: tuple[S, ...]
+
+    def __add__(self, other: States[S], /) -> States[S]:
+        """The sum at each place."""
+        return States(tuple(one + two for one, two in zip(self.states, other.states, strict=True)))
+
+
 class Estimator(Protocol[Users, S, Result]):
     """A statistic of a log.
 

@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 import polars as pl
 
 from reward.data.event_log import EventLog, SchemaError
+from reward.data.files import matching
 from reward.data.prepared import PreparedLog
 from reward.data.split import EPOCH, Split, day_to_date, known_at
 from reward.targets import TARGET
@@ -157,14 +158,8 @@ def _stat(file: Path) -> tuple[int, int]:
 def _files(path: str) -> list[Path]:
     """The files that a path, a folder or a glob stands for, sorted."""
     place = Path(path)
-    found = [place] if place.exists() else _globbed(place)
+    found = [place] if place.exists() else matching(place)
     return sorted(file for it in found for file in ([it] if it.is_file() else it.rglob("*")) if file.is_file())
-
-
-def _globbed(place: Path) -> list[Path]:
-    parts = place.parts
-    fixed = next((at for at, part in enumerate(parts) if any(sign in part for sign in "*?[")), None)
-    return [] if fixed is None else list(Path(*parts[:fixed]).glob(str(Path(*parts[fixed:]))))
 
 
 def placed(data: Mapping[str, Any], started_in: str | None, *, grown: bool) -> dict[str, Any]:
@@ -198,4 +193,4 @@ def _found(path: Any, started_in: str) -> Any:
 
 def _there(path: str) -> bool:
     place = Path(path)
-    return place.exists() or bool(_globbed(place))
+    return place.exists() or bool(matching(place))

@@ -7,12 +7,12 @@ from itertools import pairwise
 import numpy as np
 import polars as pl
 import pytest
+from estimators import MODERATION
 
 from reward.causal.choosing import groups_of
 from reward.causal.diagnostics.calibration_slope import calibration_slope
 from reward.causal.estimate import estimate_effects
 from reward.causal.excursion.from_log import estimate_excursions
-from reward.causal.excursion.moderation import fit_moderation
 from reward.causal.exposures import exposures_of
 from reward.causal.item_effects.day_effects import covariances, day_effects
 from reward.causal.item_effects.effect_curve import effect_curve
@@ -182,16 +182,7 @@ def test_effects_are_those_of_the_whole_log(prepared, whole, count, order):
 
 
 def excursions(prepared):
-    moderation = partial(
-        fit_moderation,
-        most_ratio=10.0,
-        memory_days=7.0,
-        prior_answers=10.0,
-        reference_days=7.0,
-        clusters=400,
-        pushed_slates=500,
-        pushed_draws=7,
-    )
+    moderation = partial(MODERATION, pushed_slates=500)
     return estimate_excursions(
         prepared, OUTCOME, **SETTINGS, group="creator", prior_users=50.0, level=0.95, moderation=moderation
     )

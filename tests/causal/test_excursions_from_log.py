@@ -3,12 +3,12 @@ import sys
 import types
 from dataclasses import replace
 from datetime import UTC, datetime
-from functools import partial
 
 import numpy as np
 import polars as pl
 import pytest
 import torch
+from estimators import MODERATION
 from polars.testing import assert_frame_equal
 from renewals import end, service
 from test_second_stage import DAYS, ITEMS, OUTCOME, USERS, toy_log
@@ -17,7 +17,6 @@ from reward.causal.excursion.arms import ArmRows, arm_effects
 from reward.causal.excursion.estimator import clustered
 from reward.causal.excursion.from_log import estimate_excursions
 from reward.causal.excursion.model import ExcursionEffect
-from reward.causal.excursion.moderation import fit_moderation
 from reward.data.event_log import EventLog, SchemaError
 from reward.data.parquet import read
 from reward.data.validation import check
@@ -26,16 +25,6 @@ from reward.outcomes.event_within import EventWithin
 from reward.scoring.artifact import ArtifactError, load, save
 from reward.scoring.function import RewardFunction
 
-MODERATION = partial(
-    fit_moderation,
-    most_ratio=10.0,
-    memory_days=7.0,
-    prior_answers=10.0,
-    reference_days=7.0,
-    clusters=400,
-    pushed_slates=2000,
-    pushed_draws=7,
-)
 SETTINGS = {
     "group": "creator",
     "folds": 4,

@@ -6,21 +6,12 @@ from situations import SITUATIONS
 from reward.__main__ import caution_of
 from reward.causal.diagnostics.summary import no_push, verdict
 from reward.scoring.effect_sentences import effect_sentences
-from reward.scoring.function import RewardFunction
 from reward.scoring.model_card import model_card
 
 
 @pytest.fixture
-def function(network_of, features, outcome, effects):
-    return RewardFunction(
-        network_of(),
-        features,
-        {"active_days": outcome},
-        max_events=16,
-        timestamp_unit=None,
-        facts={},
-        effects=effects.model,
-    )
+def function(function_of, effects):
+    return function_of(effects.model)
 
 
 @pytest.mark.parametrize("situation", SITUATIONS)

@@ -17,7 +17,6 @@ from torch.utils.data import DataLoader
 
 from reward.causal.user_effects.effect_net import EffectNet
 from reward.scoring.artifact import ArtifactError, load, save
-from reward.scoring.function import RewardFunction
 
 NOW = datetime(2024, 4, 3, 9, 30, tzinfo=UTC)
 
@@ -28,23 +27,13 @@ def events(log):
 
 
 @pytest.fixture
-def fn(network_of, features, outcome, effects):
-    return RewardFunction(
-        network_of(),
-        features,
-        {"active_days": outcome},
-        max_events=16,
-        timestamp_unit=None,
-        facts={},
-        effects=effects.model,
-    )
+def fn(function_of, effects):
+    return function_of(effects.model)
 
 
 @pytest.fixture
-def plain(network_of, features, outcome):
-    return RewardFunction(
-        network_of(), features, {"active_days": outcome}, max_events=16, timestamp_unit=None, facts={}
-    )
+def plain(function_of):
+    return function_of()
 
 
 def test_rewards_are_effects_and_values_stay_forecasts(fn, plain, events):
@@ -214,22 +203,6 @@ SLOPES = {
     "personal_borne_out": "personal_calibration",
     "net_borne_out": "net_calibration",
 }
-
-
-@pytest.fixture
-def function_of(network_of, features, outcome):
-    def made(personal):
-        return RewardFunction(
-            network_of(),
-            features,
-            {"active_days": outcome},
-            max_events=16,
-            timestamp_unit=None,
-            facts={},
-            effects=personal,
-        )
-
-    return made
 
 
 def test_a_large_net_is_kept_in_a_file_of_its_own(function_of, with_net, events, tmp_path):

@@ -30,24 +30,24 @@ pytestmark = pytest.mark.filterwarnings("ignore::reward.ArtifactWarning")
 BESIDE = pytest.mark.usefixtures("undrawn_figures")
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    """A log and its renewals: seed 1, of settings that were chosen on seeds 0, 2, 4 and 6."""
-    folder = tmp_path_factory.mktemp("renewals")
-    shown, renewed, _ = service(1, users=300)
+def written(folder, users):
+    """A folder with a log and its renewals: seed 1, of settings that were chosen on seeds 0, 2, 4 and 6."""
+    shown, renewed, _ = service(1, users=users)
     shown.write_parquet(folder / "events.parquet")
     renewed.write_parquet(folder / "renewals.parquet")
     return folder
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A log and its renewals."""
+    return written(tmp_path_factory.mktemp("renewals"), users=300)
 
 
 @pytest.fixture(scope="module")
 def few(tmp_path_factory):
     """A log of a few users and their renewals, where numbers do not matter."""
-    folder = tmp_path_factory.mktemp("few")
-    shown, renewed, _ = service(1, users=60)
-    shown.write_parquet(folder / "events.parquet")
-    renewed.write_parquet(folder / "renewals.parquet")
-    return folder
+    return written(tmp_path_factory.mktemp("few"), users=60)
 
 
 def files(place):

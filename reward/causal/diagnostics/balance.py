@@ -169,7 +169,7 @@ def balance(
         SchemaError: ``propensity`` is not one number in (0, 1] a row; or the log has no days left after the first
             ``warm_days``.
     """
-    prepared = log if isinstance(log, PreparedLog) else PreparedLog.of(log)
+    prepared = PreparedLog.of(log)
     return balance_of(
         prepared,
         list(prepared.chunks()),

@@ -90,7 +90,7 @@ class _Pulls(_Centred):
 
     def partial(self, users: Observed) -> float:
         mass, guess, value = self.read(users)
-        return float((by_user(users.user, mass * guess * (value - self.slope * guess)) ** 2).sum())
+        return float((by_user(users.days.row_user, mass * guess * (value - self.slope * guess)) ** 2).sum())
 
     def solve(self, state: float) -> float:
         return state

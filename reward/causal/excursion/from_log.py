@@ -78,7 +78,7 @@ def estimate_excursions(
     Source:
         Qian, "Distal causal excursion effects" (arXiv 2502.13500); Boruvka et al. (JASA 2018) for centred treatment.
     """
-    prepared = log if isinstance(log, PreparedLog) else PreparedLog.of(log)
+    prepared = PreparedLog.of(log)
     check_log(prepared.log, propensity, gate=None, rare=(), group=group)
     shown = exposures_of(prepared, outcome, propensity, folds=folds, seed=seed, most_weight=most_weight)
     effects = complete_days(shown.days, outcome.horizon_days)
@@ -86,7 +86,8 @@ def estimate_excursions(
     usual = usual_by_day(observed, lambda it: (it.mass, it.value), fold_days_of(shown.days[0]))
     value = [it.value - usual[it.when] for it in observed]
     of_fold = [
-        ArmRows(beyond, it.mass, it.fold * items + it.item, it.user) for it, beyond in zip(observed, value, strict=True)
+        ArmRows(beyond, it.mass, it.days.row_fold * items + it.item, it.days.row_user)
+        for it, beyond in zip(observed, value, strict=True)
     ]
     arms = arm_effects(of_fold, folds * items, prior_users=prior_users)
     anchor = IPWEstimates(arms.value.reshape(folds, items), arms.variance.reshape(folds, items))

@@ -73,7 +73,8 @@ def fit_moderation(
         The model, and by pessimism how far a ranker may be pushed on its rewards.
     """
     whole, events = shown.whole, shown.whole.users.events
-    days, user, item = whole.days, whole.user, whole.item
+    days, item = whole.days, whole.item
+    user = days.row_user
     time = days_since_1970(events[TIMESTAMP])
     moment = days_since_1970(events.select(slate_moment(events.columns)).to_series())
     read = Moderators.fit(
@@ -100,7 +101,7 @@ def fit_moderation(
         Events(user[order], item[order], time[order], none, none),
         moment[order],
         today[order],
-        whole.fold[order],
+        days.row_fold[order],
         weight[order],
         value[order],
     )
@@ -123,13 +124,13 @@ def projected(
     that day: given the user's past, x has mean 0 under the weights.
     """
     whole, spans = shown.whole, int(today.max()) + 1
-    fold, item = whole.fold, whole.item
+    fold, item = whole.days.row_fold, whole.item
     own = shrunk.mean[fold, item]
     shares = np.stack([np.bincount(today, mean[item], spans) for mean in shrunk.mean[:-1]])
     usual = shares / np.maximum(np.bincount(today, minlength=spans), 1)
     beyond = (own - usual[fold, today])[:, None] * np.column_stack([np.ones(len(own)), moderators])
     per_fold = max(clusters // shown.folds, 1)
-    cluster = fold + shown.folds * (whole.user % per_fold)
+    cluster = fold + shown.folds * (whole.days.row_user % per_fold)
     return Moments.of(beyond, beyond, weight, value, cluster, np.arange(shown.folds * per_fold) % shown.folds)
 
 

@@ -80,7 +80,7 @@ def ipw_estimates(chunks: Sequence[Observed], items: int, *, rounds: int) -> IPW
     usual = usual_by_day(chunks, lambda it: (it.mass, it.value), fold_days)
 
     def beyond(it: Observed) -> CellRows:
-        return CellRows(it.fold * items + it.item, it.mass, it.value - usual[it.when])
+        return CellRows(it.days.row_fold * items + it.item, it.mass, it.value - usual[it.when])
 
     plain = fold(CellMeans(cells, beyond), chunks)
     pairs = [_Pairs.of(it, items) for it in chunks]
@@ -104,7 +104,7 @@ def _others(chunks: Sequence[Observed], shrunk: Doubles, fold_days: int) -> Doub
 
     usual = usual_by_day(chunks, lambda it: (it.mass, others(it)), fold_days)
     rows: CellMeans[Observed] = CellMeans(
-        shrunk.size, lambda it: CellRows(it.fold * items + it.item, it.mass, others(it) - usual[it.when])
+        shrunk.size, lambda it: CellRows(it.days.row_fold * items + it.item, it.mass, others(it) - usual[it.when])
     )
     return fold(rows, chunks).mean
 
@@ -119,7 +119,7 @@ class _Pairs(NamedTuple):
     @classmethod
     def of(cls, shown: Observed, items: int) -> _Pairs:
         """The pairs of a chunk."""
-        pair, place = np.unique(shown.user * items + shown.item, return_inverse=True)
+        pair, place = np.unique(shown.days.row_user * items + shown.item, return_inverse=True)
         return cls(shown, shown.days.fold[pair // items] * items + pair % items, place)
 
     def heavy(self) -> Doubles:

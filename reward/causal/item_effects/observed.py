@@ -27,16 +27,6 @@ class Observed(NamedTuple):
     weight: Doubles
 
     @property
-    def user(self) -> Ints:
-        """(n,) place among all users of the log."""
-        return self.days.user[self.days.row]
-
-    @property
-    def fold(self) -> Ints:
-        """(n,) of the user."""
-        return self.days.fold[self.user]
-
-    @property
     def when(self) -> Ints:
         """(n,) fold and day as one number, see `UserDays.fold_day`."""
         return self.days.fold_day[self.days.row]
@@ -53,7 +43,7 @@ class Observed(NamedTuple):
 
     def predicted(self, effects: Doubles) -> Doubles:
         """(n,) effect of each item, from (folds, items) of which each is made without its fold."""
-        return effects[self.fold, self.item]
+        return effects[self.days.row_fold, self.item]
 
 
 def usual_by_day(

@@ -62,6 +62,16 @@ class UserDays:
         return self.day - self.start
 
     @property
+    def row_user(self) -> Ints:
+        """(events,) place of each event's user in ``users``."""
+        return self.user[self.row]
+
+    @property
+    def row_fold(self) -> Ints:
+        """(events,) fold of each event's user."""
+        return self.fold[self.row_user]
+
+    @property
     def fold_day(self) -> Ints:
         """(n,) fold and day as one number, below folds · span: folds share nothing, not even a day's luck."""
         return self.fold[self.user] * self.span + self.since

@@ -10,7 +10,7 @@ import numpy as np
 
 from reward.arrays import Doubles, Ints
 from reward.causal.item_effects.feedback_rates import FeedbackRows
-from reward.statistics.sums import Totals
+from reward.statistics.sums import States, Totals
 
 _OPENED = (0.01, 0.99)  # share of exposures that a gate may open
 _RARE = 0.2  # share of exposures that answer, below which the others may not have been asked
@@ -88,15 +88,11 @@ class _Answers:
 
 
 @dataclass(frozen=True)
-class _Asked:
+class _Asked(Totals):
     """Rows that opened the gate, and what was answered in them."""
 
     rows: int
-    answers: tuple[_Answers, ...]
-
-    def __add__(self, other: _Asked, /) -> _Asked:
-        both = zip(self.answers, other.answers, strict=True)
-        return _Asked(self.rows + other.rows, tuple(one + another for one, another in both))
+    answers: States[_Answers]
 
 
 @dataclass(frozen=True)
@@ -116,13 +112,13 @@ class RareAnswers:
         found = users.read([*self.feedback, *([] if self.gate is None else [self.gate])])
         opened = np.ones(len(users.item), np.bool_) if self.gate is None else found[self.gate] > 0
         behind = [found[name][opened] for name in self.feedback]
-        return _Asked(int(opened.sum()), tuple(_Answers.of(it[it > 0]) for it in behind))
+        return _Asked(int(opened.sum()), States(tuple(_Answers.of(it[it > 0]) for it in behind)))
 
     def solve(self, state: _Asked) -> list[str]:
         """Names."""
         return [
             name
-            for name, it in zip(self.feedback, state.answers, strict=True)
+            for name, it in zip(self.feedback, state.answers.states, strict=True)
             if 0 < it.count <= _RARE * state.rows and _ANSWERS[0] <= len(it.lowest) <= _ANSWERS[1]
         ]
 

@@ -122,7 +122,7 @@ def estimate_propensities(
         if name not in ("log", "plain")
     }
     _check_settings(plain, gate, spans_days, memory_clicks, context, passes, max_candidates, chunk_slates, seed)
-    prepared = log if isinstance(log, PreparedLog) else PreparedLog.of(log)
+    prepared = PreparedLog.of(log)
     return propensities_of(prepared, list(prepared.chunks()), settings)
 
 

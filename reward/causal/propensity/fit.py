@@ -17,7 +17,7 @@ from reward.arrays import Doubles, Ints
 from reward.causal.propensity.candidates import Draw, Part, Plan, drawn
 from reward.causal.propensity.policy import Policy, choice_of
 from reward.data.prepared import UserRows
-from reward.statistics.sums import Estimator, State, Totals, fold
+from reward.statistics.sums import Estimator, State, States, Totals, fold
 
 S = TypeVar("S", bound=State)
 R = TypeVar("R")
@@ -25,17 +25,6 @@ R = TypeVar("R")
 _LONGEST = 1.0  # step of a score
 _EM_STEPS = 10  # of the prior, for each step of θ
 _ALL = 3  # last steps, on all slates; those before read a quarter
-
-
-@dataclass(frozen=True)
-class States(Generic[S]):
-    """States of several estimators."""
-
-    states: tuple[S, ...]
-
-    def __add__(self, other: States[S], /) -> States[S]:
-        """The sum of each."""
-        return States(tuple(one + two for one, two in zip(self.states, other.states, strict=True)))
 
 
 @dataclass(frozen=True)

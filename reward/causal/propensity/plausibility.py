@@ -101,7 +101,7 @@ def check_propensities(log: EventLog | PreparedLog) -> str | None:
     events = log.log.events if isinstance(log, PreparedLog) else log.events
     if PROPENSITY not in events.collect_schema().names():
         return None
-    prepared = log if isinstance(log, PreparedLog) else PreparedLog.of(log)
+    prepared = PreparedLog.of(log)
     return check_chunks(prepared, list(prepared.chunks()))
 
 

@@ -141,7 +141,7 @@ def exposed_users(
         first: place of the first event among those of the log.
         first_user: code of the first user among those of the log.
     """
-    order, user = _in_order(events, days), days.user[days.row]
+    order, user = _in_order(events, days), days.row_user
     log = Events(user + first_user, item, days_since_1970(events[TIMESTAMP]), *answers.beyond(events, item)).take(order)
     slate = days_since_1970(events.select(slate_moment(events.columns)).to_series())[order]
     row, day = days.row[order], days.day[days.row[order]]
@@ -151,4 +151,4 @@ def exposed_users(
 
 def _in_order(events: pl.DataFrame, days: UserDays) -> Ints:
     """(events,) their places by user and time."""
-    return np.lexsort((days_since_1970(events[TIMESTAMP]), days.user[days.row])).astype(np.int64)
+    return np.lexsort((days_since_1970(events[TIMESTAMP]), days.row_user)).astype(np.int64)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from operator import add
 from typing import NamedTuple
 
 import numpy as np
 
 from reward.arrays import Doubles, Ints
+from reward.statistics.sums import States, Totals
 
 _LEAST_SHARE = 1e-3  # of the widest direction's variance, below which a direction of the items' features is left out
 _ROUNDING = 1e-18  # variance of standardised features that is 0
@@ -54,7 +54,7 @@ class GivenFeedback(NamedTuple):
 
 
 @dataclass(frozen=True)
-class FeedbackProducts:
+class FeedbackProducts(Totals):
     """Answers of some users to items; a state that adds.
 
     Attributes:
@@ -68,24 +68,6 @@ class FeedbackProducts:
     squares: Doubles
     products: Doubles
     pairs: int
-
-    def __add__(self, other: FeedbackProducts) -> FeedbackProducts:
-        return FeedbackProducts(
-            self.count + other.count,
-            self.squares + other.squares,
-            self.products + other.products,
-            self.pairs + other.pairs,
-        )
-
-
-@dataclass(frozen=True)
-class PreferenceSums:
-    """`FeedbackProducts` of each column of feedback; a state that adds."""
-
-    columns: tuple[FeedbackProducts, ...]
-
-    def __add__(self, other: PreferenceSums) -> PreferenceSums:
-        return PreferenceSums(tuple(map(add, self.columns, other.columns)))
 
 
 @dataclass(frozen=True)
@@ -107,13 +89,13 @@ class PreferenceFit:
 
     described: Doubles
 
-    def partial(self, users: Iterable[GivenFeedback]) -> PreferenceSums:
+    def partial(self, users: Iterable[GivenFeedback]) -> States[FeedbackProducts]:
         """What some users answered, column by column."""
-        return PreferenceSums(tuple(map(self._products, users)))
+        return States(tuple(map(self._products, users)))
 
-    def solve(self, state: PreferenceSums) -> tuple[Taste, ...]:
+    def solve(self, state: States[FeedbackProducts]) -> tuple[Taste, ...]:
         """The directions of all users, column by column."""
-        return tuple(map(self._taste, state.columns))
+        return tuple(map(self._taste, state.states))
 
     def _products(self, given: GivenFeedback) -> FeedbackProducts:
         answer, user, item = given
