@@ -1,5 +1,6 @@
 """A small log with everything a log may have, and the parts that read it."""
 
+import gc
 import importlib
 import inspect
 import pkgutil
@@ -13,7 +14,7 @@ import polars as pl
 import pytest
 import torch
 from estimators import PERSONAL
-from figures import undrawn
+from figures import drawn, undrawn
 from pytorch_lightning import Trainer
 from torch import nn
 
@@ -87,6 +88,13 @@ def pytest_generate_tests(metafunc):
         if name in metafunc.fixturenames:
             parts = _members(room, wanted)
             metafunc.parametrize(name, parts, ids=[part.__name__ for part in parts])
+
+
+def pytest_collection_finish():
+    """Look for cycles of references seldom: half a million objects of libraries live as long as the process."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(200_000, 20, 20)
 
 
 @pytest.fixture(scope="session")
@@ -280,10 +288,17 @@ def learn(tmp_path_factory):
     return learnt
 
 
-@pytest.fixture
-def undrawn_figures():
-    """Reports of this test have empty drawings."""
+@pytest.fixture(scope="session", autouse=True)
+def _undrawn_figures():
+    """Reports have empty drawings, but for those of tests that say so."""
     with undrawn():
+        yield
+
+
+@pytest.fixture
+def drawn_figures():
+    """Reports of this test are drawn."""
+    with drawn():
         yield
 
 

@@ -11,6 +11,8 @@ import warnings
 from pathlib import Path
 from subprocess import CompletedProcess
 
+from figures import undrawn
+
 ROOT = Path(__file__).parents[1]
 TERMINAL = {"OMP_NUM_THREADS": "1", "COLUMNS": "200", "PYTHONWARNINGS": "default"}
 _SECRETS = ("WANDB_API_KEY",)
@@ -27,15 +29,16 @@ def start(script: str, *arguments: str, cwd: Path, **environment: str) -> Comple
     return subprocess.run(asked, cwd=cwd, env=told | environment, capture_output=True, text=True, check=False)
 
 
-def run(script: str, *arguments: str, cwd: Path) -> CompletedProcess[str]:
+def run(script: str, *arguments: str, cwd: Path, drawn: bool = False) -> CompletedProcess[str]:
     """Run a script of the repository's root as a command: its exit code and what it printed.
 
     The process is forked from a server that has done nothing but import, so that no thread of polars or torch is lost.
+    Figures of reports are empty where they are not to be ``drawn``.
     """
     environment = {name: value for name, value in os.environ.items() if name not in _SECRETS} | TERMINAL
     with tempfile.TemporaryDirectory() as place, _changed(environment):
         out, err = (Path(place) / name for name in ("out", "err"))
-        told = (str(ROOT / script), list(map(str, arguments)), str(cwd), environment, str(out), str(err))
+        told = (str(ROOT / script), list(map(str, arguments)), str(cwd), environment, drawn, str(out), str(err))
         process = _SERVER.Process(target=_work, args=told)
         process.start()
         process.join()
@@ -54,7 +57,7 @@ def _changed(environment):
         os.environ.update(before)
 
 
-def _work(script, arguments, cwd, environment, out, err):
+def _work(script, arguments, cwd, environment, drawn, out, err):
     """What the forked process does."""
     os.chdir(cwd)
     os.environ.clear()
@@ -67,7 +70,8 @@ def _work(script, arguments, cwd, environment, out, err):
     warnings.resetwarnings()
     warnings.simplefilter(environment["PYTHONWARNINGS"])
     try:
-        runpy.run_path(script, run_name="__main__")
+        with contextlib.nullcontext() if drawn else undrawn():
+            runpy.run_path(script, run_name="__main__")
     finally:
         sys.stdout.flush()
         sys.stderr.flush()

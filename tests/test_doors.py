@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from figures import undrawn
+from figures import drawn
 
 import reward
 from benchmarks.kill_and_resume import small_log
@@ -236,7 +236,7 @@ def trained(toys, log, tmp_path_factory):
     ],
 )
 def test_a_part_from_elsewhere_is_trained_judged_saved_and_loaded(setting, module, kind, trained, log):
-    with nullcontext() if setting in DRAWN else undrawn():
+    with drawn() if setting in DRAWN else nullcontext():
         function, run = trained(setting)
     assert type(kind(function)).__module__ == module
     trust = ("toys.encoders", "toys.heads", "toys.outcomes", "toys.effects")
@@ -246,8 +246,7 @@ def test_a_part_from_elsewhere_is_trained_judged_saved_and_loaded(setting, modul
         loaded.scores(events)["reward"].to_numpy(), function.scores(events)["reward"].to_numpy()
     )
     quick = ["evaluation.boosting=null", "evaluation.intervals.resamples=2", "evaluation.logistic.strengths=[100]"]
-    with undrawn():
-        assert reward.evaluate(run, settings=quick, silent=True)["metrics"]
+    assert reward.evaluate(run, settings=quick, silent=True)["metrics"]
     with pytest.raises(reward.ArtifactError, match=r"load it with trust=\('toys\."):
         reward.load(run / "reward")
 

@@ -175,6 +175,7 @@ def without_users(place):
     pl.read_parquet(place / "events.parquet").rename({"user_id": "who"}).write_parquet(place / "events.parquet")
 
 
+@pytest.mark.usefixtures("drawn_figures")
 def test_a_user_is_drawn(place):
     user = pl.read_parquet(place / "events.parquet")["user_id"][0]
     assert draw(place, user) == 0

@@ -6,9 +6,11 @@ from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 import polars as pl
 import pytest
+from figures import drawn
 from situations import SITUATIONS
 from test_assessment import assessed, example, sample
 
@@ -16,10 +18,12 @@ import reward.report
 from reward import records
 from reward.causal.diagnostics.summary import ShiftCurve, Verdict, no_push, verdict
 from reward.evaluation.simulated_truth import against_truth
+from reward.report.blocks import Picture
+from reward.report.drawing import STYLE
 from reward.report.figures import truth_picture
 from reward.report.page import report
 from reward.report.saved import from_json
-from reward.report.sections import PUSH, shifts_to_show
+from reward.report.sections import PUSH, how_far_to_lean, shifts_to_show
 from reward.report.sentences import summary_sentences
 from reward.report.summary import TrainingGain, in_short
 from reward.report.write import unanswered
@@ -74,7 +78,8 @@ def written(assessment, **changes):
 
 @pytest.fixture(scope="module")
 def page():
-    return written(example()[-1])
+    with drawn():
+        return written(example()[-1])
 
 
 def test_every_section_stands_on_the_page_and_every_tag_is_closed(page):
@@ -162,7 +167,8 @@ def test_what_comes_from_outside_is_escaped():
 
 
 def test_the_same_assessment_gives_the_same_page_also_after_a_round_trip(page):
-    assert written(json.loads(json.dumps(example()[-1]))) == page
+    with drawn():
+        assert written(json.loads(json.dumps(example()[-1]))) == page
 
 
 @pytest.mark.parametrize(
@@ -175,7 +181,8 @@ def test_the_same_assessment_gives_the_same_page_also_after_a_round_trip(page):
     ids=["tiny", "one day", "two weeks"],
 )
 def test_small_and_long_test_sets_have_a_page_too(given):
-    page = written(assessed(*given, resamples=5))
+    with drawn():
+        page = written(assessed(*given, resamples=5))
     assert tuple(Page(page).text["h2"]) == SECTIONS
     assert "nan" not in re.sub(r"<style>.*?</style>", "", page, flags=re.DOTALL).lower()
 
@@ -211,14 +218,14 @@ def test_a_simulated_world_s_report_draws_clicks_and_rewards_against_the_truth(s
     assessment = dict(example()[-1])
     settings = {name: assessment[name] for name in ("resamples", "seed", "level")}
     assessment["truth"] = records.to_json(against_truth(items, **settings))
-    read = Page(written(assessment, items=items))
+    with drawn():
+        read, alone = Page(written(assessment, items=items)), truth_picture(from_json(assessment), items)
     assert read.open == []
     assert read.text["h2"][3] == "Against the truth"
     last = summary_sentences(from_json(assessment))[-1]
     assert "of its 95% intervals hold" in last if strength else "of their 95% intervals hold" in last
-    drawing = truth_picture(from_json(assessment), items)
-    assert drawing.startswith("<svg")
-    assert "#0a0a0" not in drawing  # a stand-in for a colour
+    assert alone.startswith("<svg")
+    assert "#0a0a0" not in alone  # a stand-in for a colour
     told = assessment["truth"]["correlation"]["learned reward"]["value"]
     assert (told is None) == (strength == 0)
 
@@ -276,11 +283,11 @@ def test_no_figure_of_the_page_advises_what_the_verdict_does_not_carry(situation
     effects = SITUATIONS[situation]
     page = page_of(situation)
     carried, text = no_push(effects) is None, plain_text(page)
-    drawn = f"<h2>{PUSH}</h2>" in page
-    assert drawn == (carried and bool(effects.policy_shifts))
-    assert ("a recommended limit" in text) == (drawn and verdict(effects) is Verdict.SUPPORTED)
+    shown = f"<h2>{PUSH}</h2>" in page
+    assert shown == (carried and bool(effects.policy_shifts))
+    assert ("a recommended limit" in text) == (shown and verdict(effects) is Verdict.SUPPORTED)
     assert ("a limit for an experiment and no recommendation" in text) == (
-        drawn and verdict(effects) is Verdict.TO_BE_TESTED
+        shown and verdict(effects) is Verdict.TO_BE_TESTED
     )
     assert ("Do not act on these rewards, whatever their standard deviations say" in text) == (
         bool(effects) and not carried
@@ -301,9 +308,18 @@ def test_how_far_to_lean_is_either_drawn_or_said_to_be_unknown(situation):
     assert len(why) == (shifts_to_show(effects) is None)
 
 
+@pytest.mark.parametrize("situation", SITUATIONS)
+def test_a_push_that_is_advised_is_drawn(situation):
+    effects = SITUATIONS[situation]
+    with drawn(), matplotlib.rc_context(STYLE):
+        found = how_far_to_lean(effects, "active days")
+    assert (found is None) == (shifts_to_show(effects) is None)
+    assert found is None or [it.body.count("<path") > 10 for it in found.blocks if isinstance(it, Picture)] == [True]
+
+
 def test_where_no_gain_is_certain_the_page_says_that_there_is_no_limit():
-    drawn, other = map(page_of, ("supported, nothing to gain from leaning", "supported, to be pushed"))
-    assert "there is none where no gain is certain" in plain_text(drawn)
+    nothing, other = map(page_of, ("supported, nothing to gain from leaning", "supported, to be pushed"))
+    assert "there is none where no gain is certain" in plain_text(nothing)
     assert "there is none where no gain is certain" not in plain_text(other)
 
 

@@ -187,6 +187,7 @@ def test_an_outcome_that_there_is_not_is_named_with_those_that_there_are(fn, eve
             ask(events)
 
 
+@pytest.mark.usefixtures("drawn_figures")
 def test_one_user_is_drawn_and_a_log_scored_from_the_command_line(fn, events, tmp_path, capsys):
     save(fn, tmp_path / "reward")
     events.write_parquet(tmp_path / "events.parquet")

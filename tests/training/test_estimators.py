@@ -29,7 +29,6 @@ SETTINGS = [
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.usefixtures("undrawn_figures")
 @pytest.mark.parametrize(
     ("choice", "kind", "column"),
     [("personalized", PersonalizedEffect, "anchor"), ("excursion", ExcursionEffect, "users")],

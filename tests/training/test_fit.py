@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from figures import drawn
 from polars.testing import assert_frame_equal
 
 import reward
@@ -36,7 +37,6 @@ QUICK = {
     "features.min_item_events": 2,
     "logger": "csv",
 }
-pytestmark = pytest.mark.usefixtures("undrawn_figures")  # but for the run that all of them share
 END = datetime(2024, 3, 21, tzinfo=UTC)
 
 
@@ -66,7 +66,8 @@ def run(log, tmp_path_factory):
     torch.manual_seed(7)
     np.random.seed(7)  # noqa: NPY002  the state that must stay
     before = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
-    function = reward.fit(log, settings=QUICK, folder=folder, silent=True)
+    with drawn():
+        function = reward.fit(log, settings=QUICK, folder=folder, silent=True)
     after = torch.get_rng_state(), np.random.get_state()[1]  # noqa: NPY002
     return folder, function, before, after
 

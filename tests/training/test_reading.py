@@ -14,7 +14,6 @@ from reward.training.identity import source_stamp
 from reward.training.reading import read_log
 from tests.training.test_fit import END, QUICK
 
-pytestmark = pytest.mark.usefixtures("undrawn_figures")
 SPLIT = {"train_days": 12, "validation_days": 4}
 
 

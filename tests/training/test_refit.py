@@ -11,7 +11,6 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from figures import undrawn
 from safetensors.torch import load_file
 
 import reward
@@ -28,7 +27,6 @@ from reward.training.refit import refit_facts  # noqa: E402
 from reward.training.stages import Stages  # noqa: E402
 
 HEAD = "heads.active_days"  # its weights
-pytestmark = pytest.mark.usefixtures("undrawn_figures")
 WINDOW = {"start": "2024-03-01", "train_end": "2024-03-13", "validation_end": "2024-03-17", "end": "2024-03-21"}
 SMALL = [
     "data=log",
@@ -96,10 +94,9 @@ def place(tmp_path_factory):
 @pytest.fixture(scope="module")
 def runs(place):
     """A run for each of the three settings."""
-    with undrawn():
-        return {
-            what: run_of(place / what, place / "events.parquet", f"refit={what}") for what in ("none", "effects", "all")
-        }
+    return {
+        what: run_of(place / what, place / "events.parquet", f"refit={what}") for what in ("none", "effects", "all")
+    }
 
 
 def weights(folder):

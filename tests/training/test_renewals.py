@@ -5,7 +5,6 @@ import shutil
 
 import polars as pl
 import pytest
-from figures import undrawn
 from renewals import end, service
 
 import reward
@@ -27,7 +26,6 @@ LOG = [
 ]
 MAIN = [*LOG, "task=[renewed_within]", f"task.renewed_within.outcome.horizon_days={HORIZON}"]
 pytestmark = pytest.mark.filterwarnings("ignore::reward.ArtifactWarning")
-BESIDE = pytest.mark.usefixtures("undrawn_figures")
 
 
 def written(folder, users):
@@ -106,8 +104,7 @@ def test_the_run_is_judged_again_by_the_same_numbers_where_the_file_moved(run, p
     folder = RunFolder.reopen(tmp_path / "run", called="run")
     settings = evaluation | {"moved": {"outcomes": {"renewal": str(tmp_path / "moved.parquet")}}}
     settings["evaluation"]["intervals"]["resamples"] = 30
-    with undrawn():
-        evaluate(folder, settings, Stages(lambda text: None, first=False))
+    evaluate(folder, settings, Stages(lambda text: None, first=False))
     folder.release()
     first, again = (
         json.loads((it / "metrics.json").read_text())["metrics"] for it in (run, tmp_path / "run" / "evaluation")
@@ -129,7 +126,6 @@ def test_what_was_known_of_a_row_at_a_moment_cannot_be_told_without_renewals(run
         fn.score_events(pl.read_parquet(place / "events.parquet"), as_of=end())
 
 
-@BESIDE
 def test_a_run_is_not_resumed_on_renewals_that_changed(few, trained, tmp_path, monkeypatch):
     for name in ("events.parquet", "renewals.parquet"):
         shutil.copy(few / name, tmp_path / name)
@@ -198,7 +194,6 @@ def test_what_does_not_fit_is_refused_before_training(few, trained, tmp_path, ov
     assert not (tmp_path / "run" / "reward").exists()
 
 
-@BESIDE
 def test_rows_set_aside_are_kept_with_the_reason_and_strangers_are_said(place, trained, tmp_path, capsys):
     renewals = pl.read_parquet(place / "renewals.parquet")
     stranger = renewals.head(1).with_columns(user_id=pl.lit(10**6, pl.Int64))

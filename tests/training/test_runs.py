@@ -18,7 +18,6 @@ from reward.training.folder import RunFolder, RunFolderError
 from reward.training.judging import evaluate
 from reward.training.stages import Stages
 
-pytestmark = pytest.mark.usefixtures("undrawn_figures")
 SAME = ("reward/weights.safetensors", "effects.parquet", "metrics.csv")
 
 

@@ -55,8 +55,9 @@ def small_log(users=60, days=20, seed=0):
 command = scripts.run
 
 
-def trained(folder, events, *arguments, cwd):
-    done = command("train.py", *SMALL, f"data.events={events}", f"hydra.run.dir={folder}", *arguments, cwd=cwd)
+def trained(folder, events, *arguments, cwd, drawn=False):
+    told = [*SMALL, f"data.events={events}", f"hydra.run.dir={folder}", *arguments]
+    done = command("train.py", *told, cwd=cwd, drawn=drawn)
     assert done.returncode == 0, done.stdout + done.stderr
     return done
 
@@ -80,7 +81,7 @@ def place(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def run(place):
-    trained(place / "run", place / "events.parquet", cwd=place)
+    trained(place / "run", place / "events.parquet", cwd=place, drawn=True)
     return place / "run"
 
 
@@ -151,7 +152,7 @@ def test_a_simulated_world_s_log_is_held_against_the_truth_and_again_when_it_is_
     folder = place / "world"
     small = ["simulation.users=200", "simulation.days=40", "simulation.initial_items=30", "truth.parents_per_day=10"]
     quick = ["trainer.max_epochs=1", "logger=csv", "evaluation.boosting=null", "evaluation.intervals.resamples=20"]
-    done = command("train.py", "data=world", *small, *quick, f"hydra.run.dir={folder}", cwd=place)
+    done = command("train.py", "data=world", *small, *quick, f"hydra.run.dir={folder}", cwd=place, drawn=True)
     assert done.returncode == 0, done.stdout + done.stderr
     known = pl.read_parquet(folder / "truth.parquet")
     assert known.height >= 10
