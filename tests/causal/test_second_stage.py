@@ -225,6 +225,7 @@ def test_the_slope_of_the_likelihood_is_that_of_finite_differences():
         items=np.concatenate([rng.uniform(1, 400, (items, 1)), rng.normal(0, 20, (items, 1 + columns))], axis=1),
         gram=np.diag(np.r_[1e4, rng.uniform(1e4, 3e4, columns)]),
         groups=np.arange(items) % 7,
+        order=np.argsort(np.arange(items) % 7, kind="stable"),
         count=7,
         block=np.array([0, 0, 1, 1, 2]),
         doubt=rng.uniform(0, 0.01, items),
