@@ -30,6 +30,7 @@ SMALL = [
     "evaluation.intervals.resamples=20",
     "evaluation.intervals.min_slice_users=5",
 ]
+LIGHT = ["evaluation.boosting=null", "causal.personal=null"]
 
 
 def small_log(users=60, days=20, seed=0):
@@ -86,7 +87,7 @@ def run(place):
 
 
 def test_training_prints_at_most_25_lines_of_80_columns_and_the_run_folder_last(place):
-    asked = [*SMALL, "data.events=events.parquet", "hydra.run.dir=printed", "trainer.max_epochs=2"]
+    asked = [*SMALL, *LIGHT, "data.events=events.parquet", "hydra.run.dir=printed", "trainer.max_epochs=2"]
     done = scripts.start("train.py", *asked, cwd=place, OMP_NUM_THREADS="1", COLUMNS="80")
     assert done.returncode == 0, done.stdout + done.stderr
     lines = (done.stdout + done.stderr).splitlines()
@@ -104,7 +105,7 @@ def test_every_encoder_becomes_a_scoring_function(place, file):
     small = [one for one in SMALL if not one.startswith("encoder.") or one[len("encoder.") :].split("=")[0] in takes]
     folder, events = place / file.stem, place / "events.parquet"
     told = [f"encoder={file.stem}", "trainer.max_epochs=1", f"data.events={events}", f"hydra.run.dir={folder}"]
-    done = command("train.py", *small, *told, cwd=place)
+    done = command("train.py", *small, *LIGHT, *told, cwd=place)
     assert done.returncode == 0, done.stdout + done.stderr
     with pytest.warns(reward.ArtifactWarning, match="propensities"):
         fn = reward.load(folder / "reward")
@@ -137,7 +138,7 @@ def test_propensities_that_were_estimated_are_warned_of_in_the_file_in_the_card_
 
 def test_propensities_that_were_logged_are_not_warned_of(place):
     small_log().with_columns(propensity=pl.lit(1 / 25)).write_parquet(place / "logged.parquet")
-    done = trained(place / "logged", place / "logged.parquet", "trainer.max_epochs=1", cwd=place)
+    done = trained(place / "logged", place / "logged.parquet", *LIGHT, "trainer.max_epochs=1", cwd=place)
     found = reward.load(place / "logged" / "reward").facts["effects"]  # a warning would be an error here
     assert (found["propensities"], found["warning"], found["policy"]) == ("logged", None, None)
     assert found["balance"]["flagged"] is False
@@ -151,7 +152,8 @@ def test_propensities_that_were_logged_are_not_warned_of(place):
 def test_a_simulated_world_s_log_is_held_against_the_truth_and_again_when_it_is_judged_again(place):
     folder = place / "world"
     small = ["simulation.users=200", "simulation.days=40", "simulation.initial_items=30", "truth.parents_per_day=10"]
-    quick = ["trainer.max_epochs=1", "logger=csv", "evaluation.boosting=null", "evaluation.intervals.resamples=20"]
+    size = ["encoder.width=16", "encoder.layers=1", "members=2", "trainer.max_epochs=1", "trainer.accelerator=cpu"]
+    quick = [*size, *LIGHT, "logger=csv", "evaluation.intervals.resamples=20", "evaluation.logistic.strengths=[100]"]
     done = command("train.py", "data=world", *small, *quick, f"hydra.run.dir={folder}", cwd=place, drawn=True)
     assert done.returncode == 0, done.stdout + done.stderr
     known = pl.read_parquet(folder / "truth.parquet")
@@ -163,9 +165,8 @@ def test_a_simulated_world_s_log_is_held_against_the_truth_and_again_when_it_is_
     assert "Against the truth" in (folder / "evaluation" / "report.html").read_text()
     assert (folder / "evaluation" / "truth.svg").read_text().startswith("<svg")
     assert "The learned reward " in (folder / "evaluation" / "report.html").read_text()
-    again = command(
-        "evaluate.py", f"run={folder}", "evaluation.boosting=null", "evaluation.intervals.resamples=20", cwd=place
-    )
+    judged = [it for it in quick if it.startswith("evaluation.")]
+    again = command("evaluate.py", f"run={folder}", *judged, cwd=place)
     assert again.returncode == 0, again.stdout + again.stderr
     assert json.loads((folder / "evaluation" / "metrics.json").read_text())["truth"] == told
 
@@ -215,14 +216,14 @@ def test_policies_and_past_tests_are_judged_where_they_are_given(place):
     folder, logged = place / "judged", place / "judged.parquet"
     events = small_log().with_columns(propensity=pl.lit(1 / 25))
     events.write_parquet(logged)
-    trained(folder, logged, "trainer.max_epochs=1", "causal.personal=null", cwd=place)
+    trained(folder, logged, "trainer.max_epochs=1", *LIGHT, cwd=place)
     assert json.loads((folder / "metrics.json").read_text())["policies"]["weights"][0]["policy"] == "shown by chance"
     keys = events.select("user_id", "item_id", "timestamp")
     keys.with_columns(mine=pl.when(pl.col("item_id") < 5).then(0.2).otherwise(0.0)).write_parquet(
         place / "mine.parquet"
     )
     past_tests().write_parquet(place / "past.parquet")
-    quick = ["evaluation.boosting=null", "evaluation.intervals.resamples=20"]
+    quick = ["evaluation.boosting=null", "evaluation.logistic.strengths=[100]", "evaluation.intervals.resamples=20"]
     given = [f"policies={place / 'mine.parquet'}", f"experiments={place / 'past.parquet'}", "north_star=days"]
     done = command("evaluate.py", f"run={folder}", *quick, *given, cwd=place)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -255,8 +256,8 @@ def past_tests(tests=12, users=40, days=6):
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_gives_others(run, place):
-    trained(place / "again", place / "events.parquet", cwd=place)
-    trained(place / "other", place / "events.parquet", "seed=1", cwd=place)
+    trained(place / "again", place / "events.parquet", *LIGHT, cwd=place)
+    trained(place / "other", place / "events.parquet", *LIGHT, "seed=1", cwd=place)
     assert_same(weights(run), weights(place / "again"))
     assert any(not torch.equal(tensor, weights(place / "other")[name]) for name, tensor in weights(run).items())
 
@@ -274,7 +275,7 @@ def test_training_on_the_whole_log_equals_training_on_a_copy_cut_where_validatio
     )
     half = other_future.filter(pl.col("user_id") % 2 == 0, pl.col("timestamp") < cut + timedelta(days=2, hours=3))
     pl.concat([events.filter(pl.col("timestamp") < cut), half]).write_parquet(place / "cut.parquet")
-    trained(place / "cut", place / "cut.parquet", "data.end=2024-03-19T03:00:00", cwd=place)
+    trained(place / "cut", place / "cut.parquet", *LIGHT, "data.end=2024-03-19T03:00:00", cwd=place)
     assert_same(weights(run), weights(place / "cut"))
 
 
@@ -288,7 +289,7 @@ def test_a_run_stopped_after_an_epoch_resumes_to_the_weights_of_an_unbroken_one(
         f"runpy.run_path({str(ROOT / 'train.py')!r}, run_name='__main__')\n"
     )
     events = f"data.events={place / 'events.parquet'}"
-    died = command(script, *SMALL, events, f"hydra.run.dir={killed}", cwd=place)
+    died = command(script, *SMALL, *LIGHT, events, f"hydra.run.dir={killed}", cwd=place)
     assert died.returncode == 9, died.stdout + died.stderr
     assert not (killed / "reward").exists()
     assert torch.load(killed / "checkpoints" / "last.ckpt", weights_only=True)["epoch"] == 0
