@@ -138,23 +138,23 @@ RENAMED: dict[str, dict[str, str]] = {
     "reward.off_policy.estimate": {"effective_rows": "effective_sample_size"},
     "reward.off_policy.ips": {"inverse_propensity": "ips", "self_normalised": "snips"},
     "reward.off_policy.selection": {"choose": "select_estimator"},
-    "reward.progressive.past": {"Past": "PastItems"},
-    "reward.rewards": {"exposure": "exposure_rewards"},
-    "reward.scoring.manifest": {"most_bytes": "max_bytes"},
-    "reward.simulation.true_effects": {"effects": "effects_from_pairs"},
-    "reward.training.causal": {"second_stage": "estimated_effects"},
     "reward.off_policy.slate_ips": {
         "slate_inverse_propensity": "slate_ips",
         "independent_inverse_propensity": "independent_ips",
         "reward_interaction_inverse_propensity": "reward_interaction_ips",
     },
+    "reward.progressive.past": {"Past": "PastItems"},
     "reward.report.sections": {"pushing": "how_far_to_lean", "pushed_in": "shifts_to_show"},
     "reward.report.sentences": {
         "further_sentences": "auxiliary_sentences",
         "sentences": "summary_sentences",
     },
     "reward.report.write": {"publish": "write_report"},
+    "reward.rewards": {"exposure": "exposure_rewards"},
     "reward.scoring.effect_sentences": {"account_sentences": "effect_sentences"},
+    "reward.scoring.manifest": {"most_bytes": "max_bytes"},
+    "reward.simulation.true_effects": {"effects": "effects_from_pairs"},
+    "reward.training.causal": {"second_stage": "estimated_effects"},
 }
 
 
