@@ -26,7 +26,7 @@ from worlds import JUDGED, ROLL_OUT_DAYS, world_of
 
 from reward import ranking
 from reward.simulation.long_run import gap_closed, outcome
-from reward.simulation.policies import click_optimal, logging_policy, minutes_optimal, oracle, random_policy
+from reward.simulation.slate_policies import click_optimal, logging_policy, minutes_optimal, oracle, random_policy
 from reward.writing import write_json
 
 SMOKE = Smoke(

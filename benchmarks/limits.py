@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 from harness import Benchmark, Row, Smoke, mean_and_se, result_row
-from recovered.judged import judge, live_throughout, scores_of
+from recovered.judged import evaluate, live_throughout, scores_of
 from recovered.logs import TRUTH, Case, compute, found_of
 from recovered.rewards import ESTIMATED, LEARNED, PARTS, UNANSWERED, estimated, found_by_balance, shown_to
 from rich.console import Console
@@ -141,7 +141,7 @@ def measured(question: str, case: Case, truth_users: int, folder: Path) -> dict[
     if truth is None or any(part not in found for part in ASKED[question]):
         return {}
     shown = found[ASKED[question][0]] | {"throughout": live_throughout(case)}
-    out = judge(truth, shown, scores_of(found))
+    out = evaluate(truth, shown, scores_of(found))
     known = np.isfinite(truth["mean"])
     return out | {"sd of true effects (days)": true_spread(truth["mean"][known], truth["se"][known])}
 

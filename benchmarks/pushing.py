@@ -26,8 +26,8 @@ from reward.causal.estimate import ItemEffects
 from reward.columns import ITEM
 from reward.simulation.lives import first_state
 from reward.simulation.long_run import outcome
-from reward.simulation.policies import logging_policy, rank_by
 from reward.simulation.service import simulate
+from reward.simulation.slate_policies import logging_policy, rank_by
 from reward.writing import whole
 
 SMOKE = Smoke(

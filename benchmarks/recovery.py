@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from gap.cells import CELLS, judge_cells
 from harness import Benchmark, Row, Smoke, mean_and_se, result_row
-from recovered.judged import judge, live_throughout, scores_of
+from recovered.judged import evaluate, live_throughout, scores_of
 from recovered.logs import TRUTH, Case, compute, found_of
 from recovered.rewards import (
     BOOSTED,
@@ -72,7 +72,7 @@ EXACT_GOALS: dict[tuple[str, str], Goal] = {
 
 
 def figures_of(cases: dict[Case, list[str]], first_users: int, folder: Path) -> Figures:
-    """What `judge` says of each log, by world and size and by seed; logs without a truth or exposures are left out."""
+    """What `evaluate` says of each log, by world, size and seed; logs without a truth or exposures are left out."""
     out: Figures = {}
     for case in cases:
         found = found_of(case, folder, PARTS)
@@ -80,7 +80,7 @@ def figures_of(cases: dict[Case, list[str]], first_users: int, folder: Path) -> 
         if truth is not None and "today" in found:
             what = case.name if case.users == first_users else f"{case.name}, {case.users:,} users"
             shown = found["today"] | {"throughout": live_throughout(case)}
-            judged = judge(truth, shown, scores_of(found))
+            judged = evaluate(truth, shown, scores_of(found))
             if PROSPECTIVE in found:
                 judged |= judge_cells(truth, found[PROSPECTIVE])
             out.setdefault(what, {})[case.seed] = judged

@@ -29,7 +29,7 @@ from reward.experiments.early_readout import (
 )
 from reward.experiments.surrogate_effect import IndexEffect, violations
 from reward.experiments.surrogate_index import Experiment, PastExperiments
-from reward.simulation.policies import logging_policy
+from reward.simulation.slate_policies import logging_policy
 
 SMOKE = Smoke(
     f"--repetitions 2 --nothing-repetitions 2 --holding-repetitions 2 --seeds 1 --users 80 --settings {TINY}",

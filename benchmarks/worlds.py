@@ -19,15 +19,15 @@ from rich.table import Table
 from reward.simulation.lives import first_state, open_service
 from reward.simulation.long_run import outcome
 from reward.simulation.paired_runs import paired_runs
-from reward.simulation.policies import (
+from reward.simulation.service import simulate
+from reward.simulation.slate_policies import (
     click_optimal,
     logging_policy,
     minutes_optimal,
     oracle,
     random_policy,
 )
-from reward.simulation.service import simulate
-from reward.simulation.truth import effects, segments_of
+from reward.simulation.true_effects import effects_from_pairs, segments_of
 from reward.training.defaults import composed
 
 SMOKE = Smoke("--worlds clickbait --seeds 1 --users 150 --parents-per-day 10")
@@ -69,7 +69,7 @@ def measure(world, seed, parents_per_day=500, items_per_parent=10):
         parents_per_day=parents_per_day,
         items_per_parent=items_per_parent,
     )
-    truth = effects(pairs, segments_of(service), service.catalogue.kind)
+    truth = effects_from_pairs(pairs, segments_of(service), service.catalogue.kind)
     items = len(truth.mean)
     count = np.bincount(shown.item, minlength=items)
     known = np.isfinite(truth.mean) & (count > 200)

@@ -103,7 +103,7 @@ def train(rows: pl.DataFrame, rewards: Tensor, items: int, weight: float, seed: 
 
 
 @torch.no_grad()
-def judge(ranker: TwoTower, rows: pl.DataFrame, rewards: Tensor) -> tuple[Tensor, Tensor]:
+def evaluate(ranker: TwoTower, rows: pl.DataFrame, rewards: Tensor) -> tuple[Tensor, Tensor]:
     """For each list: whether the clicked item is among the first `TOP`, and their mean learned reward in days."""
     first = ranker(*tensors(rows)).topk(TOP).indices
     return (first == 0).any(1).double(), rewards.gather(1, first).mean(1).double()
@@ -143,7 +143,9 @@ def main() -> None:
     for column in ("weight of the reward", f"click in the top {TOP}", f"learned reward of the top {TOP}"):
         table.add_column(column, justify="right")
     for weight in options.weights:
-        hits, gained = judge(train(train_rows, train_rewards, len(ids), weight, options.seed), test_rows, test_rewards)
+        hits, gained = evaluate(
+            train(train_rows, train_rewards, len(ids), weight, options.seed), test_rows, test_rewards
+        )
         table.add_row(f"{weight:.2f}", *(interval(values, test_rows) for values in (hits, gained)))
     console = Console()
     console.print(table)

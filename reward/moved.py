@@ -20,6 +20,7 @@ MOVED: dict[str, tuple[str, ...]] = {
     "reward.artifact": ("reward.scoring.artifact",),
     "reward.bounded": ("reward.scoring.bounded",),
     "reward.card": ("reward.scoring.model_card",),
+    "reward.causal.user_effects.storage": ("reward.causal.user_effects.state_dict",),
     "reward.consistency": ("reward.sequences.consistency",),
     "reward.effects": ("reward.causal",),
     "reward.effects.account": ("reward.causal.diagnostics.summary", "reward.scoring.effect_sentences"),
@@ -49,7 +50,7 @@ MOVED: dict[str, tuple[str, ...]] = {
     "reward.effects.settings": ("reward.causal.settings",),
     "reward.effects.slates": ("reward.data.slates",),
     "reward.effects.standing": ("reward.causal.user_effects.user_state",),
-    "reward.effects.storage": ("reward.causal.user_effects.storage",),
+    "reward.effects.storage": ("reward.causal.user_effects.state_dict",),
     "reward.effects.taste": ("reward.causal.user_effects.preferences",),
     "reward.effects.traits": ("reward.causal.item_effects.feedback_rates",),
     "reward.evaluation.assessment": (
@@ -108,9 +109,12 @@ MOVED: dict[str, tuple[str, ...]] = {
     "reward.sequences.restored": ("reward.features.restored",),
     "reward.sequences.slots": ("reward.features.history",),
     "reward.sequences.split": ("reward.data.split",),
+    "reward.simulation.policies": ("reward.simulation.slate_policies",),
+    "reward.simulation.truth": ("reward.simulation.true_effects",),
     "reward.text": ("reward.report.text", "reward.plain"),
     "reward.tracking": ("reward.training.tracking",),
-    "reward.training.second_stage": ("reward.training.effects",),
+    "reward.training.effects": ("reward.training.causal",),
+    "reward.training.second_stage": ("reward.training.causal",),
     "reward.wiring": ("reward.targets", "reward.training.wiring"),
 }
 
@@ -122,28 +126,35 @@ RENAMED: dict[str, dict[str, str]] = {
     "reward.causal.item_effects.ipw": {"Anchors": "IPWEstimates", "anchors": "ipw_estimates"},
     "reward.causal.user_effects.estimation": {"fit_personal": "fit_user_effects"},
     "reward.evaluation.auxiliary_tasks": {"assess_further": "assess_auxiliary"},
+    "reward.evaluation.evaluate": {"judge": "evaluate_function"},
     "reward.evaluation.value_decomposition": {
         "ledger": "value_decomposition",
         "reward_account": "reward_distribution",
     },
+    "reward.experiments.early_readout": {"decisions": "launch_decisions"},
+    "reward.experiments.proxy_validation": {"judge": "evaluate_proxy"},
     "reward.experiments.surrogate_index": {"Past": "PastExperiments"},
     "reward.off_policy.feedback": {"Logged": "LoggedFeedback"},
     "reward.off_policy.estimate": {"effective_rows": "effective_sample_size"},
     "reward.off_policy.ips": {"inverse_propensity": "ips", "self_normalised": "snips"},
     "reward.off_policy.selection": {"choose": "select_estimator"},
-    "reward.training.effects": {"second_stage": "estimated_effects"},
     "reward.off_policy.slate_ips": {
         "slate_inverse_propensity": "slate_ips",
         "independent_inverse_propensity": "independent_ips",
         "reward_interaction_inverse_propensity": "reward_interaction_ips",
     },
+    "reward.progressive.past": {"Past": "PastItems"},
     "reward.report.sections": {"pushing": "how_far_to_lean", "pushed_in": "shifts_to_show"},
     "reward.report.sentences": {
         "further_sentences": "auxiliary_sentences",
         "sentences": "summary_sentences",
     },
     "reward.report.write": {"publish": "write_report"},
+    "reward.rewards": {"exposure": "exposure_rewards"},
     "reward.scoring.effect_sentences": {"account_sentences": "effect_sentences"},
+    "reward.scoring.manifest": {"most_bytes": "max_bytes"},
+    "reward.simulation.true_effects": {"effects": "effects_from_pairs"},
+    "reward.training.causal": {"second_stage": "estimated_effects"},
 }
 
 
@@ -165,25 +176,44 @@ def today(target: str, among: Container[str] | None = None) -> str:
     return target
 
 
+def find_names_of_before(module: str) -> None:
+    """Let a module's names of before be read of it, each with a DeprecationWarning.
+
+    Args:
+        module: its full name, while it is imported; `RENAMED` has its names.
+    """
+    names, here = RENAMED[module], sys.modules[module]
+
+    def read(name: str) -> Any:
+        now = names.get(name)
+        if now is None:
+            raise AttributeError(f"module {module!r} has no attribute {name!r}")
+        warnings.warn(f"{module}.{name} is {now} now: use that", DeprecationWarning, stacklevel=2)
+        return getattr(here, now)
+
+    vars(here)["__getattr__"] = read
+
+
 class OldName:
     """An attribute by the name that it had, which is read with a DeprecationWarning.
 
     Args:
         now: what it is called.
         read: gives it of an instance; None: the attribute ``now``.
+        of_class: it is read of the class, too.
     """
 
-    def __init__(self, now: str, read: Callable[[Any], Any] | None = None) -> None:
-        self.now, self.read, self.name = now, read, ""
+    def __init__(self, now: str, read: Callable[[Any], Any] | None = None, *, of_class: bool = False) -> None:
+        self.now, self.read, self.of_class, self.name = now, read, of_class, ""
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name
 
     def __get__(self, instance: object | None, owner: type) -> Any:
-        if instance is None:
+        if instance is None and not self.of_class:
             return self
         warnings.warn(f"{owner.__name__}.{self.name} is {self.now} now: read that", DeprecationWarning, stacklevel=2)
-        return getattr(instance, self.now) if self.read is None else self.read(instance)
+        return getattr(owner if instance is None else instance, self.now) if self.read is None else self.read(instance)
 
 
 def keywords_of_before(**names: str) -> Callable[[Callable[_Given, _Back]], Callable[_Given, _Back]]:

@@ -6,6 +6,10 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from reward.moved import find_names_of_before
+
+find_names_of_before(__name__)
+
 
 class Rewards(NamedTuple):
     """Rewards in the outcome's unit and their standard deviations over the ensemble, of one shape."""
@@ -18,7 +22,7 @@ class Rewards(NamedTuple):
         return self.mean - kappa * self.std
 
 
-def exposure(blank: Tensor, filled: Tensor) -> Rewards:
+def exposure_rewards(blank: Tensor, filled: Tensor) -> Rewards:
     """V(E) − V(Q), its mean and standard deviation over the ensemble.
 
     A difference of predictions, not yet a causal effect: what the model expects of users who were shown this item,

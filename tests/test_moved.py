@@ -7,7 +7,9 @@ import sys
 import pytest
 
 from reward.moved import MOVED, today
-from reward.targets import resolve
+from reward.scoring.artifact import ArtifactError
+from reward.scoring.sealed import Sealed
+from reward.targets import locate, resolve
 
 
 @pytest.mark.parametrize("old", MOVED)
@@ -35,6 +37,52 @@ def test_what_moved_is_found_by_its_old_name(old):
 )
 def test_the_name_of_today(old, new):
     assert today(old) == new
+
+
+@pytest.mark.parametrize(
+    ("module", "old", "new"),
+    [
+        ("reward.evaluation.evaluate", "judge", "evaluate_function"),
+        ("reward.experiments.early_readout", "decisions", "launch_decisions"),
+        ("reward.experiments.proxy_validation", "judge", "evaluate_proxy"),
+        ("reward.progressive.past", "Past", "PastItems"),
+        ("reward.rewards", "exposure", "exposure_rewards"),
+        ("reward.scoring.manifest", "most_bytes", "max_bytes"),
+        ("reward.simulation.truth", "effects", "effects_from_pairs"),
+    ],
+)
+def test_a_single_name_of_before_is_read_where_it_was(module, old, new):
+    here = importlib.import_module(MOVED.get(module, (module,))[0])
+    if module in MOVED:
+        sys.modules.pop(module, None)
+    with pytest.warns(DeprecationWarning, match="now: "):
+        assert getattr(importlib.import_module(module), old) is getattr(here, new)
+    assert today(f"{module}.{old}") == f"{here.__name__}.{new}"
+    with pytest.raises(AttributeError, match="has no attribute 'nothing_of_the_kind'"):
+        here.nothing_of_the_kind  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    ("kind", "old", "new"),
+    [
+        ("reward.causal.choosing.Chooser", "choose", "select_roles"),
+        ("reward.causal.item_effects.shrinkage.Pooled", "behind", "effect_given_mediator"),
+        ("reward.causal.item_effects.shrinkage.Pooled", "behind_std", "effect_given_mediator_std"),
+        ("reward.causal.item_effects.shrinkage.Pooled", "effects", "posterior_effects"),
+        ("reward.causal.excursion.model.ExcursionEffect", "effects", "item_effects"),
+    ],
+)
+def test_a_method_of_before_is_that_of_today(kind, old, new):
+    kind = locate(kind)
+    assert vars(kind)[old].now == new
+    assert new in vars(kind)
+
+
+def test_an_artefact_is_opened_by_the_name_of_before(tmp_path):
+    with pytest.warns(DeprecationWarning, match="opened is open now"):
+        opened = Sealed.opened
+    with pytest.raises(ArtifactError), opened(tmp_path):
+        pass
 
 
 def test_what_is_not_among_the_modules_asked_is_neither_found_nor_imported(monkeypatch):

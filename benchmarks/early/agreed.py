@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from harness import result_row
 
-from reward.experiments.early_readout import agreement, decisions
+from reward.experiments.early_readout import agreement, launch_decisions
 
 LEVEL, ALPHA = 0.95, 0.05
 OUTCOME = "outcome"
@@ -16,11 +16,11 @@ def told_agreement(what, effects, truth, days, *, resamples, cluster=None, peer_
     """Rows of decisions on each of the days, and of the effects beside the true ones."""
     outcome, surrogates = effects[OUTCOME], {name: it for name, it in effects.items() if name != OUTCOME}
     group = np.arange(len(truth)) if cluster is None else cluster
-    worthless, up = truth <= 0, decisions(outcome, alpha=ALPHA) > 0
+    worthless, up = truth <= 0, launch_decisions(outcome, alpha=ALPHA) > 0
     rows = [
         result_row(what, "tests", int(group.max()) + 1),
         result_row(what, "up at the full horizon", up.mean()),
-        result_row(what, "down at the full horizon", (decisions(outcome, alpha=ALPHA) < 0).mean()),
+        result_row(what, "down at the full horizon", (launch_decisions(outcome, alpha=ALPHA) < 0).mean()),
         result_row(what, "launched at the full horizon, of the truly worthless", up[worthless].mean()),
     ]
     settings = {"alpha": ALPHA, "resamples": resamples, "seed": 0, "level": LEVEL}
@@ -31,7 +31,7 @@ def told_agreement(what, effects, truth, days, *, resamples, cluster=None, peer_
         se = None if told["low"] is None else (told["high"] - told["low"]) / (2 * 1.96)
         rows.append(result_row(what, metric, told["value"], se, peers))
     for name, its in surrogates.items():
-        wrong = decisions(its, alpha=ALPHA)[worthless] > 0
+        wrong = launch_decisions(its, alpha=ALPHA)[worthless] > 0
         for column, day in enumerate(days):
             rows.append(
                 result_row(what, f"launched, of the truly worthless, {name}, day {day}", wrong[:, column].mean())

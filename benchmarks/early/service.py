@@ -19,8 +19,8 @@ from reward.data.validation import check
 from reward.experiments.early_readout import reward_surrogate
 from reward.simulation.lives import Policy, first_state, open_service
 from reward.simulation.log import events_of, items_of
-from reward.simulation.policies import click_optimal, logging_policy, minutes_optimal, oracle
 from reward.simulation.service import simulate
+from reward.simulation.slate_policies import click_optimal, logging_policy, minutes_optimal, oracle
 from reward.training.defaults import composed
 
 HORIZON_DAYS = 28

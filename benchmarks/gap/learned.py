@@ -21,7 +21,7 @@ from reward.data.validation import check
 from reward.outcomes.activity import ActivityTrace
 from reward.simulation.lives import Policy, View
 from reward.simulation.log import items_of
-from reward.simulation.policies import rank_by
+from reward.simulation.slate_policies import rank_by
 from reward.training.defaults import composed
 
 AT_ONCE = 1000

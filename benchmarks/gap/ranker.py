@@ -12,7 +12,7 @@ from torch.nn.functional import gelu, pad
 from gap.study import Study, Views
 from reward.arrays import Floats, Ints
 from reward.simulation.lives import Policy, Service, View
-from reward.simulation.policies import rank_by
+from reward.simulation.slate_policies import rank_by
 
 Loss = Callable[..., Tensor]
 SEEN_RATES = (0.4, 1.5)

@@ -13,8 +13,8 @@ from reward.simulation.behaviour import plan, visiting
 from reward.simulation.exposures import Exposures
 from reward.simulation.lives import Policy, Service, State, View, first_state, open_service
 from reward.simulation.log import events_of, items_of
-from reward.simulation.policies import logging_policy
 from reward.simulation.service import simulate
+from reward.simulation.slate_policies import logging_policy
 from reward.simulation.world import World
 
 FIRST_DAY = 10  # before it, histories are too short to learn from

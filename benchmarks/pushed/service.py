@@ -15,8 +15,8 @@ from reward.columns import TIMESTAMP, USER
 from reward.data.days import days_since_1970
 from reward.simulation.lives import Policy, Service, State, View
 from reward.simulation.long_run import outcome
-from reward.simulation.policies import logging_policy, rank_by
 from reward.simulation.service import simulate
+from reward.simulation.slate_policies import logging_policy, rank_by
 
 Reward = Callable[[View], Floats]  # View -> (m, live), or (1, live)
 _BISECTIONS = 40

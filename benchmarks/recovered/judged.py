@@ -14,7 +14,7 @@ from recovered.rewards import ANCHOR, BOOSTED, ESTIMATED, LEARNED, UNANSWERED
 from reward.simulation.world import catalogue_of
 
 
-def judge(truth, shown, scores) -> dict[str, float]:
+def evaluate(truth, shown, scores) -> dict[str, float]:
     """Figures of one log: of each signal its correlations, of the learned rewards whether they can be believed.
 
     Args:

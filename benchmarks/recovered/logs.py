@@ -19,8 +19,8 @@ from reward.data.event_log import EventLog
 from reward.data.validation import check
 from reward.simulation.lives import Service, open_service
 from reward.simulation.paired_runs import paired_runs
-from reward.simulation.policies import logging_policy
-from reward.simulation.truth import effects, segments_of
+from reward.simulation.slate_policies import logging_policy
+from reward.simulation.true_effects import effects_from_pairs, segments_of
 from reward.training.defaults import composed
 
 TRUTH = "truth"
@@ -102,7 +102,7 @@ def true_effects(case: Case) -> Arrays:
         items_per_parent=10,
         block=case.parents_per_day,
     )
-    truth = effects(pairs, segment, service.catalogue.kind)
+    truth = effects_from_pairs(pairs, segment, service.catalogue.kind)
     return {name: getattr(truth, name) for name in ("mean", "se", "by_segment", "by_segment_se")}
 
 

@@ -28,7 +28,7 @@ from worlds import world_of
 from recovered.logs import ANSWERS, TRUTH, Case, fitted, true_effects
 from reward.columns import ITEM, PROPENSITY, USER
 from reward.data.event_log import EventLog
-from reward.simulation.truth import segments_of
+from reward.simulation.true_effects import segments_of
 
 LEARNED = "learned reward"
 UNANSWERED = "learned reward, without surveys and likes"

@@ -87,11 +87,11 @@ PUBLIC: Mapping[str, tuple[str, Names]] = {
             "reward.experiments.proxy_weights": [
                 *("ProxyWeights", "all_weights", "naive", "total_covariance", "jive", "liml")
             ],
-            "reward.experiments.proxy_validation": ["judge", "pareto_front"],
+            "reward.experiments.proxy_validation": ["evaluate_proxy", "pareto_front"],
             "reward.experiments.surrogate_index": ["SurrogateIndex", "Experiment", "PastExperiments"],
             "reward.experiments.surrogate_effect": ["IndexEffect", "Gap", "violations", "Violations"],
             "reward.experiments.early_readout": [
-                *("auto_surrogate", "reward_surrogate", "effects_by_test", "decisions", "agreement")
+                *("auto_surrogate", "reward_surrogate", "effects_by_test", "launch_decisions", "agreement")
             ],
             "reward.experiments.comparison": ["compare", "join_cohorts", "sample_ratio", "predicted_before"],
             "reward.experiments.sequential": ["group_sequential", "always_valid", "monitor", "inflation"],
@@ -116,10 +116,10 @@ PUBLIC: Mapping[str, tuple[str, Names]] = {
             "reward.simulation.lives": ["Service", "open_service", "Policy"],
             "reward.simulation.service": ["simulate"],
             "reward.simulation.log": ["world_log"],
-            "reward.simulation.policies": [
+            "reward.simulation.slate_policies": [
                 *("logging_policy", "random_policy", "click_optimal", "minutes_optimal", "oracle", "rank_by")
             ],
-            "reward.simulation.truth": ["item_effects"],
+            "reward.simulation.true_effects": ["item_effects"],
             "reward.simulation.paired_runs": ["paired_runs"],
             "reward.simulation.long_run": ["outcome", "gap_closed"],
             "reward.simulation.demo": ["demo"],

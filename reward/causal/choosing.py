@@ -28,6 +28,7 @@ from reward.causal.item_effects.ipw import IPWEstimates
 from reward.causal.item_effects.proposals import Opened, Openings, RareAnswers, Scale
 from reward.causal.item_effects.shrinkage import evidence
 from reward.causal.settings import AUTO
+from reward.moved import OldName
 from reward.statistics.sums import fold
 
 _LEAST_NATS = 3.0  # log 20: what a choice must explain more than none, but for what is likely before the log is seen
@@ -124,7 +125,9 @@ class Chooser:
     click: str | None
     anchor: IPWEstimates
 
-    def choose(self, gate: str | None, rare: Sequence[str] | str | None, group: str | None) -> Chosen:
+    choose = OldName("select_roles")
+
+    def select_roles(self, gate: str | None, rare: Sequence[str] | str | None, group: str | None) -> Chosen:
         """The roles: each as it is set, or where it is ``auto`` as the evidence says."""
         auto = tuple(
             role

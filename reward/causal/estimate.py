@@ -104,7 +104,7 @@ def estimate_effects(
     effects = day_effects(shown.days, covariance, curve)
     anchor = ipw_estimates(shown.observed(effects), size, rounds=joint_rounds)
     chooser = shown.chooser(anchor)
-    chosen = chooser.choose(gate, rare, group)
+    chosen = chooser.select_roles(gate, rare, group)
     traits, columns = chooser.item_traits(chosen.roles)
     groups = groups_of(shown.table, chosen.roles.group)
     predicted, _ = effects_by_fold(left_out(anchor, traits, groups), traits, groups)
@@ -120,14 +120,14 @@ def estimate_effects(
     if personal is None:
         pushed = policy_shifts(shown.count, *effects_by_fold(apart, traits, groups), anchor)
         return ItemEffects(frame, calibration, None, pushed, chosen, curve, pooled.spreads)
-    behind = [*(it.behind(traits, groups, fold) for fold, it in enumerate(apart)), pooled.behind(traits, groups)]
+    behind = [it.effect_given_mediator(traits, groups, fold) for fold, it in enumerate(apart)]
     found, pushed = personal(
         shown.whole.users.events,
         shown.whole.days,
         shown.whole_effects(effects),
         ids=shown.table[ITEM],
-        behind=np.stack(behind),
-        variance=pooled.behind_std(traits, groups) ** 2,
+        behind=np.stack([*behind, pooled.effect_given_mediator(traits, groups)]),
+        variance=pooled.effect_given_mediator_std(traits, groups) ** 2,
         gate_share=traits.gate[-1],
         traits=traits.described,
         group=groups,
@@ -153,7 +153,7 @@ def _answers(shown: Exposures, roles: Roles) -> Answers:
 
 def _frame(shown: Exposures, anchor: IPWEstimates, pooled: Pooled, traits: Traits, groups: Ints) -> pl.DataFrame:
     """What is said of each item."""
-    mean, std = pooled.effects(traits, groups)
+    mean, std = pooled.posterior_effects(traits, groups)
     mean = mean - shown.count @ mean / shown.count.sum()
     precision = (1 / anchor.variance).sum(axis=0)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -165,5 +165,5 @@ def _frame(shown: Exposures, anchor: IPWEstimates, pooled: Pooled, traits: Trait
             pl.Series("anchor", alone).fill_nan(None),
             pl.Series("anchor_std", np.where(precision > 0, precision**-0.5, np.nan)).fill_nan(None),
             pl.Series("gate", traits.gate[-1]),
-            pl.Series("behind", pooled.behind(traits, groups)),
+            pl.Series("behind", pooled.effect_given_mediator(traits, groups)),
         )

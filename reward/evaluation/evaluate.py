@@ -25,11 +25,14 @@ from reward.evaluation.findings import Evaluation
 from reward.evaluation.leakage import leakage_summary
 from reward.evaluation.policy_values import PolicyValues, other_policies, proposed_policies
 from reward.evaluation.results import assess
+from reward.moved import find_names_of_before
 from reward.outcomes.protocol import ABSENT, ASKED, DAYS, Outcome, days_of
 from reward.scoring.function import RewardFunction
 
 MODEL = "reward model"
 HEAVY_SHARE = 0.9
+
+find_names_of_before(__name__)
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,7 @@ class _Rows:
         return self.all.filter(self.test)
 
 
-def judge(
+def evaluate_function(
     function: RewardFunction,
     prepared: PreparedLog,
     window: Split,

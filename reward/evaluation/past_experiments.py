@@ -15,7 +15,7 @@ from reward.data.event_log import SchemaError, reading
 from reward.data.files import scan
 from reward.evaluation.early_readout import EarlyReadout, day_by_day, early_readout
 from reward.evaluation.estimates import Estimate, Flat
-from reward.experiments.proxy_validation import judge, pareto_front
+from reward.experiments.proxy_validation import evaluate_proxy, pareto_front
 from reward.experiments.proxy_weights import all_weights, jive
 from reward.experiments.table import arm_name, arm_names, from_users
 from reward.records import Kept
@@ -43,7 +43,7 @@ class SignalWeight:
 
 @dataclass(frozen=True)
 class ProxyMeasure:
-    """How well the proxy would have decided, see `reward.experiments.proxy_validation.judge`."""
+    """How well the proxy would have decided, see `reward.experiments.proxy_validation.evaluate_proxy`."""
 
     measure: str
     estimate: Flat
@@ -142,7 +142,7 @@ def past_experiments(
         every = tuple(SignalWeight(**row) for row in _finite(all_weights(table, star, level=level)))
         found = replace(found, weights=every)
         weights = jive(table, star, level=level)
-        measures = judge(table, star, weights.signals, weights.held_out, level=level, **intervals)
+        measures = evaluate_proxy(table, star, weights.signals, weights.held_out, level=level, **intervals)
         front = pareto_front(table, star, weights.signals, directions=DIRECTIONS, level=level, **intervals)
         return replace(
             found,

@@ -66,7 +66,7 @@ def assess(
         points: how amounts of the outcome are called.
 
     Returns:
-        What was asked for and what was found. `judge` adds the rest.
+        What was asked for and what was found. `evaluate_function` adds the rest.
 
     Raises:
         ValueError: a prediction, column or row is missing or unusable, nothing is observed, or all rows are of

@@ -54,7 +54,7 @@ def beside_truth(true: pl.DataFrame, learned: pl.DataFrame, events: pl.LazyFrame
     """What is known of each item that was shown often enough, beside what it truly does.
 
     Args:
-        true: ``item_id``, ``effect`` and ``effect_se``, as `reward.simulation.truth.item_effects` gives them.
+        true: ``item_id``, ``effect`` and ``effect_se``, as `reward.simulation.true_effects.item_effects` gives them.
         learned: ``item_id``, ``exposures``, ``mean`` and ``std``, as ``ItemEffects.items`` has them.
         events: what ``learned`` was learned from.
         click: the feedback whose rate is the click rate; None: there is none, and it is null.

@@ -14,6 +14,7 @@ from reward.arrays import Doubles, Ints
 from reward.columns import TIMESTAMP, USER
 from reward.data.days import local_day
 from reward.data.split import midnight
+from reward.moved import find_names_of_before
 from reward.scoring.function import RewardFunction
 from reward.statistics.bootstrap import check_codes, sums_by
 from reward.statistics.intervals import check_alpha, normal
@@ -23,6 +24,8 @@ from reward.statistics.unit_bootstrap import interval, ratio
 MEASURES = ("consistent", "recall", "precision", "reversals", "sensitivity")
 
 _MOST, _LARGEST = 1e150, 1e60  # of a number that is squared once, and twice
+
+find_names_of_before(__name__)
 
 
 class Effects(NamedTuple):
@@ -201,7 +204,7 @@ def effects_by_test(test: Ints, treated: npt.NDArray[np.bool_], values: npt.Arra
     return Effects((mean[1::2] - mean[::2]).reshape(shape), np.sqrt(spread[1::2] + spread[::2]).reshape(shape))
 
 
-def decisions(effects: Effects, *, alpha: float) -> Ints:
+def launch_decisions(effects: Effects, *, alpha: float) -> Ints:
     """1 where an effect is significantly above 0, −1 below, 0 else; by a two-sided test of level ``alpha``.
 
     Without any spread, and so without an error, only an effect of exactly 0 is none.
@@ -211,7 +214,7 @@ def decisions(effects: Effects, *, alpha: float) -> Ints:
     """
     check_alpha(alpha)
     if not (np.isfinite(effects.effect).all() and (effects.se >= 0).all()):
-        raise ValueError("decisions expected finite effects and standard errors of at least 0, got others")
+        raise ValueError("launch_decisions expected finite effects and standard errors of at least 0, got others")
     beyond = np.abs(effects.effect) > normal(1 - alpha) * effects.se
     return (np.sign(effects.effect) * beyond).astype(np.int64)
 
@@ -229,7 +232,7 @@ def agreement(
 ) -> pl.DataFrame:
     """Would a decision on day k have been the one at the full horizon?
 
-    A test is *up*, *down* or neither, see `decisions`; an up one is launched.
+    A test is *up*, *down* or neither, see `launch_decisions`; an up one is launched.
 
     - consistent: share of tests with the same of the three.
     - recall: of the tests that the outcome launches, the share that the surrogate launches.
@@ -255,7 +258,7 @@ def agreement(
         interval is null where a resample leaves the measure undefined.
 
     Raises:
-        ValueError: shapes do not fit, or see `decisions` and `interval`.
+        ValueError: shapes do not fit, or see `launch_decisions` and `interval`.
 
     Source: Zhang et al. 2023, as `auto_surrogate`.
     """
@@ -269,7 +272,7 @@ def agreement(
     if group.shape != (tests,):
         raise ValueError(f"cluster expected a code for each of {tests} tests, got shape {group.shape}")
     check_codes(group, tests)
-    long = decisions(outcome, alpha=alpha)[:, None]
+    long = launch_decisions(outcome, alpha=alpha)[:, None]
     frames = []
     for name, effects in surrogates.items():
         if effects.effect.shape != shape:
@@ -277,7 +280,7 @@ def agreement(
                 f"{name} expected effects of {tests} tests after {len(days)} days, shape {shape}, got "
                 f"{effects.effect.shape}"
             )
-        short = decisions(effects, alpha=alpha)
+        short = launch_decisions(effects, alpha=alpha)
         both, one = (short > 0) & (long > 0), np.ones(shape)
         parts = [
             (short == long, one),

@@ -11,6 +11,7 @@ import polars as pl
 from reward.arrays import Doubles
 from reward.experiments.proxy_weights import Sums, beyond_own, sums_by_experiment
 from reward.experiments.table import Experiments
+from reward.moved import find_names_of_before
 from reward.statistics.intervals import check_alpha, check_level, normal
 
 PROXY = "proxy"
@@ -25,8 +26,10 @@ MEASURES = (
     "correlation",
 )
 
+find_names_of_before(__name__)
 
-def judge(
+
+def evaluate_proxy(
     table: Experiments,
     north_star: str,
     signals: Sequence[str],
@@ -115,7 +118,7 @@ def pareto_front(
         seed: of the directions, the halves and the resamples.
         known: more combinations to try and to tell of whether on the front or not: name -> (signals,) weights. Their
             other half is only unseen if they were not learned on it.
-        level: see `judge`.
+        level: see `evaluate_proxy`.
 
     Returns:
         A row for each combination on the front, and for each signal and each of ``known``, by falling sensitivity:
@@ -124,7 +127,8 @@ def pareto_front(
         those of the half that chose (``… chosen by``).
 
     Raises:
-        ValueError: see `judge`; fewer than 4 experiments, directions below 0, or known weights that do not fit.
+        ValueError: see `evaluate_proxy`; fewer than 4 experiments, directions below 0, or known weights that do not
+            fit.
 
     Source: Richardson, Zito, Greaves and Soriano 2023, Pareto optimal proxy metrics (arXiv 2307.01000).
     """

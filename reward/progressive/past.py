@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from reward.arrays import Doubles, Floats, Ints
+from reward.moved import find_names_of_before
 from reward.progressive.skewed import RIDGE
 from reward.progressive.traces import bits
 
@@ -16,8 +17,10 @@ _MOST_FACTORS = 64
 _MOST_SKEW = 2.0  # an exponential law's
 _FEW_ITEMS = 6.0  # items as good as knowing beforehand that skewness is of the order of one: its variance is 6 / items
 
+find_names_of_before(__name__)
 
-class Past:
+
+class PastItems:
     """Means of past items, by day and cut at each d, and a sample of their users around them."""
 
     def __init__(self, item: Ints, trace: Ints, users: Doubles, horizon_days: int):
@@ -69,7 +72,7 @@ class Past:
 class Factors:
     """Principal components of whole traces' φ, whitened by the noise between users, that exceed what noise gives."""
 
-    def __init__(self, past: Past):
+    def __init__(self, past: PastItems):
         mean, mine = past.cut(past.daily.shape[1])
         root = np.linalg.cholesky(past.active.covariance(mine, mine) + RIDGE * np.eye(mine.shape[1]))
         white = np.linalg.solve(root, mean.T).T

@@ -8,7 +8,7 @@ import numpy as np
 
 from reward.arrays import Doubles, Ints
 from reward.progressive.belief import Belief, Evidence
-from reward.progressive.past import Factors, Past
+from reward.progressive.past import Factors, PastItems
 from reward.progressive.skewed import RIDGE, given_a_reading
 from reward.progressive.traces import bits, days_observed
 
@@ -99,7 +99,7 @@ class ItemPrior:
                 f"expected 3 or more items with 2 or more users observed for all {H} days each, got {items} items, "
                 f"{int((users < 2).sum())} of them with fewer; leave those out and number the others from 0"
             )
-        past = Past(item[whole], trace[whole], users, H)
+        past = PastItems(item[whole], trace[whole], users, H)
         factor = Factors(past)
         loadings = factor.loading(past.daily, past.active.values)
         K = loadings.shape[1]

@@ -49,7 +49,7 @@ def report(
     """Write an evaluation as an HTML page without scripts, links or anything to load.
 
     Args:
-        evaluation: what `judge` returned, or `reward.report.saved.from_json` made of ``metrics.json``.
+        evaluation: what `evaluate_function` returned, or `reward.report.saved.from_json` made of ``metrics.json``.
         title: of the page.
         facts: labels and values shown under the title, such as the log, the split and the commit.
         items: what was learned of items beside what they truly do, where the evaluation has the truth.

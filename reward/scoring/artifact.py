@@ -127,7 +127,7 @@ def read_back(folder: Path, functions: Iterable[RewardFunction]) -> None:
         ValueError: it is not.
     """
     try:
-        with Sealed.opened(folder) as sealed:
+        with Sealed.open(folder) as sealed:
             _of_its_kind(sealed, frozenset().union(*map(_own_modules, functions)))
     except Exception as error:
         why = shown_error(error).replace(str(folder), "it")
@@ -246,7 +246,7 @@ def _read_whole(folder: Path, links_to: Path | None, trust: frozenset[str], sour
     for left in reversed(range(_TRIES)):
         replaced = False
         try:
-            with Sealed.opened(folder, links_to=links_to) as sealed:
+            with Sealed.open(folder, links_to=links_to) as sealed:
                 try:
                     return _of_its_kind(sealed, trust), sealed.warnings
                 except Exception:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from reward.moved import find_names_of_before
 from reward.plain import check, parse
 from reward.scoring.open_folder import ArtifactError
 
@@ -28,6 +29,8 @@ _LIST, _ENTRY, _PAIR = 64, 64, 128  # bytes of memory for each bracket, comma an
 _WIDE = re.compile(rb"[\xf0-\xff]|\\u")
 _SEAL = re.compile(rb',\n "seal": "([0-9a-f]{64})"\n\}\Z')
 _VERSION = re.compile(rb'\A\{\s*"format_version": (-?\d{1,9}|"[^"\\]{0,20}"|null|true|false|[\d.]{1,20})\s*[,}]')
+
+find_names_of_before(__name__)
 
 
 def write_manifest(folder: Path, manifest: Mapping[str, Any], files: Sequence[str]) -> None:
@@ -76,7 +79,7 @@ def unsealed(content: bytes, folder: Path, size_of: Callable[[str], int]) -> dic
     return dict(manifest)
 
 
-def most_bytes(size_of: Callable[[str], int]) -> int:
+def max_bytes(size_of: Callable[[str], int]) -> int:
     """Bytes that a manifest may have, as far as it is not yet read; ``size_of`` as for `check_manifest`."""
     return (_FREE + sum(map(size_of, _BESIDE))) // 3
 

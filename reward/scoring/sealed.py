@@ -9,9 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+from reward.moved import OldName
 from reward.plain import shown
 from reward.scoring.bounded import Peek
-from reward.scoring.manifest import CARD, MANIFEST, NEEDED, most_bytes, unsealed
+from reward.scoring.manifest import CARD, MANIFEST, NEEDED, max_bytes, unsealed
 from reward.scoring.open_folder import ArtifactError, MissingError, OpenFolder, ReplacedError, content_of
 
 _MOST = 512 << 20  # bytes of a file that is hashed to say what is wrong with it
@@ -39,17 +40,19 @@ class Sealed:
         warnings: see above.
     """
 
+    opened = OldName("open", of_class=True)
+
     def __init__(self, files: OpenFolder, *, expected: str | None, warnings: list[str]) -> None:
         self.folder, self.warnings = files.place, warnings
         self._files = files
-        content = self._whole(MANIFEST, _check_size(most_bytes(files.size)), expected)
+        content = self._whole(MANIFEST, _check_size(max_bytes(files.size)), expected)
         self.manifest = unsealed(content, self.folder, files.size)
         self.version: int = self.manifest["format_version"]
         self._hashes: dict[str, str] = self.manifest["sha256"]
 
     @classmethod
     @contextmanager
-    def opened(cls, folder: Path, *, links_to: Path | None = None) -> Iterator[Sealed]:
+    def open(cls, folder: Path, *, links_to: Path | None = None) -> Iterator[Sealed]:
         """An artefact in a folder.
 
         Args:

@@ -19,7 +19,7 @@ from reward.data.days import days_since_1970
 from reward.data.event_log import slate_moment
 from reward.features.events import ItemTable
 from reward.outcomes.habit import Habit
-from reward.rewards import Rewards, exposure
+from reward.rewards import Rewards, exposure_rewards
 from reward.scoring.candidates import Score
 from reward.scoring.forecaster import Forecaster
 from reward.scoring.history import History
@@ -53,7 +53,7 @@ class Strategy(Protocol):
 
 @dataclass(frozen=True)
 class ExposureTerm:
-    """V(E) − V(Q), see `reward.rewards.exposure`."""
+    """V(E) − V(Q), see `reward.rewards.exposure_rewards`."""
 
     forecaster: Forecaster
 
@@ -64,7 +64,7 @@ class ExposureTerm:
         head = self.forecaster.network.head
 
         def told(states: States) -> Tensor:
-            return torch.stack([*exposure(states.value(head, "before"), states.value(head, "exposed"))], -1)
+            return torch.stack([*exposure_rewards(states.value(head, "before"), states.value(head, "exposed"))], -1)
 
         return {self.columns[0]: Readout(told, 2)}
 
@@ -76,7 +76,7 @@ class ExposureTerm:
         """See `Strategy`."""
         told, value = self.forecaster, self.forecaster.network.head.value
         fillings = told.fillings(ids, items_table)
-        return lambda history, which: exposure(
+        return lambda history, which: exposure_rewards(
             value(told.state(history, None)), value(told.state(history, fillings.at(which)))
         )
 
@@ -213,4 +213,4 @@ def weighted_sum(mean: Tensor, std: Tensor, weights: Tensor, covariance: Tensor)
 
 def _formed(taken: Tensor, back: Tensor, without: Tensor) -> Rewards:
     """The reward of a habit, of the values of its three outcomes by member."""
-    return exposure(taken * without, taken * back)
+    return exposure_rewards(taken * without, taken * back)

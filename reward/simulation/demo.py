@@ -53,9 +53,9 @@ from reward.sequences.network import RewardNetwork
 from reward.simulation.lives import Service, open_service
 from reward.simulation.log import events_of, items_of
 from reward.simulation.long_run import Outcome, outcome
-from reward.simulation.policies import logging_policy
 from reward.simulation.rankers import Slates, log_with_slates, policy_of, train_ranker, true_effects
-from reward.simulation.truth import item_effects
+from reward.simulation.slate_policies import logging_policy
+from reward.simulation.true_effects import item_effects
 from reward.simulation.world import World
 from reward.task import Task
 from reward.writing import whole, write_json

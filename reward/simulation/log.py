@@ -14,8 +14,8 @@ from reward.data.event_log import EventLog
 from reward.data.parquet import columns
 from reward.simulation.exposures import Exposures
 from reward.simulation.lives import Service, first_state, open_service
-from reward.simulation.policies import logging_policy
 from reward.simulation.service import simulate
+from reward.simulation.slate_policies import logging_policy
 from reward.simulation.world import World
 
 

@@ -15,8 +15,8 @@ from reward.ranking.losses import softmax
 from reward.simulation.behaviour import click_logit, context_logit, impulse, match_of, satisfaction_of
 from reward.simulation.exposures import Exposures
 from reward.simulation.lives import Policy, Service, View, first_state
-from reward.simulation.policies import logging_policy, rank_by
 from reward.simulation.service import Run, simulate
+from reward.simulation.slate_policies import logging_policy, rank_by
 from reward.simulation.world import sigmoid
 
 _SEEN_RATE = 0.4  # how fast the term for items already seen saturates

@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 
 from reward.data.prepared import PreparedLog
 from reward.data.split import Split
-from reward.evaluation.evaluate import judge
+from reward.evaluation.evaluate import evaluate_function
 from reward.evaluation.past_experiments import PastExperiments, past_experiments
 from reward.evaluation.simulated_truth import TRUTH
 from reward.report.saved import to_json
@@ -63,7 +63,7 @@ def evaluate(folder: RunFolder, settings: dict[str, Any], stages: Stages) -> dic
             function, prepared, window = judged(folder, training, settings["moved"])
             proxies = past_tests(settings, seed=training.seed)
         with stages.timed("judging"), console.status("scoring the test days and fitting the baselines ..."):
-            evaluation = judge(function, prepared, window, **told, **settings["evaluation"])
+            evaluation = evaluate_function(function, prepared, window, **told, **settings["evaluation"])
     if "metrics" not in function.facts:  # the run was cut short before it was judged
         with stages.timed("saving"):
             carry, metrics = summary_sentences(evaluation), to_json(evaluation)["metrics"]

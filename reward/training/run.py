@@ -15,7 +15,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from reward.causal.diagnostics.summary import EffectSummary, not_estimated
-from reward.evaluation.evaluate import judge
+from reward.evaluation.evaluate import evaluate_function
 from reward.evaluation.findings import Evaluation
 from reward.evaluation.simulated_truth import TRUTH
 from reward.report.saved import to_json
@@ -28,8 +28,8 @@ from reward.sequences.datamodule import StreamData
 from reward.sequences.model import RewardModel
 from reward.training.activity import keep_what_gained
 from reward.training.assembly import Ready, Run, assembled, prepare
+from reward.training.causal import compare_with_truth, estimate_effects, estimated_effects
 from reward.training.command_line import JobError, refusing
-from reward.training.effects import compare_with_truth, estimate_effects, estimated_effects
 from reward.training.fitting import best_loss, fit
 from reward.training.folder import JUDGED
 from reward.training.identity import fingerprints, window_dates
@@ -165,7 +165,7 @@ def judge_and_report(
     def judging() -> Evaluation:
         with console.status("scoring the test days and fitting the baselines ..."):
             settings = {"seed": config.seed, "calibration": config.calibration, **run.plain["evaluation"]}
-            return judge(function, ready.prepared, ready.window, **settings)
+            return evaluate_function(function, ready.prepared, ready.window, **settings)
 
     evaluation = stages.attempt("judging", judging, folder=run.path)
     if evaluation is None:

@@ -5,8 +5,8 @@ import pytest
 
 from reward.causal.user_effects.model import PersonalizedEffect
 from reward.simulation.lives import first_state
-from reward.simulation.policies import logging_policy
 from reward.simulation.service import simulate
+from reward.simulation.slate_policies import logging_policy
 
 USERS, HALF = 150, 30
 

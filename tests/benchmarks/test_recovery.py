@@ -41,7 +41,7 @@ def test_the_truth_itself_is_recovered_whatever_the_level_and_a_constant_says_no
     shown["exposures"][1] = 100  # too few to be judged
     estimate = {"mean": truth["mean"] / 2 + 7, "std": np.full(30, 0.01), "slope": np.array(1.0)}
     estimate["mean"][:2] = 99.0
-    found = recovery.judge(
+    found = recovery.evaluate(
         truth, shown, {"it": estimate | {"slope_se": np.array(0.6)}, "constant": np.ones(30), "half": truth["mean"]}
     )
     assert [found["Pearson, it"], found["Spearman, it"]] == pytest.approx([1, 1])

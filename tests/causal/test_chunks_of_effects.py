@@ -112,7 +112,7 @@ def statistics(prepared):
     observed, items = shown.observed(effects), len(shown.table)
     anchor = ipw_estimates(observed, items, rounds=2)
     chooser = shown.chooser(anchor)
-    chosen = chooser.choose("auto", "auto", "auto")
+    chosen = chooser.select_roles("auto", "auto", "auto")
     traits, _ = chooser.item_traits(chosen.roles)
     groups = groups_of(shown.table, chosen.roles.group)
     predicted, spread = effects_by_fold(left_out(anchor, traits, groups), traits, groups)

@@ -248,7 +248,7 @@ def test_pooling_is_exact_bayes_for_the_spreads_it_finds():
     trait = rng.standard_normal((items, 2))
     traits = Traits(trait, np.zeros((folds + 1, items, 0)), gate, np.zeros((items, 0)))
     made = pooled_effects(anchor, traits, groups)
-    mean, std = made.effects(traits, groups)
+    mean, std = made.posterior_effects(traits, groups)
     own, group, described_, _ = made.spreads
     # the oracle: one Gaussian over everything, inverted whole
     columns = np.concatenate(
@@ -299,12 +299,12 @@ def test_what_is_foretold_from_few_answers_is_believed_less():
     anchor = IPWEstimates(truth + 0.05 * rng.standard_normal((folds, items)), variance)
     traits = Traits(np.zeros((items, 0)), answered, gate, doubt)
     groups = np.arange(items)
-    mean, std = pooled_effects(anchor, traits, groups).effects(traits, groups)
+    mean, std = pooled_effects(anchor, traits, groups).posterior_effects(traits, groups)
     covered = np.abs(mean - truth) <= 1.96 * std
     assert 0.9 < covered[::2].mean() < 0.99
     assert 0.9 < covered[1::2].mean() < 0.99
     assert std[::2].mean() > 1.2 * std[1::2].mean()
-    alike = pooled_effects(anchor, replace(traits, doubt=0 * doubt), groups).effects(traits, groups)[1]
+    alike = pooled_effects(anchor, replace(traits, doubt=0 * doubt), groups).posterior_effects(traits, groups)[1]
     assert alike[::2].mean() == pytest.approx(alike[1::2].mean(), rel=0.05)
 
 

@@ -9,7 +9,7 @@ from estimators import PERSONAL
 from reward.causal.choosing import groups_of
 from reward.causal.estimate import estimate_effects
 from reward.causal.user_effects.model import PersonalizedEffect
-from reward.causal.user_effects.storage import arguments
+from reward.causal.user_effects.state_dict import arguments
 from reward.data.event_log import EventLog
 from reward.data.validation import check
 from reward.outcomes.activity import ActivityTrace

@@ -11,7 +11,7 @@ from test_report import Page, written
 from reward.data.event_log import SchemaError
 from reward.evaluation.early_readout import LINEAR, SO_FAR, EarlyReadout, day_by_day, early_readout
 from reward.evaluation.past_experiments import past_experiments
-from reward.experiments.early_readout import decisions, effects_by_test
+from reward.experiments.early_readout import effects_by_test, launch_decisions
 from reward.records import from_json, to_json
 from reward.report.sentences import early_sentences
 
@@ -55,7 +55,9 @@ def test_agreement_is_that_of_tests_counted_one_by_one(users, found):
         for name in ("a", "b"):
             mine = (experiment == test) & np.isin(arm, ["off", name])
             decided = [
-                decisions(effects_by_test(np.zeros(mine.sum(), int), arm[mine] == name, days.sum(1)), alpha=0.05)[0]
+                launch_decisions(
+                    effects_by_test(np.zeros(mine.sum(), int), arm[mine] == name, days.sum(1)), alpha=0.05
+                )[0]
                 for days in (daily[mine][:, :4], daily[mine])
             ]
             alike.append(decided[0] == decided[1])

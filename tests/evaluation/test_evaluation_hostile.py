@@ -137,7 +137,7 @@ SOUND = {
         "regression": linear(ridge=0.1, degree=1),
     },
     "experiments.early_readout.described": {"seen": TRACE},
-    "experiments.early_readout.decisions": {"effects": Effects(RNG.normal(size=5), np.ones(5)), "alpha": 0.05},
+    "experiments.early_readout.launch_decisions": {"effects": Effects(RNG.normal(size=5), np.ones(5)), "alpha": 0.05},
     "experiments.early_readout.agreement": {
         "outcome": Effects(RNG.normal(size=5), np.ones(5)),
         "surrogates": {"first": Effects(RNG.normal(size=(5, 2)), np.ones((5, 2)))},

@@ -12,8 +12,8 @@ from reward.experiments.early_readout import (
     Effects,
     agreement,
     auto_surrogate,
-    decisions,
     effects_by_test,
+    launch_decisions,
     reward_surrogate,
 )
 from reward.scoring.function import RewardFunction
@@ -90,7 +90,7 @@ def test_effects_are_those_of_a_loop():
 
 def test_decisions_by_hand():
     effects = Effects(np.array([2.0, 1.9, -2.0, 0.0, 1e-9]), np.array([1.0, 1.0, 1.0, 0.0, 0.0]))
-    assert decisions(effects, alpha=0.05).tolist() == [1, 0, -1, 0, 1]
+    assert launch_decisions(effects, alpha=0.05).tolist() == [1, 0, -1, 0, 1]
 
 
 def test_measures_by_hand():
@@ -116,7 +116,7 @@ def test_intervals_are_over_tests_that_are_drawn_again():
     rng = np.random.default_rng(4)
     long, early = certain(rng.normal(0, 3, 40)), certain(rng.normal(0, 3, (40, 2)))
     found = agreement(long, {"early": early}, [1, 2], **FEW | {"resamples": 400})
-    same = decisions(early, alpha=0.05)[:, 1] == decisions(long, alpha=0.05)
+    same = launch_decisions(early, alpha=0.05)[:, 1] == launch_decisions(long, alpha=0.05)
     row = found.row(by_predicate=(pl.col("measure") == "consistent") & (pl.col("day") == 2), named=True)
     assert row["value"] == pytest.approx(same.mean())
     half = 1.96 * np.sqrt(same.mean() * (1 - same.mean()) / 40)
@@ -203,7 +203,7 @@ def test_what_does_not_fit_is_told():
     with pytest.raises(ValueError, match="at least 2 users in each arm of each test, got 1"):
         effects_by_test(np.zeros(4, int), np.arange(4) < 1, np.zeros(4))
     with pytest.raises(ValueError, match="alpha must lie between 0 and 1"):
-        decisions(certain([1.0]), alpha=5)
+        launch_decisions(certain([1.0]), alpha=5)
     with pytest.raises(ValueError, match=r"early expected effects of 2 tests after 1 days, shape \(2, 1\)"):
         agreement(certain([1, 2]), {"early": certain([1, 2])}, [1], **FEW)
     with pytest.raises(ValueError, match=r"cluster expected a code for each of 2 tests, got shape \(3,\)"):

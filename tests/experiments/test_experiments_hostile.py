@@ -76,7 +76,7 @@ SOUND = {
         "power": 0.8,
         "paths": 100,
     },
-    "proxy_validation.judge": {
+    "proxy_validation.evaluate_proxy": {
         "table": PAST,
         "north_star": "days",
         "signals": ["plays"],

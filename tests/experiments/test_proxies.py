@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from arms import simulated
 
-from reward.experiments.proxy_validation import MEASURES, judge, pareto_front, undominated
+from reward.experiments.proxy_validation import MEASURES, evaluate_proxy, pareto_front, undominated
 from reward.experiments.proxy_weights import jive
 from reward.experiments.table import Experiments
 
@@ -25,7 +25,7 @@ def value(found, measure):
 
 def test_measures_by_hand():
     z = [[3, 3], [3, 1], [1, 3], [-3, -3], [-1, 1], [3, -3]]
-    found = judge(scored(z), "north", ["a"], [2.0], **FEW)
+    found = evaluate_proxy(scored(z), "north", ["a"], [2.0], **FEW)
     told = dict(zip(found["measure"], found["value"], strict=True))
     assert tuple(told) == MEASURES
     assert told["sign agreement"] == pytest.approx(4 / 6)
@@ -41,14 +41,14 @@ def test_measures_by_hand():
 
 
 def test_what_is_never_launched_has_no_recall():
-    found = judge(scored([[1, 0.5], [0.5, -1], [3, 1]]), "north", ["a"], [1.0], **FEW)
+    found = evaluate_proxy(scored([[1, 0.5], [0.5, -1], [3, 1]]), "north", ["a"], [1.0], **FEW)
     assert value(found, "recall") is None
     assert found.filter(found["measure"] == "recall")["low"].item() is None
 
 
 def test_the_intervals_are_quantiles_over_resampled_experiments():
     table = simulated(0, experiments=30, arms=2)
-    found = judge(table, "north", ["a", "b"], [0.6, 0.3], resamples=50, seed=4)
+    found = evaluate_proxy(table, "north", ["a", "b"], [0.6, 0.3], resamples=50, seed=4)
     rng = np.random.default_rng(4)
     both = table.with_proxy("proxy", ["a", "b"], [0.6, 0.3], "north")
     agree = (np.sign(both.effects[:, 0]) == np.sign(both.effects[:, 1])).reshape(30, 2).sum(1)
@@ -59,8 +59,8 @@ def test_the_intervals_are_quantiles_over_resampled_experiments():
 
 def test_a_good_proxy_is_told_from_a_bad_one():
     table = simulated(1, strength=5.0)
-    good = judge(table, "north", ["a", "b"], jive(table, "north").held_out, resamples=100, seed=0)
-    bad = judge(table, "north", ["b"], [-1.0], resamples=100, seed=0)
+    good = evaluate_proxy(table, "north", ["a", "b"], jive(table, "north").held_out, resamples=100, seed=0)
+    bad = evaluate_proxy(table, "north", ["b"], [-1.0], resamples=100, seed=0)
     assert value(good, "correlation") == pytest.approx(1.0, abs=0.1)
     assert value(bad, "correlation") < -0.5
     assert value(good, "sensitivity") > 1
@@ -103,9 +103,9 @@ def test_the_front_is_told_on_experiments_that_did_not_choose_it():
 def test_a_question_that_has_no_answer_is_an_error():
     table = simulated(4, experiments=3)
     with pytest.raises(ValueError, match="at least 2 experiments and 1 resample, got 3 and 0"):
-        judge(table, "north", ["a"], [1.0], resamples=0, seed=0)
+        evaluate_proxy(table, "north", ["a"], [1.0], resamples=0, seed=0)
     with pytest.raises(ValueError, match="level must lie between 0 and 1"):
-        judge(table, "north", ["a"], [1.0], level=95, **FEW)
+        evaluate_proxy(table, "north", ["a"], [1.0], level=95, **FEW)
     with pytest.raises(ValueError, match="a front expected at least 4 experiments, got 3"):
         pareto_front(table, "north", ["a"], directions=1, **FEW)
     with pytest.raises(ValueError, match=r"weights of shape \(1,\), got others for it"):

@@ -14,7 +14,7 @@ from reward.data.prepared import PreparedLog
 from reward.data.split import known_at
 from reward.encoders.gru import GRU
 from reward.evaluation.auxiliary_tasks import assess_auxiliary
-from reward.evaluation.evaluate import judge
+from reward.evaluation.evaluate import evaluate_function
 from reward.heads.consumption import ConsumptionHead
 from reward.heads.hazard import HazardHead
 from reward.heads.rating import RatingHead
@@ -258,7 +258,7 @@ def test_an_input_with_the_name_of_a_label_is_judged_as_it_came(log, windows_of_
         )
         tasks = {"back": ReturnTime(7), "listened": Consumption(name, 7)}
         fn = RewardFunction(network, features, tasks, max_events=16, timestamp_unit=None, facts={})
-        return judge(
+        return evaluate_function(
             fn,
             PreparedLog.of(named),
             windows_of_time,

@@ -13,7 +13,7 @@ from reward.__main__ import main
 from reward.data.event_log import SchemaError
 from reward.data.prepared import PreparedLog
 from reward.encoders.gru import GRU
-from reward.evaluation.evaluate import judge
+from reward.evaluation.evaluate import evaluate_function
 from reward.heads.trace import TraceHead
 from reward.objectives.likelihood import trace_likelihood
 from reward.outcomes.habit import BackAfter, BackWithout, TakenUp
@@ -168,7 +168,7 @@ def test_what_is_asked_of_a_slot_does_not_read_what_is_in_it(fn, events):
 
 
 def test_what_was_not_shown_is_judged_by_what_came_of_it(fn, log, windows_of_time):
-    found = judge(
+    found = evaluate_function(
         fn,
         PreparedLog.of(log),
         windows_of_time,

@@ -6,9 +6,9 @@ import torch
 
 from reward.simulation.lives import first_state, open_service
 from reward.simulation.log import events_of
-from reward.simulation.policies import logging_policy
 from reward.simulation.rankers import Ranker, log_with_slates, policy_of, train_ranker, true_effects
 from reward.simulation.service import simulate
+from reward.simulation.slate_policies import logging_policy
 
 SMALL = {"width": 8, "size": 2, "epochs": 30, "batch": 64, "learning_rate": 0.02, "weight_decay": 0.0}
 

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from reward.simulation.lives import Policy, Swap, first_state, open_service
-from reward.simulation.policies import logging_policy, random_policy, rank_by
 from reward.simulation.service import simulate
+from reward.simulation.slate_policies import logging_policy, random_policy, rank_by
 
 
 @pytest.fixture(scope="module")

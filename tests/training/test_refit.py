@@ -186,7 +186,7 @@ def test_what_is_judged_late_is_told_by_what_was_shipped_before(runs, place, mon
         raise RuntimeError("the judge is ill")
 
     with monkeypatch.context() as patched:
-        patched.setattr("reward.training.run.judge", crash)
+        patched.setattr("reward.training.run.evaluate_function", crash)
         late = run_of(place / "late", place / "events.parquet", "refit=effects", failing=["judging"])
     assert "refit" in facts(late / "reward")
     assert "metrics" not in facts(late / "reward")

@@ -134,7 +134,7 @@ def test_a_run_is_not_resumed_on_renewals_that_changed(few, trained, tmp_path, m
         raise RuntimeError("the judge is ill")
 
     with monkeypatch.context() as patched:
-        patched.setattr("reward.training.run.judge", crash)
+        patched.setattr("reward.training.run.evaluate_function", crash)
         stages, _ = trained(tmp_path / "run", *MAIN, *files(tmp_path))
     assert stages.failed == ["judging"]
     renewals = pl.read_parquet(tmp_path / "renewals.parquet")

@@ -92,7 +92,7 @@ def test_where_judging_fails_the_scoring_function_stands_and_can_be_judged_later
         raise RuntimeError("the judge is ill")
 
     with monkeypatch.context() as patched:
-        patched.setattr("reward.training.run.judge", crash)
+        patched.setattr("reward.training.run.evaluate_function", crash)
         stages, caught = trained(tmp_path / "run")
     assert stages.failed == ["judging"]
     assert "judging failed" in str(caught)
@@ -126,7 +126,7 @@ def test_where_the_log_does_not_allow_for_judging_the_run_ends_well_and_says_why
     def refuse(*arguments, **settings):
         raise SchemaError("no test day has an outcome")
 
-    monkeypatch.setattr("reward.training.run.judge", refuse)
+    monkeypatch.setattr("reward.training.run.evaluate_function", refuse)
     stages, caught = trained(tmp_path / "run")
     assert (stages.failed, caught) == ([], None)
     assert json.loads((tmp_path / "run" / "metrics.json").read_text())["not judged"] == "no test day has an outcome"
@@ -137,7 +137,7 @@ def test_where_effects_fail_the_rest_stands(trained, tmp_path, monkeypatch):
     def singular(*arguments):
         raise ArithmeticError("Singular matrix")
 
-    monkeypatch.setattr("reward.training.effects.estimated_effects", singular)
+    monkeypatch.setattr("reward.training.causal.estimated_effects", singular)
     stages, caught = trained(tmp_path / "run")
     assert stages.failed == ["effects"]
     assert caught is not None

@@ -175,7 +175,7 @@ def test_where_effects_cannot_be_estimated_a_sentence_says_why(tmp_path):
     log = PreparedLog.of(check(EventLog(small_log().lazy(), ("click",), 30, 0.0)).log)
     window = split(log.log, train_days=12, validation_days=4)
     outcome = ActivityTrace(5, scope="item", active_if="click")
-    found, personal = reward.training.effects.estimate_effects(log, outcome, window, None, tmp_path)
+    found, personal = reward.training.causal.estimate_effects(log, outcome, window, None, tmp_path)
     assert personal is None
     assert found.warning is None
     told = "days back to the same item in the next 5 days"
@@ -191,7 +191,7 @@ def test_a_world_too_short_for_its_truth_is_a_sentence_and_not_a_lost_run(tmp_pa
     window = split(log, train_days=12, validation_days=4)
     (tmp_path / "effects.parquet").touch()
     config = composed("train", ["data=world", "simulation.days=24", "simulation.users=20"])
-    reward.training.effects.compare_with_truth(log, window, config, tmp_path)
+    reward.training.causal.compare_with_truth(log, window, config, tmp_path)
     said = " ".join(capsys.readouterr().out.split())
     assert "What items truly do was not measured: the truth expected a log of more than 24 days" in said
     assert not (tmp_path / "truth.parquet").exists()

@@ -91,7 +91,7 @@ def estimate_excursions(
     ]
     arms = arm_effects(of_fold, folds * items, prior_users=prior_users)
     anchor = IPWEstimates(arms.value.reshape(folds, items), arms.variance.reshape(folds, items))
-    chosen = shown.chooser(anchor).choose(None, (), group)
+    chosen = shown.chooser(anchor).select_roles(None, (), group)
     shrunk = shrunk_effects(shown, anchor, chosen.roles.group)
     calibration = calibration_slope(observed, shrunk.mean[:-1])
     of_all = [it._replace(cell=it.cell % items) for it in of_fold]

@@ -30,6 +30,7 @@ from reward.causal.stored import (
 )
 from reward.columns import ITEM
 from reward.features.events import Features
+from reward.moved import OldName
 from reward.plain import check, shown
 from reward.rewards import Rewards
 
@@ -114,8 +115,10 @@ class ExcursionEffect(EffectModel):
         for name, values in (("mean", mean), ("variance", variance)):  # in the table
             self.register_buffer(name, torch.as_tensor(values, dtype=torch.float64), persistent=False)
 
+    effects = OldName("item_effects")
+
     @property
-    def effects(self) -> ItemEffectState:
+    def item_effects(self) -> ItemEffectState:
         """Of the items and, last, of an unknown one."""
         return ItemEffectState(self.mean, self.variance)
 
@@ -128,7 +131,7 @@ class ExcursionEffect(EffectModel):
         code = np.minimum(np.searchsorted(self.ids, ids), len(self.ids) - 1).astype(np.int64)
         new = np.flatnonzero(self.ids[code] != ids)
         code[new] = len(self.ids)
-        found = self.effects.of(torch.from_numpy(code).to(self.mean.device))
+        found = self.item_effects.of(torch.from_numpy(code).to(self.mean.device))
         if items_table is None:
             return found
         table = items_table.filter(pl.col(ITEM).is_in(pl.Series(ids[new].tolist(), dtype=items_table.schema[ITEM])))

@@ -177,7 +177,7 @@ def _slots(
     """Slots with rewards of models that are made for each fold without it."""
 
     def rewards(fold: int, past: ModeratorHistory, user: Ints, time: Doubles, item: Ints) -> Rewards:
-        return apart[fold].score(past.state(user, time), apart[fold].effects.of(torch.from_numpy(item)))
+        return apart[fold].score(past.state(user, time), apart[fold].item_effects.of(torch.from_numpy(item)))
 
     by_day = ItemsByDay(len(apart[0].ids))
     shown = by_day.solve(by_day.partial(Shown(exposures.first, exposures.day, exposures.events.item)))

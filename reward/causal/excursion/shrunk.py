@@ -46,7 +46,7 @@ def shrunk_effects(shown: Exposures, anchor: IPWEstimates, group: str | None) ->
         np.concatenate([apart, whole[None]])
         for apart, whole in zip(
             effects_by_fold(left_out(anchor, traits, groups), traits, groups),
-            pooled.effects(traits, groups),
+            pooled.posterior_effects(traits, groups),
             strict=True,
         )
     )

@@ -12,6 +12,7 @@ import torch
 from reward.arrays import Doubles, Ints
 from reward.causal.item_effects.feedback_rates import Traits
 from reward.causal.item_effects.ipw import IPWEstimates
+from reward.moved import OldName
 
 _FREE_VARIANCE = 1.0  # days², of the two intercepts: so wide that they are not shrunk
 _START_DAYS = 0.02
@@ -54,18 +55,21 @@ class Pooled:
     own_carry: Doubles
     spreads: tuple[float, float, float, float]
 
-    def effects(self, traits: Traits, groups: Ints, row: int = -1) -> tuple[Doubles, Doubles]:
+    behind, effects = OldName("effect_given_mediator"), OldName("posterior_effects")
+    behind_std = OldName("effect_given_mediator_std")
+
+    def posterior_effects(self, traits: Traits, groups: Ints, row: int = -1) -> tuple[Doubles, Doubles]:
         """(items,) posterior means and standard deviations in days, with the traits of ``row``."""
         gate = traits.gate[row]
-        mean = self.coefficients[0] + gate * self.behind(traits, groups, row)
+        mean = self.coefficients[0] + gate * self.effect_given_mediator(traits, groups, row)
         return mean, self._std(_columns(traits, row), gate, groups)
 
-    def behind(self, traits: Traits, groups: Ints, row: int = -1) -> Doubles:
+    def effect_given_mediator(self, traits: Traits, groups: Ints, row: int = -1) -> Doubles:
         """(items,) posterior means of the effect once the gate is open, less the level."""
         return _behind(traits, row) @ self.coefficients[1:] + self.group[groups] + self.own
 
-    def behind_std(self, traits: Traits, groups: Ints, row: int = -1) -> Doubles:
-        """(items,) posterior standard deviations of `behind`."""
+    def effect_given_mediator_std(self, traits: Traits, groups: Ints, row: int = -1) -> Doubles:
+        """(items,) posterior standard deviations of `effect_given_mediator`."""
         columns = np.concatenate([np.zeros((len(groups), 1)), _behind(traits, row)], axis=1)
         return self._std(columns, np.ones(len(groups)), groups)
 
@@ -111,7 +115,7 @@ def left_out(anchor: IPWEstimates, traits: Traits, groups: Ints) -> list[Pooled]
 
 def effects_by_fold(apart: Sequence[Pooled], traits: Traits, groups: Ints) -> tuple[Doubles, Doubles]:
     """(folds, items) effects and their standard deviations, each fold's from its own fit, see `left_out`."""
-    mean, std = zip(*(each.effects(traits, groups, fold) for fold, each in enumerate(apart)), strict=True)
+    mean, std = zip(*(each.posterior_effects(traits, groups, fold) for fold, each in enumerate(apart)), strict=True)
     return np.stack(mean), np.stack(std)
 
 

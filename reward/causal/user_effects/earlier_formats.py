@@ -10,7 +10,7 @@ from torch import Tensor
 
 from reward.causal.stored import NewcomersJson, SlopeJson
 from reward.causal.user_effects.restored import AnswersJson, TasteJson
-from reward.causal.user_effects.storage import NET, VECTORS
+from reward.causal.user_effects.state_dict import NET, VECTORS
 from reward.plain import check, shown
 
 _SLOPES = {

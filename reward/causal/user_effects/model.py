@@ -37,7 +37,7 @@ from reward.causal.user_effects.features import (
 from reward.causal.user_effects.feedback import Answers
 from reward.causal.user_effects.preferences import Taste
 from reward.causal.user_effects.restored import check_scores, checked
-from reward.causal.user_effects.storage import arguments, table_of, values_of
+from reward.causal.user_effects.state_dict import arguments, table_of, values_of
 from reward.causal.user_effects.user_state import Events, ItemState, UserHistory, UserProfile, UserState
 from reward.columns import ITEM, TIMESTAMP, USER
 from reward.data.days import days_since_1970

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from reward.causal.stored import NewcomersJson, SlopeJson, ids_flaws, is_finite, newcomers_flaws
-from reward.causal.user_effects.storage import NET, NUMBERS, VECTORS
+from reward.causal.user_effects.state_dict import NET, NUMBERS, VECTORS
 from reward.causal.user_effects.user_state import Events, UserHistory
 from reward.columns import ITEM
 from reward.features.events import Features

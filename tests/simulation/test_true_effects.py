@@ -5,9 +5,9 @@ from reward.simulation.behaviour import click_logit, context_logit, match_of, pl
 from reward.simulation.lives import Swap, first_state, open_service
 from reward.simulation.long_run import outcome
 from reward.simulation.paired_runs import paired_runs
-from reward.simulation.policies import click_optimal, logging_policy, oracle, random_policy
 from reward.simulation.service import simulate
-from reward.simulation.truth import effects, item_effects, segments_of
+from reward.simulation.slate_policies import click_optimal, logging_policy, oracle, random_policy
+from reward.simulation.true_effects import effects_from_pairs, item_effects, segments_of
 from reward.simulation.world import sigmoid
 
 HORIZON = 14
@@ -33,7 +33,7 @@ def test_where_nothing_matters_every_effect_is_exactly_0(make_world):
     service, policy = opened(make_world, "no_effect", users=600)
     pairs = pairs_of(service, policy)
     assert (pairs.difference == 0).all()
-    truth = effects(pairs, segments_of(service), service.catalogue.kind)
+    truth = effects_from_pairs(pairs, segments_of(service), service.catalogue.kind)
     known = truth.pairs > 0
     assert known.sum() > 20
     assert (truth.mean[known] == 0).all()
@@ -118,7 +118,7 @@ def test_a_small_enough_effect_is_its_first_order(make_world):
 
 def test_effects_agree_with_plain_means_of_paired_differences(plain):
     service, _, pairs = plain
-    truth = effects(pairs, segments_of(service), service.catalogue.kind)
+    truth = effects_from_pairs(pairs, segments_of(service), service.catalogue.kind)
     known = truth.pairs > 20
     weight = np.repeat(pairs.weight, pairs.item.shape[1])
     item = pairs.item.ravel()
@@ -137,7 +137,7 @@ def test_segments_average_to_the_item(plain):
     service, _, pairs = plain
     segment = segments_of(service)
     assert set(segment) == set(range(6))
-    truth = effects(pairs, segment, service.catalogue.kind)
+    truth = effects_from_pairs(pairs, segment, service.catalogue.kind)
     share = np.bincount(segment[pairs.user], pairs.weight, 6) / pairs.weight.sum()
     known = truth.pairs > 20
     z = (truth.by_segment @ share - truth.mean)[known] / truth.by_segment_se[known].mean(axis=1)
@@ -181,7 +181,7 @@ def test_the_effects_of_a_world_s_items_are_those_of_its_paired_runs_and_0_where
     service = open_service(world, 0)
     days = range(6, world.days - HORIZON, 6)
     pairs = pairs_of(service, logging_policy(service), days=days, parents_per_day=60)
-    wanted = effects(pairs, segments_of(service), service.catalogue.kind)
+    wanted = effects_from_pairs(pairs, segments_of(service), service.catalogue.kind)
     np.testing.assert_array_equal(found["effect"], wanted.mean[found["item_id"].to_numpy()])
     assert (found["effect_se"] > 0).all()
     none = item_effects(make_world("no_effect", users=300), items_per_parent=5, **asked)

@@ -3,7 +3,8 @@ import pytest
 
 from reward.simulation.lives import first_state, open_service
 from reward.simulation.long_run import gap_closed, outcome
-from reward.simulation.policies import (
+from reward.simulation.service import simulate
+from reward.simulation.slate_policies import (
     click_optimal,
     logging_policy,
     minutes_optimal,
@@ -11,7 +12,6 @@ from reward.simulation.policies import (
     random_policy,
     rank_by,
 )
-from reward.simulation.service import simulate
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from reward.columns import ITEM
 from reward.data.event_log import SchemaError
 from reward.simulation.lives import Service, open_service
 from reward.simulation.paired_runs import Pairs, paired_runs
-from reward.simulation.policies import logging_policy
+from reward.simulation.slate_policies import logging_policy
 from reward.simulation.world import World
 
 
@@ -48,7 +48,7 @@ class Effects:
     personal_spread: float
 
 
-def effects(pairs: Pairs, segment: Ints, group: Ints) -> Effects:
+def effects_from_pairs(pairs: Pairs, segment: Ints, group: Ints) -> Effects:
     """Effects of the items from paired runs.
 
     With d the paired difference, f its first-order prediction and f̄ the expectation of f, an item's effect is the mean
@@ -142,7 +142,7 @@ def item_effects(
             parents_per_day=parents_per_day,
             items_per_parent=items_per_parent,
         )
-        found = effects(pairs, segments_of(service), service.catalogue.kind)
+        found = effects_from_pairs(pairs, segments_of(service), service.catalogue.kind)
         mean, se = found.mean, found.se
     frame = pl.DataFrame({ITEM: items, "effect": mean, "effect_se": se})
     return frame.filter(pl.col("effect").is_finite() & pl.col("effect_se").is_finite())
