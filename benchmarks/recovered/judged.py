@@ -11,7 +11,7 @@ from worlds import correlation, world_of
 
 from recovered.logs import LEAST_EXPOSURES, Case
 from recovered.rewards import ANCHOR, BOOSTED, ESTIMATED, LEARNED, UNANSWERED
-from reward.simulation.world import catalogue_of
+from reward.simulation.catalogue import catalogue_of
 
 
 def judge(truth, shown, scores) -> dict[str, float]:

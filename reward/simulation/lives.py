@@ -8,7 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from reward.arrays import Floats, Ints
-from reward.simulation.world import Catalogue, Population, World, catalogue_of, population_of, sigmoid
+from reward.simulation.catalogue import Catalogue, catalogue_of
+from reward.simulation.population import Population, population_of
+from reward.simulation.world import World, sigmoid
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from reward.simulation.behaviour import impulse
-from reward.simulation.world import catalogue_of, population_of
+from reward.simulation.catalogue import catalogue_of
+from reward.simulation.population import population_of
 
 NAMES = sorted(path.stem for path in (Path(__file__).parents[2] / "conf" / "simulation").glob("*.yaml"))
 
