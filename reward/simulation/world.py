@@ -97,6 +97,27 @@ class World:
         likeness_memory: exposures clicked over which the policy's picture of a user forms.
         activity_memory_days: days over which the policy's picture of a user's activity forms.
         logged_propensities: whether the log tells the propensities.
+        kind_later: factor on the part of a kind's satisfaction that sinks in over the following days; below 0: it
+            pleases at first and disappoints later. Empty: 1 for each.
+        type_autoplay: share of a click's satisfaction that an exposure of the type gives without one. Empty: 0 for
+            each.
+        click_creator_fatigue: what each remembered exposure of the same creator takes away from the click logit; below
+            0: who is familiar is clicked more.
+        effect_creator_fatigue: rate at which each of them lessens the effect.
+        slate_competition: share of a click that is lost for each other item of the slate that would be clicked.
+        mood_click: what a unit of the user's mood adds to the click logit.
+        shock_spread: standard deviation of the shift of everybody's visit logit on a day.
+        shock_click: what a unit of that shift adds to everybody's click logit.
+        season_amplitude: the most, in logits, by which a season moves visiting.
+        season_days: its length.
+        taste_drift: radians a day by which users' tastes turn away from what they were.
+        play_quality: what a unit of the satisfaction that a click gives adds to the share played.
+        survey_appeal: points of a survey's answer for a unit of appeal, whatever the click gave.
+        survey_activity: logits of answering for a unit of the user's base activity above the mean.
+        policy_temperature: of the logging policy's softmax; below 1 it explores less.
+        retrieved_items: items among which a slate is filled: every day the live items are dealt into groups of about
+            this size, and each slate is filled from a group at random. 0: from all.
+        propensity_noise: standard deviation of the log of what the log tells of a propensity over the true one.
     """
 
     start: str
@@ -180,12 +201,31 @@ class World:
     likeness_memory: float
     activity_memory_days: float
     logged_propensities: bool
+    kind_later: tuple[float, ...] = ()
+    type_autoplay: tuple[float, ...] = ()
+    click_creator_fatigue: float = 0.0
+    effect_creator_fatigue: float = 0.0
+    slate_competition: float = 0.0
+    mood_click: float = 0.0
+    shock_spread: float = 0.0
+    shock_click: float = 0.0
+    season_amplitude: float = 0.0
+    season_days: float = 365.0
+    taste_drift: float = 0.0
+    play_quality: float = 0.0
+    survey_appeal: float = 0.0
+    survey_activity: float = 0.0
+    policy_temperature: float = 1.0
+    retrieved_items: int = 0
+    propensity_noise: float = 0.0
 
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
             if str(field.type).startswith("tuple"):
                 object.__setattr__(self, field.name, tuple(value))
+        object.__setattr__(self, "kind_later", self.kind_later or (1.0,) * len(self.kind_names))
+        object.__setattr__(self, "type_autoplay", self.type_autoplay or (0.0,) * len(self.type_names))
         lengths = {
             name: len(getattr(self, name))
             for name in (field.name for field in fields(self))
