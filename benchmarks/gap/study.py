@@ -61,6 +61,7 @@ class Study:
         profile: (users, profile_size) the users' profiles at the log's end.
         slope: (n,) what a unit of satisfaction in the habit state adds to each view's user's visits. For the truth.
         start: where the first users stand at the end of the log.
+        settings: of train.py beside ``data=world``, by which rewards are learned.
     """
 
     service: Service
@@ -70,6 +71,7 @@ class Study:
     profile: Floats
     slope: Floats
     start: State
+    settings: tuple[str, ...] = ()
 
 
 def study_of(world: World, seed: int, *, views: int, candidates: int, roll_out_users: int) -> Study:

@@ -2,8 +2,8 @@
 
 An estimator that was built in sight of a few worlds fits them. Here each seed is another service: what feedback tells
 of satisfaction and whether there is a survey, whether an exposure works without a click, what disappoints later, what
-bores and what grows on users, how items of a slate compete, how the policy explores and what it logs. Even seeds are for
-choosing, odd seeds for reporting.
+bores and what grows on users, how items of a slate compete, how the policy explores and what it logs. Even seeds are
+for choosing, odd seeds for reporting.
 """
 
 from __future__ import annotations
