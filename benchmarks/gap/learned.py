@@ -31,7 +31,7 @@ _LATEST: list[tuple[Study, ItemEffects]] = []
 def learned(study: Study) -> ItemEffects:
     """The second stage's estimates, by the settings that train.py has for the data of a world."""
     if not _LATEST or _LATEST[0][0] is not study:
-        config = composed("train", ["data=world"])
+        config = composed("train", ["data=world", *study.settings])
         data = config.data
         log = EventLog(
             events=study.events.lazy(),

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from reward.arrays import Floats, Ints
 from reward.simulation.behaviour import plan, visiting
 from reward.simulation.exposures import Exposures
-from reward.simulation.lives import Policy, Service, State, View, first_state, open_service
+from reward.simulation.lives import Policy, Seen, Service, State, View, first_state, open_service
 from reward.simulation.log import events_of, items_of
 from reward.simulation.service import simulate
 from reward.simulation.slate_policies import logging_policy
@@ -33,6 +33,7 @@ class Views:
         row: (n, slate_size) the slate's rows in the log, by position; the view is of the moment before the first.
         items: (n, candidates) items to rank: those of the slate, by position, then live ones at random.
         seen: (n, candidates) remembered exposures of them.
+        met: (n, candidates) the same of all items of their creators.
         profile: (n, profile_size) what the log of the days before told of the user's taste: see `_profiles`.
     """
 
@@ -44,6 +45,7 @@ class Views:
     row: Ints
     items: Ints
     seen: Floats
+    met: Floats
     profile: Floats
 
 
@@ -59,6 +61,7 @@ class Study:
         profile: (users, profile_size) the users' profiles at the log's end.
         slope: (n,) what a unit of satisfaction in the habit state adds to each view's user's visits. For the truth.
         start: where the first users stand at the end of the log.
+        settings: of train.py beside ``data=world``, by which rewards are learned.
     """
 
     service: Service
@@ -68,6 +71,7 @@ class Study:
     profile: Floats
     slope: Floats
     start: State
+    settings: tuple[str, ...] = ()
 
 
 def study_of(world: World, seed: int, *, views: int, candidates: int, roll_out_users: int) -> Study:
@@ -82,7 +86,7 @@ def study_of(world: World, seed: int, *, views: int, candidates: int, roll_out_u
         nonlocal filled
         there = np.flatnonzero(rng.random(len(view.users)) < share) if view.day >= FIRST_DAY else np.zeros(0, np.int64)
         if len(there):
-            kept.append((view, there, there + filled, view.seen()[there]))
+            kept.append((view, there, there + filled, Seen(view.seen()[there], view.met()[there])))
         filled += len(view.users)
 
     run = simulate(service, _watched(logging_policy(service), keep), state, world.days, record=True)
@@ -102,7 +106,8 @@ def study_of(world: World, seed: int, *, views: int, candidates: int, roll_out_u
                 "liking": view.liking[there],
                 "row": slate[:, None] * world.slate_size + np.arange(world.slate_size),
                 "items": view.live[place],
-                "seen": np.take_along_axis(seen, place, axis=1),
+                "seen": np.take_along_axis(seen.item, place, axis=1),
+                "met": np.take_along_axis(seen.creator, place, axis=1),
             }
         )
     joint = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

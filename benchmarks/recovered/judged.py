@@ -7,11 +7,11 @@ from collections.abc import Mapping
 import numpy as np
 from harness import Arrays
 from scipy.stats import rankdata
-from worlds import correlation, world_of
+from worlds import correlation
 
 from recovered.logs import LEAST_EXPOSURES, Case
 from recovered.rewards import ANCHOR, BOOSTED, ESTIMATED, LEARNED, UNANSWERED
-from reward.simulation.world import catalogue_of
+from reward.simulation.catalogue import catalogue_of
 
 
 def evaluate(truth, shown, scores) -> dict[str, float]:
@@ -61,9 +61,8 @@ def evaluate(truth, shown, scores) -> dict[str, float]:
 
 def live_throughout(case: Case) -> np.ndarray:
     """(items,) whether an item was live on every day of the log: the truth is of some of its days."""
-    world = world_of(case.name, **dict(case.changes))
-    catalogue = catalogue_of(world, case.seed)
-    return (catalogue.released <= 0) & (catalogue.withdrawn >= world.days)
+    catalogue = catalogue_of(case.world, case.seed)
+    return (catalogue.released <= 0) & (catalogue.withdrawn >= case.world.days)
 
 
 def scores_of(found: Mapping[str, Arrays]) -> dict[str, np.ndarray | Arrays]:

@@ -12,7 +12,7 @@ import polars as pl
 from harness import Arrays, Benchmark, kept
 from hydra.utils import instantiate
 from omegaconf import DictConfig
-from worlds import HORIZON_DAYS, world_of
+from worlds import HORIZON_DAYS
 
 from reward.causal.estimate import ItemEffects
 from reward.data.event_log import EventLog
@@ -21,6 +21,7 @@ from reward.simulation.lives import Service, open_service
 from reward.simulation.paired_runs import paired_runs
 from reward.simulation.slate_policies import logging_policy
 from reward.simulation.true_effects import effects_from_pairs, segments_of
+from reward.simulation.world import World
 from reward.training.defaults import composed
 
 TRUTH = "truth"
@@ -33,7 +34,7 @@ class Case:
     """One world, seed and number of users; what is slow is made when it is first asked for.
 
     Attributes:
-        name: of ``conf/simulation/name.yaml``.
+        name: of ``conf/simulation/name.yaml``; ``drawn``: the world that the seed draws.
         seed: draws the items, the users and their luck.
         users: how many.
         parents_per_day: visits with paired runs, on each of the days that the truth is measured on.
@@ -50,7 +51,8 @@ class Case:
     def told(self) -> list[str]:
         """What ``train.py`` would be told, to draw the same log."""
         told = ["data=world", f"simulation={self.name}", f"simulation.users={self.users}", f"seed={self.seed}"]
-        return told + [f"simulation.{name}={value}" for name, value in self.changes]
+        where = "+simulation.constants" if self.name == "drawn" else "simulation"
+        return told + [f"{where}.{name}={value}" for name, value in self.changes]
 
     @cached_property
     def config(self) -> DictConfig:
@@ -58,9 +60,14 @@ class Case:
         return composed("train", self.told)
 
     @cached_property
+    def world(self) -> World:
+        """Its constants."""
+        return instantiate(self.config.simulation)
+
+    @cached_property
     def service(self) -> Service:
         """The simulated service; of it no estimator reads more than the number of users and items."""
-        return open_service(world_of(self.name, users=self.users, **dict(self.changes)), self.seed)
+        return open_service(self.world, self.seed)
 
     @property
     def truth_days(self) -> range:

@@ -51,9 +51,9 @@ SURVEYED = ("survey mean", "survey x click rate")
 WEIGHTED = ("mean activity, adjusted, weighted, shrunk",)
 
 
-def learned(case: Case, log: EventLog, propensity: np.ndarray | None = None) -> Arrays:
-    """The second stage on a log: items' effects, and what users held out say of them."""
-    found = fitted(case, log, propensity, personal=None)
+def learned(case: Case, log: EventLog, propensity: np.ndarray | None = None, **changes: object) -> Arrays:
+    """The second stage on a log, with settings of its own: items' effects, and what users held out say of them."""
+    found = fitted(case, log, propensity, personal=None, **changes)
     place = found.items[ITEM].cast(pl.Int64).to_numpy()
     out = {"slope": np.array(found.calibration.slope), "slope_se": np.array(found.calibration.se)}
     for name in ("mean", "std", "anchor"):

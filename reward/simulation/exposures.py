@@ -28,7 +28,8 @@ class Exposures:
         session: session of the day, from 0.
         slate: slate of the day, from 0.
         minute: minute of the day.
-        propensity: probability of the item at its position, given those above it.
+        propensity: probability of the item at its position, given those above it, times that of its group to be
+            retrieved; as it is logged.
         survey: 1 to 5; 0: not asked.
     """
 
@@ -60,13 +61,16 @@ def shown_on_a_day(
     noise = random_numbers(service, draw, day, NOISE).random((users, most, size, 4), np.float32)[who, slate]
     gauss = random_numbers(service, draw, day, NOISE, 1).standard_normal((users, most, size, 2), np.float32)[who, slate]
     play = world.play_bias + world.play_match * match + world.play_appeal * catalogue.appeal[item]
+    play = play + np.float32(world.play_quality) * joint["gives"]
     share = sigmoid(play + world.play_spread * gauss[..., 0])
     listen = click * np.rint(share * catalogue.minutes[item] * 60_000)
     skip = click & (share < world.skip_below)
     liking = world.like_bias + world.like_quality * catalogue.quality[item] + world.like_match * match
     like = click & ~skip & (noise[..., 0] < sigmoid(liking))
-    asked = click & (noise[..., 1] < world.survey_share)
-    answer = np.rint(3 + world.survey_slope * joint["gives"] + world.survey_spread * gauss[..., 1])
+    willing = np.exp(world.survey_activity * (service.population.base[who] - world.activity_mean))
+    asked = click & (noise[..., 1] < world.survey_share * willing[:, None])
+    meant = world.survey_slope * joint["gives"] + np.float32(world.survey_appeal) * catalogue.appeal[item]
+    answer = np.rint(3 + meant + world.survey_spread * gauss[..., 1])
     later = random_numbers(service, draw, day, BREAK).random((users, most), np.float32) < world.session_break
     later[:, 0] = False
     hours = random_numbers(service, draw, day, HOUR).random((users, most + 1), np.float32)
@@ -88,13 +92,21 @@ def shown_on_a_day(
         "position": flat(np.broadcast_to(np.arange(size), item.shape)),
         "surface": flat(joint["surface"]),
         "minute": flat(minute),
-        "propensity": flat(joint["propensity"]),
+        "propensity": flat(_as_logged(service, draw, day, joint["propensity"])),
         "click": flat(click),
         "listen_ms": flat(listen).astype(np.int64),
         "skip": flat(skip),
         "like": flat(like),
         "survey": flat(asked * np.clip(answer, 1, 5)).astype(np.int64),
     }
+
+
+def _as_logged(service: Service, draw: int, day: int, propensity: NDArray[np.float64]) -> NDArray[np.float64]:
+    spread = service.world.propensity_noise
+    if not spread:
+        return propensity
+    rng = random_numbers(service, draw, day, NOISE, 2)
+    return np.minimum(propensity * np.exp(spread * rng.standard_normal(propensity.shape)), 1)
 
 
 def joined(shown: list[dict[str, NDArray[Any]]]) -> Exposures:

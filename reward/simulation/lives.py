@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
 from reward.arrays import Floats, Ints
-from reward.simulation.world import Catalogue, Population, World, catalogue_of, population_of, sigmoid
+from reward.simulation.catalogue import Catalogue, catalogue_of
+from reward.simulation.population import Population, population_of
+from reward.simulation.world import World, sigmoid
 
 
 @dataclass(frozen=True)
@@ -30,13 +33,26 @@ class State:
     habit: Floats  # (n, types) satisfaction at work
     pending: Floats  # (n, types) satisfaction still to sink in
     seen: Floats  # (n, items) exposures remembered
+    met: Floats  # (n, creators) the same of all items of a creator
     activity: Floats  # (n,) share of active days, as the log tells it
     liking: Floats  # (n, embedding_size) mean embedding of what was clicked, as the log tells it
 
     def of(self, lives: Ints) -> State:
         """Copies of some lives, in the order of ``lives``."""
-        parts = ("users", "habit", "pending", "seen", "activity", "liking")
+        parts = ("users", "habit", "pending", "seen", "met", "activity", "liking")
         return replace(self, **{name: getattr(self, name)[lives] for name in parts})
+
+    def remembered(self, service: Service, lives: Ints, items: Ints) -> Seen:
+        """What ``lives`` (m,) remember of ``items`` (m, k) or (k,)."""
+        rows = lives[:, None]
+        return Seen(self.seen[rows, items], self.met[rows, service.catalogue.creator[items]])
+
+
+class Seen(NamedTuple):
+    """Exposures that users remember of items, and of all items of their creators; both (m, k)."""
+
+    item: Floats
+    creator: Floats
 
 
 @dataclass(frozen=True)
@@ -50,6 +66,7 @@ class View:
     activity: Floats  # (m,)
     liking: Floats  # (m, embedding_size)
     seen: Callable[[], Floats]  # () -> (m, live) remembered exposures
+    met: Callable[[], Floats]  # () -> (m, live) remembered exposures of all items of their creators
 
 
 @dataclass(frozen=True)
@@ -97,6 +114,7 @@ def first_state(service: Service) -> State:
         habit=np.zeros((n, types), np.float32),
         pending=np.zeros((n, types), np.float32),
         seen=np.zeros((n, items), np.float32),
+        met=np.zeros((n, world.creators), np.float32),
         activity=np.full(n, sigmoid(np.array(world.activity_mean)), np.float32),
         liking=np.zeros((n, world.embedding_size), np.float32),
     )

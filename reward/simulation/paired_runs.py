@@ -9,18 +9,16 @@ import numpy as np
 
 from reward.arrays import Doubles, Ints
 from reward.simulation.behaviour import (
-    click_logit,
     context_logit,
     impulse,
-    match_of,
+    of_items,
     plan,
-    satisfaction_of,
+    reaction_to,
     visiting,
     visitors,
 )
 from reward.simulation.lives import Policy, Service, State, Swap, first_state
 from reward.simulation.service import simulate
-from reward.simulation.world import sigmoid
 
 
 @dataclass(frozen=True)
@@ -115,21 +113,20 @@ def _pairs(
         swap=Swap(np.repeat(position, tried + 1), shown.ravel()),
     )
     total = run.visit[1:].sum(axis=0, dtype=np.float64).reshape(n, tried + 1)
-    lasting = run.slope[1:, :: tried + 1].T.astype(np.float64) @ impulse(world, horizon_days)  # (n, types)
-    kind = service.catalogue.type
+    slope = run.slope[1:, :: tried + 1].T.astype(np.float64)
+    lasting = of_items(service, np.einsum("nh,hpt->npt", slope, impulse(world, horizon_days)))  # (n, items)
     got = run.first_satisfaction.reshape(n, tried + 1)[:, 1:]
     slates, surfaces = plan(service, day, draw)
-    match, seen = match_of(service, parents.users, live), parents.seen[:, live]
+    reaction = reaction_to(service, day, parents.users, live, parents.remembered(service, np.arange(n), live))
     context = context_logit(world, surfaces[parents.users, 0])[np.arange(n), position]
-    click = sigmoid(click_logit(service, day, live, match, seen) + context[:, None])
-    expected = np.full((n, len(kind)), np.nan)
-    expected[:, live] = lasting[:, kind[live]] * click * satisfaction_of(service, live, match, seen)
+    expected = np.full(lasting.shape, np.nan)
+    expected[:, live] = lasting[:, live] * reaction.expected(context[:, None])
     return Pairs(
         user=parents.users,
         weight=slates[parents.users].astype(np.float64),
         item=item,
         difference=total[:, 1:] - total[:, :1],
-        predicted=np.take_along_axis(lasting, kind[item], axis=1) * got,
+        predicted=(np.take_along_axis(lasting, item, axis=1) * got).astype(np.float64),
         expected=expected,
-        type=kind,
+        type=service.catalogue.type,
     )

@@ -6,18 +6,16 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import gelu
 
 from reward.arrays import Floats, Ints
 from reward.ranking.losses import softmax
-from reward.simulation.behaviour import click_logit, context_logit, impulse, match_of, satisfaction_of
+from reward.simulation.behaviour import context_logit, impulse, of_items, reaction_to
 from reward.simulation.exposures import Exposures
-from reward.simulation.lives import Policy, Service, View, first_state
+from reward.simulation.lives import Policy, Seen, Service, View, first_state
 from reward.simulation.service import Run, simulate
 from reward.simulation.slate_policies import logging_policy, rank_by
-from reward.simulation.world import sigmoid
 
 _SEEN_RATE = 0.4  # how fast the term for items already seen saturates
 
@@ -35,6 +33,7 @@ class Slates:
         row: (n,) row of the log that holds the slate's first item.
         items: (n, candidates) those of the slate, by position, then live ones at random.
         seen: (n, candidates) remembered exposures of them.
+        met: (n, candidates) the same of all items of their creators.
         clicks: (n, candidates) 1 where the item was clicked, 0 where it was not, NaN where it was not shown.
     """
 
@@ -46,6 +45,7 @@ class Slates:
     row: Ints
     items: Ints
     seen: Floats
+    met: Floats
     clicks: Floats
 
 
@@ -62,17 +62,17 @@ def log_with_slates(service: Service, *, slates: int, candidates: int, first_day
         The run, what it showed, and the slates.
     """
     world, policy = service.world, logging_policy(service)
-    views: list[tuple[View, int, NDArray[np.float32]]] = []
+    views: list[tuple[View, int, Seen]] = []
     filled = 0
 
     def scores(view: View) -> Floats:
         nonlocal filled
         if view.day >= first_day:
-            views.append((view, filled, view.seen()))
+            views.append((view, filled, Seen(view.seen(), view.met())))
         filled += len(view.users)
         return policy.scores(view)
 
-    run = simulate(service, Policy(scores), first_state(service), world.days, record=True)
+    run = simulate(service, Policy(scores, policy.temperature), first_state(service), world.days, record=True)
     shown = run.exposures
     assert shown is not None
     item, click = (values.reshape(-1, world.slate_size) for values in (shown.item, shown.click))
@@ -97,7 +97,8 @@ def log_with_slates(service: Service, *, slates: int, candidates: int, first_day
                 "liking": view.liking[there],
                 "row": slate * world.slate_size,
                 "items": view.live[place],
-                "seen": np.take_along_axis(seen[there], place, axis=1),
+                "seen": np.take_along_axis(seen.item[there], place, axis=1),
+                "met": np.take_along_axis(seen.creator[there], place, axis=1),
                 "clicks": np.concatenate([click[slate], unknown], axis=1).astype(np.float32),
             }
         )
@@ -113,15 +114,13 @@ def true_effects(service: Service, slates: Slates, slope: Floats, horizon_days: 
         slope: (n,) what a unit of satisfaction in the habit state adds to the visits of each slate's user.
         horizon_days: days that are counted.
     """
-    lasting = impulse(service.world, horizon_days).sum(axis=0).astype(np.float32)
+    lasting = of_items(service, impulse(service.world, horizon_days).sum(axis=0).astype(np.float32))
     effect = np.empty(slates.items.shape, np.float32)
     for day in np.unique(slates.day):
         now = slates.day == day
-        items, seen = slates.items[now], slates.seen[now]
-        match = match_of(service, slates.user[now], items)
-        context = context_logit(service.world, slates.surface[now])[:, :1]
-        click = sigmoid(click_logit(service, int(day), items, match, seen) + context)
-        effect[now] = click * satisfaction_of(service, items, match, seen) * lasting[service.catalogue.type[items]]
+        items, seen = slates.items[now], Seen(slates.seen[now], slates.met[now])
+        reaction = reaction_to(service, int(day), slates.user[now], items, seen)
+        effect[now] = reaction.expected(context_logit(service.world, slates.surface[now])[:, :1]) * lasting[items]
     return effect * slope[:, None]
 
 

@@ -25,7 +25,8 @@ class Run:
         state: where it ended.
         visit: (days, n) probability of visiting on each day, given all before it: 0 before joining and after leaving.
         slope: (days, n) change of it for a unit of satisfaction in the habit state.
-        first_satisfaction: (n,) satisfaction got at the swapped position; 0 without a swap.
+        first_satisfaction: (n,) satisfaction that the swapped position gives where nothing beside it competes; 0
+            without a swap.
         exposures: what was shown; None unless asked for.
     """
 

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from reward.arrays import Floats
-from reward.simulation.behaviour import click_logit, impulse, match_of, satisfaction_of
-from reward.simulation.lives import Policy, Service, View
+from reward.simulation.behaviour import Reaction, impulse, match_of, of_items, reaction_to
+from reward.simulation.lives import Policy, Seen, Service, View
 from reward.simulation.world import sigmoid
 
 
@@ -33,7 +33,7 @@ def logging_policy(service: Service) -> Policy:
             + lean.astype(np.float32)[:, None] * catalogue.loading[view.live]
         )
 
-    return Policy(scores)
+    return Policy(scores, world.policy_temperature)
 
 
 def random_policy() -> Policy:
@@ -43,7 +43,7 @@ def random_policy() -> Policy:
 
 def click_optimal(service: Service) -> Policy:
     """The items most likely to be clicked, from the true probabilities."""
-    return Policy(lambda view: _click(service, view), temperature=0)
+    return Policy(lambda view: sigmoid(_reaction(service, view).click), temperature=0)
 
 
 def minutes_optimal(service: Service) -> Policy:
@@ -51,9 +51,9 @@ def minutes_optimal(service: Service) -> Policy:
     world, catalogue = service.world, service.catalogue
 
     def scores(view: View) -> Floats:
-        match = match_of(service, view.users, view.live)
+        match = match_of(service, view.day, view.users, view.live)
         play = world.play_bias + world.play_match * match + world.play_appeal * catalogue.appeal[view.live]
-        return _click(service, view) * sigmoid(play) * catalogue.minutes[view.live]
+        return sigmoid(_reaction(service, view).click) * sigmoid(play) * catalogue.minutes[view.live]
 
     return Policy(scores, temperature=0)
 
@@ -61,18 +61,19 @@ def minutes_optimal(service: Service) -> Policy:
 def oracle(service: Service, horizon_days: int) -> Policy:
     """The items whose exposure does most for the user's habit over the horizon, from the true mechanism.
 
-    An exposure is worth its click probability times the satisfaction it gives times what a unit of it leaves in the
-    habit state over ``horizon_days``. It looks one exposure ahead: of an item's satisfaction now and after one more
-    exposure the mean counts, so that acquired tastes get their chance.
+    An exposure is worth the satisfaction it gives, with its click probability and without, times what a unit of it
+    leaves in the habit state over ``horizon_days``. It looks one exposure ahead: of an item's satisfaction now and
+    after one more exposure the mean counts, so that acquired tastes get their chance.
     """
-    catalogue = service.catalogue
-    lasting = impulse(service.world, horizon_days).sum(axis=0).astype(np.float32)
+    lasting = of_items(service, impulse(service.world, horizon_days).sum(axis=0).astype(np.float32))
 
     def scores(view: View) -> Floats:
-        match, seen = match_of(service, view.users, view.live), view.seen()
-        now, next_time = (satisfaction_of(service, view.live, match, times) for times in (seen, seen + 1))
-        satisfaction = np.float32(0.5) * (now + next_time)
-        return _click(service, view) * satisfaction * lasting[catalogue.type[view.live]]
+        seen = Seen(view.seen(), view.met())
+        now = reaction_to(service, view.day, view.users, view.live, seen)
+        later = reaction_to(service, view.day, view.users, view.live, seen._replace(item=seen.item + 1))
+        half = np.float32(0.5)
+        both = now._replace(gives=half * (now.gives + later.gives), unclicked=half * (now.unclicked + later.unclicked))
+        return both.expected() * lasting[view.live]
 
     return Policy(scores, temperature=0)
 
@@ -97,6 +98,5 @@ def rank_by(scores: ArrayLike | Callable[[View], Floats], *, temperature: float 
     return Policy(lambda view: table[np.ix_(view.users, view.live)], temperature)
 
 
-def _click(service: Service, view: View) -> Floats:
-    match = match_of(service, view.users, view.live)
-    return sigmoid(click_logit(service, view.day, view.live, match, view.seen()))
+def _reaction(service: Service, view: View) -> Reaction:
+    return reaction_to(service, view.day, view.users, view.live, Seen(view.seen(), view.met()))

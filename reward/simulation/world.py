@@ -1,4 +1,4 @@
-"""A world: its constants, and the items and users that a seed draws from them."""
+"""A world: its constants."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
-
-from reward.arrays import Floats, Ints
 
 
 @dataclass(frozen=True)
@@ -99,6 +97,27 @@ class World:
         likeness_memory: exposures clicked over which the policy's picture of a user forms.
         activity_memory_days: days over which the policy's picture of a user's activity forms.
         logged_propensities: whether the log tells the propensities.
+        kind_later: factor on the part of a kind's satisfaction that sinks in over the following days; below 0: it
+            pleases at first and disappoints later. Empty: 1 for each.
+        type_autoplay: share of a click's satisfaction that an exposure of the type gives without one. Empty: 0 for
+            each.
+        click_creator_fatigue: what each remembered exposure of the same creator takes away from the click logit; below
+            0: who is familiar is clicked more.
+        effect_creator_fatigue: rate at which each of them lessens the effect.
+        slate_competition: share of a click that is lost for each other item of the slate that would be clicked.
+        mood_click: what a unit of the user's mood adds to the click logit.
+        shock_spread: standard deviation of the shift of everybody's visit logit on a day.
+        shock_click: what a unit of that shift adds to everybody's click logit.
+        season_amplitude: the most, in logits, by which a season moves visiting.
+        season_days: its length.
+        taste_drift: radians a day by which users' tastes turn away from what they were.
+        play_quality: what a unit of the satisfaction that a click gives adds to the share played.
+        survey_appeal: points of a survey's answer for a unit of appeal, whatever the click gave.
+        survey_activity: logits of answering for a unit of the user's base activity above the mean.
+        policy_temperature: of the logging policy's softmax; below 1 it explores less.
+        retrieved_items: items among which a slate is filled: every day the live items are dealt into groups of about
+            this size, and each slate is filled from a group at random. 0: from all.
+        propensity_noise: standard deviation of the log of what the log tells of a propensity over the true one.
     """
 
     start: str
@@ -182,12 +201,31 @@ class World:
     likeness_memory: float
     activity_memory_days: float
     logged_propensities: bool
+    kind_later: tuple[float, ...] = ()
+    type_autoplay: tuple[float, ...] = ()
+    click_creator_fatigue: float = 0.0
+    effect_creator_fatigue: float = 0.0
+    slate_competition: float = 0.0
+    mood_click: float = 0.0
+    shock_spread: float = 0.0
+    shock_click: float = 0.0
+    season_amplitude: float = 0.0
+    season_days: float = 365.0
+    taste_drift: float = 0.0
+    play_quality: float = 0.0
+    survey_appeal: float = 0.0
+    survey_activity: float = 0.0
+    policy_temperature: float = 1.0
+    retrieved_items: int = 0
+    propensity_noise: float = 0.0
 
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
             if str(field.type).startswith("tuple"):
                 object.__setattr__(self, field.name, tuple(value))
+        object.__setattr__(self, "kind_later", self.kind_later or (1.0,) * len(self.kind_names))
+        object.__setattr__(self, "type_autoplay", self.type_autoplay or (0.0,) * len(self.type_names))
         lengths = {
             name: len(getattr(self, name))
             for name in (field.name for field in fields(self))
@@ -216,127 +254,11 @@ class World:
         return len(self.position_bias)
 
 
-@dataclass(frozen=True)
-class Catalogue:
-    """The items a seed drew; each array has one row an item, in the order of release."""
-
-    released: Floats  # (items,) day; negative: before the log
-    withdrawn: Floats  # (items,) day
-    kind: Ints
-    type: Ints
-    creator: Ints
-    minutes: Floats
-    appeal: Floats
-    quality: Floats  # satisfaction a click
-    taste: Floats  # (items, taste_size)
-    embedding: Floats  # (items, embedding_size), observed
-    popularity: Floats  # the logging policy's fixed scores
-    loading: Floats  # how much more the logging policy shows it to active users
-
-    def live(self, day: int) -> Ints:
-        """Items that can be shown on ``day``: (live,) indices, ascending."""
-        return np.flatnonzero((self.released <= day) & (day < self.withdrawn))
-
-
-@dataclass(frozen=True)
-class Population:
-    """The users a seed drew, and what happens to them whatever they are shown."""
-
-    base: Floats  # (users,) logit of a visit a day
-    depth: Floats  # (users,) probability of going on to another slate
-    taste: Floats  # (users, taste_size)
-    platform: Ints
-    joined: Floats  # (users,) day
-    left: Floats  # (users,) day
-    mood: Floats  # (calendar days, users) logits
-
-
-def catalogue_of(world: World, seed: int) -> Catalogue:
-    """The items of ``world`` that ``seed`` draws."""
-    rng = np.random.default_rng([seed, 1])
-    later = round(world.initial_items * world.calendar_days / world.lifetime_days)
-    n = world.initial_items + later
-    age = np.sort(rng.uniform(0, world.lifetime_days, world.initial_items))[::-1]
-    released = np.concatenate([-age, (np.arange(later) + 1) * world.calendar_days / max(later, 1)])
-    creator = rng.integers(0, world.creators, n)
-    usual, single = (rng.choice(len(world.kind_names), k, p=_shares(world.kind_shares)) for k in (world.creators, n))
-    kind = np.where(rng.random(n) < world.kind_creator_share, usual[creator], single)
-    # a creator works in one type
-    type_ = rng.choice(len(world.type_names), world.creators, p=_shares(world.type_shares))[creator]
-    style = rng.standard_normal((n, world.style_size))
-    direction = rng.standard_normal(world.style_size)
-    own, appeal = rng.standard_normal((2, n))
-    appeal *= np.sqrt(1 - world.appeal_creator_share)
-    appeal += np.sqrt(world.appeal_creator_share) * rng.standard_normal(world.creators)[creator]
-    by_creator = rng.standard_normal(world.creators)[creator]
-    by_style = style @ direction / np.linalg.norm(direction)
-    rest = 1 - world.quality_creator_share - world.quality_style_share
-    quality = (
-        np.sqrt(world.quality_creator_share) * by_creator
-        + np.sqrt(world.quality_style_share) * by_style
-        + np.sqrt(rest) * own
-    )
-    quality = _correlated(quality, appeal, world.quality_appeal_correlation)
-    popularity = _correlated(rng.standard_normal(n), appeal, world.popularity_appeal)
-    loading = _correlated(
-        (rng.standard_normal(world.creators)[creator] + rng.standard_normal(n)) / np.sqrt(2),
-        quality,
-        world.loading_quality,
-    )
-    quality = world.quality_mean + world.quality_spread * quality
-    taste = rng.standard_normal((n, world.taste_size))
-    signal = np.concatenate([taste, style], axis=1)
-    mixing = rng.standard_normal((signal.shape[1], world.embedding_size)) / np.sqrt(signal.shape[1])
-    embedding = signal @ mixing + world.embedding_noise * rng.standard_normal((n, world.embedding_size))
-    minutes = np.array(world.type_minutes)[type_] * np.exp(world.length_spread * rng.standard_normal(n))
-    return Catalogue(
-        released=released.astype(np.float32),
-        withdrawn=(released + world.lifetime_days).astype(np.float32),
-        kind=kind,
-        type=type_,
-        creator=creator,
-        minutes=minutes.astype(np.float32),
-        appeal=(world.appeal_spread * appeal + np.array(world.kind_appeal)[kind]).astype(np.float32),
-        quality=(quality + np.array(world.kind_quality)[kind] + np.array(world.type_quality)[type_]).astype(np.float32),
-        taste=taste.astype(np.float32),
-        embedding=embedding.astype(np.float32),
-        popularity=(world.popularity_spread * popularity).astype(np.float32),
-        loading=loading.astype(np.float32),
-    )
-
-
-def population_of(world: World, seed: int) -> Population:
-    """The users of ``world`` that ``seed`` draws."""
-    rng = np.random.default_rng([seed, 2])
-    n = world.users
-    base = world.activity_mean + world.activity_spread * rng.standard_normal(n)
-    joined = np.where(rng.random(n) < world.early_share, 0, rng.uniform(0, world.days, n))
-    stay = rng.exponential(1 / world.leaving_rate, n) if world.leaving_rate > 0 else np.full(n, np.inf)
-    keep = np.exp(-1 / world.mood_days)
-    mood = np.empty((world.calendar_days, n), np.float32)
-    mood[0] = world.mood_spread * rng.standard_normal(n)
-    for day in range(1, world.calendar_days):
-        mood[day] = keep * mood[day - 1] + world.mood_spread * np.sqrt(1 - keep**2) * rng.standard_normal(n)
-    depth = sigmoid(world.depth_mean + world.depth_activity * (base - world.activity_mean))
-    return Population(
-        base=base.astype(np.float32),
-        depth=depth.astype(np.float32),
-        taste=rng.standard_normal((n, world.taste_size)).astype(np.float32),
-        platform=rng.choice(len(world.platform_names), n, p=_shares(world.platform_shares)),
-        joined=joined.astype(np.float32),
-        left=(joined + 1 + stay).astype(np.float32),
-        mood=mood,
-    )
-
-
 def sigmoid(logit: NDArray[np.floating]) -> NDArray[np.floating]:
     """1 / (1 + e^−x), without overflow."""
     return 0.5 * (1 + np.tanh(0.5 * logit))
 
 
-def _shares(values: tuple[float, ...]) -> NDArray[np.float64]:
+def shares(values: tuple[float, ...]) -> NDArray[np.float64]:
+    """Weights as probabilities."""
     return np.array(values) / np.sum(values)
-
-
-def _correlated(own: NDArray[np.float64], other: NDArray[np.float64], correlation: float) -> NDArray[np.float64]:
-    return correlation * other + np.sqrt(1 - correlation**2) * own

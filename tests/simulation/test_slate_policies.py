@@ -62,8 +62,8 @@ def test_scores_that_cannot_rank_are_refused():
 def test_a_policy_sees_no_more_than_the_log_tells(service, start):
     seen = []
     simulate(service, rank_by(lambda view: seen.append(view) or np.zeros((1, len(view.live)), np.float32)), start, 1)
-    assert set(vars(seen[0])) == {"day", "live", "users", "surface", "activity", "liking", "seen"}
-    assert seen[0].seen().shape == (len(seen[0].users), len(seen[0].live))
+    assert set(vars(seen[0])) == {"day", "live", "users", "surface", "activity", "liking", "seen", "met"}
+    assert seen[0].seen().shape == seen[0].met().shape == (len(seen[0].users), len(seen[0].live))
 
 
 def test_the_share_of_the_gap_is_0_at_one_end_and_1_at_the_other(service, start):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from reward.simulation.behaviour import click_logit, context_logit, match_of, plan, satisfaction_of, visiting, visitors
+from reward.simulation.behaviour import context_logit, plan, reaction_to, visiting, visitors
 from reward.simulation.lives import Swap, first_state, open_service
 from reward.simulation.long_run import outcome
 from reward.simulation.paired_runs import paired_runs
@@ -149,12 +149,12 @@ def test_expectations_come_from_the_state_of_the_slot(plain):
     pairs = pairs_of(service, policy, days=(6,), parents_per_day=3, items_per_parent=1)
     user, live = pairs.user[0], service.catalogue.live(6)
     state = simulate(service, policy, first_state(service), 6).state
-    users, seen = np.array([user]), state.seen[[user]][:, live]
-    match = match_of(service, users, live)
-    gives = satisfaction_of(service, live, match, seen)[0]
+    users = np.array([user])
+    reaction = reaction_to(service, 6, users, live, state.remembered(service, users, live))
+    gives = reaction.gives[0]
     where = context_logit(service.world, plan(service, 6, 1)[1][users, 0])[0]
     some = np.abs(gives) > 1e-3
-    logit, expected = click_logit(service, 6, live, match, seen)[0, some], pairs.expected[0, live][some]
+    logit, expected = reaction.click[0, some], pairs.expected[0, live][some]
     ratios = [expected / (sigmoid(logit + shift) * gives[some]) for shift in where]
     # one position explains all items by one factor a type
     types = service.catalogue.type[live][some]
