@@ -10,10 +10,12 @@ import numpy.typing as npt
 import polars as pl
 from numpy.polynomial.hermite_e import hermegauss
 
-from reward.arrays import Bools, Doubles, Ints
+from reward.arrays import Doubles, Ints
 
 _RATIO = np.sqrt(2.0)  # from one standard deviation of the mixture to the next
 _ROUNDS, _NATS = 2000, 1e-7  # of expectation and maximisation: most of them, and the gain at which they end
+_MOST = 1e50  # that a number may be: its square is a number too
+_FINEST = 1e-9  # of the largest standard deviation of the mixture, that the least is
 _NODES, _WEIGHTS = (np.asarray(it, np.float64) for it in hermegauss(15))  # of what a group's part may be
 
 
@@ -202,6 +204,7 @@ def _grid(arms: _Arms) -> Doubles:
     least = float(arms.se.min()) / 10
     away = arms.estimate - np.median(arms.estimate)
     most = 2 * float(np.sqrt(np.maximum(away**2 - arms.se**2, 0).max()))
+    least = max(least, _FINEST * most)
     most = max(most, 8 * least)
     return np.concatenate([[0.0], least * _RATIO ** np.arange(int(np.ceil(np.log(most / least) / np.log(_RATIO))) + 1)])
 
@@ -229,20 +232,25 @@ def _checked(
         names, codes = np.unique(np.asarray(groups), return_inverse=True)
         if codes.shape != values.shape:
             raise ValueError(f"expected groups of shape {values.shape}, got {codes.shape}")
-    for name, these, fine in (
-        ("estimate", values, np.isfinite(values)),
-        ("se", errors, np.isfinite(errors) & (errors > 0)),
-        ("scale", units, np.isfinite(units) & (units > 0)),
-        ("features", table, np.isfinite(table)),
+    for name, these, positive in (
+        ("scale", units, True),
+        ("features", table, False),
+        ("estimate", values, False),
+        ("se", errors, True),
     ):
-        _expect(name, these, fine)
+        _expect(name, these, positive=positive)
+    values, errors = values / units, errors / units
+    _expect("estimate / scale", values, positive=False)
+    _expect("se / scale", errors, positive=True)
     columns = np.column_stack([np.ones(len(values)), table])
-    return _Arms(values / units, errors / units, units, codes, 0 if groups is None else len(names), columns)
+    return _Arms(values, errors, units, codes, 0 if groups is None else len(names), columns)
 
 
-def _expect(name: str, values: Doubles, fine: Bools) -> None:
+def _expect(name: str, values: Doubles, *, positive: bool) -> None:
+    fine = np.abs(values) <= _MOST  # and no NaN
+    if positive:
+        fine &= values >= 1 / _MOST
     if not fine.all():
-        where = np.argwhere(~fine)[0]
-        above = " above 0" if name in ("se", "scale") else ""
-        at = tuple(map(int, where))
-        raise ValueError(f"{name} expected finite numbers{above}, got {values[at]} at {at}")
+        at = tuple(map(int, np.argwhere(~fine)[0]))
+        least = f"{1 / _MOST:.0e}" if positive else f"{-_MOST:.0e}"
+        raise ValueError(f"{name} expected finite numbers from {least} to {_MOST:.0e}, got {values[at]} at {at}")

@@ -57,6 +57,13 @@ SOUND = {
     },
     "comparison.join_cohorts": {"effects": [1.0, 2.0], "ses": [1.0, 0.5], "level": 0.95},
     "comparison.sample_ratio": {"users": USERS.select("arm"), "expected": {"off": 0.5, "on": 0.5}},
+    "shrinkage.shrink": {
+        "estimate": [0.1, -0.2, 0.4],
+        "se": [0.1, 0.2, 0.1],
+        "scale": [1.0, 2.0, 1.0],
+        "groups": ["a", "a", "b"],
+        "features": [0.0, 1.0, 0.5],
+    },
     "design.plan": PLAN | {"inflation": 1.0},
     "design.schedule": PLAN,
     "sequential.always_valid": LOOKS | {"tuned_at": 0.5},
