@@ -88,6 +88,7 @@ PUBLIC: Mapping[str, tuple[str, Names]] = {
                 *("ProxyWeights", "all_weights", "naive", "total_covariance", "jive", "liml")
             ],
             "reward.experiments.proxy_validation": ["evaluate_proxy", "pareto_front"],
+            "reward.experiments.decision_rules": ["decide", "Metric", "Decision", "discoveries"],
             "reward.experiments.shrinkage": ["shrink", "Shrunk"],
             "reward.experiments.surrogate_index": ["SurrogateIndex", "Experiment", "PastExperiments"],
             "reward.experiments.surrogate_effect": ["IndexEffect", "Gap", "violations", "Violations"],

@@ -5,6 +5,7 @@ import polars as pl
 import pytest
 from hostile import faults, public
 
+from reward.experiments.decision_rules import Metric
 from reward.experiments.table import Experiments, from_users
 
 RNG = np.random.default_rng(0)
@@ -57,6 +58,12 @@ SOUND = {
     },
     "comparison.join_cohorts": {"effects": [1.0, 2.0], "ses": [1.0, 0.5], "level": 0.95},
     "comparison.sample_ratio": {"users": USERS.select("arm"), "expected": {"off": 0.5, "on": 0.5}},
+    "decision_rules.decide": {
+        "success": {"days": Metric(0.3, 0.1)},
+        "guardrails": {"skips": Metric(0.0, 0.1, 0.2)},
+        "alpha": 0.05,
+    },
+    "decision_rules.discoveries": {"p_values": [0.01, 0.2, 0.03], "rate": 0.05, "dependent": False},
     "shrinkage.shrink": {
         "estimate": [0.1, -0.2, 0.4],
         "se": [0.1, 0.2, 0.1],
