@@ -3,7 +3,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 
-.PHONY: help setup train test cover test-slow lint type check bench bench-smoke reference clean
+.PHONY: help setup train test cover test-slow lint type check bench bench-smoke truth reference clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -44,6 +44,9 @@ bench: setup  ## the benchmarks, each into benchmarks/results
 
 bench-smoke: setup  ## each benchmark in little, in seconds; nothing is written
 	@OMP_NUM_THREADS=1 POLARS_MAX_THREADS=1 $(BIN)/python benchmarks/smoke.py
+
+truth: setup  ## estimates against randomised data, where these are at hand (REWARD_DATA=folder)
+	$(BIN)/python benchmarks/truth.py
 
 reference: setup  ## docs/reference from docstrings: the list, and full pages in docs/reference/pages
 	$(BIN)/python -m pip install --quiet -e '.[docs]'

@@ -89,6 +89,7 @@ PUBLIC: Mapping[str, tuple[str, Names]] = {
             ],
             "reward.experiments.proxy_validation": ["evaluate_proxy", "pareto_front"],
             "reward.experiments.decision_rules": ["decide", "Metric", "Decision", "discoveries"],
+            "reward.experiments.heterogeneity": ["rank_weighted_effect", "RankWeighted"],
             "reward.experiments.shrinkage": ["shrink", "Shrunk"],
             "reward.experiments.surrogate_index": ["SurrogateIndex", "Experiment", "PastExperiments"],
             "reward.experiments.surrogate_effect": ["IndexEffect", "Gap", "violations", "Violations"],

@@ -64,6 +64,16 @@ SOUND = {
         "alpha": 0.05,
     },
     "decision_rules.discoveries": {"p_values": [0.01, 0.2, 0.03], "rate": 0.05, "dependent": False},
+    "heterogeneity.rank_weighted_effect": {
+        "score": [1.0, 2.0, 3.0, 4.0],
+        "outcome": [1.0, 0.0, 1.0, 0.5],
+        "treated": [True, False, True, False],
+        "treated_share": 0.5,
+        "weighting": "autoc",
+        "resamples": 5,
+        "seed": 0,
+        "level": 0.95,
+    },
     "shrinkage.shrink": {
         "estimate": [0.1, -0.2, 0.4],
         "se": [0.1, 0.2, 0.1],
