@@ -11,6 +11,7 @@ from reward.arrays import Doubles, Ints
 from reward.statistics.intervals import check_level, normal
 
 _CELLS = 10_000_000  # of resamples and users, that are held at once
+_LEAST_SHARE = 1e-6  # of users, in an arm
 _MOST = 1e100  # that a number may be: its square is a number too
 
 
@@ -93,8 +94,10 @@ def _by_score(
     if not np.isin(w, (0, 1)).all():
         raise ValueError("treated expected true or false of every user, got others")
     arm = w.astype(bool)
-    if not 0 < treated_share < 1:
-        raise ValueError(f"treated_share expected a probability between 0 and 1, got {treated_share}")
+    if not _LEAST_SHARE <= treated_share <= 1 - _LEAST_SHARE:
+        raise ValueError(
+            f"treated_share expected a probability from {_LEAST_SHARE:g} to {1 - _LEAST_SHARE:g}, got {treated_share}"
+        )
     if min(arm.sum(), (~arm).sum()) < 2:
         raise ValueError(f"expected two users or more in each arm, got {arm.sum()} treated of {len(arm)}")
     for name, these in (("score", values), ("outcome", y)):

@@ -66,7 +66,7 @@ def test_it_is_the_plain_mean_over_ranks():
         ({"score": [1.0]}, "of one shape"),
         ({"treated": [1, 1, 1, 0]}, "two users or more in each arm"),
         ({"treated": [1, 2, 0, 0]}, "true or false"),
-        ({"treated_share": 1.0}, "between 0 and 1"),
+        ({"treated_share": 1.0}, "a probability from 1e-06"),
         ({"outcome": [1.0, np.nan, 0.0, 0.0]}, "outcome expected finite"),
         ({"weighting": "all"}, "autoc or qini"),
         ({"resamples": 1}, "at least 2"),
