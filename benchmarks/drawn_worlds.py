@@ -22,7 +22,7 @@ from closing_the_gap import HIGH, LOW, POLICIES, measure
 from gap.signals import click_rate, survey_times_clicks
 from gap.study import study_of
 from harness import Benchmark, Row, Smoke, kept, mean_and_se, result_row
-from recovered.judged import judge, live_throughout
+from recovered.judged import evaluate, live_throughout
 from recovered.logs import Case, true_effects
 from recovered.rewards import estimated, learned, shown_to
 
@@ -43,7 +43,7 @@ def of_items(seed: int, users: int, parents_per_day: int) -> Figures:
         scores["survey x click rate"] = survey_times_clicks(case)
     log, propensity, checked = estimated(case)
     scores[ESTIMATED] = learned(case, log, propensity, **AUTO)
-    found = judge(truth, shown, scores)
+    found = evaluate(truth, shown, scores)
     return found | {f"{what}, {ESTIMATED}": float(checked[what]) for what in ("flagged", "calibration flagged")}
 
 
