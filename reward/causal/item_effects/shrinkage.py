@@ -168,16 +168,22 @@ def _spreads(facts: _Facts, start: Doubles, *, penalty: float = 1.0) -> Doubles:
     known = np.array([True, True, *(_told(facts, block) for block in (1, 2))])
     optimiser = torch.optim.LBFGS([spread], max_iter=_ITERATIONS, tolerance_change=_NATS, line_search_fn="strong_wolfe")
 
+    best, least = _bounded(np.log(start)), np.inf
+
     def closure() -> float:
+        nonlocal best, least
         at = spread.detach().numpy()
         bounded = _bounded(at)
         made = _solve(facts, bounded, penalty=penalty)
         slope = _slope(facts, made, bounded) - penalty
         spread.grad = torch.from_numpy(np.where((at == bounded) & known, slope, 0))
+        if made.loss < least:
+            best, least = bounded, made.loss
         return made.loss
 
     optimiser.step(closure)
-    return _bounded(spread.detach().numpy())
+    found = _bounded(spread.detach().numpy())
+    return found if np.isfinite(found).all() else best  # a line search between equal losses ends nowhere
 
 
 def _told(facts: _Facts, block: int) -> bool:
