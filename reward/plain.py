@@ -6,6 +6,7 @@ import json
 import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
+from functools import cache
 from math import isfinite
 from typing import (
     Any,
@@ -144,10 +145,15 @@ def _check_any(value: Any, kinds: tuple[Any, ...], name: str) -> None:
     raise ValueError(problems[0])
 
 
+@cache
+def _hints(kind: Any) -> dict[str, Any]:
+    return get_type_hints(kind, include_extras=True)
+
+
 def _check_table(value: Any, kind: Any, name: str) -> None:
     if not isinstance(value, dict):
         raise ValueError(f"{name} expected a table of names, got {shown(value)}")
-    hints = get_type_hints(kind, include_extras=True)
+    hints = _hints(kind)
     missing = [key for key, its in hints.items() if key not in value and get_origin(its) is not NotRequired]
     if missing:
         raise ValueError(f"{name} has no {', '.join(missing)}")

@@ -127,7 +127,8 @@ def _memory_of(content: bytes) -> int:
 def _sealed(manifest: Mapping[str, Any]) -> str:
     """The manifest as text, with the hash of itself at its end."""
     text = json.dumps(manifest, indent=1, ensure_ascii=False, allow_nan=False)
-    return json.dumps({**manifest, "seal": hashlib.sha256(text.encode()).hexdigest()}, indent=1, ensure_ascii=False)
+    seal = hashlib.sha256(text.encode()).hexdigest()
+    return text.removesuffix("\n}") + f',\n "seal": "{seal}"\n}}'
 
 
 def _sealed_hash(content: bytes, end: int) -> str:
