@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from reward.data.split import Split
 from reward.evaluation.simulated_truth import TRUTH, beside_truth
 from reward.outcomes.protocol import has_effects
 from reward.training.terminal import console
-from reward.writing import whole
+from reward.writing import whole, write_json
 
 
 def estimate_effects(
@@ -45,7 +46,12 @@ def estimate_effects(
 
 
 def compare_with_truth(prepared: PreparedLog, window: Split, config: DictConfig, folder: Path) -> None:
-    """What items truly do beside what was learned of them, ``truth.parquet``, where a simulated world knows it."""
+    """What items truly do beside what was learned of them, ``truth.parquet``, where a simulated world knows it.
+
+    The world's constants are written beside it, ``world.json``: a seed may have drawn them.
+    """
+    if config.truth is not None:
+        write_json(folder / "world.json", asdict(instantiate(config.truth.world)))
     learned = folder / "effects.parquet"
     if config.truth is None or not learned.is_file():
         return

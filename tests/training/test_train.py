@@ -158,6 +158,7 @@ def test_a_simulated_world_s_log_is_held_against_the_truth_and_again_when_it_is_
     assert done.returncode == 0, done.stdout + done.stderr
     known = pl.read_parquet(folder / "truth.parquet")
     assert known.height >= 10
+    assert json.loads((folder / "world.json").read_text())["users"] == 200
     told = json.loads((folder / "metrics.json").read_text())["truth"]
     assert told["items"] == known.height
     wanted = np.corrcoef(known["reward"], known["effect"])[0, 1]
