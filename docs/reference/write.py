@@ -116,6 +116,7 @@ PUBLIC: Mapping[str, tuple[str, Names]] = {
         "Simulate a service whose true effects are known",
         {
             "reward.simulation.world": ["World"],
+            "reward.simulation.drawn": ["drawn_world"],
             "reward.simulation.lives": ["Service", "open_service", "Policy"],
             "reward.simulation.service": ["simulate"],
             "reward.simulation.log": ["world_log"],
