@@ -27,7 +27,7 @@ cover: setup  ## the test suite with coverage, which takes half as long again
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist worksteal --cov --cov-fail-under=98
 
 test-slow: setup  ## the tests that take minutes: a million rows, memory, two devices, the golden run of the bundled log
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow --numprocesses 2 --dist worksteal
 
 lint: setup  ## ruff: lint and format
 	$(BIN)/ruff check .
