@@ -24,7 +24,10 @@ from reward.causal.item_effects.feedback_rates import (
     described,
     describing,
 )
+from reward.causal.item_effects.front_door import FrontDoor, front_door
 from reward.causal.item_effects.ipw import IPWEstimates
+from reward.causal.item_effects.link import Link, link
+from reward.causal.item_effects.observed import Observed
 from reward.causal.item_effects.proposals import Opened, Openings, RareAnswers, Scale
 from reward.causal.item_effects.shrinkage import evidence
 from reward.causal.settings import AUTO
@@ -34,6 +37,7 @@ from reward.statistics.sums import fold
 _LEAST_NATS = 3.0  # log 20: what a choice must explain more than none, but for what is likely before the log is seen
 _CLICK_NATS = 1.5  # the same of the click, which in most services opens what an item does
 _PASSES = 2
+_WORTH_A_WORD = 0.05  # share
 
 
 @dataclass(frozen=True)
@@ -59,11 +63,16 @@ class Chosen:
         roles: what the estimation uses.
         auto: which of ``gate``, ``rare`` and ``group`` were chosen and not set.
         evidence: of what was compared last, by role and choice, nats more than without.
+        unopened: what an exposure that does not open the gate does, as a share of one that does.
+        bias_std: standard deviation between items of what is no effect in what comes after the gate opened, days;
+            None: that is not read.
     """
 
     roles: Roles
     auto: tuple[str, ...] = ()
     evidence: dict[str, dict[str, float]] = field(default_factory=dict)
+    unopened: float = 0.0
+    bias_std: float | None = None
 
     def sentence(self) -> str:
         """What was chosen and why, in plain words; empty where everything was set."""
@@ -71,7 +80,7 @@ class Chosen:
         if "gate" in self.auto:
             gate = self.roles.gate
             said.append(
-                f"an exposure counts where {gate} is above 0 ({self._more('gate', gate)})"
+                f"an exposure counts where {gate} is above 0{self._others()} ({self._more('gate', gate)})"
                 if gate is not None
                 else f"every exposure counts ({self._none('gate', 'feedback')})"
             )
@@ -90,6 +99,10 @@ class Chosen:
                 else f"items are pooled over no category ({self._none('group', 'feature')})"
             )
         return f"Chosen by what the log shows: {'; '.join(said)}." if said else ""
+
+    def _others(self) -> str:
+        """What of exposures that do not open the gate."""
+        return f", and {self.unopened:.0%} as much elsewhere" if self.unopened >= _WORTH_A_WORD else ""
 
     def _more(self, role: str, name: Any) -> str:
         nats = self.evidence.get(role, {}).get(name)
@@ -116,6 +129,7 @@ class Chooser:
         feedback: columns.
         click: the feedback that says that an item was taken up, tried first; None: there is none.
         anchor: of the items.
+        observed: exposures of each chunk with what came after them; none: anchors alone are explained.
     """
 
     chunks: Sequence[FeedbackRows]
@@ -124,6 +138,9 @@ class Chooser:
     feedback: Sequence[str]
     click: str | None
     anchor: IPWEstimates
+    observed: Sequence[Observed] = ()
+    _links: dict[str, Link] = field(default_factory=dict)
+    _fronts: dict[str, FrontDoor] = field(default_factory=dict)
 
     choose = OldName("select_roles")
 
@@ -147,7 +164,10 @@ class Chooser:
                 roles, evidence[role] = self._best(role, roles, known)
             if done and roles == before:
                 break
-        return Chosen(roles, auto, evidence)
+        if roles.gate is None or not self.observed:
+            return Chosen(roles, auto, evidence)
+        found = self._found(roles, None if "gate" in auto else 0.0)
+        return Chosen(roles, auto, evidence, found.unopened, found.bias_std)
 
     def _best(self, role: str, roles: Roles, known: dict[Roles, float]) -> tuple[Roles, dict[str, float]]:
         """The choice for one role, all else as it is, and the evidence of each choice over none."""
@@ -157,6 +177,8 @@ class Chooser:
             if each not in known:
                 known[each] = self.explained(each)
         more = {name: known[each] - known[none] for name, each in options.items()}
+        if role == "gate":  # contrasts of a gate are data that without it are not there
+            more = {name: found - self._alone(options[name]) for name, found in more.items()}
         beyond = {name: more[name] - self._asked(role, name) for name in options}
         enough = [name for name in options if beyond[name] > 0]
         if role == "rare":  # each for itself: one does not stand in another's way
@@ -201,12 +223,43 @@ class Chooser:
         return 2 <= levels <= column.drop_nulls().len() / 2
 
     def explained(self, roles: Roles) -> float:
-        """The `evidence` of roles, nats up to a constant."""
-        traits, _ = self.item_traits(roles)
-        return evidence(self.anchor, traits, groups_of(self.table, roles.group))
+        """The `evidence` of roles, nats up to a constant; of a gate with its contrasts."""
+        traits, groups = self.item_traits(roles)[0], groups_of(self.table, roles.group)
+        if roles.gate is None or not self.observed:
+            return evidence(self.anchor, traits, groups)
+        if roles.gate not in self._links:
+            self._links[roles.gate] = self._found(roles, None)
+            return self._links[roles.gate].evidence
+        unopened, bias_std, _ = self._links[roles.gate]
+        front = replace(self.front(roles.gate), bias_std=bias_std)
+        return evidence(self.anchor, replace(traits, unopened=unopened), groups, front)
 
-    def item_traits(self, roles: Roles) -> tuple[Traits, tuple[Column, ...]]:
-        """Traits of the items under roles, and the columns that describe them."""
+    def _found(self, roles: Roles, unopened: float | None) -> Link:
+        """The link of a gate and its contrasts."""
+        assert roles.gate is not None
+        traits, groups = self.item_traits(roles)[0], groups_of(self.table, roles.group)
+        return link(self.anchor, traits, groups, self.front(roles.gate), unopened=unopened)
+
+    def _alone(self, roles: Roles) -> float:
+        """How well contrasts are explained that no anchor hangs together with."""
+        if not self.observed:
+            return 0.0
+        assert roles.gate is not None
+        traits, groups = self.item_traits(roles)[0], groups_of(self.table, roles.group)
+        return evidence(None, traits, groups, self.front(roles.gate))
+
+    def front(self, gate: str) -> FrontDoor:
+        """What came after the gate opened."""
+        if gate not in self._fronts:
+            opened = [each.read([gate])[gate] > 0 for each in self.chunks]
+            self._fronts[gate] = front_door(self.observed, opened, len(self.table))
+        return self._fronts[gate]
+
+    def item_traits(self, roles: Roles, unopened: float = 0.0) -> tuple[Traits, tuple[Column, ...]]:
+        """Traits of the items under roles, and the columns that describe them.
+
+        Behind a gate they are the mean answers behind it, and those of all exposures.
+        """
         rates = Rates(
             items=len(self.table),
             folds=len(self.anchor.value),
@@ -216,7 +269,12 @@ class Chooser:
             rare=roles.rare,
         )
         columns = describing(self.table, self.features, roles.group)
-        return Traits(described(self.table, columns), *fold(rates, self.chunks)), columns
+        answered, gate, doubt = fold(rates, self.chunks)
+        if roles.gate is not None:
+            everywhere = replace(rates, feedback=[it for it in self.feedback if it not in roles.rare], gate=None)
+            more, _, more_doubt = fold(everywhere, self.chunks)
+            answered, doubt = np.concatenate([answered, more], axis=2), np.concatenate([doubt, more_doubt], axis=1)
+        return Traits(described(self.table, columns), answered, gate, doubt, unopened), columns
 
 
 def groups_of(table: pl.DataFrame, group: str | None) -> Ints:

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from reward.arrays import Doubles, Ints
-from reward.causal.choosing import Roles, groups_of
+from reward.causal.choosing import Chosen, groups_of
 from reward.causal.diagnostics.calibration_slope import calibration_slope
 from reward.causal.diagnostics.policy_shift import PolicyShift, policy_shifts
 from reward.causal.exposures import Exposures, check_log, exposures_of
@@ -103,19 +103,21 @@ def estimate_effects(
     curve = np.full(outcome.horizon_days, 1 / outcome.horizon_days)
     effects = day_effects(shown.days, covariance, curve)
     anchor = ipw_estimates(shown.observed(effects), size, rounds=joint_rounds)
-    chooser = shown.chooser(anchor)
+    chooser = shown.chooser(anchor, shown.observed(effects))
     chosen = chooser.select_roles(gate, rare, group)
-    traits, columns = chooser.item_traits(chosen.roles)
-    groups = groups_of(shown.table, chosen.roles.group)
-    predicted, _ = effects_by_fold(left_out(anchor, traits, groups), traits, groups)
+    traits, columns = chooser.item_traits(chosen.roles, chosen.unopened)
+    groups, opened = groups_of(shown.table, chosen.roles.group), shown.opened(chosen.roles.gate)
+    front = shown.front_door(effects, opened, chosen.bias_std)
+    predicted, _ = effects_by_fold(left_out(anchor, traits, groups, front), traits, groups)
     calibration = calibration_slope(shown.observed(effects), predicted)
     for done in range(curve_rounds):
         if done:
-            predicted, _ = effects_by_fold(left_out(anchor, traits, groups), traits, groups)
+            predicted, _ = effects_by_fold(left_out(anchor, traits, groups, front), traits, groups)
         curve = effect_curve(shown.observed(effects), predicted, calibration, smooth_days=smooth_days)
         effects = day_effects(shown.days, covariance, curve)
         anchor = ipw_estimates(shown.observed(effects), size, rounds=joint_rounds)
-    pooled, apart = pooled_effects(anchor, traits, groups), left_out(anchor, traits, groups)
+        front = shown.front_door(effects, opened, chosen.bias_std)
+    pooled, apart = pooled_effects(anchor, traits, groups, front), left_out(anchor, traits, groups, front)
     frame = _frame(shown, anchor, pooled, traits, groups)
     if personal is None:
         pushed = policy_shifts(shown.count, *effects_by_fold(apart, traits, groups), anchor)
@@ -132,22 +134,23 @@ def estimate_effects(
         traits=traits.described,
         group=groups,
         propensity=shown.whole.propensity,
-        answers=_answers(shown, chosen.roles),
+        answers=_answers(shown, chosen),
         newcomers=newcomers_of(shown.table, columns, chosen.roles.group, groups, pooled),
         seed=seed,
     )
     return ItemEffects(frame, calibration, found, pushed, chosen, curve, pooled.spreads)
 
 
-def _answers(shown: Exposures, roles: Roles) -> Answers:
+def _answers(shown: Exposures, chosen: Chosen) -> Answers:
     return Answers.fit(
         shown.whole.users.events,
         shown.whole.item,
         len(shown.table),
         feedback=shown.feedback,
         flags=shown.prepared.log.flags or (),
-        gate=roles.gate,
-        rare=roles.rare,
+        gate=chosen.roles.gate,
+        rare=chosen.roles.rare,
+        unopened=chosen.unopened,
     )
 
 
@@ -164,6 +167,6 @@ def _frame(shown: Exposures, anchor: IPWEstimates, pooled: Pooled, traits: Trait
             pl.Series("std", std),
             pl.Series("anchor", alone).fill_nan(None),
             pl.Series("anchor_std", np.where(precision > 0, precision**-0.5, np.nan)).fill_nan(None),
-            pl.Series("gate", traits.gate[-1]),
+            pl.Series("gate", traits.share(-1)),
             pl.Series("behind", pooled.effect_given_mediator(traits, groups)),
         )

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 import polars as pl
 
-from reward.arrays import Doubles, Ints
+from reward.arrays import Bools, Doubles, Ints
 from reward.causal.choosing import Chooser
 from reward.causal.item_effects.feedback_rates import FeedbackRows
+from reward.causal.item_effects.front_door import FrontDoor, front_door
 from reward.causal.item_effects.ipw import IPWEstimates, inverse_weights
 from reward.causal.item_effects.observed import Observed
 from reward.causal.item_effects.outcome_residuals import DayEffects, UserDays, user_days
@@ -90,10 +91,22 @@ class Exposures:
         """Each chunk with what its days did."""
         return [chunk.observed(effect) for chunk, effect in zip(self.chunks, effects, strict=True)]
 
-    def chooser(self, anchor: IPWEstimates) -> Chooser:
-        """What chooses settings by how well they explain the anchors of the items."""
+    def chooser(self, anchor: IPWEstimates, observed: Sequence[Observed] = ()) -> Chooser:
+        """What chooses settings by how well they explain the anchors of the items, and what came after feedback."""
         answers = [chunk.feedback for chunk in self.chunks]
-        return Chooser(answers, self.table, self.features, self.feedback, self.click, anchor)
+        return Chooser(answers, self.table, self.features, self.feedback, self.click, anchor, observed)
+
+    def opened(self, gate: str | None) -> list[Bools] | None:
+        """(n,) of each chunk, whether exposures opened a gate; None where there is none."""
+        return None if gate is None else [chunk.feedback.read([gate])[gate] > 0 for chunk in self.chunks]
+
+    def front_door(
+        self, effects: Sequence[DayEffects], opened: Sequence[Bools] | None, bias_std: float | None
+    ) -> FrontDoor | None:
+        """What came after a gate opened; None where there is no gate, or nothing is to be read of it."""
+        if opened is None or bias_std is None:
+            return None
+        return replace(front_door(self.observed(effects), opened, len(self.table)), bias_std=bias_std)
 
     @cached_property
     def whole(self) -> UserExposures:

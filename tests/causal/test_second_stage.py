@@ -10,10 +10,11 @@ from reward.causal.estimate import estimate_effects
 from reward.causal.item_effects.day_effects import covariances, day_effects
 from reward.causal.item_effects.effect_curve import effect_curve
 from reward.causal.item_effects.feedback_rates import FeedbackRows, Flags, Rates, Traits, described, describing
+from reward.causal.item_effects.hierarchy import Facts, slope_of, solve, spreads_of
 from reward.causal.item_effects.ipw import IPWEstimates, inverse_weights, ipw_estimates
 from reward.causal.item_effects.observed import Observed
 from reward.causal.item_effects.outcome_residuals import DayEffects, UserDays, user_days
-from reward.causal.item_effects.shrinkage import _Facts, _slope, _solve, _spreads, pooled_effects
+from reward.causal.item_effects.shrinkage import pooled_effects
 from reward.data.event_log import EventLog, SchemaError
 from reward.data.prepared import PreparedLog
 from reward.data.validation import check
@@ -222,7 +223,7 @@ def test_a_log_in_which_no_two_users_of_a_fold_share_an_item_is_refused():
 def some_facts():
     rng = np.random.default_rng(3)
     items, columns = 60, 5
-    return _Facts(
+    return Facts(
         items=np.concatenate([rng.uniform(1, 400, (items, 1)), rng.normal(0, 20, (items, 1 + columns))], axis=1),
         gram=np.diag(np.r_[1e4, rng.uniform(1e4, 3e4, columns)]),
         groups=np.arange(items) % 7,
@@ -236,23 +237,23 @@ def some_facts():
 def test_the_slope_of_the_likelihood_is_that_of_finite_differences():
     facts = some_facts()
     at, step = np.log([0.05, 0.03, 0.02, 0.04]), 1e-5
-    found = _slope(facts, _solve(facts, at), at)
+    found = slope_of(facts, solve(facts, at), at)
     for place, move in enumerate(step * np.eye(4)):
-        apart = (_solve(facts, at + move, penalty=0.0).loss - _solve(facts, at - move, penalty=0.0).loss) / (2 * step)
+        apart = (solve(facts, at + move, penalty=0.0).loss - solve(facts, at - move, penalty=0.0).loss) / (2 * step)
         assert found[place] == pytest.approx(apart, rel=1e-5, abs=1e-5)
 
 
 def test_a_search_that_ends_nowhere_gives_the_best_it_has_seen(monkeypatch):
     facts, step = some_facts(), torch.optim.LBFGS.step
-    found = _spreads(facts, np.full(4, 0.02))
+    found = spreads_of(facts, np.full(4, 0.02))
 
     def lost(self, closure):
         step(self, closure)
         self.param_groups[0]["params"][0].data.fill_(torch.nan)
 
     monkeypatch.setattr(torch.optim.LBFGS, "step", lost)
-    kept = _spreads(facts, np.full(4, 0.02))
-    assert _solve(facts, kept).loss == pytest.approx(_solve(facts, found).loss, abs=1e-5)
+    kept = spreads_of(facts, np.full(4, 0.02))
+    assert solve(facts, kept).loss == pytest.approx(solve(facts, found).loss, abs=1e-5)
 
 
 def test_pooling_is_exact_bayes_for_the_spreads_it_finds():

@@ -26,12 +26,18 @@ class Traits:
             without the users of fold k, the last row of all users.
         gate: (folds + 1, items) share of exposures that opened the gate, shrunk; 1 where there is no gate.
         doubt: (items, columns) variance of an item's own mean around the last row of ``answered``.
+        unopened: what an exposure that did not open the gate does, as a share of one that did.
     """
 
     described: Doubles
     answered: Doubles
     gate: Doubles
     doubt: Doubles
+    unopened: float = 0.0
+
+    def share(self, row: int) -> Doubles:
+        """(items,) how much of an effect behind the gate a mean exposure has."""
+        return self.unopened + (1 - self.unopened) * self.gate[row]
 
 
 class Column(NamedTuple):
@@ -43,13 +49,16 @@ class Column(NamedTuple):
     spread: float
 
 
-def describing(items: pl.DataFrame, features: Sequence[str], group: str | None) -> tuple[Column, ...]:
+def describing(
+    items: pl.DataFrame, features: Sequence[str], group: str | None, *, most_levels: int = _MOST_CATEGORIES
+) -> tuple[Column, ...]:
     """The columns that describe items: numbers as asinh, embeddings place by place, the commonest category values.
 
     Args:
         items: the items table of a checked log.
         features: columns of it to use; ``group`` is left out, it is pooled over and not a column.
         group: see `estimate.estimate_effects`.
+        most_levels: of a category, that have a column.
     """
     found = []
     for name in features:
@@ -58,7 +67,7 @@ def describing(items: pl.DataFrame, features: Sequence[str], group: str | None) 
             continue
         parts: list[int | str | None] = [None]
         if column.dtype == pl.String:
-            counts = column.drop_nulls().alias("value").value_counts(sort=True, name="rows").head(_MOST_CATEGORIES)
+            counts = column.drop_nulls().alias("value").value_counts(sort=True, name="rows").head(most_levels)
             parts = sorted(counts.filter(pl.col("rows") > 1)["value"])
         elif column.dtype.is_nested():
             parts = list(range(int(column.list.len().max() or 0)))  # type: ignore[arg-type]

@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import polars as pl
 
 from reward.arrays import Bools, Doubles, Floats, Ints
-from reward.causal.item_effects.past import UserPast, volumes_of
+from reward.causal.item_effects.past import UserPast, profiles_of, volumes_of
 from reward.columns import USER
 from reward.data.days import DAY
+from reward.data.event_log import EventLog, click_of
 from reward.data.prepared import UserRows
 from reward.outcomes.protocol import DailyOutcome
 from reward.statistics.moments import ColumnMoments
@@ -41,8 +43,15 @@ class OutcomeDays:
     row: Ints
 
     @classmethod
-    def of(cls, users: UserRows, outcome: DailyOutcome, group: Ints) -> OutcomeDays:
-        """The days of a chunk's users; ``group`` has the (users,) fold of each user of the log."""
+    def of(cls, users: UserRows, outcome: DailyOutcome, group: Ints, directions: Floats) -> OutcomeDays:
+        """The days of a chunk's users.
+
+        Args:
+            users: of the chunk.
+            outcome: what their days bring.
+            group: (users,) fold of each user of the log.
+            directions: of the log's items, see `directions_of`.
+        """
         log = users.log
         told = outcome.daily(log, users.prepared.end_day)
         ids = users.prepared.users.slice(users.first, users.last - users.first)
@@ -51,7 +60,10 @@ class OutcomeDays:
         start = users.prepared.first_day
         span = int(day.max()) - start + 1
         row = np.searchsorted((user - users.first) * span + day - start, _when(users, start, span))
-        past = UserPast.of(told.rows, volumes_of(log), start)
+        click = click_of(log)
+        taken = [] if click is None else [_above(log, click)]
+        profile = profiles_of(row, users.item, taken, user, day, directions)
+        past = UserPast.of(told.rows, volumes_of(log), profile, start)
         return cls(user, day, group[user], told.known, told.values, past, row)
 
     @property
@@ -74,6 +86,11 @@ class OutcomeDays:
             mine = self.fold == one
             forecast[mine] = columns[mine] @ coefficients.T
         return np.where(self.observed, self.values - forecast, 0).astype(np.float32)
+
+
+def _above(log: EventLog, feedback: str) -> Doubles:
+    """(events,) 1 where feedback is above 0."""
+    return log.events.select((pl.col(feedback) > 0).cast(pl.Float64)).collect().to_series().to_numpy()
 
 
 def _when(users: UserRows, start: int, span: int) -> Ints:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from reward.arrays import Doubles, Floats, Ints
 from reward.causal.item_effects.forecast import LinearForecast, OutcomeDays, PastMoments
+from reward.causal.item_effects.past import directions_of
 from reward.columns import USER
 from reward.data.days import DAY
 from reward.data.event_log import SchemaError
@@ -140,7 +141,9 @@ def user_days(
             "users, or set fewer causal.folds"
         )
     group = np.random.default_rng([seed, 7]).permutation(np.arange(size) % folds)
-    read = [OutcomeDays.of(users, outcome, group) for users in prepared.chunks()]
+    features = [name for name in prepared.log.item_features if name in prepared.items.columns]
+    directions = directions_of(prepared.items, features)
+    read = [OutcomeDays.of(users, outcome, group, directions) for users in prepared.chunks()]
     fold(_Varies(outcome.points), read)
     if forecast is not None:
         read = _beyond(read, forecast, prepared.users)

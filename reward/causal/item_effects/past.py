@@ -1,22 +1,27 @@
-"""What a user-day's past says of the days after it: when the user was there, how much they saw and what they did."""
+"""What a user-day's past says of the days after it: when the user was there, what they saw and what they did."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import polars as pl
 
-from reward.arrays import Doubles, Ints
+from reward.arrays import Doubles, Floats, Ints
+from reward.causal.item_effects.feedback_rates import described, describing
 from reward.causal.user_effects.decayed_counts import decayed
 from reward.columns import USER
 from reward.data.days import DAY, TRACE, activity_words, day_of
 from reward.data.event_log import EventLog
 from reward.features.history import PAST_DAYS, RATE_DAYS, past_rates
+from reward.statistics.cells import cell_sums
 
 _RECENT_DAYS = 7
 _VOLUME_DAYS = 28.0  # over which what was shown and answered is forgotten
 _PRIOR_EVENTS = 10.0  # exposures before a user's own rates count for half
+_MOST_LEVELS = 16  # most frequent values of a category that are told apart in a profile
+_MOST_DIRECTIONS = 32  # of what describes items, that a profile keeps
 
 
 class UserPast(NamedTuple):
@@ -26,22 +31,25 @@ class UserPast(NamedTuple):
         main: (n, 7) shares of active days by how soon days are forgotten, of all days, and how long the user is there,
             how much they were shown, in all and a day.
         answers: (n, feedback) decayed means of earlier answers.
+        profile: (n, columns) decayed means of what describes the items met before, see `profiles_of`.
         since: (n,) days since the user's first.
         word: (n,) the last 63 days as bits.
     """
 
     main: Doubles
     answers: Doubles
+    profile: Floats
     since: Doubles
     word: Ints
 
     @classmethod
-    def of(cls, days: pl.DataFrame, volumes: pl.DataFrame, start: int) -> UserPast:
+    def of(cls, days: pl.DataFrame, volumes: pl.DataFrame, profile: Floats, start: int) -> UserPast:
         """Pasts of the user-days of whole users.
 
         Args:
             days: (n rows) ``user_id`` and ``day``, sorted.
             volumes: of the same, see `volumes_of`.
+            profile: of the same, see `profiles_of`.
             start: first day of the log.
         """
         active = days.select(USER, DAY, pl.lit(True).alias("active")).lazy()
@@ -59,6 +67,7 @@ class UserPast(NamedTuple):
         return cls(
             np.stack([*active_share, own, np.log1p(since), np.log1p(shown), depth], axis=1),
             np.stack(answers, axis=1) if answers else np.zeros((len(days), 0)),
+            profile,
             since,
             word,
         )
@@ -69,7 +78,7 @@ class UserPast(NamedTuple):
         bits = [((self.word >> d) & 1).astype(np.float64) for d in range(_RECENT_DAYS)]
         products = [one * other for k, one in enumerate(main) for other in main[k:]]
         first, fresh = (self.since == 0).astype(np.float64), np.exp(-self.since / 7)
-        return np.stack([*main, first, fresh, *self.answers.T, *bits, *products], axis=1)
+        return np.stack([*main, first, fresh, *self.answers.T, *self.profile.T, *bits, *products], axis=1)
 
 
 def volumes_of(log: EventLog) -> pl.DataFrame:
@@ -92,3 +101,51 @@ def volumes_of(log: EventLog) -> pl.DataFrame:
         for name in ("days", "shown", *came)
     }
     return days.select(USER, DAY).with_columns(**sums_before)
+
+
+def directions_of(items: pl.DataFrame, features: Sequence[str]) -> Floats:
+    """(items, directions) what a user's profile tells items apart by: all that describes them, of unit variance.
+
+    Of more columns than a profile keeps the first principal components stand for them.
+
+    Args:
+        items: the items table of a checked log.
+        features: columns of it that describe items.
+    """
+    columns = described(items, describing(items, features, None, most_levels=_MOST_LEVELS))
+    if columns.shape[1] > _MOST_DIRECTIONS:
+        _, axes = np.linalg.eigh(columns.T @ columns)
+        columns = columns @ axes[:, : -_MOST_DIRECTIONS - 1 : -1]
+    return columns.astype(np.float32)
+
+
+def profiles_of(row: Ints, item: Ints, taken: Sequence[Doubles], user: Ints, day: Ints, directions: Floats) -> Floats:
+    """(n, directions · (1 + kinds)) means of what describes the items that each user-day's user met on earlier days.
+
+    A policy that shows users what is like what they took up before shows like items to like users, and these have
+    habits of their own: what they met tells of them.
+
+    Args:
+        row: (events,) user-day of each exposure.
+        item: (events,) codes.
+        taken: of each kind of meeting beside being shown, (events,) 1 where an exposure was one, such as a click.
+        user: (n,) of user-days, sorted.
+        day: (n,) of the same, ascending within a user.
+        directions: (items, directions), see `directions_of`.
+    """
+    when, size = day.astype(np.float64), len(user)
+    first = np.flatnonzero(np.r_[True, user[1:] != user[:-1]][:size])
+    earlier = np.maximum(np.arange(size) - 1, 0)
+    since = when - when[earlier]
+    since[first] = np.inf
+    fades = np.exp(-since / _VOLUME_DAYS)
+
+    def before(weight: Doubles) -> Doubles:
+        return decayed(cell_sums(row, weight, size), when, first, _VOLUME_DAYS)[earlier] * fades
+
+    out = np.empty((size, directions.shape[1] * (1 + len(taken))), np.float32)
+    for kind, weight in enumerate([np.ones(len(row)), *taken] if directions.shape[1] else []):
+        met = before(weight) + _PRIOR_EVENTS
+        for place, direction in enumerate(directions.T.astype(np.float64)):
+            out[:, kind * directions.shape[1] + place] = before(weight * direction[item]) / met
+    return out

@@ -114,13 +114,14 @@ def fit_of_chunks(
     start = len(shown) if gated else 0  # the gate has drawn a number for each exposure
     contrasts = Contrasts(replay, shown, gate, items.behind, settings.alternatives, draws, start)
     fitted = _fitted(chunks, contrasts, net, seed, settings.clusters)
+    share = answers.unopened + (1 - answers.unopened) * items.gate_share
     personal = PersonalizedEffect(
         answers=answers,
         tastes=replay.tastes,
         ids=items.ids,
         facts=replay.facts,
         newcomers=items.newcomers,
-        basket=fold(ReferenceItems(items.behind[-1] * items.gate_share, late, settings.reference_items), chunks),
+        basket=fold(ReferenceItems(items.behind[-1] * share, late, settings.reference_items), chunks),
         spans_days=settings.spans_days,
         gate=gate,
         scale=fitted.scale,

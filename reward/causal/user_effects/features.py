@@ -101,13 +101,23 @@ def gate_columns(person: UserProfile, facts: ItemState, own: Tensor, group: Tens
     return stacked(_gate_parts(person, facts, own, group, widths))
 
 
-def chance_opened(
-    gate: Tensor, person: UserProfile, facts: ItemState, own: Tensor, group: Tensor, widths: Sequence[int]
+def share_of_effect(
+    gate: Tensor,
+    unopened: float,
+    person: UserProfile,
+    facts: ItemState,
+    own: Tensor,
+    group: Tensor,
+    widths: Sequence[int],
 ) -> Tensor:
-    """(...) probability that the gate opens; 1 where there is none."""
+    """(...) how much of its effect behind the gate an exposure is expected to have; 1 where there is no gate.
+
+    The probability that the gate opens, and of the rest the share ``unopened``.
+    """
     if not len(gate):
         return torch.ones_like(group)
-    return torch.sigmoid(weighed(_gate_parts(person, facts, own, group, widths), gate))
+    opened = torch.sigmoid(weighed(_gate_parts(person, facts, own, group, widths), gate))
+    return unopened + (1 - unopened) * opened if unopened else opened
 
 
 def effect_columns(person: UserProfile, facts: ItemState, own: Tensor, group: Tensor, widths: Sequence[int]) -> Tensor:

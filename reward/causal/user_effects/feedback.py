@@ -34,6 +34,7 @@ class Answers:
         rare: columns where 0 means that nothing was asked.
         flags: columns that are only ever 0 or 1; others enter as log(1 + x).
         mean: (items + 1, columns) mean answer to each item, shrunk to that of all items, which stands last.
+        unopened: what an exposure that does not open the gate does, as a share of one that does.
     """
 
     feedback: tuple[str, ...]
@@ -41,6 +42,7 @@ class Answers:
     rare: tuple[str, ...]
     flags: tuple[str, ...]
     mean: Doubles
+    unopened: float = 0.0
 
     @classmethod
     def fit(
@@ -53,9 +55,11 @@ class Answers:
         flags: Sequence[str],
         gate: str | None,
         rare: Sequence[str],
+        unopened: float = 0.0,
     ) -> Answers:
         """Mean answers of a log's events; ``item`` (events,) from 0, ``flags`` the log's feedback that is 0 or 1."""
-        means = MeanFeedback(cls.unfitted(items, feedback=feedback, flags=flags, gate=gate, rare=rare))
+        unfitted = cls.unfitted(items, feedback=feedback, flags=flags, gate=gate, rare=rare)
+        means = MeanFeedback(replace(unfitted, unopened=unopened))
         return means.solve(means.partial((events, item)))
 
     @classmethod

@@ -24,12 +24,12 @@ from reward.causal.protocol import EffectModel
 from reward.causal.user_effects.effect_net import doubles
 from reward.causal.user_effects.features import (
     by_feedback,
-    chance_opened,
     effect_parts,
     hashed,
     how_often,
     net_inputs,
     seen,
+    share_of_effect,
     stacked,
     taste_vectors,
     weighed,
@@ -223,7 +223,7 @@ class PersonalizedEffect(EffectModel):
         person = UserProfile(*(part.unsqueeze(1) for part in person))
         widths = [len(taste.prior) for taste in self.tastes]
         like = person.taste
-        opened = chance_opened(self.gate.to(like), person, facts, own, group, widths)
+        opened = share_of_effect(self.gate.to(like), self.answers.unopened, person, facts, own, group, widths)
         columns = stacked(self._parts(person, facts, own, group, widths)) / self.scale.to(like)
         slope, covariance = (self.coefficients / self.scale).to(like), self.covariance.to(like)
         often, kin = how_often(own), group.log1p()
@@ -240,7 +240,7 @@ class PersonalizedEffect(EffectModel):
         widths = [len(taste.prior) for taste in self.tastes]
         like = person.taste
         parts = self._parts(person, facts, own, group, widths)
-        opened = chance_opened(self.gate.to(like), person, facts, own, group, widths)
+        opened = share_of_effect(self.gate.to(like), self.answers.unopened, person, facts, own, group, widths)
         return opened * weighed(parts, (self.coefficients / self.scale).to(like))
 
     def _parts(

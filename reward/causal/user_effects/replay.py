@@ -11,7 +11,7 @@ from torch import Tensor
 from reward.arrays import Doubles, Ints
 from reward.causal.user_effects.effect_net import EffectNet, Exposures, by_fold
 from reward.causal.user_effects.exposed import DailyItems, ExposedUsers
-from reward.causal.user_effects.features import chance_opened, effect_columns, net_inputs, with_learnt
+from reward.causal.user_effects.features import effect_columns, net_inputs, share_of_effect, with_learnt
 from reward.causal.user_effects.feedback import Answers
 from reward.causal.user_effects.g_estimation import Moments
 from reward.causal.user_effects.preferences import Taste
@@ -72,6 +72,11 @@ class Contrasts:
     alternatives: int
     seed: tuple[int, ...]
     start: int
+
+    @property
+    def unopened(self) -> float:
+        """What an exposure that does not open the gate does, as a share of one that does."""
+        return self.replay.answers.unopened
 
     def drawn_again(self) -> Contrasts:
         """The same with other alternatives: the next in the stream."""
@@ -152,14 +157,14 @@ class EffectMoments:
         return scale, state.moments.divided(scale)
 
     def _columns(self, place: Place, fold: Ints) -> Doubles:
-        """(n, p) of the effect times the probability that the gate opens."""
+        """(n, p) of the effect times the share of it that an exposure has."""
         widths = self.contrasts.replay.widths
         columns = effect_columns(*place, widths)
         if self.nets:
             learnt = by_fold(self.nets[:-1], net_inputs(*place, widths), torch.from_numpy(fold))
             columns = with_learnt(columns, learnt)
-        opened = chance_opened(torch.from_numpy(self.contrasts.gate), *place, widths)
-        return (opened.unsqueeze(-1) * columns).numpy()
+        share = share_of_effect(torch.from_numpy(self.contrasts.gate), self.contrasts.unopened, *place, widths)
+        return (share.unsqueeze(-1) * columns).numpy()
 
 
 @dataclass(frozen=True)
@@ -178,7 +183,8 @@ class NetExposures:
         """Those of some users."""
         gate, slope = torch.from_numpy(self.contrasts.gate), torch.from_numpy(self.linear.T)
         widths, places = self.contrasts.replay.widths, self.contrasts.places(users)
-        opened = torch.stack([chance_opened(gate, *place, widths) for place in places], dim=1)
+        unopened = self.contrasts.unopened
+        opened = torch.stack([share_of_effect(gate, unopened, *place, widths) for place in places], dim=1)
         foretold = torch.stack([effect_columns(*place, widths) @ slope for place in places], dim=1)
         foretold = foretold * opened.unsqueeze(-1)
         value = torch.from_numpy(users.value)[:, None] - foretold[:, 0] + foretold[:, 1:].mean(1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
 import numpy as np
 import polars as pl
@@ -31,6 +31,7 @@ class AnswersJson(TypedDict):
     gate: str | None
     rare: list[str]
     flags: list[str]
+    unopened: NotRequired[float]
 
 
 class TasteJson(TypedDict):
@@ -89,6 +90,8 @@ def _flaws(values: Mapping[str, Any], features: Features) -> Iterator[str]:
         yield "rare answers and flags are none of the answers"
     if len(values["tastes"]) != len(told["feedback"]):
         yield f"there are {len(values['tastes'])} tastes for {len(told['feedback'])} answers"
+    if not 0 <= told.get("unopened", 0.0) <= 1:
+        yield f"unopened={told['unopened']!r} expected a share"
     described = len(new["describing"])
     for taste in values["tastes"]:
         if not _is_shaped(taste["axes"], described, len(taste["prior"])) or min(taste["prior"], default=0) < 0:

@@ -32,7 +32,7 @@ def values_of(personal: PersonalizedEffect) -> dict[str, Any]:
     answers = personal.answers
     told = {name: getattr(personal, name) for name in _CALIBRATIONS}
     return {
-        "answers": {name: getattr(answers, name) for name in ("feedback", "gate", "rare", "flags")},
+        "answers": {name: getattr(answers, name) for name in ("feedback", "gate", "rare", "flags", "unopened")},
         "tastes": [
             {"axes": taste.axes.tolist(), "prior": taste.prior.tolist(), "noise": taste.noise}
             for taste in personal.tastes
@@ -72,7 +72,12 @@ def arguments(values: Mapping[str, Any], table: pl.DataFrame, tensors: Mapping[s
     slopes = {name: values.get(name) for name in _CALIBRATIONS}
     return {
         "answers": Answers(
-            tuple(told["feedback"]), told["gate"], tuple(told["rare"]), tuple(told["flags"]), _matrix(table["answers"])
+            tuple(told["feedback"]),
+            told["gate"],
+            tuple(told["rare"]),
+            tuple(told["flags"]),
+            _matrix(table["answers"]),
+            told.get("unopened", 0.0),
         ),
         "tastes": tastes,
         "ids": table[ITEM].head(rows - 1).to_numpy(),
