@@ -35,7 +35,7 @@ from reward.moved import OldName
 from reward.statistics.sums import fold
 
 _LEAST_NATS = 3.0  # log 20: what a choice must explain more than none, but for what is likely before the log is seen
-_CLICK_NATS = 1.5  # the same of the click, which in most services opens what an item does
+_CLICK_NATS = -3.0  # of the click, which in most services opens what an item does: it must be contradicted
 _PASSES = 2
 _WORTH_A_WORD = 0.05  # share
 

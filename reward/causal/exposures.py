@@ -123,7 +123,9 @@ class Exposures:
 
     def whole_effects(self, effects: Sequence[DayEffects]) -> DayEffects:
         """What the days of all users did, in the order of the log, from those of each chunk."""
-        return DayEffects(self.in_order([it.value for it in effects]), self.in_order([it.precision for it in effects]))
+        value, precision = (self.in_order([getattr(it, name) for it in effects]) for name in ("value", "precision"))
+        noise = [it.noise for it in effects if it.noise is not None]
+        return DayEffects(value, precision, self.in_order(noise) if len(noise) == len(effects) else None)
 
     def in_order(self, parts: Sequence[Doubles]) -> Doubles:
         """The numbers of each chunk in one array, in the order of the log."""

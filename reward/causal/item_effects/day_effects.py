@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +15,7 @@ from reward.statistics.sums import Totals, fold
 
 _LEAST_SHARE = 0.01  # of the mean variance of a day, which every day is taken to have beyond its own
 _LEAST_VARIANCE = 1e-8  # of a residual, below which it is rounding
+_RIDGE = 1e-6  # of the rows, that keeps a parabola finite
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,48 @@ class DailyNoise:
         return (state.squares + usual) / (free + 1) if usual > 0 else np.ones(len(free))
 
 
+@dataclass(frozen=True)
+class _NoiseByForecast:
+    """Variance of a user-day, of what it is on average, as a parabola of what was forecast."""
+
+    coefficients: Doubles
+    mean: float
+
+    def of(self, days: UserDays) -> Doubles:
+        """(n,)."""
+        return np.maximum(_parabola(days) @ self.coefficients, _LEAST_SHARE * self.mean) / self.mean
+
+
+@dataclass(frozen=True)
+class _Bent(Totals):
+    gram: Doubles  # (3, 3) Σ x'x of x = 1, forecast, forecast²
+    moment: Doubles  # (3,) Σ x · precision · value²
+
+
+class UsersNoise:
+    """How much of what comes after a user-day is chance, by what was forecast: of hardly active users little is."""
+
+    def partial(self, users: _Estimated) -> _Bent:
+        """Sums of a chunk."""
+        known = users.effect.precision > 0
+        columns = _parabola(users.days)[known]
+        return _Bent(columns.T @ columns, columns.T @ (users.effect.precision * users.effect.value**2)[known])
+
+    def solve(self, state: _Bent) -> _NoiseByForecast:
+        """The parabola; flat where there is none."""
+        rows = state.gram[0, 0]
+        mean = state.moment[0] / rows if rows else 0.0
+        if not mean > 0:
+            return _NoiseByForecast(np.array([1.0, 0.0, 0.0]), 1.0)
+        steady = _RIDGE * rows * np.diag([0.0, 1.0, 1.0])
+        flat = np.array([mean, 0.0, 0.0])
+        return _NoiseByForecast(flat + np.linalg.solve(state.gram + steady, state.moment - state.gram @ flat), mean)
+
+
+def _parabola(days: UserDays) -> Doubles:
+    return np.stack([np.ones(len(days.expected)), days.expected, days.expected**2], axis=1)
+
+
 def day_effects(days: Sequence[UserDays], covariance: Doubles, curve: Doubles) -> list[DayEffects]:
     """What a day's exposures did in all, by generalised least squares.
 
@@ -109,4 +152,6 @@ def day_effects(days: Sequence[UserDays], covariance: Doubles, curve: Doubles) -
                 precision[rows], value[rows] = told, each.residual[rows, :known] @ weights / told
         found.append(_Estimated(each, DayEffects(value, precision)))
     noise = fold(DailyNoise(), found)
-    return [DayEffects(it.value, it.precision / noise[each.since]) for each, it in found]
+    found = [_Estimated(each, DayEffects(it.value, it.precision / noise[each.since])) for each, it in found]
+    usual = fold(UsersNoise(), found)
+    return [replace(it, noise=usual.of(each)) for each, it in found]

@@ -32,6 +32,7 @@ class OutcomeDays:
         values: (n, H) what each of these brought.
         past: what was known when the day began.
         row: (events,) place of each of these users' events among the n.
+        given: (n, H) of a forecast that was given, of which ``values`` are what is beyond; 0 where there is none.
     """
 
     user: Ints
@@ -41,6 +42,7 @@ class OutcomeDays:
     values: Floats
     past: UserPast
     row: Ints
+    given: Floats | float = 0.0
 
     @classmethod
     def of(cls, users: UserRows, outcome: DailyOutcome, group: Ints, directions: Floats) -> OutcomeDays:
@@ -79,13 +81,22 @@ class OutcomeDays:
         table /= spread
         return np.concatenate([np.ones((len(table), 1)), table], axis=1)
 
-    def residual(self, moments: ColumnMoments, weights: Doubles) -> Floats:
-        """(n, H) what the days after brought beyond their forecast, by (folds, H, 1 + columns) coefficients."""
+    def forecast(self, moments: ColumnMoments, weights: Doubles) -> Floats:
+        """(n, H) what the days after are expected to bring, by (folds, H, 1 + columns) coefficients."""
         columns, forecast = self.columns(moments), np.zeros(self.values.shape, np.float32)
         for one, coefficients in enumerate(weights):
             mine = self.fold == one
             forecast[mine] = columns[mine] @ coefficients.T
+        return forecast
+
+    def residual(self, forecast: Floats) -> Floats:
+        """(n, H) what the days after brought beyond their forecast; 0 where it is not known."""
         return np.where(self.observed, self.values - forecast, 0).astype(np.float32)
+
+    def expected(self, forecast: Floats) -> Doubles:
+        """(n,) mean of the days after that the log knows, as they were forecast; 0 where it knows none."""
+        total = np.where(self.observed, self.given + forecast, 0).sum(axis=1, dtype=np.float64)
+        return np.asarray(total / np.maximum(self.known, 1), np.float64)
 
 
 def _above(log: EventLog, feedback: str) -> Doubles:

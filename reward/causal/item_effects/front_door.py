@@ -59,8 +59,9 @@ def front_door(chunks: Sequence[Observed], opened: Sequence[Bools], items: int) 
 class _Sums(Totals):
     mass: Doubles  # (2, folds · items) Σ precision, of exposures that did not open the mediator and that did
     value: Doubles  # (2, folds · items) Σ precision · value
+    spread: Doubles  # (2, folds · items) Σ precision · noise
     squares: float  # Σ precision · value² over all exposures of which something is known
-    rows: int  # how many these are
+    noise: float  # Σ noise of these
 
 
 @dataclass(frozen=True)
@@ -73,15 +74,16 @@ class _Contrasts:
         shown, opened = users
         known, beyond = shown.effect.precision[shown.days.row], shown.value - self.usual[shown.when]
         cells = self.folds * self.items
-        cell = (shown.days.row_fold * self.items + shown.item) + cells * opened
-        mass, value = (cell_sums(cell, it, 2 * cells).reshape(2, cells) for it in (known, known * beyond))
-        return _Sums(mass, value, float(known @ beyond**2), int((known > 0).sum()))
+        cell, noise = (shown.days.row_fold * self.items + shown.item) + cells * opened, shown.noise
+        parts = (known, known * beyond, known * noise)
+        mass, value, spread = (cell_sums(cell, it, 2 * cells).reshape(2, cells) for it in parts)
+        return _Sums(mass, value, spread, float(known @ beyond**2), float(noise[known > 0].sum()))
 
     def solve(self, state: _Sums) -> FrontDoor:
-        both, noise = (state.mass > 0).all(axis=0), state.squares / max(state.rows, 1)
+        both, noise = (state.mass > 0).all(axis=0), state.squares / state.noise if state.noise > 0 else 0.0
         mass = np.where(state.mass > 0, state.mass, 1)
         mean = state.value / mass
         value = np.where(both, mean[1] - mean[0], 0)
-        variance = np.where(both, noise * (1 / mass[0] + 1 / mass[1]), np.inf)
+        variance = np.where(both, noise * (state.spread / mass**2).sum(axis=0), np.inf)
         variance = np.where(variance > 0, variance, np.inf)
         return FrontDoor(value.reshape(self.folds, self.items), variance.reshape(self.folds, self.items))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
+import numpy as np
+
 from reward.arrays import Doubles, Ints
 from reward.causal.item_effects.outcome_residuals import DayEffects, UserDays
 from reward.statistics.cells import CellMeans, CellRows, cell_sums
@@ -40,6 +42,18 @@ class Observed(NamedTuple):
     def value(self) -> Doubles:
         """(n,) effect of the day that each is on."""
         return self.effect.value[self.days.row]
+
+    @property
+    def noise(self) -> Doubles:
+        """(n,) variance of what came after, of what it is on average."""
+        noise = self.effect.noise
+        return np.ones(len(self.item)) if noise is None else noise[self.days.row]
+
+    @property
+    def noise_std(self) -> Doubles:
+        """(n,) standard deviation of what came after, as its precision and its noise say; 0 where nothing is known."""
+        known = self.effect.precision[self.days.row]
+        return np.sqrt(np.where(known > 0, self.noise / np.where(known > 0, known, 1), 0))
 
     def predicted(self, effects: Doubles) -> Doubles:
         """(n,) effect of each item, from (folds, items) of which each is made without its fold."""

@@ -37,6 +37,7 @@ class UserDays:
         fold: (users,) cross-fitting fold.
         known: (n,) of the H days after, how many the log knows.
         residual: (n, H) what a day brought minus its forecast; 0 where not known.
+        expected: (n,) mean of the forecast over the days ahead that the log knows.
         row: (events,) place of each of these users' events among the n.
         start: first day of the log.
         span: days from there to the last with an event.
@@ -48,6 +49,7 @@ class UserDays:
     fold: Ints
     known: Ints
     residual: Floats
+    expected: Doubles
     row: Ints
     start: int
     span: int
@@ -89,6 +91,7 @@ class UserDays:
             fold=one.fold,
             known=np.concatenate([each.known for each in parts]),
             residual=np.concatenate([each.residual for each in parts]),
+            expected=np.concatenate([each.expected for each in parts]),
             row=np.concatenate([each.row + at for at, each in zip(first, parts, strict=True)]),
             start=one.start,
             span=one.span,
@@ -101,11 +104,13 @@ class DayEffects:
 
     Attributes:
         value: (n,) days; 0 where nothing is known of the days after.
-        precision: (n,) inverse variance, 1/days².
+        precision: (n,) inverse variance, 1/days², of a user-day as it is on average.
+        noise: (n,) what a user-day's own variance is of that: hardly active users hardly vary; None: all are alike.
     """
 
     value: Doubles
     precision: Doubles
+    noise: Doubles | None = None
 
 
 def user_days(
@@ -150,20 +155,23 @@ def user_days(
     moments = fold(PastMoments(), read)
     weights = fold(LinearForecast(moments, folds, outcome.horizon_days), read)
     span = int(prepared.codes.day.max()) - prepared.first_day + 1
-    left = [
-        UserDays(
-            users=prepared.users,
-            user=each.user,
-            day=each.day,
-            fold=group,
-            known=each.known,
-            residual=each.residual(moments, weights),
-            row=each.row,
-            start=prepared.first_day,
-            span=span,
+    left = []
+    for each in read:
+        ahead = each.forecast(moments, weights)
+        left.append(
+            UserDays(
+                users=prepared.users,
+                user=each.user,
+                day=each.day,
+                fold=group,
+                known=each.known,
+                residual=each.residual(ahead),
+                expected=each.expected(ahead),
+                row=each.row,
+                start=prepared.first_day,
+                span=span,
+            )
         )
-        for each in read
-    ]
     usual = fold(CellMeans(folds * span, lambda it: CellRows(it.fold_day, None, it.residual)), left)
     return _without_days(left, usual.mean.astype(np.float32))
 
@@ -181,7 +189,7 @@ def _beyond(read: Iterable[OutcomeDays], forecast: pl.DataFrame, users: pl.Serie
         lacking, size = lacking + given.null_count(), size + len(given)
         if not lacking:
             table = given.explode().to_numpy().reshape(each.values.shape).astype(np.float32)
-            found.append(replace(each, values=each.values - table))
+            found.append(replace(each, values=each.values - table, given=table))
     if lacking:
         raise SchemaError(f"forecast lacks {lacking} of {size} user-days: forecast all of them")
     return found
