@@ -100,7 +100,7 @@ def test_where_nothing_matters_nothing_but_the_click_can_be_chosen():
 def test_what_is_set_is_not_chosen():
     log, truth = log_of(clicked=False)
     _, chosen = correlation(log, truth, gate="skip", rare=[], group="creator")
-    assert chosen == Chosen(Roles("skip", (), "creator"))
+    assert chosen == Chosen(Roles("skip", (), "creator"), bias_std=chosen.bias_std)  # what comes after it is read
     assert chosen.sentence() == ""
     _, mixed = correlation(log, truth, gate="skip", rare="auto", group=None)
     assert mixed.auto == ("rare",)

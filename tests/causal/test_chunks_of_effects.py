@@ -28,6 +28,7 @@ FEEDBACK = ("click", "listen_ms", "survey")
 OUTCOME = ActivityTrace(5)
 SETTINGS = {"folds": FOLDS, "most_weight": 5.0, "seed": 0}
 TOLERANCE = 1e-10
+OF_A_SEARCH = 1e-6  # nats: where a search ends depends on how sums were rounded
 ARGUMENTS = SETTINGS | {
     "gate": "click",
     "rare": ["survey"],
@@ -111,11 +112,12 @@ def statistics(prepared):
     effects = day_effects(shown.days, covariance, np.full(5, 0.2))
     observed, items = shown.observed(effects), len(shown.table)
     anchor = ipw_estimates(observed, items, rounds=2)
-    chooser = shown.chooser(anchor)
+    chooser = shown.chooser(anchor, observed)
     chosen = chooser.select_roles("auto", "auto", "auto")
-    traits, _ = chooser.item_traits(chosen.roles)
+    traits, _ = chooser.item_traits(chosen.roles, chosen.unopened)
+    front = shown.front_door(effects, shown.opened(chosen.roles.gate), chosen.bias_std)
     groups = groups_of(shown.table, chosen.roles.group)
-    predicted, spread = effects_by_fold(left_out(anchor, traits, groups), traits, groups)
+    predicted, spread = effects_by_fold(left_out(anchor, traits, groups, front), traits, groups)
     slope = calibration_slope(observed, predicted)
     whole = shown.whole_effects(effects)
     return {
@@ -146,7 +148,8 @@ def test_every_statistic_is_that_of_the_whole_log(prepared, expected, count, ord
     found, roles = statistics(cut(prepared, count, order))
     assert roles == expected[1]
     for name, values in expected[0].items():
-        np.testing.assert_allclose(found[name], values, rtol=TOLERANCE, atol=TOLERANCE, err_msg=name)
+        close = OF_A_SEARCH if name == "evidence" else TOLERANCE
+        np.testing.assert_allclose(found[name], values, rtol=close, atol=close, err_msg=name)
 
 
 def test_the_log_of_these_tests_has_what_is_to_be_told(expected):

@@ -155,6 +155,7 @@ def small_days(residual, known, user=None, day=None, fold=None):
         fold=np.zeros(int(user.max()) + 1, np.int64) if fold is None else np.array(fold),
         known=np.array(known),
         residual=np.array(residual, np.float32),
+        expected=np.zeros(n),
         row=np.arange(n),
         start=0,
         span=1 if day is None else int(np.max(day)) + 1,

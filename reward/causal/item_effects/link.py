@@ -23,6 +23,8 @@ _STEP = 1e-4  # of a derivative by a difference
 class Link(NamedTuple):
     """How contrasts of the gate and effects of exposures hang together.
 
+    A search finds it, and ends a little elsewhere where sums were rounded otherwise: it is told in two digits.
+
     Attributes:
         unopened: what an exposure that does not open the gate does, as a share of one that does.
         bias_std: standard deviation between items of what is no effect in the contrasts, days, see `FrontDoor`.
@@ -70,7 +72,8 @@ def link(
 
     start = np.log([START_DAYS] * 4 + [_START_BIAS_DAYS, _START_UNOPENED / (1 - _START_UNOPENED)])
     found = least(lost, start)
-    return Link(*read(found), evidence_at(facts(found), bounded(found[:4])))
+    share, bias_std = read(found)
+    return Link(round(share, 2), float(f"{bias_std:.2g}"), evidence_at(facts(found), bounded(found[:4])))
 
 
 class _Linked(NamedTuple):
