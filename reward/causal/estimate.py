@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
 
-from reward.arrays import Doubles, Ints
+from reward.arrays import Bools, Doubles, Ints
 from reward.causal.choosing import Chosen, groups_of
 from reward.causal.diagnostics.calibration_slope import calibration_slope
 from reward.causal.diagnostics.policy_shift import PolicyShift, policy_shifts
@@ -16,8 +18,10 @@ from reward.causal.exposures import Exposures, check_log, exposures_of
 from reward.causal.item_effects.day_effects import covariances, day_effects
 from reward.causal.item_effects.effect_curve import effect_curve
 from reward.causal.item_effects.feedback_rates import Traits
+from reward.causal.item_effects.front_door import FrontDoor
 from reward.causal.item_effects.ipw import IPWEstimates, ipw_estimates
 from reward.causal.item_effects.newcomers import newcomers_of
+from reward.causal.item_effects.outcome_residuals import DayEffects
 from reward.causal.item_effects.shrinkage import Pooled, effects_by_fold, left_out, pooled_effects
 from reward.causal.protocol import EffectModel, EstimatedEffects
 from reward.causal.user_effects.feedback import Answers
@@ -65,9 +69,10 @@ def estimate_effects(
     What is estimated are sums over users, see `reward.statistics.sums`: of a prepared log one chunk is read at a time.
 
     1. *Residual*: the days after each user-day minus their forecast, combined over the horizon by generalised least
-       squares (`outcome_residuals`). 2. *Anchor*: inverse-propensity means of these by item (`ipw`). 3. *Pooling*:
-    anchors shrunk to what creators, features and feedback foretell, by empirical Bayes (`shrinkage`). All nuisances are
-    cross-fitted by user.
+       squares (`outcome_residuals`). 2. *Anchor*: inverse-propensity means of these by item (`ipw`). 3. *Front door*:
+    what came after exposures that opened the gate, against the item's others (`front_door`), and how far it is to be
+    read as an effect (`link`). 4. *Pooling*: both shrunk to what creators, features and feedback foretell, by
+    empirical Bayes (`shrinkage`). All nuisances are cross-fitted by user.
 
     Args:
         log: a checked log, or one prepared, cut where it is to be known.
@@ -96,39 +101,36 @@ def estimate_effects(
     """
     prepared = PreparedLog.of(log)
     check_log(prepared.log, propensity, gate=gate, rare=rare, group=group)
-    shown = exposures_of(
-        prepared, outcome, propensity, folds=folds, seed=seed, most_weight=most_weight, forecast=forecast
-    )
-    size, covariance = len(shown.table), covariances(shown.days)
+    read = partial(exposures_of, folds=folds, seed=seed, most_weight=most_weight, forecast=forecast)
+    shown = read(prepared, outcome, propensity)
+    covariance = covariances(shown.days)
     curve = np.full(outcome.horizon_days, 1 / outcome.horizon_days)
-    effects = day_effects(shown.days, covariance, curve)
-    anchor = ipw_estimates(shown.observed(effects), size, rounds=joint_rounds)
-    chooser = shown.chooser(anchor, shown.observed(effects))
+    found = _Measured.of(shown, day_effects(shown.days, covariance, curve), joint_rounds)
+    chooser = shown.chooser(found.anchor, shown.observed(found.effects))
     chosen = chooser.select_roles(gate, rare, group)
     traits, columns = chooser.item_traits(chosen.roles, chosen.unopened)
-    groups, opened = groups_of(shown.table, chosen.roles.group), shown.opened(chosen.roles.gate)
-    front = shown.front_door(effects, opened, chosen.bias_std)
-    predicted, _ = effects_by_fold(left_out(anchor, traits, groups, front), traits, groups)
-    calibration = calibration_slope(shown.observed(effects), predicted)
+    groups, opened = groups_of(shown.table, chosen.roles.group), shown.mediator_open(chosen.roles.gate)
+    found = found.beside(shown, opened, chosen.bias_std)
+    predicted = effects_by_fold(found.left_out(traits, groups), traits, groups)[0]
+    calibration = calibration_slope(shown.observed(found.effects), predicted)
     for done in range(curve_rounds):
         if done:
-            predicted, _ = effects_by_fold(left_out(anchor, traits, groups, front), traits, groups)
-        curve = effect_curve(shown.observed(effects), predicted, calibration, smooth_days=smooth_days)
-        effects = day_effects(shown.days, covariance, curve)
-        anchor = ipw_estimates(shown.observed(effects), size, rounds=joint_rounds)
-        front = shown.front_door(effects, opened, chosen.bias_std)
-    pooled, apart = pooled_effects(anchor, traits, groups, front), left_out(anchor, traits, groups, front)
+            predicted = effects_by_fold(found.left_out(traits, groups), traits, groups)[0]
+        curve = effect_curve(shown.observed(found.effects), predicted, calibration, smooth_days=smooth_days)
+        found = _Measured.of(shown, day_effects(shown.days, covariance, curve), joint_rounds)
+        found = found.beside(shown, opened, chosen.bias_std)
+    anchor, effects = found.anchor, found.effects
+    pooled, apart = pooled_effects(anchor, traits, groups, found.front), found.left_out(traits, groups)
     frame = _frame(shown, anchor, pooled, traits, groups)
     if personal is None:
         pushed = policy_shifts(shown.count, *effects_by_fold(apart, traits, groups), anchor)
         return ItemEffects(frame, calibration, None, pushed, chosen, curve, pooled.spreads)
-    behind = [it.effect_given_mediator(traits, groups, fold) for fold, it in enumerate(apart)]
-    found, pushed = personal(
+    model, pushed = personal(
         shown.whole.users.events,
         shown.whole.days,
         shown.whole_effects(effects),
         ids=shown.table[ITEM],
-        behind=np.stack([*behind, pooled.effect_given_mediator(traits, groups)]),
+        behind=_behind(apart, pooled, traits, groups),
         variance=pooled.effect_given_mediator_std(traits, groups) ** 2,
         gate_share=traits.gate[-1],
         traits=traits.described,
@@ -138,7 +140,34 @@ def estimate_effects(
         newcomers=newcomers_of(shown.table, columns, chosen.roles.group, groups, pooled),
         seed=seed,
     )
-    return ItemEffects(frame, calibration, found, pushed, chosen, curve, pooled.spreads)
+    return ItemEffects(frame, calibration, model, pushed, chosen, curve, pooled.spreads)
+
+
+class _Measured(NamedTuple):
+    """What the log says of items, before any shrinkage."""
+
+    effects: list[DayEffects]
+    anchor: IPWEstimates
+    front: FrontDoor | None = None
+
+    @classmethod
+    def of(cls, shown: Exposures, effects: list[DayEffects], rounds: int) -> _Measured:
+        """Inverse-propensity means of day effects."""
+        return cls(effects, ipw_estimates(shown.observed(effects), len(shown.table), rounds=rounds))
+
+    def beside(self, shown: Exposures, opened: Sequence[Bools] | None, bias_std: float | None) -> _Measured:
+        """The same with what came after the mediator opened."""
+        return self._replace(front=shown.front_door(self.effects, opened, bias_std))
+
+    def left_out(self, traits: Traits, groups: Ints) -> list[Pooled]:
+        """For each fold what the others' users say."""
+        return left_out(self.anchor, traits, groups, self.front)
+
+
+def _behind(apart: Sequence[Pooled], pooled: Pooled, traits: Traits, groups: Ints) -> Doubles:
+    """(folds + 1, items) effects behind the gate, each fold's without its users, and that of all."""
+    of_fold = [it.effect_given_mediator(traits, groups, fold) for fold, it in enumerate(apart)]
+    return np.stack([*of_fold, pooled.effect_given_mediator(traits, groups)])
 
 
 def _answers(shown: Exposures, chosen: Chosen) -> Answers:

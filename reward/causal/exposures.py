@@ -96,7 +96,7 @@ class Exposures:
         answers = [chunk.feedback for chunk in self.chunks]
         return Chooser(answers, self.table, self.features, self.feedback, self.click, anchor, observed)
 
-    def opened(self, gate: str | None) -> list[Bools] | None:
+    def mediator_open(self, gate: str | None) -> list[Bools] | None:
         """(n,) of each chunk, whether exposures opened a gate; None where there is none."""
         return None if gate is None else [chunk.feedback.read([gate])[gate] > 0 for chunk in self.chunks]
 

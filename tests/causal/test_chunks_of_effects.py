@@ -115,7 +115,7 @@ def statistics(prepared):
     chooser = shown.chooser(anchor, observed)
     chosen = chooser.select_roles("auto", "auto", "auto")
     traits, _ = chooser.item_traits(chosen.roles, chosen.unopened)
-    front = shown.front_door(effects, shown.opened(chosen.roles.gate), chosen.bias_std)
+    front = shown.front_door(effects, shown.mediator_open(chosen.roles.gate), chosen.bias_std)
     groups = groups_of(shown.table, chosen.roles.group)
     predicted, spread = effects_by_fold(left_out(anchor, traits, groups, front), traits, groups)
     slope = calibration_slope(observed, predicted)

@@ -10,7 +10,7 @@ from reward.causal.estimate import estimate_effects
 from reward.causal.item_effects.day_effects import covariances, day_effects
 from reward.causal.item_effects.effect_curve import effect_curve
 from reward.causal.item_effects.feedback_rates import FeedbackRows, Flags, Rates, Traits, described, describing
-from reward.causal.item_effects.hierarchy import Facts, slope_of, solve, spreads_of
+from reward.causal.item_effects.hierarchy import HierarchySums, slope_of, solve, spreads_of
 from reward.causal.item_effects.ipw import IPWEstimates, inverse_weights, ipw_estimates
 from reward.causal.item_effects.observed import Observed
 from reward.causal.item_effects.outcome_residuals import DayEffects, UserDays, user_days
@@ -224,7 +224,7 @@ def test_a_log_in_which_no_two_users_of_a_fold_share_an_item_is_refused():
 def some_facts():
     rng = np.random.default_rng(3)
     items, columns = 60, 5
-    return Facts(
+    return HierarchySums(
         items=np.concatenate([rng.uniform(1, 400, (items, 1)), rng.normal(0, 20, (items, 1 + columns))], axis=1),
         gram=np.diag(np.r_[1e4, rng.uniform(1e4, 3e4, columns)]),
         groups=np.arange(items) % 7,

@@ -171,7 +171,9 @@ class TestMetrics:
         ):
             for it in table:
                 place = found[it.metric] if it.day is None else found[it.metric]["by_day"][it.day - 1]
-                assert (place["value"], place["low"], place["high"]) == (it.value, it.low, it.high)
+                assert (place["value"], place["low"], place["high"]) == pytest.approx(
+                    (it.value, it.low, it.high), rel=1e-12
+                )
                 assert (place["rows"], place["users"]) == (it.rows, it.users)
         assert set(assessment["differences"]) == set(KNOWN)
 

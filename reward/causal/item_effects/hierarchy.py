@@ -19,7 +19,7 @@ _AT_ONCE = 4096
 
 
 @dataclass(frozen=True)
-class Facts:
+class HierarchySums:
     """Sufficient statistics: with s the gate, v the variance, R the columns, y the anchors, sums over folds."""
 
     items: Doubles  # (items, 2 + columns) Σ s²/v, Σ s y/v, Σ s R/v
@@ -45,7 +45,7 @@ class Solved(NamedTuple):
     shared: Doubles  # (groups,) posterior variance of the group part
 
 
-def spreads_of(facts: Facts, start: Doubles, *, penalty: float = 1.0) -> Doubles:
+def spreads_of(facts: HierarchySums, start: Doubles, *, penalty: float = 1.0) -> Doubles:
     """Logarithms of the spreads of maximum marginal likelihood, looked for from ``start`` on."""
     known = known_spreads(facts)
 
@@ -83,12 +83,12 @@ def least(lost: Callable[[Doubles], tuple[float, Doubles]], start: Doubles) -> D
     return found if np.isfinite(found).all() else best  # a line search between equal losses ends nowhere
 
 
-def known_spreads(facts: Facts) -> Bools:
+def known_spreads(facts: HierarchySums) -> Bools:
     """(4,) of which spreads the log tells."""
     return np.array([True, True, *(_is_told(facts, block) for block in (1, 2))])
 
 
-def _is_told(facts: Facts, block: int) -> bool:
+def _is_told(facts: HierarchySums, block: int) -> bool:
     """Whether the log tells of the spread of a block of columns: no, if none of them varies among what was shown."""
     mine = facts.block == block
     return not mine.any() or float(facts.gram.diagonal()[1:][mine].sum()) > 0
@@ -99,7 +99,7 @@ def bounded(log_spread: Doubles) -> Doubles:
     return np.clip(log_spread, np.log(1e-6), np.log(10.0))
 
 
-def solve(facts: Facts, log_spread: Doubles, *, penalty: float = 1.0) -> Solved:
+def solve(facts: HierarchySums, log_spread: Doubles, *, penalty: float = 1.0) -> Solved:
     """Generalised least squares, with items' own parts and groups taken out in turn."""
     own, group, described, answered = np.exp(2 * log_spread)
     own = own + facts.doubt
@@ -139,7 +139,7 @@ def _inverse(gram: Doubles, prior: Doubles) -> tuple[Doubles, float]:
     return inverse.T @ inverse, float(2 * np.log(factor.diagonal()).sum() + np.log(prior).sum())
 
 
-def slope_of(facts: Facts, made: Solved, log_spread: Doubles) -> Doubles:
+def slope_of(facts: HierarchySums, made: Solved, log_spread: Doubles) -> Doubles:
     """(4,) derivatives of the loss without its penalty by the log spreads.
 
     Of a Gaussian part u of prior variance p it is ½ (1/p − E[u²]/p²) by p (Fisher's identity), here without the
@@ -163,7 +163,7 @@ def slope_of(facts: Facts, made: Solved, log_spread: Doubles) -> Doubles:
     return np.array([by_own, by_group, *by_block]) * (own, group, described, answered)
 
 
-def _grouped(facts: Facts, weight: Doubles) -> Doubles:
+def _grouped(facts: HierarchySums, weight: Doubles) -> Doubles:
     """(groups, 2 + columns) weighted sums of the items of each group.
 
     In NumPy alone: a parallel loop of torch between products of NumPy leaves its threads spinning, and those wait.

@@ -10,7 +10,15 @@ import numpy as np
 from reward.arrays import Doubles, Ints
 from reward.causal.item_effects.feedback_rates import Traits
 from reward.causal.item_effects.front_door import FrontDoor
-from reward.causal.item_effects.hierarchy import START_DAYS, Facts, bounded, known_spreads, least, slope_of, solve
+from reward.causal.item_effects.hierarchy import (
+    START_DAYS,
+    HierarchySums,
+    bounded,
+    known_spreads,
+    least,
+    slope_of,
+    solve,
+)
 from reward.causal.item_effects.ipw import IPWEstimates
 from reward.causal.item_effects.shrinkage import FoldSums, FrontMeans, anchor_sums, evidence_at, facts_of
 
@@ -51,7 +59,7 @@ def link(
     whole = _Linked.of(anchors, traits, groups, front)
     known = known_spreads(whole.facts(0.5, 0.0))
 
-    def facts(at: Doubles) -> Facts:
+    def facts(at: Doubles) -> HierarchySums:
         return whole.facts(*read(at))
 
     def read(at: Doubles) -> tuple[float, float]:
@@ -77,7 +85,7 @@ def link(
 
 
 class _Linked(NamedTuple):
-    """Facts for any link: what anchors add is a polynomial of second degree in the share of unopened exposures."""
+    """The sums for any link: what anchors add is a polynomial of second degree in the share of unopened exposures."""
 
     items: Doubles  # (3, items, 2 + columns) of anchors, at shares of 0, 1/2 and 1
     gram: Doubles  # (3, 1 + columns, 1 + columns) the same
@@ -91,7 +99,7 @@ class _Linked(NamedTuple):
         items, gram = (np.stack(each) for each in zip(*at, strict=True))
         return cls(items, gram, FrontMeans.of(front, traits), traits, groups)
 
-    def facts(self, unopened: float, bias_std: float) -> Facts:
+    def facts(self, unopened: float, bias_std: float) -> HierarchySums:
         a = unopened
         share = ((2 * a - 1) * (a - 1), 4 * a * (1 - a), a * (2 * a - 1))  # Lagrange's polynomials
         of_anchors = FoldSums(np.tensordot(share, self.items, 1), np.tensordot(share, self.gram, 1))

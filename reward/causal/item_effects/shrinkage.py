@@ -14,7 +14,7 @@ from reward.causal.item_effects.front_door import FrontDoor
 from reward.causal.item_effects.hierarchy import (
     FREE_VARIANCE,
     START_DAYS,
-    Facts,
+    HierarchySums,
     gram_of,
     solve,
     spreads_of,
@@ -146,7 +146,7 @@ def evidence(anchors: IPWEstimates | None, traits: Traits, groups: Ints, front: 
     return evidence_at(facts, spreads_of(facts, np.full(4, START_DAYS), penalty=0.0))
 
 
-def evidence_at(facts: Facts, at: Doubles) -> float:
+def evidence_at(facts: HierarchySums, at: Doubles) -> float:
     """`evidence` at (4,) logarithms of spreads."""
     made, free = solve(facts, at, penalty=0.0), np.flatnonzero(facts.block == 0)
     left = np.linalg.slogdet(made.covariance[np.ix_(free, free)] / FREE_VARIANCE)[1]
@@ -154,7 +154,7 @@ def evidence_at(facts: Facts, at: Doubles) -> float:
 
 
 class FoldSums(NamedTuple):
-    """Sums over folds, of which `Facts` are made: see there."""
+    """Sums over folds, of which `HierarchySums` are made: see there."""
 
     items: Doubles
     gram: Doubles
@@ -166,7 +166,7 @@ def _facts(
     groups: Ints,
     front: FrontDoor | None = None,
     without: int | None = None,
-) -> Facts:
+) -> HierarchySums:
     """What the fit reads of anchors, contrasts and traits."""
     sums, constant = [] if anchors is None else [anchor_sums(anchors, traits, int(front is not None), without)], 0.0
     if front is not None:
@@ -175,10 +175,10 @@ def _facts(
     return facts_of(sums, traits, groups, front=front is not None, constant=constant)
 
 
-def facts_of(sums: list[FoldSums], traits: Traits, groups: Ints, *, front: bool, constant: float) -> Facts:
+def facts_of(sums: list[FoldSums], traits: Traits, groups: Ints, *, front: bool, constant: float) -> HierarchySums:
     """What the fit reads, from sums over folds of anchors and, where there is a ``front``, of contrasts."""
     described, answered = traits.described.shape[1], traits.answered.shape[2]
-    return Facts(
+    return HierarchySums(
         items=np.sum([it.items for it in sums], axis=0),
         gram=np.sum([it.gram for it in sums], axis=0),
         groups=groups,
@@ -245,7 +245,7 @@ class FrontMeans(NamedTuple):
         return FoldSums(items, gram_of(columns, weight)), -0.5 * float(np.log(weight[there]).sum())
 
 
-def _posterior(facts: Facts, log_spread: Doubles) -> Pooled:
+def _posterior(facts: HierarchySums, log_spread: Doubles) -> Pooled:
     made = solve(facts, log_spread)
     taken = made.own * made.left
     group = made.shared * (made.sums[:, 1] - made.sums[:, 2:] @ made.coefficients)
