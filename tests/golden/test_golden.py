@@ -186,6 +186,7 @@ def test_writing_intervals_anew_takes_the_ends_alone():
 
 if __name__ == "__main__":
     sys.path.insert(0, str(ROOT))
+    torch.set_num_threads(1)  # as in tests: the same sums in the same order
     with TemporaryDirectory() as scratch:
         told = {name: run(name, Path(scratch) / name) for name in LOGS}
     if "--here" in sys.argv:
