@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -82,63 +82,30 @@ def ipw_estimates(chunks: Sequence[Observed], items: int, *, rounds: int) -> IPW
     folds, cells = chunks[0].days.folds, chunks[0].days.folds * items
     fold_days = fold_days_of(chunks[0].days)
     usual = usual_by_day(chunks, lambda it: (it.mass, it.value), fold_days)
-
-    def beyond(it: Observed) -> CellRows:
-        return CellRows(it.days.row_fold * items + it.item, it.mass, it.value - usual[it.when])
-
-    plain = fold(CellMeans(cells, beyond), chunks)
-    pairs = [_Pairs.of(it, items) for it in chunks]
-    design = fold(_Designs(plain.weight), pairs)
-    variance = fold(_Noise(plain, design, beyond), pairs).of(design)
-    mean, shown = plain.mean, plain.weight > 0
+    pairs = [_Pairs.of(it, items, it.value - usual[it.when]) for it in chunks]
+    found = fold(_means(cells), pairs)
+    design = fold(_Designs(found.weight), pairs)
+    variance, shown = fold(_Noise(found, design), pairs).of(design), found.weight > 0
     for _ in range(rounds):
-        spread = max(float(np.average((mean**2 - variance)[shown], weights=1 / variance[shown])), 0)
+        spread = max(float(np.average((found.mean**2 - variance)[shown], weights=1 / variance[shown])), 0)
         trust = np.where(shown, spread / (spread + variance), 0)
-        mean = plain.mean - _others(pairs, _Apart(plain, mean - plain.mean, trust, beyond), folds * items, fold_days)
-    return IPWEstimates(mean.reshape(folds, items), variance.reshape(folds, items))
+        others = [it.others(found, trust) for it in pairs]
+        of_day = fold(CellMeans(fold_days, _on_days), list(zip(pairs, others, strict=True))).mean
+        pairs = [
+            it._replace(value=it.shown.value - usual[it.shown.when] - (other - of_day[it.shown.when]))
+            for it, other in zip(pairs, others, strict=True)
+        ]
+        found = fold(_means(cells), pairs)
+        variance = fold(_Noise(found, design), pairs).of(design)
+    return IPWEstimates(found.mean.reshape(folds, items), variance.reshape(folds, items))
 
 
-class _Apart(NamedTuple):
-    """What items do, as users tell who are not the one concerned: else a user's own luck would be taken out of it.
-
-    Attributes:
-        plain: weighted means.
-        shift: (folds · items,) what was added to them.
-        trust: (folds · items,) what of the sum is believed.
-        beyond: reads the rows of the means.
-    """
-
-    plain: CellTotals
-    shift: Doubles
-    trust: Doubles
-    beyond: Callable[[Observed], CellRows]
-
-    def of(self, users: _Pairs) -> Doubles:
-        """(n,) of each exposure's item."""
-        _, _, value = self.beyond(users.shown)
-        own, total = cell_sums(users.place, users.shown.mass * value, len(users.cell)), self.plain.weight[users.cell]
-        rest = total - users.mass
-        others = rest > _LEAST_FREE * total
-        mean = (total * self.plain.mean[users.cell] - own) / np.where(others, rest, 1)
-        return np.where(others, self.trust[users.cell] * (mean + self.shift[users.cell]), 0)[users.place]
+def _means(cells: int) -> CellMeans[_Pairs]:
+    return CellMeans(cells, lambda it: CellRows(it.cell[it.place], it.shown.mass, it.value))
 
 
-def _others(pairs: Sequence[_Pairs], apart: _Apart, cells: int, fold_days: int) -> Doubles:
-    """(folds · items,) means of what else was shown on the day that each exposure is on."""
-
-    def others(it: _Pairs) -> Doubles:
-        own, row = apart.of(it), it.shown.days.row
-        return np.bincount(row, own, len(it.shown.days.known))[row] - own
-
-    found = [others(it) for it in pairs]
-    usual = fold(
-        CellMeans(fold_days, lambda it: CellRows(it[0].shown.when, it[0].shown.mass, it[1])),
-        list(zip(pairs, found, strict=True)),
-    ).mean
-    rows: CellMeans[tuple[_Pairs, Doubles]] = CellMeans(
-        cells, lambda it: CellRows(it[0].cell[it[0].place], it[0].shown.mass, it[1] - usual[it[0].shown.when])
-    )
-    return fold(rows, list(zip(pairs, found, strict=True))).mean
+def _on_days(of: tuple[_Pairs, Doubles]) -> CellRows:
+    return CellRows(of[0].shown.when, of[0].shown.mass, of[1])
 
 
 class _Pairs(NamedTuple):
@@ -146,6 +113,7 @@ class _Pairs(NamedTuple):
 
     Attributes:
         shown: the exposures.
+        value: (n,) what came after, beyond what is usual that day and what else was shown.
         cell: (pairs,) fold and item.
         place: (n,) pair of each exposure.
         mass: (pairs,) of its exposures.
@@ -154,6 +122,7 @@ class _Pairs(NamedTuple):
     """
 
     shown: Observed
+    value: Doubles
     cell: Ints
     place: Ints
     mass: Doubles
@@ -161,7 +130,7 @@ class _Pairs(NamedTuple):
     across: Doubles
 
     @classmethod
-    def of(cls, shown: Observed, items: int) -> _Pairs:
+    def of(cls, shown: Observed, items: int, value: Doubles) -> _Pairs:
         """The pairs of a chunk."""
         pair, place = np.unique(shown.days.row_user * items + shown.item, return_inverse=True)
         size, noisy = len(pair), shown.mass * shown.noise_std
@@ -171,7 +140,23 @@ class _Pairs(NamedTuple):
         alone = cell_sums(pair_of_day, on_day**2, size)
         across = np.where(np.bincount(pair_of_day, minlength=size) > 1, cell_sums(place, noisy, size) ** 2 - alone, 0)
         cell = shown.days.fold[pair // items] * items + pair % items
-        return cls(shown, cell, place, cell_sums(place, shown.mass, size), alone, across)
+        return cls(shown, value, cell, place, cell_sums(place, shown.mass, size), alone, across)
+
+    def others(self, found: CellTotals, trust: Doubles) -> Doubles:
+        """(n,) what the other exposures of each one's day did, as users tell who are not the one concerned.
+
+        Else a user's own luck would be taken out of it.
+
+        Args:
+            found: weighted means of the items of each fold.
+            trust: (folds · items,) what of them is believed.
+        """
+        own, total = cell_sums(self.place, self.shown.mass * self.value, len(self.cell)), found.weight[self.cell]
+        rest = total - self.mass
+        told = rest > _LEAST_FREE * total
+        mean = np.where(told, (total * found.mean[self.cell] - own) / np.where(told, rest, 1), 0)
+        each, row = (trust[self.cell] * mean)[self.place], self.shown.days.row
+        return np.bincount(row, each, len(self.shown.days.known))[row] - each
 
 
 class _Design(NamedTuple):
@@ -226,14 +211,13 @@ class _NoiseOfDays(NamedTuple):
 class _Noise:
     """The noise of exposures, which is the same for all."""
 
-    plain: CellTotals
+    found: CellTotals
     design: _Design
-    beyond: Callable[[Observed], CellRows]
 
     def partial(self, users: _Pairs) -> _Pulls:
-        cell, _, value = self.beyond(users.shown)
-        total, known = self.plain.weight[users.cell], self.plain.weight[users.cell] > 0
-        pull = cell_sums(users.place, users.shown.mass * (value - self.plain.mean[cell]), len(users.cell))
+        total, known = self.found.weight[users.cell], self.found.weight[users.cell] > 0
+        left = users.value - self.found.mean[users.cell[users.place]]
+        pull = cell_sums(users.place, users.shown.mass * left, len(users.cell))
         share = users.mass[known] / total[known]
         kind = np.flatnonzero(known), (users.across[known] > 0).astype(np.int64)
 
