@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from reward.arrays import Ints
+from reward.arrays import Doubles, Ints
 from reward.causal.item_effects.feedback_rates import (
     Column,
     FeedbackRows,
@@ -141,6 +141,8 @@ class Chooser:
     observed: Sequence[Observed] = ()
     _links: dict[str, Link] = field(default_factory=dict)
     _fronts: dict[str, FrontDoor] = field(default_factory=dict)
+    _alone: dict[Roles, float] = field(default_factory=dict)
+    _rates: dict[tuple[str | None, tuple[str, ...]], tuple[Doubles, Doubles, Doubles]] = field(default_factory=dict)
 
     choose = OldName("select_roles")
 
@@ -178,7 +180,7 @@ class Chooser:
                 known[each] = self.explained(each)
         more = {name: known[each] - known[none] for name, each in options.items()}
         if role == "gate":  # contrasts of a gate are data that without it are not there
-            more = {name: found - self._alone(options[name]) for name, found in more.items()}
+            more = {name: found - self.explained_alone(options[name]) for name, found in more.items()}
         beyond = {name: more[name] - self._asked(role, name) for name in options}
         enough = [name for name in options if beyond[name] > 0]
         if role == "rare":  # each for itself: one does not stand in another's way
@@ -224,15 +226,15 @@ class Chooser:
 
     def explained(self, roles: Roles) -> float:
         """The `evidence` of roles, nats up to a constant; of a gate with its contrasts."""
-        traits, groups = self.item_traits(roles)[0], groups_of(self.table, roles.group)
+        groups = groups_of(self.table, roles.group)
         if roles.gate is None or not self.observed:
-            return evidence(self.anchor, traits, groups)
+            return evidence(self.anchor, self.item_traits(roles)[0], groups)
         if roles.gate not in self._links:
             self._links[roles.gate] = self._found(roles, None)
             return self._links[roles.gate].evidence
         unopened, bias_std, _ = self._links[roles.gate]
         front = replace(self.front(roles.gate), bias_std=bias_std)
-        return evidence(self.anchor, replace(traits, unopened=unopened), groups, front)
+        return evidence(self.anchor, self.item_traits(roles, unopened)[0], groups, front)
 
     def _found(self, roles: Roles, unopened: float | None) -> Link:
         """The link of a gate and its contrasts."""
@@ -240,18 +242,19 @@ class Chooser:
         traits, groups = self.item_traits(roles)[0], groups_of(self.table, roles.group)
         return link(self.anchor, traits, groups, self.front(roles.gate), unopened=unopened)
 
-    def _alone(self, roles: Roles) -> float:
-        """How well contrasts are explained that no anchor hangs together with."""
-        if not self.observed:
+    def explained_alone(self, roles: Roles) -> float:
+        """How well contrasts are explained that no anchor hangs together with; 0 where none are read."""
+        if roles.gate is None or not self.observed:
             return 0.0
-        assert roles.gate is not None
-        traits, groups = self.item_traits(roles)[0], groups_of(self.table, roles.group)
-        return evidence(None, traits, groups, self.front(roles.gate))
+        if roles not in self._alone:
+            traits, groups = self.item_traits(roles)[0], groups_of(self.table, roles.group)
+            self._alone[roles] = evidence(None, traits, groups, self.front(roles.gate))
+        return self._alone[roles]
 
     def front(self, gate: str) -> FrontDoor:
         """What came after the gate opened."""
         if gate not in self._fronts:
-            opened = [each.read([gate])[gate] > 0 for each in self.chunks]
+            opened = [each.above(gate) for each in self.chunks]
             self._fronts[gate] = front_door(self.observed, opened, len(self.table))
         return self._fronts[gate]
 
@@ -260,21 +263,22 @@ class Chooser:
 
         Behind a gate they are the mean answers behind it, and those of all exposures.
         """
-        rates = Rates(
-            items=len(self.table),
-            folds=len(self.anchor.value),
-            feedback=self.feedback,
-            flags=self.flags,
-            gate=roles.gate,
-            rare=roles.rare,
-        )
         columns = describing(self.table, self.features, roles.group)
-        answered, gate, doubt = fold(rates, self.chunks)
-        if roles.gate is not None:
-            everywhere = replace(rates, feedback=[it for it in self.feedback if it not in roles.rare], gate=None)
+        return Traits(described(self.table, columns), *self._answers(roles.gate, roles.rare), unopened), columns
+
+    def _answers(self, gate: str | None, rare: tuple[str, ...]) -> tuple[Doubles, Doubles, Doubles]:
+        """Mean feedback, shares of exposures that open the gate, and doubts, see `Rates`; read once for each gate."""
+        if (gate, rare) in self._rates:
+            return self._rates[gate, rare]
+        size, folds = len(self.table), len(self.anchor.value)
+        rates = Rates(items=size, folds=folds, feedback=self.feedback, flags=self.flags, gate=gate, rare=rare)
+        answered, share, doubt = fold(rates, self.chunks)
+        if gate is not None:
+            everywhere = replace(rates, feedback=[it for it in self.feedback if it not in rare], gate=None)
             more, _, more_doubt = fold(everywhere, self.chunks)
             answered, doubt = np.concatenate([answered, more], axis=2), np.concatenate([doubt, more_doubt], axis=1)
-        return Traits(described(self.table, columns), answered, gate, doubt, unopened), columns
+        self._rates[gate, rare] = answered, share, doubt
+        return self._rates[gate, rare]
 
 
 def groups_of(table: pl.DataFrame, group: str | None) -> Ints:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -39,8 +38,8 @@ _MISFIT = 0.25
 class ItemEffects(EstimatedEffects):
     """What one exposure of each item does over the horizon, against an average exposure of the log.
 
-    The table of items also has ``anchor`` and ``anchor_std`` (before pooling; null where never shown), ``gate`` (the
-    share of exposures that open the gate) and ``behind`` (the effect once open).
+    The table of items also has ``anchor`` and ``anchor_std`` (before pooling; null where never shown), ``gate`` (how
+    much of the effect once the gate is open a mean exposure has, see `Traits.share`) and ``behind`` (that effect).
 
     Attributes:
         curve: (H,) share of an effect that shows on each day of the horizon.
@@ -105,8 +104,9 @@ def estimate_effects(
     """
     prepared = PreparedLog.of(log)
     check_log(prepared.log, propensity, gate=gate, rare=rare, group=group)
-    read = partial(exposures_of, folds=folds, seed=seed, most_weight=most_weight, forecast=forecast)
-    shown = read(prepared, outcome, propensity)
+    shown = exposures_of(
+        prepared, outcome, propensity, folds=folds, seed=seed, most_weight=most_weight, forecast=forecast
+    )
     covariance = covariances(shown.days)
     curve = np.full(outcome.horizon_days, 1 / outcome.horizon_days)
     found = _Measured.of(shown, day_effects(shown.days, covariance, curve), joint_rounds)

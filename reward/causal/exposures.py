@@ -98,7 +98,7 @@ class Exposures:
 
     def mediator_open(self, gate: str | None) -> list[Bools] | None:
         """(n,) of each chunk, whether exposures opened a gate; None where there is none."""
-        return None if gate is None else [chunk.feedback.read([gate])[gate] > 0 for chunk in self.chunks]
+        return None if gate is None else [chunk.feedback.above(gate) for chunk in self.chunks]
 
     def front_door(
         self, effects: Sequence[DayEffects], opened: Sequence[Bools] | None, bias_std: float | None

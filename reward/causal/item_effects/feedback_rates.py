@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
-from reward.arrays import Doubles, Ints
+from reward.arrays import Bools, Doubles, Ints
 from reward.causal.user_effects.feedback import tempered
 
 _MOST_CATEGORIES = 50
@@ -111,6 +111,10 @@ class FeedbackRows(NamedTuple):
         """(n,) answers, by name."""
         frame = self.events.select(pl.col(name).cast(pl.Float64) for name in dict.fromkeys(names)).collect()
         return {name: frame[name].to_numpy() for name in frame.columns}
+
+    def above(self, name: str) -> Bools:
+        """(n,) whether an answer is above 0."""
+        return self.read([name])[name] > 0
 
 
 @dataclass(frozen=True)

@@ -219,10 +219,10 @@ class _Noise:
         left = users.value - self.found.mean[users.cell[users.place]]
         pull = cell_sums(users.place, users.shown.mass * left, len(users.cell))
         share = users.mass[known] / total[known]
-        kind = np.flatnonzero(known), (users.across[known] > 0).astype(np.int64)
+        kind = (users.across[known] > 0).astype(np.int64)
 
         def summed(values: Doubles) -> Doubles:
-            return cell_sums(kind[1], values, 2)
+            return cell_sums(kind, values, 2)
 
         def free(own: Doubles, design: Doubles) -> Doubles:
             return summed(own[known] * (1 - 2 * share) + users.mass[known] ** 2 * design[users.cell][known])
@@ -231,7 +231,7 @@ class _Noise:
             summed(pull[known] ** 2),
             free(users.alone, self.design.alone),
             free(users.across, self.design.across),
-            cell_sums(kind[1], users.mass[known] ** 2, 2),
+            summed(users.mass[known] ** 2),
         )
 
     def solve(self, state: _Pulls) -> _NoiseOfDays:

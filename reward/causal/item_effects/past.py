@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
-from reward.arrays import Doubles, Floats, Ints
+from reward.arrays import Bools, Doubles, Floats, Ints
 from reward.causal.item_effects.feedback_rates import described, describing
 from reward.causal.user_effects.decayed_counts import decayed
 from reward.columns import USER
@@ -90,17 +90,38 @@ def volumes_of(log: EventLog) -> pl.DataFrame:
         .sort(USER, DAY)
         .collect()
     )
-    day = days[DAY].to_numpy().astype(np.float64)
-    first = np.flatnonzero(days[USER].is_first_distinct().to_numpy())
-    earlier = np.maximum(np.arange(len(days)) - 1, 0)
-    since = day - day[earlier]
-    since[first] = np.inf  # a user's first day has none before it
-    fades = np.exp(-since / _VOLUME_DAYS)
-    sums_before = {
-        name: decayed(days[name].to_numpy().copy(), day, first, _VOLUME_DAYS)[earlier] * fades
-        for name in ("days", "shown", *came)
-    }
+    earlier = _EarlierDays.of(days[USER].is_first_distinct().to_numpy(), days[DAY].to_numpy())
+    sums_before = {name: earlier.sums(days[name].to_numpy()) for name in ("days", "shown", *came)}
     return days.select(USER, DAY).with_columns(**sums_before)
+
+
+class _EarlierDays(NamedTuple):
+    """What was before each of n user-days, and is forgotten by and by.
+
+    Attributes:
+        day: (n,) ascending within a user.
+        first: places at which a user begins.
+        before: (n,) place of the user-day before.
+        fades: (n,) what is left of it; 0 on a user's first.
+    """
+
+    day: Doubles
+    first: Ints
+    before: Ints
+    fades: Doubles
+
+    @classmethod
+    def of(cls, is_first: Bools, day: Ints) -> _EarlierDays:
+        """Of days, (n,), sorted by user; ``is_first`` (n,) says where a user begins."""
+        when, first = day.astype(np.float64), np.flatnonzero(is_first)
+        before = np.maximum(np.arange(len(day)) - 1, 0)
+        since = when - when[before]
+        since[first] = np.inf
+        return cls(when, first, before, np.exp(-since / _VOLUME_DAYS))
+
+    def sums(self, values: Doubles) -> Doubles:
+        """(n,) decayed sums over earlier days of (n,) values."""
+        return decayed(values, self.day, self.first, _VOLUME_DAYS)[self.before] * self.fades
 
 
 def directions_of(items: pl.DataFrame, features: Sequence[str]) -> Floats:
@@ -133,15 +154,11 @@ def profiles_of(row: Ints, item: Ints, taken: Sequence[Doubles], user: Ints, day
         day: (n,) of the same, ascending within a user.
         directions: (items, directions), see `directions_of`.
     """
-    when, size = day.astype(np.float64), len(user)
-    first = np.flatnonzero(np.r_[True, user[1:] != user[:-1]][:size])
-    earlier = np.maximum(np.arange(size) - 1, 0)
-    since = when - when[earlier]
-    since[first] = np.inf
-    fades = np.exp(-since / _VOLUME_DAYS)
+    size = len(user)
+    earlier = _EarlierDays.of(np.r_[True, user[1:] != user[:-1]][:size], day)
 
     def before(weight: Doubles) -> Doubles:
-        return decayed(cell_sums(row, weight, size), when, first, _VOLUME_DAYS)[earlier] * fades
+        return earlier.sums(cell_sums(row, weight, size))
 
     out = np.empty((size, directions.shape[1] * (1 + len(taken))), np.float32)
     for kind, weight in enumerate([np.ones(len(row)), *taken] if directions.shape[1] else []):
