@@ -89,7 +89,7 @@ def found_in(case: Case, epochs: int, settings: Sequence[str] = ()) -> dict[str,
     kinds |= {MEAN: mean, CAREFUL: mean - std, WORST: rewards.min(axis=0)}
     kinds[EFFECTS] = known["mean"].to_numpy()[there]
     gains = {name: (leaning_at(share, each, np.array(DIVERGENCES)) - share) @ truth for name, each in kinds.items()}
-    days = run_on(case, item, share, kinds)
+    days = run_on(case, item, share, kinds, ROLLED)
     correlation = {f"{name}, correlation": np.corrcoef(each, truth)[0, 1] for name, each in kinds.items()}
     return {f"{name}, true": each for name, each in gains.items()} | days | correlation
 

@@ -11,7 +11,7 @@ service's own scores, and told at the divergence that its slates turn out to hav
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -65,7 +65,7 @@ def found_in(case: Case) -> dict[str, np.ndarray]:
     found = {"divergence": np.array(DIVERGENCES)}
     for kind, reward in rewards.items():
         found[f"{kind}, true"] = (leaning_at(share, reward[there], found["divergence"]) - share) @ truth
-    found |= run_on(case, place[there], share, {kind: reward[there] for kind, reward in rewards.items()})
+    found |= run_on(case, place[there], share, {kind: reward[there] for kind, reward in rewards.items()}, ROLLED)
     return found | told_by(effects, KINDS)
 
 
@@ -82,8 +82,10 @@ def told_by(effects: ItemEffects, kinds: dict[float, str]) -> dict[str, np.ndarr
     return found
 
 
-def run_on(case: Case, item: np.ndarray, share: np.ndarray, rewards: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Active days a user gains, and standard errors, (ROLLED,) each, by kind of reward (items,)."""
+def run_on(
+    case: Case, item: np.ndarray, share: np.ndarray, rewards: dict[str, np.ndarray], nats: Sequence[float]
+) -> dict[str, np.ndarray]:
+    """Active days a user gains, and standard errors, (nats,) each, by kind of reward (items,)."""
     service, today = case.service, logging_policy(case.service)
     start = simulate(service, today, first_state(service), service.world.days // 2).state
     start = start.of(np.arange(min(case.users, ROLL_OUT_USERS)))
@@ -93,7 +95,7 @@ def run_on(case: Case, item: np.ndarray, share: np.ndarray, rewards: dict[str, n
         table = np.full(case.items, reward.mean())
         table[item] = reward
         gains = []
-        for strength in strength_at(share, reward, np.array(ROLLED)):
+        for strength in strength_at(share, reward, np.array(nats)):
             lean = (strength * table).astype(np.float32)
             policy = rank_by(lambda view, lean=lean: today.scores(view) + lean[view.live], temperature=1.0)
             gains.append(outcome(service, policy, start, ROLL_OUT_DAYS).less(usual))
